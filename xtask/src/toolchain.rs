@@ -80,6 +80,18 @@ pub fn candidates() -> Result<Vec<Toolchain>, Missing> {
     }
 }
 
+/// Whether some compiler on this machine can emit the object.
+#[allow(dead_code, reason = "asked by xtask's setup, not by the build script")]
+pub fn has_compiler() -> bool {
+    compilers().iter().any(|rustc| inspect(rustc).is_ok())
+}
+
+/// Whether there is a linker for the object.
+#[allow(dead_code, reason = "asked by xtask's setup, not by the build script")]
+pub fn has_linker() -> bool {
+    find_linker().is_some()
+}
+
 /// Builds the object in `target`, with the first toolchain that can.
 pub fn build(workspace: &Path, target: &Path) -> Result<(PathBuf, Toolchain), Missing> {
     let mut missing = Missing::default();

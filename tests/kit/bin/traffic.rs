@@ -1,0 +1,2 @@
+//! Traffic.
+fn main() {}

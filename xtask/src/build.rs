@@ -1,0 +1,89 @@
+//! One build for everything: all packages, one profile, so that nothing is compiled twice.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::shell;
+
+/// An executable that cargo has made.
+#[derive(Debug)]
+pub(crate) struct Executable {
+    /// The package's name, for example `harbor-ctl`.
+    pub(crate) package: String,
+    /// The target's name, for example `suite`.
+    pub(crate) target: String,
+    /// Its package's folder, where cargo would start it.
+    pub(crate) folder: PathBuf,
+    pub(crate) path: PathBuf,
+    pub(crate) is_test: bool,
+}
+
+/// Builds every program, with the eBPF object inside harbor-ctl.
+pub(crate) fn programs() -> Result<Vec<Executable>> {
+    build(&["build", "--workspace", "--bins"])
+}
+
+/// Builds every test.
+pub(crate) fn tests() -> Result<Vec<Executable>> {
+    build(&["test", "--workspace", "--no-run"])
+}
+
+/// The program of this name among those built.
+pub(crate) fn find(executables: &[Executable], target: &str) -> Result<PathBuf> {
+    let found = executables
+        .iter()
+        .find(|executable| executable.target == target);
+    Ok(found
+        .with_context(|| format!("cargo has built no {target}"))?
+        .path
+        .clone())
+}
+
+fn build(arguments: &[&str]) -> Result<Vec<Executable>> {
+    let mut command = shell::cargo(arguments);
+    command.args(["--locked", "--message-format", "json-render-diagnostics"]);
+    command.env("HARBOR_EBPF", "require");
+    let messages = shell::output(&mut command)?;
+    Ok(messages.lines().filter_map(executable).collect())
+}
+
+/// Reads one of cargo's messages; `None` if it tells of anything but an executable.
+fn executable(line: &str) -> Option<Executable> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let path = message["executable"].as_str()?.into();
+    let manifest = PathBuf::from(message["manifest_path"].as_str()?);
+    let folder = manifest.parent()?.to_path_buf();
+    Some(Executable {
+        package: folder.file_name()?.to_string_lossy().into_owned(),
+        target: message["target"]["name"].as_str()?.into(),
+        is_test: message["profile"]["test"].as_bool()?,
+        folder,
+        path,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_without_an_executable_is_none() {
+        assert!(executable(r#"{"reason":"build-finished","success":true}"#).is_none());
+        assert!(executable("not json").is_none());
+    }
+
+    #[test]
+    fn an_executable_is_read_with_its_folder() {
+        let line = r#"{"executable":"/t/suite","manifest_path":"/w/tests/Cargo.toml",
+            "target":{"name":"suite"},"profile":{"test":true}}"#;
+        let suite = executable(line).unwrap();
+        assert_eq!(
+            (suite.package.as_str(), suite.target.as_str()),
+            ("tests", "suite")
+        );
+        assert!(suite.is_test);
+        assert_eq!(suite.folder, PathBuf::from("/w/tests"));
+    }
+}

@@ -1,0 +1,11 @@
+//! `ci`: what a change must pass.
+
+use anyhow::Result;
+
+use crate::{lint, setup, test};
+
+pub(crate) fn run() -> Result<()> {
+    setup::run(setup::Wish::Everything)?;
+    lint::run()?;
+    test::run(&test::Arguments::all())
+}

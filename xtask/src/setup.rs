@@ -1,0 +1,123 @@
+//! `setup`: what building and testing need, installed on Debian, named elsewhere.
+//!
+//! Quick when nothing is missing, because `run` and `test` call it each time. Never fetches a Rust
+//! toolchain by rustup: that is the developer's to choose.
+
+use std::{env, path::Path, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{shell, toolchain};
+
+/// Whose needs are to be met.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Building Harbor with its eBPF object.
+    Build,
+    /// Building, and every program that the suite runs.
+    Everything,
+}
+
+/// Programs that the suite starts, and the Debian packages they are in. None of these packages
+/// starts a service: redis-tools holds the server as well, under another name.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("bpftool", "bpftool"),
+    ("redis-check-rdb", "redis-tools"),
+    ("redis-benchmark", "redis-tools"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
+    ("iperf3", "iperf3"),
+    ("systemd-analyze", "systemd"),
+];
+
+/// The LLVM of Debian's newest compiler.
+const LLVM: u32 = 22;
+const LINKER_VERSION: &str = "0.13.0";
+
+/// Installs what is missing; does nothing, quickly, when nothing is.
+pub(crate) fn run(wish: Wish) -> Result<()> {
+    let mut packages: Vec<String> = Vec::new();
+    if wish == Wish::Everything {
+        let missing = PROGRAMS
+            .iter()
+            .filter(|(program, _)| shell::which(program).is_none());
+        packages.extend(missing.map(|(_, package)| (*package).into()));
+    }
+    let ready = toolchain::candidates().is_ok() || env::var_os("HARBOR_EBPF_OBJECT").is_some();
+    let compiler = toolchain::has_compiler();
+    if !ready {
+        if !compiler {
+            packages.extend(["rustc-web".into(), "rust-web-src".into()]);
+        }
+        if !toolchain::has_linker() {
+            packages.push(format!("llvm-{LLVM}-dev"));
+        }
+    }
+    packages.sort();
+    packages.dedup();
+    if !packages.is_empty() {
+        install(&packages)?;
+    }
+    if !ready && !toolchain::has_linker() {
+        install_linker()?;
+    }
+    match toolchain::candidates() {
+        Err(missing) if env::var_os("HARBOR_EBPF_OBJECT").is_none() => {
+            bail!("{missing}\n{}", by_hand())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn install(packages: &[String]) -> Result<()> {
+    if shell::which("apt-get").is_none() {
+        bail!("missing: {}\n{}", packages.join(" "), by_hand());
+    }
+    println!("setup: installing {}", packages.join(" "));
+    let quiet: &[(&str, &std::ffi::OsStr)] = &[("DEBIAN_FRONTEND", "noninteractive".as_ref())];
+    let apt = || shell::privileged("apt-get", quiet);
+    shell::succeed(apt().args(["-q", "update"]))?;
+    shell::succeed(
+        apt()
+            .args(["-q", "-y", "install", "--no-install-recommends"])
+            .args(packages),
+    )
+    .map_err(|error| error.context(by_hand()))
+}
+
+/// Builds bpf-linker against Debian's LLVM, into cargo's own folder of programs.
+fn install_linker() -> Result<()> {
+    let prefix = format!("/usr/lib/llvm-{LLVM}");
+    if !Path::new(&prefix).exists() {
+        bail!("bpf-linker is missing, and so is {prefix}\n{}", by_hand());
+    }
+    println!("setup: building bpf-linker {LINKER_VERSION}");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let feature = format!("llvm-{LLVM}");
+    command
+        // Outside the workspace: its target directory and flags are not the linker's.
+        .current_dir("/")
+        .env_remove("CARGO_TARGET_DIR")
+        .env("LLVM_PREFIX", prefix)
+        .args([
+            "install",
+            "--quiet",
+            "bpf-linker",
+            "--version",
+            LINKER_VERSION,
+            "--locked",
+        ])
+        .args(["--no-default-features", "--features", &feature]);
+    shell::succeed(&mut command)
+}
+
+fn by_hand() -> String {
+    format!(
+        "on a system without apt-get, or without these packages, install by hand:\n  \
+         rustup component add rust-src\n  \
+         cargo install bpf-linker --version {LINKER_VERSION} --locked   (needs the LLVM of `rustc -vV`)\n\
+         and for the tests: ip nft bpftool redis dnsmasq dig iperf3 systemd-analyze"
+    )
+}

@@ -1,0 +1,148 @@
+//! `test`: unit tests as whoever runs it, the suite as root, and a summary of both.
+//!
+//! All are built by one cargo call; the executables are started here and not by cargo, because only
+//! the suite may have root's rights and nothing that root runs may write to the target folder.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::{
+    build::{self, Executable},
+    setup, shell,
+};
+
+/// Which tests.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[arg(default_value = "all")]
+    part: Part,
+    /// Arguments for the tests, for example part of a name
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+impl Arguments {
+    /// Every test.
+    pub(crate) fn all() -> Self {
+        Self {
+            part: Part::All,
+            filter: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Tests beside the code; no root
+    Unit,
+    /// Frames run through the loaded program
+    Verdict,
+    /// Real traffic between namespaces
+    Lab,
+    /// Everything
+    All,
+}
+
+/// What one executable has answered.
+struct Outcome {
+    name: String,
+    result: String,
+    took: Duration,
+    passed: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::run(setup::Wish::Everything)?;
+    let mut outcomes = Vec::new();
+    let tests = build::tests()?;
+    if matches!(arguments.part, Part::Unit | Part::All) {
+        for unit in tests
+            .iter()
+            .filter(|test| test.is_test && test.target != "suite")
+        {
+            let mut command = Command::new(&unit.path);
+            outcomes.push(execute(unit, command.args(&arguments.filter))?);
+        }
+    }
+    let mut filter = arguments.filter.clone();
+    match arguments.part {
+        Part::Unit => return summary(&outcomes),
+        Part::Verdict => filter.push("verdicts::".into()),
+        Part::Lab => filter.extend(["--skip".into(), "verdicts::".into()]),
+        Part::All => {}
+    }
+    outcomes.push(execute_suite(&tests, &filter)?);
+    summary(&outcomes)
+}
+
+/// Builds and runs the suite alone.
+pub(crate) fn suite(filter: &[String]) -> Result<()> {
+    let outcome = execute_suite(&build::tests()?, filter)?;
+    summary(&[outcome])
+}
+
+fn execute_suite(tests: &[Executable], filter: &[String]) -> Result<Outcome> {
+    let ctl = build::find(&build::programs()?, "harbor-ctl")?;
+    let suite = tests
+        .iter()
+        .find(|test| test.is_test && test.target == "suite");
+    let suite = suite.context("cargo has built no suite")?;
+    let mut command = shell::privileged(&suite.path, &[("HARBOR_CTL", ctl.as_os_str())]);
+    execute(suite, command.args(filter))
+}
+
+/// Runs one executable as cargo would, showing what it prints.
+fn execute(test: &Executable, command: &mut Command) -> Result<Outcome> {
+    let name = format!("{} {}", test.package, test.target);
+    println!("\n     Running {name}");
+    let begun = Instant::now();
+    command
+        .current_dir(&test.folder)
+        .env("CARGO_MANIFEST_DIR", &test.folder);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", test.path.display()))?;
+    let mut result = String::from("no result");
+    let stdout = child.stdout.take().context("its output is not piped")?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(text) = line.strip_prefix("test result: ") {
+            result = text.split("; finished").next().unwrap_or(text).into();
+        }
+    }
+    let passed = child.wait()?.success();
+    Ok(Outcome {
+        name,
+        result,
+        took: begun.elapsed(),
+        passed,
+    })
+}
+
+fn summary(outcomes: &[Outcome]) -> Result<()> {
+    println!("\nSummary");
+    for Outcome {
+        name, result, took, ..
+    } in outcomes
+    {
+        println!("  {name:<28} {:>7.1} s  {result}", took.as_secs_f64());
+    }
+    let failed: Vec<&str> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.passed)
+        .map(|o| o.name.as_str())
+        .collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    println!("  all passed");
+    Ok(())
+}

@@ -1,1 +1,28 @@
-//! The kit.
+//! What the suite is made of: a lab of network namespaces, the real agent in it, real traffic
+//! through it, and frames of our own making run through the loaded program.
+//!
+//! Knows the binary's outside and harbor-common. Shares no decision code with the datapath: its
+//! packet builder and parser were written apart, so that they can disagree. Everything here panics
+//! where it cannot go on, and cleans up when it does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "test support: a lab that cannot be set up is a failed test, told on stderr"
+)]
+
+mod agent;
+mod bpffs;
+mod eventually;
+pub mod frame;
+mod lab;
+mod netns;
+mod process;
+pub mod traffic;
+pub mod verdict;
+
+pub use agent::{Agent, Config};
+pub use eventually::{eventually, until};
+pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
+pub use netns::Netns;
+pub use process::{Finished, Process, binary, finish, finish_within};

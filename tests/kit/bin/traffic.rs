@@ -1,2 +1,113 @@
-//! Traffic.
-fn main() {}
+//! The lab's app: a server that says its name, and a process that holds ports.
+//!
+//! TCP connections are greeted with `NAME\n` and then echoed; datagrams are answered with `NAME `
+//! before their own bytes. Prints `ready` when it listens.
+#![allow(clippy::print_stdout, reason = "a command's output is its purpose")]
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    thread,
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+/// What the app does.
+#[derive(Parser)]
+enum Verb {
+    /// Greet and echo
+    Serve {
+        /// How it introduces itself
+        #[arg(long)]
+        name: String,
+        /// Where to accept connections
+        #[arg(long)]
+        tcp: Vec<SocketAddrV4>,
+        /// Where to answer datagrams
+        #[arg(long)]
+        udp: Vec<SocketAddrV4>,
+    },
+    /// Hold ports without ever accepting
+    Hold {
+        /// The ports
+        ports: Vec<u16>,
+        /// Hold the UDP ports, not the TCP ones
+        #[arg(long)]
+        udp: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Verb::parse() {
+        Verb::Serve { name, tcp, udp } => serve(&name, &tcp, &udp),
+        Verb::Hold { ports, udp } => hold(&ports, udp),
+    }
+}
+
+fn serve(name: &str, tcp: &[SocketAddrV4], udp: &[SocketAddrV4]) -> Result<()> {
+    let greeting = format!("{name}\n");
+    for address in tcp {
+        let listener = TcpListener::bind(address).with_context(|| address.to_string())?;
+        let greeting = greeting.clone();
+        thread::spawn(move || accept(&listener, &greeting));
+    }
+    for address in udp {
+        let socket = UdpSocket::bind(address).with_context(|| address.to_string())?;
+        let name = name.to_owned();
+        thread::spawn(move || answer(&socket, &name));
+    }
+    wait()
+}
+
+/// Says that all is set up, and stays until it is killed.
+fn wait() -> Result<()> {
+    println!("ready");
+    io::stdout().flush()?;
+    loop {
+        thread::park();
+    }
+}
+
+fn accept(listener: &TcpListener, greeting: &str) {
+    for stream in listener.incoming().flatten() {
+        let greeting = greeting.to_owned();
+        // A client that goes away ends its own conversation and no other.
+        thread::spawn(move || echo(stream, &greeting).ok());
+    }
+}
+
+fn echo(mut stream: TcpStream, greeting: &str) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.write_all(greeting.as_bytes())?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            length => stream.write_all(&buffer[..length])?,
+        }
+    }
+}
+
+fn answer(socket: &UdpSocket, name: &str) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok((length, sender)) = socket.recv_from(&mut buffer) {
+        let reply = [name.as_bytes(), b" ", &buffer[..length]].concat();
+        // A reply that cannot be sent is a lost datagram, as any other.
+        socket.send_to(&reply, sender).ok();
+    }
+}
+
+fn hold(ports: &[u16], udp: bool) -> Result<()> {
+    let mut listeners = Vec::new();
+    let mut sockets = Vec::new();
+    for port in ports {
+        let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port);
+        if udp {
+            sockets.push(UdpSocket::bind(address).with_context(|| address.to_string())?);
+        } else {
+            listeners.push(TcpListener::bind(address).with_context(|| address.to_string())?);
+        }
+    }
+    wait()
+}

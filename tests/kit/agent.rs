@@ -1,0 +1,258 @@
+//! The real agent in the lab's node, and the real command line that talks to it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    Lab, Netns,
+    process::{Finished, Process, binary, finish},
+    until,
+};
+
+/// The agent must serve its socket within this time.
+const READY: Duration = Duration::from_secs(20);
+/// SIGTERM ends the agent within 5 s by contract; the rest is the machine's.
+const GONE: Duration = Duration::from_secs(10);
+
+/// What a test wants configured differently.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names the agent's folder; a second agent in one lab has another.
+    pub name: String,
+    /// `[paths].bpf`; the lab's own by default.
+    pub bpf: Option<PathBuf>,
+    /// TOML after `[paths]`.
+    pub more: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "agent".into(),
+            bpf: None,
+            more: String::new(),
+        }
+    }
+}
+
+impl Config {
+    /// A configuration with these lines after `[paths]`.
+    pub fn with(more: &str) -> Self {
+        Self {
+            more: more.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A configured agent; running or not. Killed with this guard.
+#[derive(Debug)]
+pub struct Agent<'lab> {
+    node: &'lab Netns,
+    name: String,
+    folder: PathBuf,
+    process: Option<Process>,
+    lasts: bool,
+}
+
+impl<'lab> Agent<'lab> {
+    /// Starts an agent with the default configuration, and waits until it answers.
+    #[track_caller]
+    pub fn start(lab: &'lab Lab) -> Self {
+        Self::start_with(lab, &Config::default())
+    }
+
+    /// Starts an agent with this configuration, and waits until it answers.
+    #[track_caller]
+    pub fn start_with(lab: &'lab Lab, config: &Config) -> Self {
+        let mut agent = Self::configured(lab, config);
+        agent.launch();
+        agent.wait_until_ready();
+        agent
+    }
+
+    /// An agent that is not started yet.
+    pub fn configured(lab: &'lab Lab, config: &Config) -> Self {
+        let folder = lab.folder().join(&config.name);
+        fs::create_dir_all(&folder).unwrap();
+        let below = |name: &str| folder.join(name).display().to_string();
+        let bpf = config.bpf.clone().unwrap_or_else(|| lab.bpf());
+        let text = format!(
+            "[paths]\nrun = {:?}\nstate = {:?}\nlog = {:?}\nbpf = {:?}\n{}\n",
+            below("run"),
+            below("state"),
+            below("log"),
+            bpf.display().to_string(),
+            config.more,
+        );
+        fs::write(folder.join("harbor.toml"), text).unwrap();
+        Self {
+            node: &lab.node,
+            name: config.name.clone(),
+            folder,
+            process: None,
+            lasts: false,
+        }
+    }
+
+    /// Lets the agent outlive the test program.
+    pub fn lasting(mut self) -> Self {
+        self.lasts = true;
+        self
+    }
+
+    /// Starts the process and does not wait.
+    #[track_caller]
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "the agent already runs");
+        let ctl = binary("harbor-ctl");
+        let mut command = match self.lasts {
+            true => self.node.lasting_command(ctl),
+            false => self.node.command(ctl),
+        };
+        command.arg("agent").arg("--config").arg(self.config_file());
+        command.env("RUST_BACKTRACE", "1");
+        self.process = Some(Process::start(&mut command, &self.folder, &self.name));
+    }
+
+    /// Waits until the agent answers; panics with its output if it ends instead.
+    #[track_caller]
+    pub fn wait_until_ready(&mut self) {
+        until(READY, || {
+            assert!(
+                self.is_running(),
+                "the agent has ended:\n{}",
+                self.printed()
+            );
+            // 0: all is well; 7: degraded, for example because a port has no backend.
+            self.socket()
+                .exists()
+                .then(|| self.ctl(&["status"]).code)
+                .filter(|c| [0, 7].contains(c))
+        });
+    }
+
+    /// The running process.
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the agent is not started")
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Kills it as the kernel would: no handler runs.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.process().signal(Signal::SIGKILL);
+        self.process().wait(GONE);
+        self.process = None;
+    }
+
+    /// Asks it to end, and returns its exit code.
+    #[track_caller]
+    pub fn stop(&mut self) -> i32 {
+        self.process().signal(Signal::SIGTERM);
+        let code = self.process().wait(GONE);
+        self.process = None;
+        code
+    }
+
+    /// Waits for a process that is to end by itself, and returns its exit code.
+    #[track_caller]
+    pub fn wait_until_ended(&mut self) -> i32 {
+        let code = self.process().wait(READY);
+        self.process = None;
+        code
+    }
+
+    /// Starts it again and waits until it answers.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.launch();
+        self.wait_until_ready();
+    }
+
+    /// Lets the process stay.
+    pub fn keep(mut self) {
+        if let Some(process) = self.process.take() {
+            process.keep();
+        }
+    }
+
+    /// Runs `harbor-ctl` against this agent.
+    #[track_caller]
+    pub fn ctl(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.node.command(binary("harbor-ctl"));
+        command
+            .arg("--socket")
+            .arg(self.socket())
+            .args(arguments)
+            .env("NO_COLOR", "1");
+        finish(&mut command)
+    }
+
+    /// Runs `harbor-ctl` with `-o json`, which must succeed.
+    #[track_caller]
+    pub fn ctl_json(&self, arguments: &[&str]) -> Value {
+        self.ctl(&[arguments, &["-o", "json"]].concat()).ok().json()
+    }
+
+    /// Creates a port; the rest of the line as typed. Returns the number.
+    #[track_caller]
+    pub fn create(&self, arguments: &[&str]) -> u16 {
+        let created = self.ctl_json(&[&["ports", "create"], arguments].concat());
+        u16::try_from(created["port"].as_u64().expect("a port's number")).unwrap()
+    }
+
+    /// All of a list's items.
+    #[track_caller]
+    pub fn items(&self, arguments: &[&str]) -> Vec<Value> {
+        self.ctl_json(arguments)["items"]
+            .as_array()
+            .expect("a list has items")
+            .clone()
+    }
+
+    /// All that the process has printed.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.folder.join(format!("{}.out", self.name))).unwrap_or_default()
+    }
+
+    /// One of its four log files, for example `node`.
+    pub fn log(&self, part: &str) -> String {
+        let path = self.folder.join("log").join(format!("harbor_{part}.log"));
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("run").join("harbor.sock")
+    }
+
+    /// Its configuration.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("harbor.toml")
+    }
+
+    /// Its folder: `run`, `state`, `log`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {}'s node log:\n{}---", self.name, self.log("node"));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Frames run through the program that is attached in a lab's node (`BPF_PROG_TEST_RUN`), from
+//! inside the node's namespace, and the counters that moved.
+
+use std::{collections::BTreeMap, fmt};
+
+use aya::{
+    maps::{Map, MapData, PerCpuArray},
+    programs::{
+        SchedClassifier, TestRun, TestRunOptions, links::FdLink, links::PinnedLink, loaded_programs,
+    },
+};
+use harbor_common::{
+    maps,
+    verdict::{FIRST_DROP, VERDICT_NUMBERS, Verdict},
+};
+
+use crate::{Lab, Netns};
+
+/// Size of `struct __sk_buff`, and where its `ifindex` is: the interface a frame came in by.
+const SKB_BYTES: usize = 192;
+const SKB_IFINDEX: usize = 40;
+/// Longer than any frame that test_run takes.
+const LONGEST: usize = 4096;
+
+/// What the program told the kernel to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `TC_ACT_OK` or `TCX_NEXT`: on to the stack.
+    Pass,
+    /// `TC_ACT_SHOT`.
+    Drop,
+    /// `TC_ACT_REDIRECT`: out of an interface.
+    Redirect,
+    /// Anything else.
+    Other(i32),
+}
+
+impl Action {
+    fn from_code(code: u32) -> Self {
+        match code.cast_signed() {
+            -1 | 0 => Self::Pass,
+            2 => Self::Drop,
+            7 => Self::Redirect,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the kernel was told.
+    pub action: Action,
+    /// The name of the one verdict that was counted.
+    pub verdict: String,
+    /// The frame after the program.
+    pub frame: Vec<u8>,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} as {:?}: {:02x?}",
+            self.action, self.verdict, self.frame
+        )
+    }
+}
+
+/// The program attached to one interface of a node, and its counters.
+pub struct Prober<'lab> {
+    node: &'lab Netns,
+    program: SchedClassifier,
+    ifindex: u32,
+    verdicts: PerCpuArray<MapData, u64>,
+}
+
+impl<'lab> Prober<'lab> {
+    /// The program on this interface of the lab's node.
+    #[track_caller]
+    pub fn attached(lab: &'lab Lab, interface: &str) -> Self {
+        let program = program_of(&lab.links().join(interface));
+        let pin = lab.maps().join(maps::VERDICTS);
+        let map = MapData::from_pin(&pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
+        Self {
+            node: &lab.node,
+            program,
+            ifindex: lab.node.ifindex(interface),
+            verdicts: Map::PerCpuArray(map).try_into().unwrap(),
+        }
+    }
+
+    /// Runs one frame; exactly one verdict must have been counted.
+    #[track_caller]
+    pub fn run(&self, frame: &[u8]) -> Outcome {
+        self.run_all(std::slice::from_ref(&frame)).remove(0)
+    }
+
+    /// Runs frames one after the other.
+    #[track_caller]
+    pub fn run_all<F: AsRef<[u8]> + Sync>(&self, frames: &[F]) -> Vec<Outcome> {
+        self.node.enter(|| {
+            frames
+                .iter()
+                .map(|frame| self.run_here(frame.as_ref()))
+                .collect()
+        })
+    }
+
+    fn run_here(&self, frame: &[u8]) -> Outcome {
+        let mut context = [0u8; SKB_BYTES];
+        context[SKB_IFINDEX..SKB_IFINDEX + 4].copy_from_slice(&self.ifindex.to_ne_bytes());
+        let mut out = vec![0u8; LONGEST];
+        let before = self.counters();
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let result = self.program.test_run(options);
+        let result = result.unwrap_or_else(|error| panic!("{error:?}\n{frame:02x?}"));
+        out.truncate(result.data_size_out as usize);
+        Outcome {
+            action: Action::from_code(result.return_value),
+            verdict: self.counted_since(&before, frame),
+            frame: out,
+        }
+    }
+
+    /// The verdict whose counter moved; there must be one, and it must have moved by one.
+    fn counted_since(&self, before: &[u64], frame: &[u8]) -> String {
+        let now = self.counters();
+        let moved: Vec<usize> = (0..now.len()).filter(|n| now[*n] != before[*n]).collect();
+        match moved[..] {
+            [number] if now[number] == before[number] + 1 => name(number),
+            _ => {
+                let names: Vec<String> = moved.into_iter().map(name).collect();
+                panic!("counted {names:?} for one frame: {frame:02x?}")
+            }
+        }
+    }
+
+    fn counters(&self) -> Vec<u64> {
+        let number = |n: usize| u32::try_from(n).unwrap();
+        let sum = |n| self.verdicts.get(&number(n), 0).unwrap().iter().sum();
+        (0..VERDICT_NUMBERS).map(sum).collect()
+    }
+
+    /// Every verdict counted so far, by name; those at zero are left out.
+    pub fn totals(&self) -> BTreeMap<String, u64> {
+        let counted = self
+            .counters()
+            .into_iter()
+            .enumerate()
+            .filter(|(_, count)| *count > 0);
+        counted
+            .map(|(number, count)| (name(number), count))
+            .collect()
+    }
+}
+
+/// A verdict's name; a number that has none is shown as one.
+fn name(number: usize) -> String {
+    let described = Verdict::describe(u32::try_from(number).unwrap());
+    described.map_or_else(|| format!("#{number}"), |(name, _)| name.into())
+}
+
+/// Whether the verdict of this name is a reason to drop.
+pub fn is_drop(name: &str) -> bool {
+    (FIRST_DROP..)
+        .take(VERDICT_NUMBERS)
+        .any(|n| Verdict::describe(n).is_some_and(|d| d.0 == name))
+}
+
+/// The program behind a pinned link.
+#[track_caller]
+fn program_of(pin: &std::path::Path) -> SchedClassifier {
+    let link = PinnedLink::from_pin(pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
+    let id = FdLink::from(link).info().unwrap().program_id();
+    // Programs of parallel tests come and go while they are listed.
+    let info = loaded_programs().flatten().find(|info| info.id() == id);
+    let info = info.unwrap_or_else(|| panic!("no program {id}"));
+    SchedClassifier::from_program_info(info, "attached".into()).unwrap()
+}
+
+/// The kernel's ids of a pinned link and of its program.
+#[track_caller]
+pub fn link_ids(pin: &std::path::Path) -> (u32, u32) {
+    let link = PinnedLink::from_pin(pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
+    let info = FdLink::from(link).info().unwrap();
+    (info.id(), info.program_id())
+}

@@ -1,0 +1,29 @@
+//! Counters, kept per CPU by the datapath and added up by whoever reads them.
+
+/// What one frontend has carried; an element of the `counters` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrontendCounters {
+    /// Flows begun.
+    pub flows: u64,
+    /// Packets from clients to backends.
+    pub forward_packets: u64,
+    /// Bytes of IP packets from clients to backends.
+    pub forward_bytes: u64,
+    /// Packets from backends to clients.
+    pub reply_packets: u64,
+    /// Bytes of IP packets from backends to clients.
+    pub reply_bytes: u64,
+}
+crate::assert_size!(FrontendCounters, 40);
+
+impl FrontendCounters {
+    /// Adds another CPU's share.
+    pub fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.forward_packets += other.forward_packets;
+        self.forward_bytes += other.forward_bytes;
+        self.reply_packets += other.reply_packets;
+        self.reply_bytes += other.reply_bytes;
+    }
+}

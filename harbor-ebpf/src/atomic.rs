@@ -1,0 +1,63 @@
+//! Atomic operations, by the instructions themselves: the BPF target has no `core::sync` ones.
+
+use core::arch::asm;
+
+/// Adds to a counter that other CPUs add to as well.
+///
+/// # Safety
+///
+/// `counter` points into a map value and is aligned to 8.
+#[inline(always)]
+pub unsafe fn add(counter: *mut u64, amount: u64) {
+    // SAFETY: by the caller; the verifier checks the access.
+    unsafe {
+        asm!(
+            "lock *(u64 *)({counter} + 0) += {amount}",
+            counter = in(reg) counter,
+            amount = in(reg) amount,
+            options(nostack),
+        );
+    }
+}
+
+/// Adds, and returns the value before.
+///
+/// # Safety
+///
+/// `counter` points into a map value and is aligned to 8.
+#[inline(always)]
+pub unsafe fn fetch_add(counter: *mut u64, amount: u64) -> u64 {
+    let before: u64;
+    // SAFETY: by the caller; the verifier checks the access.
+    unsafe {
+        asm!(
+            "{amount} = atomic_fetch_add((u64 *)({counter} + 0), {amount})",
+            counter = in(reg) counter,
+            amount = inlateout(reg) amount => before,
+            options(nostack),
+        );
+    }
+    before
+}
+
+/// Stores `new` if the word still is `old`; whether it was.
+///
+/// # Safety
+///
+/// `word` points into a map value and is aligned to 8.
+#[inline(always)]
+pub unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
+    let found: u64;
+    // SAFETY: by the caller; the verifier checks the access. The instruction compares with, and
+    // answers in, register 0.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inlateout("r0") old => found,
+            options(nostack),
+        );
+    }
+    found == old
+}

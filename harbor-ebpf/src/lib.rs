@@ -1,0 +1,24 @@
+//! Harbor's datapath, in the order in which a packet meets it: `pipeline` names the stages, each
+//! stage is one file, `packet` does all pointer arithmetic, `maps` holds every table.
+//!
+//! Stages that need no kernel helper compile for the host too and are tested there.
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod packet;
+pub mod stage;
+#[cfg(test)]
+mod testing;
+
+#[cfg(target_arch = "bpf")]
+pub mod account;
+#[cfg(target_arch = "bpf")]
+pub mod atomic;
+#[cfg(target_arch = "bpf")]
+pub mod config;
+#[cfg(target_arch = "bpf")]
+pub mod maps;
+#[cfg(target_arch = "bpf")]
+pub mod pipeline;
+#[cfg(target_arch = "bpf")]
+pub mod skb;

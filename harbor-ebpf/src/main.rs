@@ -1,0 +1,94 @@
+//! Entry points: run the pipeline, count the exit, turn the verdict into an action.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    use core::{mem::MaybeUninit, ptr};
+
+    use aya_ebpf::{
+        bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
+        helpers::{bpf_redirect_neigh, bpf_skb_load_bytes},
+        macros::classifier,
+        programs::TcContext,
+    };
+    use aya_log_ebpf::debug;
+    use harbor_common::{flow::Expired, verdict::Verdict};
+    use harbor_ebpf::{account, pipeline, skb::SkbPacket, stage::flow};
+
+    /// The packet path at TC ingress.
+    #[classifier]
+    fn harbor_tc(ctx: TcContext) -> i32 {
+        // SAFETY: the context of this program.
+        let mut packet = unsafe { SkbPacket::new(ctx.skb.skb) };
+        let verdict = pipeline::run(&mut packet);
+        account::exit(verdict);
+        match verdict {
+            // The kernel resolves the neighbour, and queues the packet while it does.
+            // SAFETY: no parameters are given, so none are read.
+            Verdict::Forward(ifindex) => unsafe {
+                bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32
+            },
+            // The next program of the hook decides, and after the last one the stack.
+            Verdict::Pass(_) => TC_ACT_UNSPEC,
+            Verdict::Drop(reason) => {
+                debug!(
+                    &ctx,
+                    "drop {}: {} bytes on interface {}",
+                    reason as u32,
+                    ctx.len(),
+                    {
+                        // SAFETY: a context field; the verifier checks the access.
+                        unsafe { (*ctx.skb.skb).ifindex }
+                    }
+                );
+                TC_ACT_SHOT
+            }
+        }
+    }
+
+    /// The most flows that one run of `harbor_sweep` can end.
+    const SWEEP: u32 = 128;
+
+    /// Ends expired flows. Never attached: the agent runs it on a "packet" that is a list of
+    /// [`Expired`] behind an Ethernet header, and reads the number of flows ended from the result.
+    #[classifier]
+    fn harbor_sweep(ctx: TcContext) -> i32 {
+        const ETHERNET: u32 = 14;
+        let mut ended = 0;
+        for index in 0..SWEEP {
+            let mut expired = MaybeUninit::<Expired>::uninit();
+            let offset = ETHERNET + index * size_of::<Expired>() as u32;
+            // SAFETY: the buffer is as large as the constant length says.
+            let result = unsafe {
+                bpf_skb_load_bytes(
+                    ctx.skb.skb.cast(),
+                    offset,
+                    expired.as_mut_ptr().cast(),
+                    size_of::<Expired>() as u32,
+                )
+            };
+            if result != 0 {
+                break;
+            }
+            // SAFETY: the helper has filled it, and any bytes are a valid value.
+            if flow::expire(unsafe { expired.assume_init_ref() }) {
+                ended += 1;
+            }
+        }
+        TC_ACT_OK + ended
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        // SAFETY: never reached; the verifier refuses a program in which it could be.
+        unsafe { core::hint::unreachable_unchecked() }
+    }
+}
+
+/// On the host there is nothing to run; the crate is built for its tests and for the linter.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,103 @@
+//! A frame as the stages see it: checked views of headers, and the two changes that need care.
+//!
+//! All pointer arithmetic of the datapath lives behind [`Packet`]. Headers have alignment 1 (fields
+//! are octet arrays), because a frame's IP header starts at an odd multiple of two.
+
+use network_types::{eth::EthHdr, ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+
+/// A header that may be viewed at any offset.
+///
+/// # Safety
+///
+/// The type is `repr(C)`, has alignment 1, no padding, and any bit pattern is a valid value.
+pub unsafe trait Header {}
+
+/// Destination, source and type of an Ethernet frame, with alignment 1.
+#[repr(C)]
+pub struct Ethernet {
+    /// Destination MAC address.
+    pub destination: [u8; 6],
+    /// Source MAC address.
+    pub source: [u8; 6],
+    /// EtherType, network order.
+    pub ether_type: [u8; 2],
+}
+const _: () = assert!(size_of::<Ethernet>() == EthHdr::LEN && align_of::<Ethernet>() == 1);
+
+/// The first eight octets of TCP and UDP: what both have in common, and enough for a first look.
+#[repr(C)]
+pub struct Ports {
+    /// Source port, network order.
+    pub source: [u8; 2],
+    /// Destination port, network order.
+    pub destination: [u8; 2],
+    /// TCP: sequence number. UDP: length and checksum.
+    pub rest: [u8; 4],
+}
+
+// SAFETY: one octet.
+unsafe impl Header for u8 {}
+// SAFETY: repr(C), octet arrays only; size and alignment are asserted above.
+unsafe impl Header for Ethernet {}
+// SAFETY: repr(C), octet arrays only.
+unsafe impl Header for Ports {}
+// SAFETY: repr(C), octets and octet arrays only.
+unsafe impl Header for Ipv4Hdr {}
+// SAFETY: repr(C); octet arrays and a bit field over an octet array.
+unsafe impl Header for TcpHdr {}
+// SAFETY: repr(C), octet arrays only.
+unsafe impl Header for UdpHdr {}
+const _: () = assert!(align_of::<Ipv4Hdr>() == 1 && align_of::<TcpHdr>() == 1);
+const _: () = assert!(align_of::<UdpHdr>() == 1 && align_of::<Ports>() == 1);
+
+/// Where the IP header starts.
+pub const L3: usize = size_of::<Ethernet>();
+/// Where the transport header starts when the IP header has no options.
+pub const L4: usize = L3 + Ipv4Hdr::LEN;
+
+/// The packet could not be changed; it is in an unknown state and must be dropped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// A frame on its way through a hook of the kernel (or in a test).
+pub trait Packet {
+    /// Length of the whole frame, octets that are not directly readable included.
+    fn length(&self) -> usize;
+
+    /// Whether the kernel joined several segments into this frame.
+    fn is_segmented(&self) -> bool;
+
+    /// Whether the frame was addressed to another host's MAC and reached us by flooding.
+    fn is_for_other_host(&self) -> bool;
+
+    /// Index of the interface that the frame came in by.
+    fn ingress_ifindex(&self) -> u32;
+
+    /// Makes as much of the headers directly readable as there is of them.
+    fn pull_headers(&mut self);
+
+    /// The header at `offset`, or `None` where the frame ends before it does.
+    fn view<T: Header>(&self, offset: usize) -> Option<&T>;
+
+    /// The header at `offset`, to be changed.
+    fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T>;
+
+    /// Brings the transport checksum at `offset` up to date with changed addresses and ports.
+    ///
+    /// UDP's "no checksum" stays none. Where the device is to finish the checksum, only the
+    /// pseudo header counts.
+    fn fix_transport_checksum(&mut self, change: ChecksumChange) -> Result<(), Refused>;
+}
+
+/// A change of a transport checksum.
+#[derive(Clone, Copy, Debug)]
+pub struct ChecksumChange {
+    /// Offset of the checksum in the frame.
+    pub offset: usize,
+    /// One's complement difference of the pseudo header.
+    pub pseudo_header: u32,
+    /// One's complement difference of the transport header.
+    pub header: u32,
+    /// UDP's rules apply: 0 means none, and a sum of 0 is written as 0xffff.
+    pub is_udp: bool,
+}

@@ -1,0 +1,141 @@
+//! [`Packet`] over a socket buffer, for TC programs.
+//!
+//! The kernel prototypes relied on: `bpf_skb_pull_data(skb, len)`, and
+//! `bpf_l4_csum_replace(skb, offset, from, to, flags)`, which with a size of 0 in `flags` takes a
+//! ready difference in `to`.
+
+use core::{arch::asm, mem::offset_of};
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
+};
+use network_types::tcp::TcpHdr;
+
+use crate::packet::{ChecksumChange, Header, L4, Packet, Refused};
+
+/// A packet at a TC hook.
+pub struct SkbPacket {
+    skb: *mut __sk_buff,
+}
+
+/// `PACKET_OTHERHOST` of linux/if_packet.h.
+const FOR_OTHER_HOST: u32 = 3;
+/// All headers that are ever read, IP options excluded.
+const HEADERS: usize = L4 + TcpHdr::LEN;
+
+impl SkbPacket {
+    /// Wraps the context that the kernel handed to the program.
+    ///
+    /// # Safety
+    ///
+    /// `skb` is the context pointer of the running TC program.
+    #[inline(always)]
+    pub const unsafe fn new(skb: *mut __sk_buff) -> Self {
+        Self { skb }
+    }
+
+    /// Start and end of what is directly readable.
+    ///
+    /// Both are read by instructions that LLVM can neither repeat nor combine: left to itself it
+    /// reloads them and the verifier answers "pointer arithmetic on pkt_end prohibited".
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        let (start, end): (usize, usize);
+        // SAFETY: `skb` is the program's context; 76 and 80 are the offsets asserted below.
+        unsafe {
+            asm!(
+                "{start} = *(u32 *)({skb} + 76)",
+                "{end} = *(u32 *)({skb} + 80)",
+                start = out(reg) start,
+                end = lateout(reg) end,
+                skb = in(reg) self.skb,
+                options(nostack, preserves_flags),
+            );
+        }
+        (start, end)
+    }
+
+    #[inline(always)]
+    fn locate(&self, offset: usize, size: usize) -> Option<usize> {
+        let (start, end) = self.bounds();
+        let at = start + offset;
+        (at + size <= end).then_some(at)
+    }
+}
+const _: () = assert!(offset_of!(__sk_buff, data) == 76 && offset_of!(__sk_buff, data_end) == 80);
+
+impl Packet for SkbPacket {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: a context field; the verifier checks the access.
+        unsafe { (*self.skb).len as usize }
+    }
+
+    #[inline(always)]
+    fn is_segmented(&self) -> bool {
+        // SAFETY: a context field; the verifier checks the access.
+        unsafe { (*self.skb).gso_segs > 1 }
+    }
+
+    #[inline(always)]
+    fn is_for_other_host(&self) -> bool {
+        // SAFETY: a context field; the verifier checks the access.
+        unsafe { (*self.skb).pkt_type == FOR_OTHER_HOST }
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: a context field; the verifier checks the access.
+        unsafe { (*self.skb).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn pull_headers(&mut self) {
+        let (start, end) = self.bounds();
+        if start + HEADERS > end {
+            let wanted = self.length().min(HEADERS) as u32;
+            // A refusal shows itself: the views of the headers then answer None.
+            // SAFETY: `skb` is the program's context.
+            let _ = unsafe { bpf_skb_pull_data(self.skb, wanted) };
+        }
+    }
+
+    #[inline(always)]
+    fn view<T: Header>(&self, offset: usize) -> Option<&T> {
+        let at = self.locate(offset, size_of::<T>())?;
+        // SAFETY: `locate` checked the bounds; `Header` allows any alignment and value; helpers
+        // that move the frame take `&mut self` and so end this borrow.
+        Some(unsafe { &*(at as *const T) })
+    }
+
+    #[inline(always)]
+    fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        let at = self.locate(offset, size_of::<T>())?;
+        // SAFETY: as in `view`; the borrow is unique.
+        Some(unsafe { &mut *(at as *mut T) })
+    }
+
+    #[inline(always)]
+    fn fix_transport_checksum(&mut self, change: ChecksumChange) -> Result<(), Refused> {
+        let udp = if change.is_udp {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        let pseudo = udp | u64::from(BPF_F_PSEUDO_HDR);
+        let offset = change.offset as u32;
+        // SAFETY: `skb` is the program's context; the helper checks the offset.
+        let addresses = unsafe {
+            bpf_l4_csum_replace(self.skb, offset, 0, u64::from(change.pseudo_header), pseudo)
+        };
+        // SAFETY: as above.
+        let ports =
+            unsafe { bpf_l4_csum_replace(self.skb, offset, 0, u64::from(change.header), udp) };
+        if addresses == 0 && ports == 0 {
+            Ok(())
+        } else {
+            Err(Refused)
+        }
+    }
+}

@@ -53,24 +53,24 @@ impl Config {
 
 /// A configured agent; running or not. Killed with this guard.
 #[derive(Debug)]
-pub struct Agent<'lab> {
-    node: &'lab Netns,
+pub struct Agent {
+    node: Netns,
     name: String,
     folder: PathBuf,
     process: Option<Process>,
     lasts: bool,
 }
 
-impl<'lab> Agent<'lab> {
+impl Agent {
     /// Starts an agent with the default configuration, and waits until it answers.
     #[track_caller]
-    pub fn start(lab: &'lab Lab) -> Self {
+    pub fn start(lab: &Lab) -> Self {
         Self::start_with(lab, &Config::default())
     }
 
     /// Starts an agent with this configuration, and waits until it answers.
     #[track_caller]
-    pub fn start_with(lab: &'lab Lab, config: &Config) -> Self {
+    pub fn start_with(lab: &Lab, config: &Config) -> Self {
         let mut agent = Self::configured(lab, config);
         agent.launch();
         agent.wait_until_ready();
@@ -78,7 +78,7 @@ impl<'lab> Agent<'lab> {
     }
 
     /// An agent that is not started yet.
-    pub fn configured(lab: &'lab Lab, config: &Config) -> Self {
+    pub fn configured(lab: &Lab, config: &Config) -> Self {
         let folder = lab.folder().join(&config.name);
         fs::create_dir_all(&folder).unwrap();
         let below = |name: &str| folder.join(name).display().to_string();
@@ -93,7 +93,7 @@ impl<'lab> Agent<'lab> {
         );
         fs::write(folder.join("harbor.toml"), text).unwrap();
         Self {
-            node: &lab.node,
+            node: lab.node.view(),
             name: config.name.clone(),
             folder,
             process: None,
@@ -249,7 +249,7 @@ impl<'lab> Agent<'lab> {
     }
 }
 
-impl Drop for Agent<'_> {
+impl Drop for Agent {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- {}'s node log:\n{}---", self.name, self.log("node"));

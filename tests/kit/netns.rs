@@ -54,6 +54,16 @@ impl Netns {
         }
     }
 
+    /// The same namespace for another owner; dropping it deletes nothing.
+    #[must_use]
+    pub fn view(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            handle: Arc::clone(&self.handle),
+            keeps: true,
+        }
+    }
+
     /// Its name, as `ip netns list` shows it.
     pub fn name(&self) -> &str {
         &self.name

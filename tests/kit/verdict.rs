@@ -16,9 +16,10 @@ use harbor_common::{
 
 use crate::{Lab, Netns};
 
-/// Size of `struct __sk_buff`, and where its `ifindex` is: the interface a frame came in by.
+/// Size of `struct __sk_buff`, and where it says which interface a frame came in by: `ingress_ifindex`
+/// and, which also chooses the device, `ifindex`.
 const SKB_BYTES: usize = 192;
-const SKB_IFINDEX: usize = 40;
+const SKB_INTERFACES: [usize; 2] = [36, 40];
 /// Longer than any frame that test_run takes.
 const LONGEST: usize = 4096;
 
@@ -68,22 +69,22 @@ impl fmt::Debug for Outcome {
 }
 
 /// The program attached to one interface of a node, and its counters.
-pub struct Prober<'lab> {
-    node: &'lab Netns,
+pub struct Prober {
+    node: Netns,
     program: SchedClassifier,
     ifindex: u32,
     verdicts: PerCpuArray<MapData, u64>,
 }
 
-impl<'lab> Prober<'lab> {
+impl Prober {
     /// The program on this interface of the lab's node.
     #[track_caller]
-    pub fn attached(lab: &'lab Lab, interface: &str) -> Self {
+    pub fn attached(lab: &Lab, interface: &str) -> Self {
         let program = program_of(&lab.links().join(interface));
         let pin = lab.maps().join(maps::VERDICTS);
         let map = MapData::from_pin(&pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
         Self {
-            node: &lab.node,
+            node: lab.node.view(),
             program,
             ifindex: lab.node.ifindex(interface),
             verdicts: Map::PerCpuArray(map).try_into().unwrap(),
@@ -109,7 +110,9 @@ impl<'lab> Prober<'lab> {
 
     fn run_here(&self, frame: &[u8]) -> Outcome {
         let mut context = [0u8; SKB_BYTES];
-        context[SKB_IFINDEX..SKB_IFINDEX + 4].copy_from_slice(&self.ifindex.to_ne_bytes());
+        for at in SKB_INTERFACES {
+            context[at..at + 4].copy_from_slice(&self.ifindex.to_ne_bytes());
+        }
         let mut out = vec![0u8; LONGEST];
         let before = self.counters();
         let options = TestRunOptions {

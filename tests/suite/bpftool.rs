@@ -1,0 +1,91 @@
+//! The pinned maps as an operator reads them with bpftool.
+
+use std::path::Path;
+
+use kit::{finish, traffic};
+use serde_json::Value;
+
+use crate::scene::Scene;
+
+fn dump(scene: &Scene, map: &Path) -> Vec<Value> {
+    let mut command = scene.lab.node.command("bpftool");
+    command.args(["--json", "map", "dump", "pinned"]).arg(map);
+    finish(&mut command).ok().json().as_array().unwrap().clone()
+}
+
+/// The first dumped element whose value names this field with this value.
+#[track_caller]
+fn find<'a>(elements: &'a [Value], field: &str, value: &Value) -> &'a Value {
+    let found = elements
+        .iter()
+        .map(|e| &e["formatted"]["value"])
+        .find(|v| v[field] == *value);
+    found.unwrap_or_else(|| {
+        panic!(
+            "no element with {field} = {value} in {} elements",
+            elements.len()
+        )
+    })
+}
+
+#[test]
+fn every_map_is_pinned_under_its_name() {
+    let scene = Scene::routed();
+    for name in harbor_common::maps::ALL {
+        assert!(scene.lab.maps().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_dump_shows_named_fields_that_a_person_can_read() {
+    let scene = Scene::routed();
+    let to = scene.port("web");
+    let live = traffic::Live::open(&scene.lab.client, to, 1);
+    let backends = dump(&scene, &scene.lab.maps().join("backends"));
+    let backend = find(&backends, "port", &9001.into());
+    assert_eq!(
+        backend["address"]["octets"],
+        serde_json::json!([10, 77, 2, 11]),
+        "{backend}"
+    );
+    assert_eq!(backend["protocol"], 6, "{backend}");
+    let flows = dump(&scene, &scene.lab.maps().join("flows"));
+    assert_eq!(flows.len(), 2, "one flow, two directions");
+    let forward = find(&flows, "destination_port", &9001.into());
+    assert_eq!(
+        forward["source"]["octets"],
+        serde_json::json!([10, 77, 2, 1]),
+        "{forward}"
+    );
+    let keys: Vec<&Value> = flows
+        .iter()
+        .map(|element| &element["formatted"]["key"])
+        .collect();
+    assert!(
+        keys.iter().any(|key| key["destination_port"] == to.port()),
+        "host order: {keys:?}"
+    );
+    let meta = dump(&scene, &scene.lab.maps().join("meta"));
+    assert_eq!(
+        meta[0]["formatted"]["value"]["layout"],
+        harbor_common::maps::LAYOUT
+    );
+    assert_eq!(live.finish().errors.len(), 0);
+}
+
+#[test]
+fn harbor_ctl_dumps_the_same_maps_without_bpftool() {
+    let scene = Scene::routed();
+    scene.port("web");
+    let config = scene.agent.config_file();
+    let dumped = scene.agent.ctl(&[
+        "datapath",
+        "dump",
+        "backends",
+        "-o",
+        "json",
+        "--config",
+        config.to_str().unwrap(),
+    ]);
+    assert!(dumped.ok().stdout.contains("9001"));
+}

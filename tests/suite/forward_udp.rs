@@ -1,0 +1,78 @@
+//! UDP through a port: to the first backend, and to the next when that one is gone.
+
+use kit::traffic::{self, Asker};
+
+use crate::scene::Scene;
+
+#[test]
+fn datagrams_go_to_the_first_backend() {
+    for scene in [Scene::routed(), Scene::bridged()] {
+        let tally = traffic::ask(&scene.lab.client, scene.port("udp-game"), 50);
+        assert_eq!((tally.of("app1"), tally.errors.len()), (50, 0), "{tally:?}");
+    }
+}
+
+#[test]
+fn a_client_stays_with_the_first_backend_until_it_is_removed_and_then_goes_to_the_next() {
+    let scene = Scene::routed();
+    let to = scene.port("udp-game");
+    let asker = Asker::new(&scene.lab.client);
+    for _ in 0..20 {
+        assert_eq!(asker.ask(to, b"who is there").unwrap(), "app1");
+    }
+    scene
+        .agent
+        .ctl(&[
+            "backends",
+            "remove",
+            "udp-game",
+            &scene.app(0).to_string(),
+            "--now",
+        ])
+        .ok();
+    for _ in 0..20 {
+        assert_eq!(asker.ask(to, b"and now").unwrap(), "app2");
+    }
+    assert_eq!(traffic::ask(&scene.lab.client, to, 10).of("app2"), 10);
+}
+
+#[test]
+fn a_backend_that_joins_later_queues_behind_the_first() {
+    let scene = Scene::routed();
+    let port = scene
+        .agent
+        .create(&["udp-game", "--backend", &scene.app(1).to_string()]);
+    scene
+        .agent
+        .ctl(&["backends", "add", "udp-game", &scene.app(0).to_string()])
+        .ok();
+    assert_eq!(
+        traffic::ask(&scene.lab.client, scene.at(port), 10).of("app2"),
+        10
+    );
+}
+
+#[test]
+fn both_protocols_share_one_number() {
+    let scene = Scene::routed();
+    let to = scene.port("both-sip");
+    let tcp = traffic::connect(&scene.lab.client, to, 10);
+    assert_eq!(
+        (tcp.of("app1"), tcp.of("app2"), tcp.errors.len()),
+        (5, 5, 0),
+        "{tcp:?}"
+    );
+    assert_eq!(traffic::ask(&scene.lab.client, to, 10).of("app1"), 10);
+}
+
+#[test]
+fn datagrams_of_every_size_that_fits_the_wire_arrive_whole() {
+    let scene = Scene::routed();
+    let to = scene.port("udp-game");
+    let asker = Asker::new(&scene.lab.client);
+    // The answer carries the app's name and a space on top.
+    for size in [0, 1, 2, 3, 511, 512, 1400, 1466, 1467] {
+        let question: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+        assert_eq!(asker.ask(to, &question).unwrap(), "app1", "{size} bytes");
+    }
+}

@@ -28,6 +28,10 @@ use crate::{
 
 /// How often a source port is drawn before giving up.
 const DRAWS: u32 = 32;
+/// How many of them only try, without looking at who has the port.
+const HASTY_DRAWS: u32 = 4;
+/// A flow that nobody has answered for this long may lose its source port to a new one.
+const HALF_OPEN_NS: u64 = 1_000_000_000;
 /// `bpf_map_update_elem` found the key taken.
 const EEXIST: i32 = -17;
 /// A client's first ACK may acknowledge data that came with the SYN-ACK (TCP Fast Open).
@@ -324,8 +328,46 @@ fn claim_source_port(
             Err(EEXIST) => {}
             Err(_) => return Err(Verdict::Drop(DropReason::FlowsFull)),
         }
+        // Looking at the holder costs a cold line, so the first draws only try.
+        if draw >= HASTY_DRAWS
+            && take_over(&key, reply.seen_ns)
+            && FLOWS.insert(key, &*reply, u64::from(BPF_NOEXIST)).is_ok()
+        {
+            return Ok(key);
+        }
     }
     Err(Verdict::Drop(DropReason::SourcePorts))
+}
+
+/// Ends the flow that holds a wanted source port if nobody will miss it: both sides have closed
+/// it, or it has been half-open for a while, or it was one question with one answer.
+#[inline(never)]
+fn take_over(reply_key: &FlowKey, now_ns: u64) -> bool {
+    let Some(holder) = FLOWS.get_ptr(reply_key) else {
+        return true;
+    };
+    // SAFETY: from the lookup above; the cookie says whether the other entry belongs to it.
+    let reply = unsafe { holder.read_volatile() };
+    let key = reply.opposite_key(reply_key.protocol);
+    let Some(entry) = FLOWS.get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: from the lookup above.
+    let forward = unsafe { entry.read_volatile() };
+    if Flow::cookie(forward.word) != Flow::cookie(reply.word) {
+        return false;
+    }
+    let idle_ns = now_ns.saturating_sub(forward.seen_ns.max(reply.seen_ns));
+    let is_over = match Phase::of(forward.word, reply.word) {
+        Phase::Closed => true,
+        Phase::Opening => idle_ns > HALF_OPEN_NS,
+        Phase::Live => {
+            let is_tcp = reply_key.protocol == Protocol::Tcp.number();
+            !is_tcp && forward.packets <= 1 && idle_ns > HALF_OPEN_NS
+        }
+        Phase::Dead => false,
+    };
+    is_over && retire(&key, forward.word)
 }
 
 /// Ends the flow that this entry belongs to, if its word still is `word`; whether this call did.

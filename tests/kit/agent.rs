@@ -58,7 +58,6 @@ pub struct Agent {
     name: String,
     folder: PathBuf,
     process: Option<Process>,
-    lasts: bool,
 }
 
 impl Agent {
@@ -93,18 +92,11 @@ impl Agent {
         );
         fs::write(folder.join("harbor.toml"), text).unwrap();
         Self {
-            node: lab.node.view(),
+            node: lab.node.clone(),
             name: config.name.clone(),
             folder,
             process: None,
-            lasts: false,
         }
-    }
-
-    /// Lets the agent outlive the test program.
-    pub fn lasting(mut self) -> Self {
-        self.lasts = true;
-        self
     }
 
     /// Starts the process and does not wait.
@@ -112,10 +104,7 @@ impl Agent {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the agent already runs");
         let ctl = binary("harbor-ctl");
-        let mut command = match self.lasts {
-            true => self.node.lasting_command(ctl),
-            false => self.node.command(ctl),
-        };
+        let mut command = self.node.command(ctl);
         command.arg("agent").arg("--config").arg(self.config_file());
         command.env("RUST_BACKTRACE", "1");
         self.process = Some(Process::start(&mut command, &self.folder, &self.name));

@@ -25,7 +25,7 @@ use std::{
 
 use crate::{
     bpffs::{self, Bpffs},
-    netns::{self, Netns},
+    netns::{self, Lifetime, Netns},
     process::finish,
 };
 
@@ -69,14 +69,18 @@ impl Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         SWEEP.call_once(sweep);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self::named(&format!("{PREFIX}{}-{number}", process::id()), topology)
+        Self::named(
+            &format!("{PREFIX}{}-{number}", process::id()),
+            topology,
+            Lifetime::Guard,
+        )
     }
 
     /// A lab whose namespaces and folder begin with `prefix`.
-    pub fn named(prefix: &str, topology: Topology) -> Self {
+    pub fn named(prefix: &str, topology: Topology, lifetime: Lifetime) -> Self {
         let folder = env::temp_dir().join(prefix);
         fs::create_dir_all(&folder).unwrap();
-        let netns = |role: &str| Netns::create(format!("{prefix}-{role}"));
+        let netns = |role: &str| Netns::create(format!("{prefix}-{role}"), lifetime);
         let lab = Self {
             client: netns("client"),
             node: netns("node"),
@@ -162,23 +166,9 @@ impl Lab {
             .join("links")
     }
 
-    /// Lets namespaces, folder and bpffs stay when the test program ends.
-    pub fn keep(mut self) {
-        for netns in self.namespaces() {
-            netns.keep();
-        }
+    /// Lets the lab stand when this program ends; for one that is [`Lifetime::Lasting`].
+    pub fn keep(self) {
         std::mem::forget(self);
-    }
-
-    fn namespaces(&mut self) -> [&mut Netns; 5] {
-        let [app1, app2] = &mut self.apps;
-        [
-            &mut self.client,
-            &mut self.node,
-            app1,
-            app2,
-            &mut self.switch,
-        ]
     }
 
     fn backend_net(&self) -> u8 {

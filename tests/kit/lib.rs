@@ -24,5 +24,5 @@ pub mod verdict;
 pub use agent::{Agent, Config};
 pub use eventually::{eventually, until};
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
-pub use netns::Netns;
+pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, binary, finish, finish_within};

@@ -2,6 +2,7 @@
 //! mounts a new /sys and hides every bpffs.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::Write,
     os::{fd::AsRawFd, unix::process::CommandExt},
@@ -24,91 +25,87 @@ use crate::process::{die_with_parent, finish};
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
 
-/// A network namespace that is deleted with its guard.
-#[derive(Debug)]
+/// A network namespace; clones are the same one, and the last of them deletes it.
+#[derive(Clone, Debug)]
 pub struct Netns {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     name: String,
-    handle: Arc<File>,
-    keeps: bool,
+    handle: File,
+    lifetime: Lifetime,
+}
+
+/// Whose end is the end of a namespace, and of the processes started in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// The guard's; for a process the thread's that started it.
+    Guard,
+    /// Nobody's: somebody else takes it down.
+    Lasting,
 }
 
 impl Netns {
     /// Makes a namespace of this name, with its loopback up.
-    pub fn create(name: String) -> Self {
+    pub fn create(name: String, lifetime: Lifetime) -> Self {
         finish(Command::new("ip").args(["netns", "add", &name])).ok();
-        let mut netns = Self::open(name);
-        netns.keeps = false;
+        let netns = Self::open(name, lifetime);
         netns.ip("link set lo up");
         netns
     }
 
-    /// A namespace that exists, and stays when this is dropped.
-    pub fn open(name: String) -> Self {
+    /// A namespace that exists.
+    pub fn open(name: String, lifetime: Lifetime) -> Self {
         let path = Path::new(NAMES).join(&name);
         let handle = File::open(&path)
             .unwrap_or_else(|error| panic!("no namespace {}: {error}", path.display()));
         Self {
-            name,
-            handle: Arc::new(handle),
-            keeps: true,
-        }
-    }
-
-    /// The same namespace for another owner; dropping it deletes nothing.
-    #[must_use]
-    pub fn view(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            handle: Arc::clone(&self.handle),
-            keeps: true,
+            inner: Arc::new(Inner {
+                name,
+                handle,
+                lifetime,
+            }),
         }
     }
 
     /// Its name, as `ip netns list` shows it.
     pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Lets it stay when this is dropped.
-    pub(crate) fn keep(&mut self) {
-        self.keeps = true;
+        &self.inner.name
     }
 
     /// Does something inside, in a thread of its own; threads started there stay inside.
     pub fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         let inside = || {
-            setns(&*self.handle, CloneFlags::CLONE_NEWNET).unwrap();
+            setns(&self.inner.handle, CloneFlags::CLONE_NEWNET).unwrap();
             work()
         };
         let result = thread::scope(|scope| scope.spawn(inside).join());
         result.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
-    /// A command that will run inside, and that ends when the thread that starts it does.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = self.lasting_command(program);
-        die_with_parent(&mut command);
-        command
-    }
-
-    /// A command that will run inside, however long.
-    pub fn lasting_command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// A command that will run inside, and end when the thread that starts it does.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        let handle = Arc::clone(&self.handle);
+        let inner = Arc::clone(&self.inner);
         let enter = move || {
-            // SAFETY: a plain system call on a descriptor that `handle` keeps open.
-            Errno::result(unsafe { libc::setns(handle.as_raw_fd(), libc::CLONE_NEWNET) })?;
+            // SAFETY: a plain system call on a descriptor that `inner` keeps open.
+            Errno::result(unsafe { libc::setns(inner.handle.as_raw_fd(), libc::CLONE_NEWNET) })?;
             Ok(())
         };
         // SAFETY: setns is safe between fork and exec; it allocates nothing and takes no lock.
         unsafe { command.pre_exec(enter) };
+        if self.inner.lifetime == Lifetime::Guard {
+            die_with_parent(&mut command);
+        }
         command
     }
 
     /// Runs `ip` commands inside, one a line.
     #[track_caller]
     pub fn ip(&self, lines: &str) {
-        batch(&["-n", &self.name], lines);
+        batch(&["-n", self.name()], lines);
     }
 
     /// Writes a sysctl, for example `net/ipv4/ip_forward`.
@@ -133,9 +130,9 @@ impl Netns {
     }
 }
 
-impl Drop for Netns {
+impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.keeps {
+        if self.lifetime == Lifetime::Guard {
             let _ = Command::new("ip")
                 .args(["netns", "del", &self.name])
                 .status();

@@ -84,7 +84,7 @@ impl Prober {
         let pin = lab.maps().join(maps::VERDICTS);
         let map = MapData::from_pin(&pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
         Self {
-            node: lab.node.view(),
+            node: lab.node.clone(),
             program,
             ifindex: lab.node.ifindex(interface),
             verdicts: Map::PerCpuArray(map).try_into().unwrap(),

@@ -34,5 +34,5 @@ pub(crate) fn program(arguments: &[&str]) -> Result<()> {
     let ctl = build::find(&programs, "harbor-ctl")?;
     let lab = build::find(&programs, "harbor-lab")?;
     let variables = [("HARBOR_CTL", ctl.as_os_str())];
-    shell::succeed(shell::privileged(lab, &variables).args(arguments))
+    shell::foreground(shell::privileged(lab, &variables).args(arguments))
 }

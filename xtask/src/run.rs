@@ -7,18 +7,10 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    process::{Child, Command},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
-use nix::{
-    libc,
-    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction},
-    unistd::Pid,
-};
+use anyhow::{Context, Result};
 
 use crate::{build, lab, setup, shell};
 
@@ -86,54 +78,13 @@ fn mount(bpf: &Path) -> Result<()> {
     )
 }
 
-static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn remember(_signal: libc::c_int) {
-    ASKED_TO_END.store(true, Ordering::Relaxed);
-}
-
-/// Runs the agent until it ends; what would end xtask ends the agent instead.
+/// Runs the agent until it ends.
 fn foreground(ctl: &Path, config: &Path, rest: &[&str]) -> Result<()> {
-    let action = SigAction::new(
-        SigHandler::Handler(remember),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is safe in a signal handler.
-        unsafe { sigaction(signal, &action) }?;
-    }
+    let socket = config.with_file_name("run/harbor.sock");
     println!("run: the agent starts; Ctrl-C ends it. In another terminal:");
-    println!(
-        "  {} --socket {} status",
-        ctl.display(),
-        config.with_file_name("run/harbor.sock").display()
-    );
+    println!("  {} --socket {} status", ctl.display(), socket.display());
     let mut command = shell::privileged(ctl, &[]);
-    let child = command
-        .arg("agent")
-        .arg("--config")
-        .arg(config)
-        .args(rest)
-        .spawn();
-    wait(child.with_context(|| format!("cannot start {}", ctl.display()))?)
-}
-
-fn wait(mut child: Child) -> Result<()> {
-    let mut asked = false;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            if !status.success() && !asked {
-                bail!("the agent ended with {status}");
-            }
-            return Ok(());
-        }
-        if ASKED_TO_END.load(Ordering::Relaxed) && !asked {
-            asked = true;
-            kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    shell::foreground(command.arg("agent").arg("--config").arg(config).args(rest))
 }
 
 /// Detaches the datapath and unmounts; the agent is no more.

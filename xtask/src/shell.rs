@@ -6,10 +6,17 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::geteuid;
+use nix::{
+    libc,
+    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction},
+    unistd::{Pid, geteuid},
+};
 
 /// Variables that must survive sudo.
 const KEPT: [&str; 6] = [
@@ -81,6 +88,45 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("{} ended with {}", shown(command), output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn remember(_signal: libc::c_int) {
+    ASKED_TO_END.store(true, Ordering::Relaxed);
+}
+
+/// Runs a program that decides itself how it ends: what would end xtask is handed to it, so that
+/// xtask is there to clean up.
+pub(crate) fn foreground(command: &mut Command) -> Result<()> {
+    let action = SigAction::new(
+        SigHandler::Handler(remember),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler only stores to an atomic, which is safe in a signal handler.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let mut asked = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if !status.success() && !asked {
+                bail!("{} ended with {status}", shown(command));
+            }
+            return Ok(());
+        }
+        if ASKED_TO_END.load(Ordering::Relaxed) && !asked {
+            asked = true;
+            // Through sudo too: it hands signals on.
+            kill(pid, Signal::SIGTERM)?;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The first file of this name in PATH, or where root's tools live.

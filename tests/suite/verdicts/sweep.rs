@@ -25,73 +25,62 @@ fn kinds(bench: &Bench) -> Vec<(Side, Vec<u8>)> {
         flags: flag::ACK | flag::PSH,
         ..talk.request()
     };
+    let options = |ip: &mut kit::frame::Ip| ip.options = vec![7, 7, 4, 0, 0, 0, 0, 0];
+    let client = [
+        bench.to_node(syn(bench.client_port(), TCP_PORT)),
+        bench.to_node(Transport::Tcp(data.clone())),
+        bench.to_node(Transport::Tcp(Tcp {
+            flags: flag::ACK | flag::FIN,
+            ..talk.request()
+        })),
+        bench.to_node(Transport::Tcp(Tcp {
+            flags: flag::RST,
+            ..talk.request()
+        })),
+        bench.to_node(datagram(bench.client_port(), UDP_PORT, b"a question")),
+        bench.to_node(Transport::Tcp(data)).with(options),
+    ];
     let reply = Tcp {
         payload: b"an answer".to_vec(),
         ..talk.reply()
     };
-    let client = |transport| (Side::Client, bench.to_node(transport).bytes());
-    let asked = bench.forward(
-        Side::Client,
-        &client(datagram(bench.client_port(), UDP_PORT, b"?")).1,
-    );
-    let options = |ip: &mut kit::frame::Ip| ip.options = vec![7, 7, 4, 0, 0, 0, 0, 0];
+    let question = bench
+        .to_node(datagram(bench.client_port(), UDP_PORT, b"?"))
+        .bytes();
+    let asked = bench.forward(Side::Client, &question).transport.source;
+    let backend = [
+        bench.reply(&talk, Transport::Tcp(reply)),
+        bench.app_frame(datagram(APP_PORT, asked, b"!")),
+        bench.app_frame(segment(APP_PORT, RANGE_PORT, flag::SYN)),
+        bench.app_frame(segment(22, RANGE_PORT, flag::ACK)),
+    ];
+    let strangers = strangers(bench);
+    let client = client
+        .iter()
+        .chain(&strangers)
+        .map(|frame| (Side::Client, frame.bytes()));
+    client
+        .chain(backend.iter().map(|frame| (Side::Backend, frame.bytes())))
+        .collect()
+}
+
+/// Frames that are none of Harbor's business.
+fn strangers(bench: &Bench) -> Vec<Frame> {
     let other = |kind, bytes: &[u8]| Frame {
         packet: Packet::Raw(kind, bytes.to_vec()),
         ..bench.to_node(syn(1, 1))
     };
     vec![
-        client(syn(bench.client_port(), TCP_PORT)),
-        client(Transport::Tcp(data.clone())),
-        client(Transport::Tcp(Tcp {
-            flags: flag::ACK | flag::FIN,
-            ..talk.request()
-        })),
-        client(Transport::Tcp(Tcp {
-            flags: flag::RST,
-            ..talk.request()
-        })),
-        client(datagram(bench.client_port(), UDP_PORT, b"a question")),
-        client(syn(bench.client_port(), 22)),
-        client(datagram(bench.client_port(), 53, b"not for a port")),
-        client(Transport::Raw(1, vec![8, 0, 0, 0, 0, 1, 0, 1, 9, 9])),
-        client(Transport::Raw(47, vec![0; 20])),
-        (
-            Side::Client,
-            bench.to_node(Transport::Tcp(data)).with(options).bytes(),
-        ),
-        (
-            Side::Client,
-            Frame {
-                tags: vec![5],
-                ..bench.to_node(syn(1, TCP_PORT))
-            }
-            .bytes(),
-        ),
-        (
-            Side::Client,
-            other(ethertype::ARP, &[0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 1, 2]).bytes(),
-        ),
-        (Side::Client, other(ethertype::IPV6, &[0x60; 64]).bytes()),
-        (
-            Side::Backend,
-            bench.reply(&talk, Transport::Tcp(reply)).bytes(),
-        ),
-        (
-            Side::Backend,
-            bench
-                .app_frame(datagram(APP_PORT, asked.transport.source, b"!"))
-                .bytes(),
-        ),
-        (
-            Side::Backend,
-            bench
-                .app_frame(segment(APP_PORT, RANGE_PORT, flag::SYN))
-                .bytes(),
-        ),
-        (
-            Side::Backend,
-            bench.app_frame(segment(22, RANGE_PORT, flag::ACK)).bytes(),
-        ),
+        bench.to_node(syn(bench.client_port(), 22)),
+        bench.to_node(datagram(bench.client_port(), 53, b"not for a port")),
+        bench.to_node(Transport::Raw(1, vec![8, 0, 0, 0, 0, 1, 0, 1, 9, 9])),
+        bench.to_node(Transport::Raw(47, vec![0; 20])),
+        Frame {
+            tags: vec![5],
+            ..bench.to_node(syn(1, TCP_PORT))
+        },
+        other(ethertype::ARP, &[0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 1, 2]),
+        other(ethertype::IPV6, &[0x60; 64]),
     ]
 }
 

@@ -101,6 +101,17 @@ impl Flow {
     }
 }
 
+/// Who took a slot of the `ring`: a flow that may have to make room once the ring has gone round.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingSlot {
+    /// The flow's cookie; 0 = nobody, or about to change.
+    pub cookie: u64,
+    /// Its forward entry's key.
+    pub key: FlowKey,
+}
+crate::assert_size!(RingSlot, 24);
+
 /// How far a TCP flow has come, from the states of its two entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

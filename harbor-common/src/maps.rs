@@ -23,6 +23,8 @@ pub const ENDPOINTS: &str = "endpoints";
 pub const CURSORS: &str = "cursors";
 /// Five-tuple to finished translation.
 pub const FLOWS: &str = "flows";
+/// The latest flows in order of their beginning, so that the oldest half-open one can make room.
+pub const RING: &str = "ring";
 /// The next flow's cookie; one element.
 pub const COOKIES: &str = "cookies";
 /// What each frontend slot has carried, per CPU.
@@ -31,7 +33,7 @@ pub const COUNTERS: &str = "counters";
 pub const VERDICTS: &str = "verdicts";
 
 /// All of them, in the order in which a packet meets them.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     META,
     FRONTENDS,
     FLOWS,
@@ -41,6 +43,7 @@ pub const ALL: [&str; 11] = [
     BACKENDS,
     ENDPOINTS,
     COOKIES,
+    RING,
     COUNTERS,
     VERDICTS,
 ];
@@ -53,8 +56,24 @@ pub const FRONTEND_SLOTS: usize = 16_384;
 pub const BACKEND_SLOTS: usize = 262_144;
 /// How many own addresses can be known.
 pub const ADDRESS_SLOTS: usize = 1_024;
+/// Elements of `ring`: fewer than one backend has source ports, so half-open flows alone can never
+/// exhaust them. A table of few flows uses a part of the ring; see [`ring_slots`].
+pub const RING_SLOTS: u32 = 16_384;
 /// Default capacity of `flows` in flows; each takes two entries.
 pub const DEFAULT_FLOWS: usize = 262_144;
+
+/// How many slots of the ring a table of so many flows uses: a power of two, and at most half of
+/// the table, so that half-open flows leave room for live ones.
+pub const fn ring_slots(flows: u32) -> u32 {
+    let half = flows / 2;
+    if half >= RING_SLOTS {
+        RING_SLOTS
+    } else if half == 0 {
+        1
+    } else {
+        1 << half.ilog2()
+    }
+}
 
 /// Facts about the installation; the element of the `meta` map, written by the agent.
 #[repr(C)]
@@ -71,6 +90,14 @@ crate::assert_size!(Meta, 16);
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_ring_never_fills_more_than_half_the_table() {
+        assert_eq!(super::ring_slots(1), 1);
+        assert_eq!(super::ring_slots(1_000), 256);
+        assert_eq!(super::ring_slots(1_024), 512);
+        assert_eq!(super::ring_slots(u32::MAX), super::RING_SLOTS);
+    }
+
     #[test]
     fn the_kernel_can_hold_every_name() {
         for name in super::ALL {

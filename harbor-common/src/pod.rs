@@ -3,7 +3,7 @@
 use crate::{
     addr::{Address, Ipv4},
     backend::{Backend, Endpoint},
-    flow::{Expired, Flow, FlowKey},
+    flow::{Expired, Flow, FlowKey, RingSlot},
     frontend::{BackendSet, Frontend},
     maps::Meta,
     stats::FrontendCounters,
@@ -28,5 +28,6 @@ pod!(
     Frontend,
     FrontendCounters,
     Ipv4,
-    Meta
+    Meta,
+    RingSlot,
 );

@@ -10,9 +10,12 @@ use aya_ebpf::{
 use harbor_common::{
     addr::{Address, Ipv4},
     backend::{Backend, Endpoint},
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, RingSlot},
     frontend::{BackendSet, Frontend},
-    maps::{ADDRESS_SLOTS, BACKEND_SLOTS, DEFAULT_FLOWS, FRONTEND_INDEXES, FRONTEND_SLOTS, Meta},
+    maps::{
+        ADDRESS_SLOTS, BACKEND_SLOTS, DEFAULT_FLOWS, FRONTEND_INDEXES, FRONTEND_SLOTS, Meta,
+        RING_SLOTS,
+    },
     stats::FrontendCounters,
     verdict::VERDICT_NUMBERS,
 };
@@ -52,6 +55,11 @@ pub static BACKENDS: Array<Backend, BACKEND_SLOTS> = Array::new();
 #[btf_map(name = "endpoints")]
 pub static ENDPOINTS: HashMap<Endpoint, u32, BACKEND_SLOTS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
+
+/// One hand over the latest flows. Written by the datapath alone: a new flow takes the slot that
+/// its cookie names, and its former holder goes if it still is half-open.
+#[btf_map(name = "ring")]
+pub static RING: Array<RingSlot, { RING_SLOTS as usize }> = Array::new();
 
 /// The next flow's cookie. Written by the datapath alone.
 #[btf_map(name = "cookies")]

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     atomic, config,
-    maps::{BACKENDS, COOKIES, FLOWS},
+    maps::{BACKENDS, COOKIES, FLOWS, RING},
 };
 
 /// How often a source port is drawn before giving up.
@@ -252,6 +252,7 @@ pub fn open(
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     let key = &parsed.key;
     let backend = &choice.backend;
+    make_room(cookie);
 
     let mut reply = Flow {
         word: cookie << Flow::STATE_BITS,
@@ -286,7 +287,10 @@ pub fn open(
         ..reply
     };
     match FLOWS.insert(key, forward, u64::from(BPF_NOEXIST)) {
-        Ok(()) => Ok(forward),
+        Ok(()) => {
+            enter_ring(cookie, key);
+            Ok(forward)
+        }
         Err(error) => {
             let _ = FLOWS.remove(reply_key);
             Err(Verdict::Drop(if error == EEXIST {
@@ -295,6 +299,39 @@ pub fn open(
                 DropReason::FlowsFull
             }))
         }
+    }
+}
+
+/// Retires the flow that took this flow's ring slot one round ago, if it still is half-open: so
+/// there are never more of those than the ring has slots, and live flows are out of reach.
+#[inline(never)]
+fn make_room(cookie: u64) -> bool {
+    let Some(slot) = RING.get(config::ring_slot(cookie)) else {
+        return false;
+    };
+    let former = *slot;
+    let Some(entry) = FLOWS.get_ptr(former.key) else {
+        return false;
+    };
+    // SAFETY: from the lookup above; the cookie says whose it is.
+    let word = unsafe { (&raw const (*entry).word).read_volatile() };
+    Flow::cookie(word) == former.cookie
+        && word & (Flow::LIVE | Flow::DEAD) == 0
+        && retire(&former.key, word)
+}
+
+/// Takes the ring slot. Half-written it names nobody.
+#[inline(always)]
+fn enter_ring(cookie: u64, key: &FlowKey) {
+    let Some(slot) = RING.get_ptr_mut(config::ring_slot(cookie)) else {
+        return;
+    };
+    // SAFETY: an element of the map; two CPUs meet here only when the ring has gone round in
+    // between, and a torn key then names no flow with that cookie.
+    unsafe {
+        (&raw mut (*slot).cookie).write_volatile(0);
+        (&raw mut (*slot).key).write_volatile(*key);
+        (&raw mut (*slot).cookie).write_volatile(cookie);
     }
 }
 

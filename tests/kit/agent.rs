@@ -29,6 +29,10 @@ pub struct Config {
     pub bpf: Option<PathBuf>,
     /// TOML after `[paths]`.
     pub more: String,
+    /// Environment variables for the process.
+    pub variables: Vec<(String, String)>,
+    /// A program and its arguments that start the agent, as `setpriv` does.
+    pub wrapper: Vec<String>,
 }
 
 impl Default for Config {
@@ -37,6 +41,8 @@ impl Default for Config {
             name: "agent".into(),
             bpf: None,
             more: String::new(),
+            variables: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 }
@@ -55,7 +61,7 @@ impl Config {
 #[derive(Debug)]
 pub struct Agent {
     node: Netns,
-    name: String,
+    config: Config,
     folder: PathBuf,
     process: Option<Process>,
 }
@@ -93,7 +99,7 @@ impl Agent {
         fs::write(folder.join("harbor.toml"), text).unwrap();
         Self {
             node: lab.node.clone(),
-            name: config.name.clone(),
+            config: config.clone(),
             folder,
             process: None,
         }
@@ -103,11 +109,22 @@ impl Agent {
     #[track_caller]
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the agent already runs");
-        let ctl = binary("harbor-ctl");
-        let mut command = self.node.command(ctl);
-        command.arg("agent").arg("--config").arg(self.config_file());
-        command.env("RUST_BACKTRACE", "1");
-        self.process = Some(Process::start(&mut command, &self.folder, &self.name));
+        let ctl = binary("harbor-ctl").display().to_string();
+        let mut words = self.config.wrapper.iter().chain([&ctl]);
+        let mut command = self.node.command(words.next().unwrap_or(&ctl));
+        command
+            .args(words)
+            .arg("agent")
+            .arg("--config")
+            .arg(self.config_file());
+        command
+            .envs(self.config.variables.iter().cloned())
+            .env("RUST_BACKTRACE", "1");
+        self.process = Some(Process::start(
+            &mut command,
+            &self.folder,
+            &self.config.name,
+        ));
     }
 
     /// Waits until the agent answers; panics with its output if it ends instead.
@@ -213,7 +230,8 @@ impl Agent {
 
     /// All that the process has printed.
     pub fn printed(&self) -> String {
-        fs::read_to_string(self.folder.join(format!("{}.out", self.name))).unwrap_or_default()
+        fs::read_to_string(self.folder.join(format!("{}.out", self.config.name)))
+            .unwrap_or_default()
     }
 
     /// One of its four log files, for example `node`.
@@ -241,7 +259,11 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- {}'s node log:\n{}---", self.name, self.log("node"));
+            eprintln!(
+                "--- {}'s node log:\n{}---",
+                self.config.name,
+                self.log("node")
+            );
         }
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod agent_faults;
+mod architecture;
 mod bpftool;
 mod cli;
 mod conflict;
@@ -19,4 +20,5 @@ mod kit_itself;
 mod real_servers;
 mod restart;
 mod scene;
+mod systemd;
 mod verdicts;

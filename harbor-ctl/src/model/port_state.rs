@@ -1,0 +1,129 @@
+//! The word that `ports list` shows for a port: what it can do for a client now.
+
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+
+/// What a port can do for a client now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PortState {
+    Up,
+    Degraded,
+    Down,
+    Draining,
+    Conflict,
+}
+
+impl PortState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// What is known about a port besides its service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PortFacts {
+    /// Why the kernel does not serve it, if it does not.
+    pub(crate) not_forwarded: Option<String>,
+    /// Who else holds its number.
+    pub(crate) held_by: Option<String>,
+    /// Backends that the kernel can reach; `None` while unknown.
+    pub(crate) reachable: Option<usize>,
+}
+
+/// A port's state, and the reason when it is not up.
+pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Option<String>) {
+    let active = service
+        .backends
+        .iter()
+        .filter(|b| b.state.takes_new_flows())
+        .count();
+    let reachable = facts.reachable.unwrap_or(active).min(active);
+    let total = service.backends.len();
+    if let Some(holder) = &facts.held_by {
+        return (PortState::Conflict, Some(format!("held by {holder}")));
+    }
+    if let Some(reason) = &facts.not_forwarded {
+        return (PortState::Down, Some(reason.clone()));
+    }
+    if service.draining {
+        return (PortState::Draining, Some("takes no new flows".into()));
+    }
+    match (total, active, reachable) {
+        (0, _, _) => (PortState::Down, Some("no backend".into())),
+        (_, 0, _) => (
+            PortState::Down,
+            Some("every backend is leaving or draining".into()),
+        ),
+        (_, _, 0) => (PortState::Down, Some("no backend has a route".into())),
+        _ if reachable < total => (
+            PortState::Degraded,
+            Some(format!("{reachable} of {total} backends take new flows")),
+        ),
+        _ => (PortState::Up, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Protocols, testing::service};
+
+    fn with_backends(count: u8) -> Service {
+        let mut web = service("web", 35000, Protocols::Tcp);
+        for last in 0..count {
+            let address = std::net::SocketAddrV4::new([10, 0, 0, last].into(), 80);
+            web.add_backend(address, None, 1).unwrap();
+        }
+        web
+    }
+
+    #[test]
+    fn the_worst_fact_names_the_state() {
+        let facts = PortFacts::default();
+        assert_eq!(judge_port(&with_backends(0), &facts).0, PortState::Down);
+        assert_eq!(judge_port(&with_backends(2), &facts).0, PortState::Up);
+
+        let mut leaving = with_backends(2);
+        leaving.drain_backend("10.0.0.0:80").unwrap();
+        assert_eq!(judge_port(&leaving, &facts).0, PortState::Degraded);
+        leaving.drain_backend("10.0.0.1:80").unwrap();
+        assert_eq!(judge_port(&leaving, &facts).0, PortState::Down);
+
+        let unreachable = PortFacts {
+            reachable: Some(1),
+            ..PortFacts::default()
+        };
+        assert_eq!(
+            judge_port(&with_backends(2), &unreachable).0,
+            PortState::Degraded
+        );
+        let none = PortFacts {
+            reachable: Some(0),
+            ..PortFacts::default()
+        };
+        assert_eq!(judge_port(&with_backends(2), &none).0, PortState::Down);
+
+        let mut draining = with_backends(1);
+        draining.draining = true;
+        assert_eq!(judge_port(&draining, &facts).0, PortState::Draining);
+
+        let unserved = PortFacts {
+            not_forwarded: Some("x".into()),
+            ..PortFacts::default()
+        };
+        assert_eq!(judge_port(&draining, &unserved).0, PortState::Down);
+        let held = PortFacts {
+            held_by: Some("pid 1".into()),
+            ..unserved
+        };
+        assert_eq!(judge_port(&draining, &held).0, PortState::Conflict);
+    }
+}

@@ -1,0 +1,55 @@
+//! What is wrong with a configuration: every problem at once, each with its place and its fix.
+
+use std::{fmt, path::Path};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// `FILE:LINE:COLUMN`, or the variable or flag that said it.
+    pub(crate) place: String,
+    pub(crate) message: String,
+    pub(crate) fix: Option<String>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigError {
+    /// In the order in which they were found; never empty.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let fix = match error.kind() {
+            std::io::ErrorKind::NotFound => Some("give an existing file with --config".to_owned()),
+            _ => None,
+        };
+        let message = format!("the configuration cannot be read: {error}");
+        Self {
+            problems: vec![Problem {
+                place: path.display().to_string(),
+                message,
+                fix,
+            }],
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [one] = self.problems.as_slice() {
+            write!(f, "{}: {}", one.place, one.message)?;
+            return one.fix.as_ref().map_or(Ok(()), |fix| write!(f, "; {fix}"));
+        }
+        write!(f, "the configuration has {} errors", self.problems.len())?;
+        for problem in &self.problems {
+            write!(f, "\n{}: {}", problem.place, problem.message)?;
+            if let Some(fix) = &problem.fix {
+                write!(f, "; {fix}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

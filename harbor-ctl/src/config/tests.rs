@@ -1,0 +1,189 @@
+//! What operators write, right and wrong.
+
+use std::path::Path;
+
+use super::*;
+
+fn source(environment: &[(&str, &str)], flags: &[&str]) -> Source {
+    Source {
+        path: "/nowhere/harbor.toml".into(),
+        must_exist: true,
+        environment: environment
+            .iter()
+            .map(|(n, v)| ((*n).into(), (*v).into()))
+            .collect(),
+        flags: flags.iter().map(|f| (*f).into()).collect(),
+    }
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    load_text(&source(&[], &[]), text).unwrap_err().problems
+}
+
+#[test]
+fn the_defaults_serve_a_single_node() {
+    let loaded = load_text(&source(&[], &[]), "").unwrap();
+    assert_eq!(loaded.config.range.to_string(), "35000-40000");
+    assert_eq!(loaded.config.timeouts.tcp_established.as_secs(), 7_440);
+    assert_eq!(
+        loaded.config.paths.socket(),
+        Path::new("/run/harbor/harbor.sock")
+    );
+    assert!(
+        loaded
+            .entries
+            .values()
+            .all(|entry| entry.origin == Origin::Default)
+    );
+    assert_eq!(loaded.entries.len(), KEYS.len());
+}
+
+#[test]
+fn all_errors_come_at_once_with_line_and_column() {
+    let found = problems(
+        "[ports]\nrnage = \"1-2\"\nrest = 60\n\n[prots]\n\n[log]\nlevel = \"loud\"\n  keep = 0\n",
+    );
+    let places: Vec<&str> = found.iter().map(|p| p.place.as_str()).collect();
+    assert!(places.contains(&"/nowhere/harbor.toml:2:1"), "{found:#?}");
+    assert!(places.contains(&"/nowhere/harbor.toml:3:8"), "{found:#?}");
+    assert!(places.contains(&"/nowhere/harbor.toml:5:2"), "{found:#?}");
+    assert!(places.contains(&"/nowhere/harbor.toml:8:9"), "{found:#?}");
+    assert!(places.contains(&"/nowhere/harbor.toml:9:10"), "{found:#?}");
+    assert_eq!(found.len(), 5);
+    assert!(
+        found
+            .iter()
+            .any(|p| p.fix.as_deref().is_some_and(|f| f.contains("range")))
+    );
+    assert!(
+        found
+            .iter()
+            .any(|p| p.fix.as_deref().is_some_and(|f| f.contains("[ports]")))
+    );
+}
+
+#[test]
+fn a_syntax_error_has_its_place() {
+    let found = problems("[ports]\nrange = \n");
+    assert!(
+        found[0].place.starts_with("/nowhere/harbor.toml:2:"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_this_version_lacks_is_refused_by_name() {
+    for (text, word) in [
+        ("[datapath]\nmode = \"xdp\"\n", "datapath.mode"),
+        ("[datapath]\nmode = \"proxy\"\n", "datapath.mode"),
+        ("[registry]\nurl = \"redis://x\"\n", "registry.url"),
+        (
+            "[gateway]\npassword_file = \"/x\"\n",
+            "gateway.password_file",
+        ),
+        ("[control]\nlisten = \"0.0.0.0:1\"\n", "control.listen"),
+        ("[metrics]\nlisten = \"0.0.0.0:1\"\n", "metrics.listen"),
+        ("[health]\n", "[health]"),
+    ] {
+        let found = problems(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].message.contains(word), "{found:?}");
+        assert!(
+            found[0].message.contains("this version does not have"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn default_values_of_missing_capabilities_are_accepted() {
+    let text = "[datapath]\nmode = \"tc\"\n[registry]\nurl = \"embedded\"\n[gateway]\nlisten = \
+                \"127.0.0.1:8443\"\n[control]\nlisten = \"\"\n[metrics]\nlisten = \"\"\n";
+    assert!(load_text(&source(&[], &[]), text).is_ok());
+}
+
+#[test]
+fn later_layers_win_and_say_so() {
+    let text = "[ports]\nrange = \"36000-36010\"\nrest = \"1s\"\n[log]\nkeep = 2\n";
+    let environment = [
+        ("HARBOR_PORTS__RANGE", "37000-37010"),
+        ("HARBOR_OTHER", "x"),
+    ];
+    let loaded = load_text(&source(&environment, &["log.keep=5"]), text).unwrap();
+    assert_eq!(loaded.config.range.to_string(), "37000-37010");
+    assert_eq!(loaded.config.log.keep, 5);
+    let origin = |key: &str| loaded.entries[key].origin.to_string();
+    assert_eq!(origin("ports.range"), "environment HARBOR_PORTS__RANGE");
+    assert_eq!(origin("ports.rest"), "/nowhere/harbor.toml:3:8");
+    assert_eq!(origin("log.keep"), "flag --set log.keep=5");
+}
+
+#[test]
+fn an_unknown_variable_or_flag_is_an_error_too() {
+    let environment = [("HARBOR_PORTS__RNAGE", "1-2")];
+    let error = load_text(&source(&environment, &["nonsense"]), "").unwrap_err();
+    assert_eq!(error.problems.len(), 2);
+    assert!(error.to_string().contains("HARBOR_PORTS__RNAGE"), "{error}");
+}
+
+#[test]
+fn drop_ins_come_after_the_main_file_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let main = directory.path().join("harbor.toml");
+    std::fs::create_dir(directory.path().join("conf.d")).unwrap();
+    std::fs::write(&main, "[log]\nkeep = 1\n").unwrap();
+    std::fs::write(
+        directory.path().join("conf.d/10-a.toml"),
+        "[log]\nkeep = 2\n",
+    )
+    .unwrap();
+    std::fs::write(
+        directory.path().join("conf.d/20-b.toml"),
+        "[log]\nkeep = 3\n",
+    )
+    .unwrap();
+    std::fs::write(directory.path().join("conf.d/30.txt"), "nonsense").unwrap();
+    let loaded = load(&Source {
+        path: main,
+        ..source(&[], &[])
+    })
+    .unwrap();
+    assert_eq!(loaded.config.log.keep, 3);
+}
+
+#[test]
+fn a_named_file_must_exist_and_the_default_one_need_not() {
+    let named = source(&[], &[]);
+    assert!(
+        load(&named)
+            .unwrap_err()
+            .to_string()
+            .contains("/nowhere/harbor.toml")
+    );
+    assert!(
+        load(&Source {
+            must_exist: false,
+            ..named
+        })
+        .is_ok()
+    );
+}
+
+#[test]
+fn the_service_range_and_the_source_ports_stay_apart() {
+    let found = problems("[ports]\nrange = \"30000-36000\"\n");
+    assert!(found[0].message.contains("overlaps"), "{found:?}");
+}
+
+#[test]
+fn an_address_list_is_auto_or_names() {
+    let text = "[node]\naddresses = [\"192.0.2.1\", \"192.0.2.2\"]\ninterfaces = [\"eth0\"]\n";
+    let loaded = load_text(&source(&[], &[]), text).unwrap();
+    assert_eq!(loaded.config.addresses.len(), 2);
+    assert_eq!(loaded.config.interfaces, ["eth0"]);
+    assert_eq!(
+        problems("[node]\naddresses = [\"auto\", \"192.0.2.1\"]\n").len(),
+        1
+    );
+    assert_eq!(problems("[node]\naddresses = [\"x\", \"y\"]\n").len(), 2);
+}

@@ -1,0 +1,322 @@
+//! The configuration that the agent uses: typed, checked, complete.
+
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use super::{ConfigError, Entry, Problem, Value, keys::KEYS, raw::Layers};
+use crate::model::{Network, PortRange, check_name, parse_period};
+
+/// Everything that can be configured, valid.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Empty: choose by itself.
+    pub(crate) interfaces: Vec<String>,
+    /// Empty: every address of the chosen interfaces.
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) range: PortRange,
+    pub(crate) rest: Duration,
+    /// `auto`, `tcx` or `clsact`.
+    pub(crate) hook: String,
+    pub(crate) flows: u32,
+    pub(crate) source_ports: PortRange,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) drain: Duration,
+    pub(crate) allow_networks: Vec<Network>,
+    pub(crate) log: LogConfig,
+    pub(crate) paths: Paths,
+}
+
+/// After how much silence a flow is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) opening: Duration,
+    pub(crate) tcp_established: Duration,
+    pub(crate) tcp_closed: Duration,
+    pub(crate) udp_single: Duration,
+    pub(crate) udp_stream: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub(crate) struct LogConfig {
+    pub(crate) level: log::LevelFilter,
+    pub(crate) datapath: log::LevelFilter,
+    /// `daily`, `hourly` or `never`.
+    pub(crate) rotate: String,
+    pub(crate) keep: usize,
+}
+
+/// `[paths]`
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    pub(crate) run: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) bpf: PathBuf,
+}
+
+impl Paths {
+    /// The control socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.run.join("harbor.sock")
+    }
+}
+
+/// Checks every entry; answers all problems at once.
+pub(crate) fn validate(layers: Layers) -> Result<Config, ConfigError> {
+    let mut check = Check { layers };
+    check.choices();
+    check.names();
+    let config = check.config();
+    let problems = check.layers.problems;
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError { problems })
+    }
+}
+
+/// Collects problems; a value that is wrong reads as a placeholder that never gets out.
+struct Check {
+    layers: Layers,
+}
+
+impl Check {
+    fn config(&mut self) -> Config {
+        let second = Duration::from_secs(1);
+        let range = self.read(
+            "ports.range",
+            |text| text.parse::<PortRange>(),
+            placeholder(),
+        );
+        let source_ports = self.read("datapath.source_ports", str::parse, placeholder());
+        self.ranges_apart(range, source_ports);
+        Config {
+            interfaces: self.list_or_auto("node.interfaces", check_interface),
+            addresses: self.list_or_auto("node.addresses", |text| {
+                text.parse()
+                    .map_err(|_| format!("{text:?} is not an IPv4 address"))
+            }),
+            range,
+            rest: self.period("ports.rest", Duration::ZERO),
+            hook: self.text("datapath.hook"),
+            flows: self.number("datapath.flows", 1_024, 16_777_216) as u32,
+            source_ports,
+            timeouts: Timeouts {
+                opening: self.period("timeouts.opening", second),
+                tcp_established: self.period("timeouts.tcp_established", second),
+                tcp_closed: self.period("timeouts.tcp_closed", second),
+                udp_single: self.period("timeouts.udp_single", second),
+                udp_stream: self.period("timeouts.udp_stream", second),
+            },
+            drain: self.period("policy.drain", Duration::ZERO),
+            allow_networks: self.list("policy.allow_networks", str::parse),
+            log: LogConfig {
+                level: self.level("log.level"),
+                datapath: self.level("log.datapath"),
+                rotate: self.text("log.rotate"),
+                keep: self.number("log.keep", 1, 3_650) as usize,
+            },
+            paths: Paths {
+                run: self.path("paths.run"),
+                state: self.path("paths.state"),
+                log: self.path("paths.log"),
+                bpf: self.path("paths.bpf"),
+            },
+        }
+    }
+
+    fn choices(&mut self) {
+        for key in KEYS.iter().filter(|key| !key.choices.is_empty()) {
+            let text = self.text(&key.path());
+            if key.choices.contains(&text.as_str()) {
+                continue;
+            }
+            let quoted: Vec<String> = key.choices.iter().map(|c| format!("{c:?}")).collect();
+            let message = if key.lacks.is_empty() {
+                format!(
+                    "{} = {text:?} is not one of {}",
+                    key.path(),
+                    quoted.join(", ")
+                )
+            } else {
+                format!(
+                    "{} = {text:?}: this version does not have {}",
+                    key.path(),
+                    key.lacks
+                )
+            };
+            self.problem(
+                &key.path(),
+                message,
+                Some(format!("use {}", quoted.join(" or "))),
+            );
+        }
+    }
+
+    fn names(&mut self) {
+        self.read(
+            "node.id",
+            |id| check_name("id", id).map_err(|r| r.description),
+            (),
+        );
+        let host = |text: &str| match text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+        {
+            true if text.len() <= 253 => Ok(()),
+            _ => Err(format!(
+                "{:?} is not a host name",
+                text.chars().take(80).collect::<String>()
+            )),
+        };
+        self.read("public.hostname", host, ());
+        let address = |text: &str| match text.is_empty() || text.parse::<std::net::IpAddr>().is_ok()
+        {
+            true => Ok(()),
+            false => Err(format!("{text:?} is not an IP address")),
+        };
+        self.read("public.address", address, ());
+    }
+
+    fn ranges_apart(&mut self, range: PortRange, source_ports: PortRange) {
+        if source_ports.start() < 1_024 || source_ports.len() < 1_024 {
+            let message = format!(
+                "datapath.source_ports = \"{source_ports}\": 1024 numbers or more are needed, none below 1024"
+            );
+            self.problem("datapath.source_ports", message, None);
+        }
+        if range.overlaps(source_ports) {
+            let message = format!(
+                "ports.range = \"{range}\" overlaps datapath.source_ports = \"{source_ports}\""
+            );
+            self.problem(
+                "ports.range",
+                message,
+                Some("keep the two ranges apart".into()),
+            );
+        }
+    }
+
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        self.layers.entries.get(key)
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.entry(key)
+            .map(|entry| entry.value.plain())
+            .unwrap_or_default()
+    }
+
+    fn items(&self, key: &str) -> Vec<String> {
+        match self.entry(key) {
+            Some(Entry {
+                value: Value::List(items),
+                ..
+            }) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        placeholder: T,
+    ) -> T {
+        parse(&self.text(key)).unwrap_or_else(|message| {
+            self.problem(key, format!("{key}: {message}"), None);
+            placeholder
+        })
+    }
+
+    fn period(&mut self, key: &str, least: Duration) -> Duration {
+        let most = Duration::from_secs(30 * 86_400);
+        let parse = |text: &str| match parse_period(text)? {
+            period if period < least => Err(format!("{text} is too short: 1s is the least")),
+            period if period > most => Err(format!("{text} is too long: 30d is the most")),
+            period => Ok(period),
+        };
+        self.read(key, parse, Duration::ZERO)
+    }
+
+    fn number(&mut self, key: &str, least: i64, most: i64) -> i64 {
+        let number = match self.entry(key) {
+            Some(Entry {
+                value: Value::Number(number),
+                ..
+            }) => *number,
+            _ => least,
+        };
+        if !(least..=most).contains(&number) {
+            let message = format!("{key} = {number}: {least} to {most} is allowed");
+            self.problem(key, message, None);
+        }
+        number.clamp(least, most)
+    }
+
+    fn level(&mut self, key: &str) -> log::LevelFilter {
+        // A bad level was already reported with its choices.
+        self.text(key).parse().unwrap_or(log::LevelFilter::Info)
+    }
+
+    fn path(&mut self, key: &str) -> PathBuf {
+        let parse = |text: &str| match text.starts_with('/') && !text.contains('\0') {
+            true => Ok(PathBuf::from(text)),
+            false => Err(format!("{text:?} is not an absolute path")),
+        };
+        self.read(key, parse, PathBuf::new())
+    }
+
+    fn list<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let mut values = Vec::new();
+        for item in self.items(key) {
+            match parse(&item) {
+                Ok(value) => values.push(value),
+                Err(message) => self.problem(key, format!("{key}: {message}"), None),
+            }
+        }
+        values
+    }
+
+    /// `["auto"]` reads as the empty list.
+    fn list_or_auto<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let items = self.items(key);
+        if items == ["auto"] {
+            return Vec::new();
+        }
+        if items.is_empty() || items.iter().any(|item| item == "auto") {
+            let message = format!("{key}: write [\"auto\"], or name them one by one");
+            self.problem(key, message, None);
+            return Vec::new();
+        }
+        self.list(key, parse)
+    }
+
+    fn problem(&mut self, key: &str, message: String, fix: Option<String>) {
+        let place = self
+            .entry(key)
+            .map(|entry| entry.origin.to_string())
+            .unwrap_or_default();
+        self.layers.problems.push(Problem {
+            place,
+            message,
+            fix,
+        });
+    }
+}
+
+fn check_interface(name: &str) -> Result<String, String> {
+    let good = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
+    if name.is_empty() || name.len() > 15 || !name.chars().all(good) {
+        return Err(format!("{name:?} is not an interface name"));
+    }
+    Ok(name.to_owned())
+}
+
+fn placeholder() -> PortRange {
+    // Any valid range will do: the problem list is not empty, so it never gets out.
+    match PortRange::new(1, 1) {
+        Ok(range) => range,
+        Err(_) => unreachable!("1-1 is a range"),
+    }
+}

@@ -1,0 +1,160 @@
+//! Logs: four files, one per component, and standard error.
+//!
+//! A line goes to the file of the part that its target names: `registry` to harbor_redis.log, port
+//! conflicts (`proxy`) to harbor_proxy_connector.log, `gateway` to harbor_gateway.log, everything
+//! else to harbor_node.log. No line can hold a control character.
+
+mod bridge;
+mod escape;
+
+use std::{
+    io,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tracing::{Metadata, level_filters::LevelFilter};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::{
+    Layer, filter::DynFilterFn, layer::SubscriberExt, registry::Registry as Subscribers,
+    util::SubscriberInitExt,
+};
+
+use crate::config::LogConfig;
+use escape::Escaping;
+
+/// Targets of lines that do not follow from the module they are written in.
+pub(crate) const TARGET_CONFLICT: &str = "proxy";
+pub(crate) const TARGET_GATEWAY: &str = "gateway";
+
+/// The level in force, as the number of a `log::LevelFilter`; changed while running.
+static LEVEL: AtomicUsize = AtomicUsize::new(3);
+
+/// A component with a log file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Gateway,
+    Node,
+    ProxyConnector,
+    Redis,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Gateway, Self::Node, Self::ProxyConnector, Self::Redis];
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Gateway => "harbor_gateway",
+            Self::Node => "harbor_node",
+            Self::ProxyConnector => "harbor_proxy_connector",
+            Self::Redis => "harbor_redis",
+        }
+    }
+
+    fn of(target: &str) -> Self {
+        let own = target.strip_prefix("harbor_ctl::").unwrap_or(target);
+        match own.split("::").next().unwrap_or_default() {
+            "gateway" => Self::Gateway,
+            "proxy" => Self::ProxyConnector,
+            "registry" => Self::Redis,
+            _ => Self::Node,
+        }
+    }
+}
+
+/// Opens the four files and starts to log; called once, by the agent.
+pub(crate) fn start(directory: &Path, config: &LogConfig) -> io::Result<()> {
+    set_level(config.level);
+    let mut layers: Vec<Box<dyn Layer<Subscribers> + Send + Sync>> = Vec::new();
+    for part in Part::ALL {
+        let file = open(directory, part, config)?;
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(Escaping(file));
+        let wanted =
+            DynFilterFn::new(move |meta, _| is_on(meta) && Part::of(meta.target()) == part);
+        layers.push(layer.with_filter(wanted).boxed());
+    }
+    let stderr = tracing_subscriber::fmt::layer()
+        .compact()
+        .with_ansi(false)
+        .with_writer(Escaping(io::stderr));
+    let wanted = DynFilterFn::new(|meta, _| is_on(meta));
+    // The journal stamps lines itself.
+    layers.push(match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => stderr.without_time().with_filter(wanted).boxed(),
+        None => stderr.with_filter(wanted).boxed(),
+    });
+    tracing_subscriber::registry()
+        .with(layers)
+        .try_init()
+        .map_err(io::Error::other)?;
+    bridge::start();
+    Ok(())
+}
+
+fn open(directory: &Path, part: Part, config: &LogConfig) -> io::Result<RollingFileAppender> {
+    let rotation = match config.rotate.as_str() {
+        "hourly" => Rotation::HOURLY,
+        "never" => Rotation::NEVER,
+        _ => Rotation::DAILY,
+    };
+    let builder = RollingFileAppender::builder()
+        .filename_prefix(part.file())
+        .filename_suffix("log");
+    let builder = match rotation {
+        // Without a date the file itself has the stable name.
+        Rotation::NEVER => builder,
+        _ => builder
+            .max_log_files(config.keep)
+            .latest_symlink(format!("{}.log", part.file())),
+    };
+    builder
+        .rotation(rotation)
+        .build(directory)
+        .map_err(io::Error::other)
+}
+
+/// Changes the level of the agent's own lines at once.
+pub(crate) fn set_level(level: log::LevelFilter) {
+    LEVEL.store(level as usize, Ordering::Relaxed);
+}
+
+/// Foreign crates speak only when something is wrong; records of the kernel programs have their
+/// own level (`log.datapath`) and pass whatever they are.
+fn is_on(meta: &Metadata<'_>) -> bool {
+    let own = meta.target().starts_with("harbor_ctl")
+        || matches!(meta.target(), TARGET_CONFLICT | TARGET_GATEWAY);
+    if meta.target() == bridge::TARGET_DATAPATH {
+        return true;
+    }
+    let level = match LEVEL.load(Ordering::Relaxed) {
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::ERROR,
+        2 => LevelFilter::WARN,
+        3 => LevelFilter::INFO,
+        4 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    *meta.level()
+        <= if own {
+            level
+        } else {
+            level.min(LevelFilter::WARN)
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_has_its_file() {
+        assert_eq!(Part::of("harbor_ctl::registry::embedded"), Part::Redis);
+        assert_eq!(Part::of("harbor_ctl::agent"), Part::Node);
+        assert_eq!(Part::of("harbor_ctl::control::server"), Part::Node);
+        assert_eq!(Part::of(TARGET_CONFLICT), Part::ProxyConnector);
+        assert_eq!(Part::of(TARGET_GATEWAY), Part::Gateway);
+        assert_eq!(Part::of("datapath"), Part::Node);
+    }
+}

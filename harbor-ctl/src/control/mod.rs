@@ -1,0 +1,16 @@
+//! The local API between the agent and everybody else: HTTP with JSON over a Unix socket.
+//!
+//! [`server`] turns requests into calls of [`Operations`], which the agent implements; [`client`] is
+//! the other end; [`wire`] is what travels. Nothing here decides anything about ports.
+
+mod client;
+mod operations;
+mod page;
+mod server;
+mod socket;
+pub(crate) mod wire;
+
+pub(crate) use client::{Client, ClientError, segment};
+pub(crate) use operations::{Answer, Operations};
+pub(crate) use server::serve;
+pub(crate) use socket::bind;

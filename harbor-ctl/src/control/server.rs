@@ -1,0 +1,383 @@
+//! Routes, checks and errors of the control API.
+//!
+//! Every error leaves in one shape; every change leaves an audit line with the peer's credentials.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{
+        ConnectInfo, DefaultBodyLimit, Path, Query, Request, State,
+        connect_info::Connected,
+        rejection::{BytesRejection, QueryRejection},
+    },
+    http::{Method, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Json, Response},
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::net::UnixListener;
+
+use super::{
+    Answer, Operations,
+    page::page,
+    wire::{BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
+};
+use crate::model::{PortRef, Refusal, RefusalKind};
+
+const BODY_LIMIT: usize = 64 * 1024;
+/// A request that takes longer is answered with a timeout; a change it began is still finished.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// Who is at the other end of the socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peer {
+    uid: u32,
+    gid: u32,
+    pid: i32,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        match stream.io().peer_cred() {
+            Ok(cred) => Self {
+                uid: cred.uid(),
+                gid: cred.gid(),
+                pid: cred.pid().unwrap_or_default(),
+            },
+            // Without credentials the line shows the overflow ids, never root's.
+            Err(_) => Self {
+                uid: 65_534,
+                gid: 65_534,
+                pid: 0,
+            },
+        }
+    }
+}
+
+/// Serves until `stop` resolves and open requests are answered.
+pub(crate) async fn serve<O: Operations>(
+    listener: UnixListener,
+    operations: O,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let service = router(operations).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// All routes.
+fn router<O: Operations>(operations: O) -> Router {
+    Router::new()
+        .route("/v1/services", get(list_services::<O>))
+        .route("/v1/ports", get(list_ports::<O>).post(create_port::<O>))
+        .route(
+            "/v1/ports/{port}",
+            get(show_port::<O>)
+                .patch(set_port::<O>)
+                .delete(delete_port::<O>),
+        )
+        .route("/v1/ports/{port}/drain", post(drain_port::<O>))
+        .route("/v1/ports/{port}/resume", post(resume_port::<O>))
+        .route("/v1/range", get(show_range::<O>))
+        .route(
+            "/v1/backends",
+            get(list_backends::<O>).post(add_backend::<O>),
+        )
+        .route("/v1/backends/remove", post(remove_backend::<O>))
+        .route("/v1/backends/drain", post(drain_backend::<O>))
+        .route("/v1/flows", get(list_flows::<O>))
+        .route("/v1/config", get(show_config::<O>))
+        .route("/v1/config/{key}", axum::routing::put(set_config::<O>))
+        .route("/v1/status", get(show_status::<O>))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready::<O>))
+        .fallback(async || failure(Refusal::new(RefusalKind::NotFound, "no such path")))
+        .method_not_allowed_fallback(async || {
+            let text = "this path does not know that method";
+            let body = ErrorBody::from(Refusal::new(RefusalKind::Invalid, text));
+            (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+        })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(bound_and_audit))
+        .with_state(Arc::new(operations))
+}
+
+type Shared<O> = State<Arc<O>>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageQuery {
+    limit: Option<usize>,
+    #[serde(rename = "continue")]
+    token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortQuery {
+    port: Option<String>,
+    limit: Option<usize>,
+    #[serde(rename = "continue")]
+    token: Option<String>,
+}
+
+impl PortQuery {
+    fn reference(&self) -> Answer<Option<PortRef>> {
+        self.port.as_deref().map(PortRef::parse).transpose()
+    }
+}
+
+async fn list_services<O: Operations>(
+    State(operations): Shared<O>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Response {
+    answer(async {
+        let query = checked(query)?;
+        let key = |s: &ServiceItem| format!("{:05} {}", s.port, s.id);
+        page(
+            "ServiceList",
+            operations.services().await?,
+            key,
+            (query.limit, query.token),
+        )
+    })
+    .await
+}
+
+async fn list_ports<O: Operations>(
+    State(operations): Shared<O>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Response {
+    answer(async {
+        let query = checked(query)?;
+        let key = |p: &PortItem| format!("{:05} {}", p.port, p.id);
+        page(
+            "PortList",
+            operations.ports().await?,
+            key,
+            (query.limit, query.token),
+        )
+    })
+    .await
+}
+
+async fn show_port<O: Operations>(State(o): Shared<O>, Path(port): Path<String>) -> Response {
+    answer(async { o.port(PortRef::parse(&port)?).await }).await
+}
+
+async fn create_port<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    let response = answer(async { o.create_port(parsed(body)?).await }).await;
+    match response.status() {
+        StatusCode::OK => (StatusCode::CREATED, response).into_response(),
+        _ => response,
+    }
+}
+
+async fn set_port<O: Operations>(
+    State(o): Shared<O>,
+    Path(port): Path<String>,
+    body: Body,
+) -> Response {
+    answer(async { o.set_port(PortRef::parse(&port)?, parsed(body)?).await }).await
+}
+
+async fn delete_port<O: Operations>(State(o): Shared<O>, Path(port): Path<String>) -> Response {
+    answer(async { o.delete_port(PortRef::parse(&port)?).await }).await
+}
+
+async fn drain_port<O: Operations>(State(o): Shared<O>, Path(port): Path<String>) -> Response {
+    answer(async { o.drain_port(PortRef::parse(&port)?, true).await }).await
+}
+
+async fn resume_port<O: Operations>(State(o): Shared<O>, Path(port): Path<String>) -> Response {
+    answer(async { o.drain_port(PortRef::parse(&port)?, false).await }).await
+}
+
+async fn show_range<O: Operations>(State(o): Shared<O>) -> Response {
+    answer(o.range()).await
+}
+
+async fn list_backends<O: Operations>(
+    State(o): Shared<O>,
+    query: Result<Query<PortQuery>, QueryRejection>,
+) -> Response {
+    answer(async {
+        let query = checked(query)?;
+        // Order of first registration within a port: the first is UDP's primary.
+        let items = o
+            .backends(query.reference()?)
+            .await?
+            .into_iter()
+            .enumerate()
+            .collect();
+        let key = |(index, b): &(usize, BackendItem)| format!("{:05} {index:06}", b.port);
+        let List {
+            api_version,
+            kind,
+            items,
+            next,
+        } = page("BackendList", items, key, (query.limit, query.token))?;
+        let items = items.into_iter().map(|(_, item)| item).collect();
+        Ok(List {
+            api_version,
+            kind,
+            items,
+            next,
+        })
+    })
+    .await
+}
+
+async fn add_backend<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async { o.add_backend(parsed(body)?).await }).await
+}
+
+async fn remove_backend<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async { o.remove_backend(parsed(body)?).await }).await
+}
+
+async fn drain_backend<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async { o.drain_backend(parsed(body)?).await }).await
+}
+
+async fn list_flows<O: Operations>(
+    State(o): Shared<O>,
+    query: Result<Query<PortQuery>, QueryRejection>,
+) -> Response {
+    answer(async {
+        let query = checked(query)?;
+        let items = o.flows(query.reference()?).await?;
+        let key = |item: &FlowItem| {
+            let flow = &item.flow;
+            format!(
+                "{:05} {} {} {}",
+                item.port, flow.protocol, flow.client, flow.source
+            )
+        };
+        page("FlowList", items, key, (query.limit, query.token))
+    })
+    .await
+}
+
+async fn show_config<O: Operations>(State(o): Shared<O>) -> Response {
+    answer(async { Ok(List::of("ConfigList", o.config().await?)) }).await
+}
+
+async fn set_config<O: Operations>(
+    State(o): Shared<O>,
+    Path(key): Path<String>,
+    body: Body,
+) -> Response {
+    answer(async {
+        let super::wire::SetConfig { value } = parsed(body)?;
+        o.set_config(key, value).await
+    })
+    .await
+}
+
+async fn show_status<O: Operations>(State(o): Shared<O>) -> Response {
+    answer(o.status()).await
+}
+
+async fn ready<O: Operations>(State(o): Shared<O>) -> Response {
+    match o.is_ready().await {
+        true => "ok\n".into_response(),
+        false => failure(
+            Refusal::new(RefusalKind::NotReady, "ports are not forwarded").fix("harbor-ctl status"),
+        ),
+    }
+}
+
+type Body = Result<Bytes, BytesRejection>;
+
+fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
+    let bytes = body.map_err(|_| {
+        let text = format!("the request's body is longer than {BODY_LIMIT} bytes");
+        Refusal::new(RefusalKind::BodyTooLarge, text)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| from_serde(&error.to_string()))
+}
+
+fn checked<T>(query: Result<Query<T>, QueryRejection>) -> Answer<T> {
+    query
+        .map(|Query(query)| query)
+        .map_err(|rejection| from_serde(&rejection.body_text()))
+}
+
+/// serde names the field between backticks: "unknown field `x`, expected one of ...".
+fn from_serde(message: &str) -> Refusal {
+    let text: String = message.chars().take(400).collect();
+    let kind = match message.contains("unknown field") {
+        true => RefusalKind::UnknownField,
+        false => RefusalKind::Invalid,
+    };
+    let refusal = Refusal::new(kind, text);
+    let named = message.contains("unknown field") || message.contains("missing field");
+    match message.split('`').nth(1).filter(|_| named) {
+        Some(field) => refusal.field(field),
+        None => refusal,
+    }
+}
+
+async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Response {
+    match operation.await {
+        Ok(value) => Json(value).into_response(),
+        Err(refusal) => failure(refusal),
+    }
+}
+
+fn failure(refusal: Refusal) -> Response {
+    (status_of(refusal.kind), Json(ErrorBody::from(refusal))).into_response()
+}
+
+/// The HTTP status of a refusal; the command line's exit codes follow from the kind, not from it.
+fn status_of(kind: RefusalKind) -> StatusCode {
+    match kind {
+        RefusalKind::Invalid
+        | RefusalKind::UnknownField
+        | RefusalKind::Unsupported
+        | RefusalKind::Ambiguous
+        | RefusalKind::PortOutOfRange
+        | RefusalKind::AddressRefused => StatusCode::BAD_REQUEST,
+        RefusalKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RefusalKind::Denied => StatusCode::FORBIDDEN,
+        RefusalKind::NotFound => StatusCode::NOT_FOUND,
+        RefusalKind::NameTaken
+        | RefusalKind::InstanceTaken
+        | RefusalKind::PortAssigned
+        | RefusalKind::PortHeld
+        | RefusalKind::RangeExhausted
+        | RefusalKind::TooManyBackends
+        | RefusalKind::Conflict => StatusCode::CONFLICT,
+        RefusalKind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        RefusalKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+async fn bound_and_audit(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<Peer>>()
+        .map(|info| info.0);
+    let response = match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => failure(Refusal::new(
+            RefusalKind::Timeout,
+            "the agent took too long",
+        )),
+    };
+    if method != Method::GET {
+        let Peer { uid, gid, pid } = peer.unwrap_or_default();
+        let status = response.status().as_u16();
+        tracing::info!(uid, gid, pid, %method, path, status, "change requested");
+    }
+    response
+}

@@ -1,0 +1,349 @@
+//! What travels over the control socket: the same types on both ends.
+//!
+//! Names of fields are a contract with scripts: add, never rename. Requests refuse unknown fields.
+
+use std::{collections::BTreeMap, net::SocketAddrV4, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    BackendState, DatapathReport, FlowRecord, Policy, PortState, Protocol, Protocols, Refusal,
+    RefusalKind,
+};
+
+/// The version of the API.
+pub(crate) const API_VERSION: &str = "v1";
+
+/// A page of things.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct List<T> {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) items: Vec<T>,
+    /// Give it back as `continue` for the next page; missing on the last one.
+    #[serde(rename = "continue", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+impl<T> List<T> {
+    pub(crate) fn of(kind: &str, items: Vec<T>) -> Self {
+        Self {
+            api_version: API_VERSION.into(),
+            kind: kind.into(),
+            items,
+            next: None,
+        }
+    }
+}
+
+/// The one error shape.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ErrorBody {
+    pub(crate) error: String,
+    pub(crate) description: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fix: Option<String>,
+}
+
+impl From<Refusal> for ErrorBody {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal {
+            kind,
+            description,
+            field,
+            fix,
+        } = refusal;
+        Self {
+            error: kind.name().into(),
+            description,
+            field,
+            fix,
+        }
+    }
+}
+
+impl From<ErrorBody> for Refusal {
+    fn from(body: ErrorBody) -> Self {
+        let ErrorBody {
+            error,
+            description,
+            field,
+            fix,
+        } = body;
+        Self {
+            kind: RefusalKind::from_name(&error),
+            description,
+            field,
+            fix,
+        }
+    }
+}
+
+/// `POST /v1/ports`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreatePort {
+    pub(crate) name: String,
+    /// Missing: the name decides.
+    #[serde(default)]
+    pub(crate) protocol: Option<Protocols>,
+    /// Missing: a random free number.
+    #[serde(default)]
+    pub(crate) port: Option<u16>,
+    /// `IP:PORT` each.
+    #[serde(default)]
+    pub(crate) backends: Vec<String>,
+}
+
+/// `PATCH /v1/ports/{port}`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PortSettings {
+    /// For new TCP connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<Policy>,
+    /// For new UDP flows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) udp_policy: Option<Policy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drain_s: Option<u32>,
+}
+
+/// `POST /v1/backends`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddBackend {
+    pub(crate) port: String,
+    /// `IP:PORT`
+    pub(crate) address: String,
+    #[serde(default)]
+    pub(crate) instance: Option<String>,
+}
+
+/// `POST /v1/backends/remove` and `POST /v1/backends/drain`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NameBackend {
+    pub(crate) port: String,
+    /// An instance or `IP:PORT`.
+    pub(crate) backend: String,
+    /// Ends its flows at once instead of draining them; only for `remove`.
+    #[serde(default)]
+    pub(crate) now: bool,
+}
+
+/// `PUT /v1/config/{key}`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetConfig {
+    pub(crate) value: String,
+}
+
+/// Backends of a port, counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BackendCount {
+    pub(crate) up: usize,
+    pub(crate) total: usize,
+}
+
+/// One port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PortItem {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) port: u16,
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) state: PortState,
+    /// Why it is not up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// `tc`, or `-` while nothing forwards.
+    pub(crate) path: String,
+    pub(crate) backends: BackendCount,
+    pub(crate) flows: u64,
+    /// Bits per second, both directions, over the last second or so.
+    pub(crate) rate_bps: u64,
+    pub(crate) policy: Policy,
+    pub(crate) udp_policy: Policy,
+    pub(crate) drain_s: u32,
+    /// Seconds since 1970.
+    pub(crate) created_at: u64,
+    pub(crate) age_s: u64,
+    pub(crate) counters: Vec<PortCounters>,
+}
+
+/// What one protocol of a port carried since the kernel's slot was taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PortCounters {
+    pub(crate) protocol: Protocol,
+    pub(crate) flows: u64,
+    pub(crate) flows_total: u64,
+    pub(crate) forward_packets: u64,
+    pub(crate) forward_bytes: u64,
+    pub(crate) reply_packets: u64,
+    pub(crate) reply_bytes: u64,
+}
+
+/// What a deletion took away.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeletedPort {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) port: u16,
+    pub(crate) protocols: Vec<Protocol>,
+    /// Set while the kernel still forwards it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// One backend of one port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct BackendItem {
+    pub(crate) port: u16,
+    pub(crate) service: String,
+    pub(crate) instance: String,
+    pub(crate) address: SocketAddrV4,
+    /// `up`, `draining` or `leaving`.
+    pub(crate) state: String,
+    /// Seconds until a leaving backend is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leaves_in_s: Option<u64>,
+    /// The app host that announced it; none for backends added by hand.
+    pub(crate) dea: Option<String>,
+    pub(crate) flows: u64,
+    pub(crate) registered_at: u64,
+}
+
+/// A service as the registry keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ServiceItem {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) port: u16,
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) policy: Policy,
+    pub(crate) udp_policy: Policy,
+    pub(crate) drain_s: u32,
+    pub(crate) draining: bool,
+    pub(crate) created_at: u64,
+    pub(crate) instances: Vec<InstanceItem>,
+}
+
+/// A backend as the registry keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct InstanceItem {
+    pub(crate) instance: String,
+    pub(crate) address: SocketAddrV4,
+    #[serde(flatten)]
+    pub(crate) state: BackendState,
+    pub(crate) registered_at: u64,
+}
+
+/// One flow, with the service it belongs to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FlowItem {
+    pub(crate) port: u16,
+    pub(crate) service: Option<String>,
+    #[serde(flatten)]
+    pub(crate) flow: FlowRecord,
+}
+
+/// `GET /v1/range`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RangeReport {
+    pub(crate) range: String,
+    pub(crate) numbers: usize,
+    pub(crate) tcp: RangeCounts,
+    pub(crate) udp: RangeCounts,
+    /// Valid ports that the range no longer holds.
+    pub(crate) outside: Vec<NamedPort>,
+    /// Numbers that somebody else holds.
+    pub(crate) held: Vec<HeldPort>,
+}
+
+/// Numbers of the range, by why they are not free.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct RangeCounts {
+    pub(crate) free: usize,
+    pub(crate) assigned: usize,
+    pub(crate) resting: usize,
+    pub(crate) held: usize,
+}
+
+/// A port and its service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NamedPort {
+    pub(crate) port: u16,
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) name: String,
+}
+
+/// A number that somebody else holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HeldPort {
+    pub(crate) port: u16,
+    pub(crate) protocol: Protocol,
+    pub(crate) holder: String,
+}
+
+/// One configuration value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ConfigItem {
+    /// `section.name`
+    pub(crate) key: String,
+    /// Without quotes; lists separated by commas.
+    pub(crate) value: String,
+    /// As TOML.
+    pub(crate) toml: String,
+    pub(crate) origin: String,
+    pub(crate) default: String,
+    pub(crate) meaning: String,
+    /// `at-once` or `restart`.
+    pub(crate) applies: String,
+    /// The file says another value than the running agent uses.
+    pub(crate) restart_needed: bool,
+}
+
+/// What a changed value did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ConfigChange {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) file: PathBuf,
+    /// `at-once` or `restart`.
+    pub(crate) applies: String,
+    /// After a new range: ports that stay valid outside it.
+    pub(crate) outside: Vec<NamedPort>,
+}
+
+/// One part of the status.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PartStatus {
+    /// `ok`, `degraded` or `down`.
+    pub(crate) state: String,
+    pub(crate) text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fix: Option<String>,
+}
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StatusReport {
+    pub(crate) api_version: String,
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) uptime_s: u64,
+    pub(crate) config: PathBuf,
+    pub(crate) agent: PartStatus,
+    pub(crate) datapath: PartStatus,
+    pub(crate) ports: PartStatus,
+    pub(crate) registry: PartStatus,
+    /// The worst of the parts.
+    pub(crate) overall: String,
+    /// Ports by state.
+    pub(crate) port_states: BTreeMap<String, usize>,
+    /// What the datapath says itself, when it runs.
+    pub(crate) datapath_report: Option<DatapathReport>,
+}

@@ -1,0 +1,245 @@
+//! Changes of ports and backends, one at a time.
+
+use super::owner::{Owner, now, refused};
+use crate::{
+    allocator::{self, Draw, Holder, LiveHost, Request},
+    control::wire::{AddBackend, CreatePort, DeletedPort, NameBackend, PortSettings},
+    model::{
+        Backend, Departure, Policy, PortRef, Protocol, Protocols, Refusal, RefusalKind, Service,
+        check_name, parse_backend,
+    },
+    registry::{Registry, RegistryError},
+};
+
+impl<R: Registry> Owner<R> {
+    /// Creates a service with its port; answers its id.
+    pub(super) async fn create_port(&mut self, request: CreatePort) -> Result<String, Refusal> {
+        let mut service = self.new_service(&request)?;
+        loop {
+            let draw = self.draw(&service, request.port).await?;
+            service.port = draw.port;
+            match self.registry.allocate(&service).await {
+                Ok(()) => break,
+                // Somebody who shares the registry was faster; a number asked for is gone then.
+                Err(RegistryError::NumberTaken { .. }) if request.port.is_none() => {}
+                Err(error) => return Err(refused(&error)),
+            }
+        }
+        for &protocol in service.protocols.each() {
+            self.resting.remove(&(protocol, service.port));
+        }
+        let Service {
+            id,
+            name,
+            port,
+            protocols,
+            ..
+        } = &service;
+        tracing::info!(id, name, "port {port}/{protocols} allocated");
+        let id = id.clone();
+        self.services.push(service);
+        self.apply_change().await;
+        Ok(id)
+    }
+
+    fn new_service(&self, request: &CreatePort) -> Result<Service, Refusal> {
+        let name = &request.name;
+        check_name("name", name)?;
+        if let Some(other) = self.services.iter().find(|s| s.name == *name) {
+            let text = format!(
+                "a port named {name} exists: {}/{}",
+                other.port, other.protocols
+            );
+            return Err(Refusal::new(RefusalKind::NameTaken, text)
+                .field("name")
+                .fix(format!(
+                    "choose another name, or see: harbor-ctl ports show {name}"
+                )));
+        }
+        let created_at = now();
+        let mut service = Service {
+            id: uuid::Uuid::new_v4().to_string(),
+            name: name.clone(),
+            port: 0,
+            protocols: request
+                .protocol
+                .unwrap_or_else(|| Protocols::from_service_name(name)),
+            tcp_policy: Policy::RoundRobin,
+            udp_policy: Policy::First,
+            drain_seconds: u32::try_from(self.running.config.drain.as_secs()).unwrap_or(u32::MAX),
+            draining: false,
+            created_at,
+            backends: Vec::new(),
+        };
+        let rule = self.backend_rule();
+        for text in &request.backends {
+            let address = parse_backend(text)?;
+            rule.check(address)?;
+            service.add_backend(address, None, created_at)?;
+        }
+        Ok(service)
+    }
+
+    /// Finds a number; looks at the host where it may block.
+    async fn draw(&mut self, service: &Service, port: Option<u16>) -> Result<Draw, Refusal> {
+        let (name, protocols) = (service.name.clone(), service.protocols);
+        let (numbers, range) = (self.numbers(), self.running.config.range);
+        let look = move || {
+            let mut host = LiveHost::default();
+            let request = Request {
+                name: &name,
+                protocols,
+                port,
+                range,
+            };
+            let draw = allocator::allocate(request, &numbers, &mut host, &mut rand::rng());
+            let skipped = draw
+                .as_ref()
+                .map(|draw| draw.skipped.clone())
+                .unwrap_or_default();
+            (draw, host.name(&skipped))
+        };
+        let (draw, skipped): (_, Vec<((Protocol, u16), Holder)>) =
+            tokio::task::spawn_blocking(look)
+                .await
+                .map_err(|error| Refusal::failed(format!("the host's sockets: {error}")))?;
+        self.conflicts.note(skipped);
+        draw
+    }
+
+    pub(super) async fn set_port(
+        &mut self,
+        port: &PortRef,
+        settings: PortSettings,
+    ) -> Result<String, Refusal> {
+        let mut service = self.find(port)?;
+        if let Some(policy) = settings.policy {
+            service.tcp_policy = policy;
+        }
+        if let Some(policy) = settings.udp_policy {
+            service.udp_policy = policy;
+        }
+        if let Some(seconds) = settings.drain_s {
+            if seconds > 86_400 {
+                let text = format!("drain_s = {seconds}: 0 to 86400 is allowed");
+                return Err(Refusal::invalid("drain_s", text));
+            }
+            service.drain_seconds = seconds;
+        }
+        self.commit_named(service, "port set").await
+    }
+
+    pub(super) async fn drain_port(
+        &mut self,
+        port: &PortRef,
+        draining: bool,
+    ) -> Result<String, Refusal> {
+        let mut service = self.find(port)?;
+        service.draining = draining;
+        self.commit_named(
+            service,
+            if draining {
+                "port drains"
+            } else {
+                "port resumed"
+            },
+        )
+        .await
+    }
+
+    async fn commit_named(&mut self, service: Service, what: &str) -> Result<String, Refusal> {
+        let (id, name, port) = (service.id.clone(), service.name.clone(), service.port);
+        self.commit(service).await?;
+        tracing::info!(id, name, port, "{what}");
+        Ok(id)
+    }
+
+    /// Ends a port and its flows; the number rests.
+    pub(super) async fn delete_port(&mut self, port: &PortRef) -> Result<DeletedPort, Refusal> {
+        let service = self.find(port)?;
+        let rest = self.running.config.rest.as_secs();
+        let until = now().saturating_add(rest);
+        self.registry
+            .release(&service.id, until)
+            .await
+            .map_err(|error| refused(&error))?;
+        self.services.retain(|s| s.id != service.id);
+        if rest > 0 {
+            for &protocol in service.protocols.each() {
+                self.resting.insert((protocol, service.port), until);
+            }
+        }
+        self.apply_change().await;
+        let Service {
+            id,
+            name,
+            port,
+            protocols,
+            ..
+        } = service;
+        tracing::info!(id, name, "port {port}/{protocols} released");
+        let protocols = protocols.each().to_vec();
+        Ok(DeletedPort {
+            name,
+            id,
+            port,
+            protocols,
+            reason: self.not_applied.clone(),
+        })
+    }
+
+    pub(super) async fn add_backend(
+        &mut self,
+        request: AddBackend,
+    ) -> Result<(Service, Backend), Refusal> {
+        let mut service = self.find(&PortRef::parse(&request.port)?)?;
+        let address = parse_backend(&request.address)?;
+        self.backend_rule().check(address)?;
+        if let Some(instance) = &request.instance {
+            check_name("instance", instance)?;
+        }
+        let backend = service.add_backend(address, request.instance.as_deref(), now())?;
+        self.commit_backend(service, backend, "backend added").await
+    }
+
+    pub(super) async fn remove_backend(
+        &mut self,
+        request: NameBackend,
+    ) -> Result<(Service, Backend), Refusal> {
+        let mut service = self.find(&PortRef::parse(&request.port)?)?;
+        let departure = match service.drain_seconds {
+            _ if request.now => Departure::Now,
+            0 => Departure::Now,
+            seconds => Departure::DrainUntil(now().saturating_add(u64::from(seconds))),
+        };
+        let backend = service.remove_backend(&request.backend, departure)?;
+        self.commit_backend(service, backend, "backend removed")
+            .await
+    }
+
+    pub(super) async fn drain_backend(
+        &mut self,
+        request: NameBackend,
+    ) -> Result<(Service, Backend), Refusal> {
+        if request.now {
+            let text = "drain ends no flows: `now` belongs to remove";
+            return Err(Refusal::invalid("now", text));
+        }
+        let mut service = self.find(&PortRef::parse(&request.port)?)?;
+        let backend = service.drain_backend(&request.backend)?;
+        self.commit_backend(service, backend, "backend drains")
+            .await
+    }
+
+    async fn commit_backend(
+        &mut self,
+        service: Service,
+        backend: Backend,
+        what: &str,
+    ) -> Result<(Service, Backend), Refusal> {
+        self.commit(service.clone()).await?;
+        let (name, port, instance) = (&service.name, service.port, &backend.instance);
+        tracing::info!(name, port, instance, address = %backend.address, "{what}");
+        Ok((service, backend))
+    }
+}

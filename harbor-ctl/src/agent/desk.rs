@@ -1,0 +1,269 @@
+//! The agent's answer to every operation: changes go to the one owner, one after the other; reads
+//! work on a copy.
+//!
+//! A change runs in a task of its own, so a client that hangs up cannot stop it half way.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{
+    forwarding::ForwardingError,
+    owner::{Link, Owner, now},
+    view::{self, Snapshot},
+};
+use crate::{
+    control::{
+        Answer, Operations,
+        wire::{
+            AddBackend, BackendItem, ConfigChange, ConfigItem, CreatePort, DeletedPort, FlowItem,
+            NameBackend, PortItem, PortSettings, RangeReport, ServiceItem, StatusReport,
+        },
+    },
+    model::{Backend, FlowRecord, FrontendReport, PortRef, Refusal, RefusalKind, Service},
+    registry::Registry,
+};
+
+/// A handle to the owner.
+#[derive(Debug)]
+pub(super) struct Desk<R>(Arc<Mutex<Owner<R>>>);
+
+impl<R> Clone for Desk<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R: Registry> Desk<R> {
+    pub(super) fn new(owner: Owner<R>) -> Self {
+        Self(Arc::new(Mutex::new(owner)))
+    }
+
+    pub(super) async fn lock(&self) -> OwnedMutexGuard<Owner<R>> {
+        Arc::clone(&self.0).lock_owned().await
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        self.lock().await.snapshot()
+    }
+
+    pub(super) async fn headline(&self) -> String {
+        view::headline(&self.snapshot().await)
+    }
+
+    /// Ends the forwarding thread; what is in the kernel stays.
+    pub(super) async fn stop_forwarding(&self) {
+        let link = self.lock().await.link.clone();
+        if let Link::Up(forwarding) = link {
+            forwarding.stop().await;
+        }
+    }
+
+    /// Reads the configuration again, without keeping the caller.
+    pub(super) fn reload_soon(&self) {
+        let desk = self.clone();
+        tokio::spawn(async move { desk.lock().await.reload().await });
+    }
+
+    /// Runs a change to its end, whatever becomes of the one who asked.
+    async fn change<T: Send + 'static, F>(
+        &self,
+        change: impl FnOnce(OwnedMutexGuard<Owner<R>>) -> F + Send + 'static,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
+        let desk = self.clone();
+        let task = tokio::spawn(async move { change(desk.lock().await).await });
+        task.await
+            .unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
+    }
+
+    async fn item(&self, id: &str) -> Answer<PortItem> {
+        let snapshot = self.snapshot().await;
+        let reports = frontends(&snapshot.link).await;
+        let service = snapshot.services.iter().find(|s| s.id == id);
+        let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
+        Ok(snapshot.port_item(service.ok_or_else(gone)?, reports.as_deref(), now()))
+    }
+
+    async fn backend_item(&self, (service, backend): (Service, Backend)) -> Answer<BackendItem> {
+        let link = self.snapshot().await.link;
+        let flows = flows(&link).await.unwrap_or_default();
+        Ok(view::backend_item(&service, &backend, &flows, now()))
+    }
+}
+
+/// The kernel's counters, if it answers.
+async fn frontends(link: &Link) -> Option<Vec<FrontendReport>> {
+    let Link::Up(forwarding) = link else {
+        return None;
+    };
+    forwarding.frontends().await.ok()
+}
+
+async fn flows(link: &Link) -> Answer<Vec<FlowRecord>> {
+    let Link::Up(forwarding) = link else {
+        return Ok(Vec::new());
+    };
+    forwarding.flows().await.map_err(not_ready)
+}
+
+fn not_ready(error: ForwardingError) -> Refusal {
+    Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
+}
+
+impl<R: Registry> Operations for Desk<R> {
+    async fn services(&self) -> Answer<Vec<ServiceItem>> {
+        Ok(self
+            .snapshot()
+            .await
+            .services
+            .iter()
+            .map(view::service_item)
+            .collect())
+    }
+
+    async fn ports(&self) -> Answer<Vec<PortItem>> {
+        let snapshot = self.snapshot().await;
+        let (reports, time) = (frontends(&snapshot.link).await, now());
+        let item = |service| snapshot.port_item(service, reports.as_deref(), time);
+        Ok(snapshot.services.iter().map(item).collect())
+    }
+
+    async fn port(&self, port: PortRef) -> Answer<PortItem> {
+        let id = self.lock().await.find(&port)?.id;
+        self.item(&id).await
+    }
+
+    async fn create_port(&self, request: CreatePort) -> Answer<PortItem> {
+        let id = self
+            .change(|mut owner| async move { owner.create_port(request).await })
+            .await?;
+        self.item(&id).await
+    }
+
+    async fn set_port(&self, port: PortRef, settings: PortSettings) -> Answer<PortItem> {
+        let change = |mut owner: OwnedMutexGuard<Owner<R>>| async move {
+            owner.set_port(&port, settings).await
+        };
+        let id = self.change(change).await?;
+        self.item(&id).await
+    }
+
+    async fn drain_port(&self, port: PortRef, draining: bool) -> Answer<PortItem> {
+        let change = move |mut owner: OwnedMutexGuard<Owner<R>>| async move {
+            owner.drain_port(&port, draining).await
+        };
+        let id = self.change(change).await?;
+        self.item(&id).await
+    }
+
+    async fn delete_port(&self, port: PortRef) -> Answer<DeletedPort> {
+        self.change(|mut owner| async move { owner.delete_port(&port).await })
+            .await
+    }
+
+    async fn range(&self) -> Answer<RangeReport> {
+        Ok(self.snapshot().await.range_report())
+    }
+
+    async fn backends(&self, port: Option<PortRef>) -> Answer<Vec<BackendItem>> {
+        let snapshot = self.snapshot().await;
+        let wanted = match &port {
+            Some(port) => vec![port.resolve(&snapshot.services)?],
+            None => snapshot.services.iter().collect(),
+        };
+        let (flows, time) = (flows(&snapshot.link).await?, now());
+        let mut items = Vec::new();
+        for service in wanted {
+            let item = |backend| view::backend_item(service, backend, &flows, time);
+            items.extend(service.backends.iter().map(item));
+        }
+        Ok(items)
+    }
+
+    async fn add_backend(&self, request: AddBackend) -> Answer<BackendItem> {
+        let done = self
+            .change(|mut owner| async move { owner.add_backend(request).await })
+            .await?;
+        self.backend_item(done).await
+    }
+
+    async fn remove_backend(&self, request: NameBackend) -> Answer<BackendItem> {
+        let now = request.now;
+        let change = |mut owner: OwnedMutexGuard<Owner<R>>| async move {
+            owner.remove_backend(request).await
+        };
+        let mut item = self.backend_item(self.change(change).await?).await?;
+        if now || item.state == "up" {
+            item.state = "gone".to_owned();
+        }
+        Ok(item)
+    }
+
+    async fn drain_backend(&self, request: NameBackend) -> Answer<BackendItem> {
+        let done = self
+            .change(|mut owner| async move { owner.drain_backend(request).await })
+            .await?;
+        self.backend_item(done).await
+    }
+
+    async fn flows(&self, port: Option<PortRef>) -> Answer<Vec<FlowItem>> {
+        let snapshot = self.snapshot().await;
+        let wanted = match &port {
+            Some(port) => Some(port.resolve(&snapshot.services)?.clone()),
+            None => None,
+        };
+        let serves = |service: &Service, flow: &FlowRecord| {
+            service.port == flow.frontend.port() && service.protocols.contains(flow.protocol)
+        };
+        let mut items = Vec::new();
+        for flow in flows(&snapshot.link).await? {
+            if wanted
+                .as_ref()
+                .is_some_and(|service| !serves(service, &flow))
+            {
+                continue;
+            }
+            let service = snapshot.services.iter().find(|s| serves(s, &flow));
+            let service = service.map(|s| s.name.clone());
+            items.push(FlowItem {
+                port: flow.frontend.port(),
+                service,
+                flow,
+            });
+        }
+        Ok(items)
+    }
+
+    async fn config(&self) -> Answer<Vec<ConfigItem>> {
+        Ok(self.lock().await.config_items())
+    }
+
+    async fn set_config(&self, key: String, value: String) -> Answer<ConfigChange> {
+        self.change(|mut owner| async move { owner.set_config(&key, &value).await })
+            .await
+    }
+
+    async fn status(&self) -> Answer<StatusReport> {
+        let snapshot = self.snapshot().await;
+        let (reports, time) = (frontends(&snapshot.link).await, now());
+        let item = |service| snapshot.port_item(service, reports.as_deref(), time);
+        let mut ports: Vec<PortItem> = snapshot.services.iter().map(item).collect();
+        ports.sort_by_key(|p| p.port);
+        let report = match &snapshot.link {
+            Link::Up(forwarding) => match forwarding.report().await {
+                Ok(report) => Ok(Some(report)),
+                Err(error) => Err(error.to_string()),
+            },
+            Link::Down { .. } => Ok(None),
+        };
+        Ok(snapshot.status(&ports, report))
+    }
+
+    async fn is_ready(&self) -> bool {
+        let snapshot = self.snapshot().await;
+        matches!(snapshot.link, Link::Up(_)) && snapshot.not_forwarded.is_none()
+    }
+}

@@ -1,0 +1,71 @@
+//! The agent's directories: made when missing, refused when somebody else could change them.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use super::{AgentError, Tried as _};
+use crate::config::Paths;
+
+/// Makes the directories for sockets, state and logs.
+pub(super) fn prepare(paths: &Paths) -> Result<(), AgentError> {
+    // The socket must be reachable for group harbor; state is nobody else's business.
+    make(&paths.run, 0o755)?;
+    make(&paths.log, 0o750)?;
+    make(&paths.state, 0o700)?;
+    keep_private(&paths.state)
+}
+
+fn make(path: &Path, mode: u32) -> Result<(), AgentError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .tried(|| format!("cannot create the directory {}", path.display()))
+}
+
+/// A state directory that is a symlink or somebody else's is refused; a too open one is closed.
+fn keep_private(path: &Path) -> Result<(), AgentError> {
+    let metadata =
+        fs::symlink_metadata(path).tried(|| format!("cannot look at {}", path.display()))?;
+    let refuse = |text: &str| {
+        Err(std::io::Error::other(text.to_owned()))
+            .tried(|| format!("the state directory {} is refused", path.display()))
+    };
+    if metadata.file_type().is_symlink() {
+        return refuse("it is a symbolic link");
+    }
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return refuse("it belongs to another user");
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .tried(|| format!("cannot close {}", path.display()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_state_directory_is_closed_and_a_link_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+        keep_private(&state).unwrap();
+        assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&state, &link).unwrap();
+        assert!(
+            keep_private(&link)
+                .unwrap_err()
+                .to_string()
+                .contains("symbolic link")
+        );
+    }
+}

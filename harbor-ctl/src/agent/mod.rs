@@ -1,0 +1,208 @@
+//! The agent's composition root: what is started, in which order, and how it ends.
+//!
+//! Configuration, logs, lock, registry, forwarding, control socket, then a round every second.
+//! Ending the agent never ends the datapath: programs, maps and links stay in the kernel.
+
+mod change;
+mod conflicts;
+mod desk;
+mod directories;
+mod forwarder;
+mod forwarding;
+mod lock;
+mod notify;
+mod owner;
+mod reload;
+mod round;
+mod settings;
+mod view;
+
+use std::{io, path::PathBuf, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+
+use crate::{
+    config::{self, ConfigError, Loaded, Source},
+    control,
+    registry::{EmbeddedRegistry, Registry, RegistryError},
+    telemetry,
+};
+use desk::Desk;
+use forwarding::{Forwarding, ForwardingError};
+pub(crate) use lock::is_held as is_running;
+use owner::{Link, Owner};
+pub(crate) use reload::{config_items, edit_refusal};
+
+/// After SIGTERM the agent is gone within 5 s; this is what each of two steps may take.
+const STOP_STEP: Duration = Duration::from_millis(1_500);
+
+/// Why the agent did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgentError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Another agent uses the lock, the registry or the pins.
+    #[error("{text}")]
+    SecondAgent { text: String },
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("{0}")]
+    Registry(RegistryError),
+    #[error("the agent cannot go on: {0}")]
+    Fatal(String),
+}
+
+impl From<RegistryError> for AgentError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::InUse(_) => Self::SecondAgent {
+                text: error.to_string(),
+            },
+            other => Self::Registry(other),
+        }
+    }
+}
+
+/// Gives an I/O error the words for what was tried.
+trait Tried<T> {
+    fn tried(self, what: impl FnOnce() -> String) -> Result<T, AgentError>;
+}
+
+impl<T> Tried<T> for io::Result<T> {
+    fn tried(self, what: impl FnOnce() -> String) -> Result<T, AgentError> {
+        self.map_err(|source| AgentError::Io {
+            what: what(),
+            source,
+        })
+    }
+}
+
+/// Runs the agent until it is told to stop.
+pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), AgentError> {
+    let loaded = config::load(&Source::new(path.as_deref(), flags))?;
+    directories::prepare(&loaded.config.paths)?;
+    let _lock = lock::take(&loaded.config.paths.run)?;
+    telemetry::start(&loaded.config.paths.log, &loaded.config.log)
+        .tried(|| format!("cannot log to {}", loaded.config.paths.log.display()))?;
+    end_on_panic();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .tried(|| "cannot start the runtime".into())?;
+    let outcome = runtime.block_on(serve(loaded));
+    runtime.shutdown_timeout(STOP_STEP);
+    if let Err(error) = &outcome {
+        tracing::error!("{error}");
+    }
+    outcome
+}
+
+async fn serve(loaded: Loaded) -> Result<(), AgentError> {
+    announce(&loaded);
+    let registry = EmbeddedRegistry::open(&loaded.config.paths.state.join("harbor.redb"))?;
+    let contents = registry.load().await?;
+    tracing::info!(
+        services = contents.services.len(),
+        "services read from the registry"
+    );
+    let link = start_forwarding(&loaded).await?;
+    let socket = loaded.config.paths.socket();
+    let mut owner = Owner::new(loaded, registry, contents, link);
+    owner
+        .apply()
+        .await
+        .map_err(|error| AgentError::Fatal(error.to_string()))?;
+    let desk = Desk::new(owner);
+
+    let listener =
+        control::bind(&socket).tried(|| format!("cannot listen at {}", socket.display()))?;
+    let (stop_server, stopped) = oneshot::channel::<()>();
+    let stop = async move {
+        let _ = stopped.await;
+    };
+    let server = tokio::spawn(control::serve(listener, desk.clone(), stop));
+    let (report_fatal, fatal) = mpsc::channel(1);
+    let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
+    notify::ready(&desk.headline().await);
+    tracing::info!("control socket: {}", socket.display());
+
+    let outcome = until_told(&desk, fatal).await;
+    notify::stopping();
+    tracing::info!("the agent stops; the datapath stays");
+    rounds.abort();
+    let _ = stop_server.send(());
+    let _ = tokio::time::timeout(STOP_STEP, server).await;
+    let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;
+    let _ = std::fs::remove_file(&socket);
+    outcome
+}
+
+/// Waits for a signal, or for something that cannot be lived with.
+async fn until_told<R: Registry>(
+    desk: &Desk<R>,
+    mut fatal: mpsc::Receiver<String>,
+) -> Result<(), AgentError> {
+    let listen = |kind| signal(kind).tried(|| "cannot listen for signals".into());
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => desk.reload_soon(),
+            reason = fatal.recv() => {
+                let reason = reason.unwrap_or_else(|| "the rounds have ended".into());
+                return Err(AgentError::Fatal(reason));
+            }
+        }
+    }
+}
+
+/// Starts or adopts the datapath. Without one the agent still runs, and says so.
+async fn start_forwarding(loaded: &Loaded) -> Result<Link, AgentError> {
+    match Forwarding::start(settings::of(&loaded.config)).await {
+        Ok(forwarding) => Ok(Link::Up(forwarding)),
+        Err(error) if is_second_agent(&error) => Err(AgentError::SecondAgent {
+            text: error.to_string(),
+        }),
+        Err(error) => {
+            tracing::error!("nothing is forwarded: {error}");
+            Ok(Link::down(&error))
+        }
+    }
+}
+
+fn is_second_agent(error: &ForwardingError) -> bool {
+    error.to_string().starts_with("another agent")
+}
+
+fn announce(loaded: &Loaded) {
+    let version = env!("CARGO_PKG_VERSION");
+    let file = loaded.source.path.display();
+    tracing::info!(
+        version,
+        pid = std::process::id(),
+        "agent starts, configuration {file}"
+    );
+    tracing::info!(
+        target: telemetry::TARGET_GATEWAY,
+        "no gateway: this version {version} does not have the platform API"
+    );
+}
+
+/// A panic in any task ends the process: a half-dead agent is worse than a restarted one, and the
+/// datapath goes on meanwhile.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let text = info.payload_as_str().unwrap_or("no message");
+        let trace = std::backtrace::Backtrace::capture();
+        tracing::error!(place, "the agent ends, it panicked: {text}; {trace}");
+        std::process::abort();
+    }));
+}

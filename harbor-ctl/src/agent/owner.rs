@@ -1,0 +1,210 @@
+//! The one owner of everything that changes: services, rests, conflicts, the running configuration.
+//!
+//! Every change goes registry first (durable), then kernel, then answer. If the kernel refuses, the
+//! change stays; the port is down with the reason, and the next round tries again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    conflicts::Conflicts,
+    forwarding::{Forwarding, ForwardingError},
+    view::{Rates, Snapshot},
+};
+use crate::{
+    allocator::Numbers,
+    config::Loaded,
+    model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
+    registry::{Contents, Registry, RegistryError},
+};
+
+/// The kernel must have a change within this time, or the answer says that it has not.
+const APPLY_LIMIT: Duration = Duration::from_secs(10);
+
+/// The datapath, or why there is none.
+#[derive(Clone, Debug)]
+pub(super) enum Link {
+    Up(Forwarding),
+    Down {
+        reason: String,
+        fix: Option<String>,
+        can_retry: bool,
+    },
+}
+
+impl Link {
+    pub(super) fn down(error: &ForwardingError) -> Self {
+        let (fix, can_retry) = match error {
+            ForwardingError::NoObject => {
+                let fix = "build it with the eBPF toolchain: cargo xtask setup, then build again";
+                (Some(fix.to_owned()), false)
+            }
+            ForwardingError::Datapath(error) => (error.fix.clone(), true),
+            ForwardingError::Ended => (None, true),
+        };
+        Self::Down {
+            reason: error.to_string(),
+            fix,
+            can_retry,
+        }
+    }
+}
+
+/// All of the agent's changing state.
+#[derive(Debug)]
+pub(super) struct Owner<R> {
+    pub(super) registry: R,
+    pub(super) services: Vec<Service>,
+    pub(super) resting: BTreeMap<(Protocol, u16), u64>,
+    pub(super) link: Link,
+    /// What is in force: keys that apply at once follow the file, others stay as at start.
+    pub(super) running: Loaded,
+    /// What the files say now.
+    pub(super) written: Loaded,
+    /// Why the kernel does not have the last change.
+    pub(super) not_applied: Option<String>,
+    pub(super) conflicts: Conflicts,
+    pub(super) rates: Rates,
+    pub(super) started: Instant,
+}
+
+impl<R: Registry> Owner<R> {
+    pub(super) fn new(loaded: Loaded, registry: R, contents: Contents, link: Link) -> Self {
+        Self {
+            registry,
+            services: contents.services,
+            resting: contents.resting,
+            link,
+            running: loaded.clone(),
+            written: loaded,
+            not_applied: None,
+            conflicts: Conflicts::default(),
+            rates: Rates::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Brings the kernel to what is desired. Only a dead forwarding thread is an error: everything
+    /// else is remembered, shown and tried again.
+    pub(super) async fn apply(&mut self) -> Result<(), ForwardingError> {
+        let Link::Up(forwarding) = &self.link else {
+            return Ok(());
+        };
+        let applied = tokio::time::timeout(APPLY_LIMIT, forwarding.apply(self.services.clone()));
+        let problem = match applied.await {
+            Ok(Ok(())) => None,
+            Ok(Err(ForwardingError::Ended)) => return Err(ForwardingError::Ended),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!(
+                "the datapath did not answer within {APPLY_LIMIT:?}"
+            )),
+        };
+        if problem != self.not_applied {
+            match &problem {
+                Some(reason) => {
+                    tracing::error!("the kernel does not have the last change: {reason}")
+                }
+                None => tracing::info!("the kernel has every change again"),
+            }
+            self.not_applied = problem;
+        }
+        Ok(())
+    }
+
+    /// Applies after a change; a dead thread is found by the next round, which ends the agent.
+    pub(super) async fn apply_change(&mut self) {
+        if let Err(error) = self.apply().await {
+            self.not_applied = Some(error.to_string());
+        }
+    }
+
+    /// Why nothing is forwarded, or not the latest.
+    pub(super) fn not_forwarded(&self) -> Option<String> {
+        match &self.link {
+            Link::Down { reason, .. } => Some(format!("nothing is forwarded: {reason}")),
+            Link::Up(_) => self.not_applied.clone(),
+        }
+    }
+
+    /// A copy of what readers need, taken without waiting for the kernel.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            services: self.services.clone(),
+            resting: self.resting.keys().copied().collect(),
+            link: self.link.clone(),
+            not_forwarded: self.not_forwarded(),
+            held: self.conflicts.held().clone(),
+            rates: self.rates.clone(),
+            range: self.running.config.range,
+            config: self.running.source.path.clone(),
+            registry: self.registry.describe(),
+            uptime: self.started.elapsed(),
+        }
+    }
+
+    pub(super) fn numbers(&self) -> Numbers {
+        let resting: BTreeSet<_> = self.resting.keys().copied().collect();
+        Numbers::new(&self.services, resting)
+    }
+
+    pub(super) fn find(&self, port: &PortRef) -> Result<Service, Refusal> {
+        port.resolve(&self.services).cloned()
+    }
+
+    /// Makes a changed service durable, then current, then brings it to the kernel.
+    pub(super) async fn commit(&mut self, service: Service) -> Result<(), Refusal> {
+        self.registry
+            .update(&service)
+            .await
+            .map_err(|error| refused(&error))?;
+        if let Some(current) = self.services.iter_mut().find(|s| s.id == service.id) {
+            *current = service;
+        }
+        self.apply_change().await;
+        Ok(())
+    }
+
+    /// The rule for backends as of now: addresses of the node come and go.
+    pub(super) fn backend_rule(&self) -> BackendRule {
+        let mut own = self.running.config.addresses.clone();
+        own.extend(host_addresses());
+        BackendRule {
+            own,
+            allowed: self.running.config.allow_networks.clone(),
+        }
+    }
+}
+
+/// IPv4 addresses of every interface.
+fn host_addresses() -> Vec<Ipv4Addr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    interfaces
+        .filter_map(|i| Some(i.address?.as_sockaddr_in()?.ip()))
+        .collect()
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// A registry's failure as an answer.
+pub(super) fn refused(error: &RegistryError) -> Refusal {
+    match error {
+        RegistryError::NumberTaken { .. } => {
+            Refusal::new(RefusalKind::PortAssigned, error.to_string())
+        }
+        RegistryError::NoService(_) => Refusal::new(RefusalKind::NotFound, error.to_string()),
+        _ => {
+            tracing::error!("{error}");
+            Refusal::failed(error.to_string()).fix("harbor-ctl status")
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The configuration while the agent runs: shown, set, read again.
+//!
+//! Keys that can change at once do; the others are named, and wait for a restart.
+
+use super::owner::{Link, Owner};
+use crate::{
+    config::{self, Applies, EditError, Key, Loaded},
+    control::wire::{ConfigChange, ConfigItem},
+    model::{Refusal, RefusalKind},
+    registry::Registry,
+    telemetry,
+};
+
+impl<R: Registry> Owner<R> {
+    /// Every value, with who said it.
+    pub(super) fn config_items(&self) -> Vec<ConfigItem> {
+        config_items(&self.running, &self.written)
+    }
+
+    /// Writes a value to the file, then uses it.
+    pub(super) async fn set_config(
+        &mut self,
+        name: &str,
+        value: &str,
+    ) -> Result<ConfigChange, Refusal> {
+        let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
+        let (source, words) = (self.running.source.clone(), value.to_owned());
+        let write = move || config::set_value(&source, key, &words);
+        let written = tokio::task::spawn_blocking(write)
+            .await
+            .map_err(|error| Refusal::failed(error.to_string()))?
+            .map_err(edit_refusal)?;
+        self.adopt(written).await;
+        let value = self
+            .written
+            .entries
+            .get(&key.path())
+            .map(|entry| entry.value.plain());
+        tracing::info!(key = key.path(), value, "configuration set");
+        Ok(ConfigChange {
+            key: key.path(),
+            value: value.unwrap_or_default(),
+            file: self.running.source.path.clone(),
+            applies: applies(key).to_owned(),
+            outside: match key.path().as_str() {
+                "ports.range" => self.snapshot().range_report().outside,
+                _ => Vec::new(),
+            },
+        })
+    }
+
+    /// Reads the files again; a configuration that is wrong changes nothing.
+    pub(super) async fn reload(&mut self) {
+        match config::load(&self.running.source) {
+            Ok(loaded) => {
+                tracing::info!("configuration read again");
+                self.adopt(loaded).await;
+            }
+            Err(error) => tracing::error!("the configuration is wrong, nothing changed: {error}"),
+        }
+    }
+
+    async fn adopt(&mut self, written: Loaded) {
+        let changed = config::changed_keys(&self.running, &written);
+        for key in changed
+            .iter()
+            .filter(|key| key.applies == Applies::OnRestart)
+        {
+            tracing::warn!("{} changes with the next restart", key.path());
+        }
+        let (from, to) = (&written.config, &mut self.running.config);
+        to.range = from.range;
+        to.rest = from.rest;
+        to.drain = from.drain;
+        to.allow_networks.clone_from(&from.allow_networks);
+        to.log.level = from.log.level;
+        let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
+        to.log.datapath = from.log.datapath;
+        for key in changed.iter().filter(|key| key.applies == Applies::AtOnce) {
+            if let Some(entry) = written.entries.get(&key.path()) {
+                self.running.entries.insert(key.path(), entry.clone());
+            }
+        }
+        self.written = written;
+        telemetry::set_level(self.running.config.log.level);
+        if let (Some(level), Link::Up(forwarding)) = (datapath_level, &self.link)
+            && let Err(error) = forwarding.set_log(level).await
+        {
+            tracing::error!("log.datapath was not changed: {error}");
+        }
+        for port in self
+            .snapshot()
+            .range_report()
+            .outside
+            .iter()
+            .map(|p| p.port)
+        {
+            tracing::info!("port {port} stays valid outside the range");
+        }
+    }
+}
+
+/// When a changed value takes effect, as a word.
+fn applies(key: &Key) -> &'static str {
+    match key.applies {
+        Applies::AtOnce => "at-once",
+        Applies::OnRestart => "restart",
+    }
+}
+
+/// Every value, as `written` has it; `running` says what is in force.
+pub(crate) fn config_items(running: &Loaded, written: &Loaded) -> Vec<ConfigItem> {
+    config::KEYS
+        .iter()
+        .filter_map(|key| config_item(key, running, written))
+        .collect()
+}
+
+/// One value as it is shown.
+fn config_item(key: &'static Key, running: &Loaded, written: &Loaded) -> Option<ConfigItem> {
+    let entry = written.entries.get(&key.path())?;
+    let in_force = running.entries.get(&key.path()).map(|entry| &entry.value);
+    Some(ConfigItem {
+        key: key.path(),
+        value: entry.value.plain(),
+        toml: entry.value.to_string(),
+        origin: entry.origin.to_string(),
+        default: key.default.to_owned(),
+        meaning: key.meaning.to_owned(),
+        applies: applies(key).to_owned(),
+        restart_needed: in_force != Some(&entry.value),
+    })
+}
+
+/// A value that was not written, as an answer.
+pub(crate) fn edit_refusal(error: EditError) -> Refusal {
+    let kind = match &error {
+        EditError::Invalid(_) => RefusalKind::Invalid,
+        EditError::Overruled { .. } => RefusalKind::Conflict,
+        EditError::Write { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied => RefusalKind::Denied,
+            _ => RefusalKind::Failed,
+        },
+    };
+    Refusal::new(kind, error.to_string()).field("value")
+}

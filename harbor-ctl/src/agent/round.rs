@@ -1,0 +1,158 @@
+//! The round, every second: ends what is over, repairs what differs, looks around, tells systemd.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::{
+    conflicts,
+    desk::Desk,
+    forwarding::{Forwarding, ForwardingError},
+    notify,
+    owner::{Link, Owner, now},
+    settings,
+};
+use crate::{model::Protocol, registry::Registry};
+
+const ROUND: Duration = Duration::from_secs(1);
+/// How often the host's listeners are read.
+const LOOK: Duration = Duration::from_secs(3);
+/// How often a datapath that did not start is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+const COUNTERS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Rounds for ever; a reason on `fatal` ends the agent.
+pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>) {
+    let watchdog = notify::watchdog();
+    let period = watchdog.map_or(ROUND, |limit| ROUND.min(limit / 3));
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut last_look, mut last_try) = (None, Instant::now());
+    loop {
+        ticks.tick().await;
+        if last_try.elapsed() >= RETRY {
+            last_try = Instant::now();
+            retry_forwarding(&desk).await;
+        }
+        let mut owner = desk.lock().await;
+        owner.expire().await;
+        if let Err(error) = owner.apply().await {
+            let _ = fatal.send(error.to_string()).await;
+            return;
+        }
+        let link = owner.link.clone();
+        drop(owner);
+        let answers = read_counters(&desk, link).await;
+        if last_look.is_none_or(|last: Instant| last.elapsed() >= LOOK) {
+            last_look = Some(Instant::now());
+            look_around(&desk).await;
+        }
+        // Both the owner and the forwarding thread answered in this round.
+        if answers && watchdog.is_some() {
+            notify::alive();
+        }
+        notify::status(&desk.headline().await);
+    }
+}
+
+impl<R: Registry> Owner<R> {
+    /// Forgets backends whose drain is over and rests that ended.
+    async fn expire(&mut self) {
+        let time = now();
+        let mut changed = Vec::new();
+        for service in &self.services {
+            let mut after = service.clone();
+            let gone = after.expire_backends(time);
+            if !gone.is_empty() {
+                changed.push((after, gone));
+            }
+        }
+        for (service, gone) in changed {
+            for backend in gone {
+                let (name, instance) = (&service.name, &backend.instance);
+                tracing::info!(name, instance, address = %backend.address, "backend is gone");
+            }
+            if let Err(refusal) = self.commit(service).await {
+                tracing::error!("a backend that left was not forgotten: {refusal}");
+            }
+        }
+        if self.resting.values().any(|until| *until <= time) {
+            match self.registry.end_rests(time).await {
+                Ok(()) => self.resting.retain(|_, until| *until > time),
+                Err(error) => tracing::error!("rests were not ended: {error}"),
+            }
+        }
+    }
+
+    fn assigned(&self) -> Vec<(Protocol, u16)> {
+        let each = |service: &crate::model::Service| {
+            let port = service.port;
+            service
+                .protocols
+                .each()
+                .iter()
+                .map(move |&protocol| (protocol, port))
+        };
+        self.services.iter().flat_map(each).collect()
+    }
+}
+
+/// Reads the counters for the rates; whether the forwarding thread answered, if there is one.
+async fn read_counters<R: Registry>(desk: &Desk<R>, link: Link) -> bool {
+    let Link::Up(forwarding) = link else {
+        return true;
+    };
+    match tokio::time::timeout(COUNTERS_LIMIT, forwarding.frontends()).await {
+        Ok(Ok(reports)) => {
+            desk.lock().await.rates.update(&reports, Instant::now());
+            true
+        }
+        Ok(Err(error)) => {
+            tracing::warn!("counters were not read: {error}");
+            // An error is an answer too.
+            !matches!(error, ForwardingError::Ended)
+        }
+        Err(_) => {
+            tracing::error!("the forwarding thread did not answer within {COUNTERS_LIMIT:?}");
+            false
+        }
+    }
+}
+
+async fn look_around<R: Registry>(desk: &Desk<R>) {
+    let owner = desk.lock().await;
+    let (range, assigned) = (owner.running.config.range, owner.assigned());
+    let known = owner.conflicts.held().clone();
+    drop(owner);
+    let look = tokio::task::spawn_blocking(move || conflicts::look(range, &assigned, &known));
+    match look.await {
+        Ok(Ok(held)) => {
+            let mut owner = desk.lock().await;
+            let assigned = owner.assigned();
+            owner.conflicts.replace(held, |key| assigned.contains(key));
+        }
+        Ok(Err(error)) => tracing::warn!("the host's sockets were not read: {error}"),
+        Err(error) => tracing::error!("looking at the host's sockets failed: {error}"),
+    }
+}
+
+/// Starts a datapath that could not be started before.
+async fn retry_forwarding<R: Registry>(desk: &Desk<R>) {
+    let settings = {
+        let owner = desk.lock().await;
+        match &owner.link {
+            Link::Down {
+                can_retry: true, ..
+            } => settings::of(&owner.running.config),
+            _ => return,
+        }
+    };
+    let link = match Forwarding::start(settings).await {
+        Ok(forwarding) => {
+            tracing::info!("the datapath runs now");
+            Link::Up(forwarding)
+        }
+        Err(error) => Link::down(&error),
+    };
+    desk.lock().await.link = link;
+}

@@ -1,0 +1,377 @@
+//! What readers see: built from a copy of the owner's state and fresh counters, so that a slow
+//! reader never holds up a change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::{conflicts::Held, owner::Link};
+use crate::{
+    control::wire::{
+        BackendCount, BackendItem, HeldPort, InstanceItem, NamedPort, PartStatus, PortCounters,
+        PortItem, RangeCounts, RangeReport, ServiceItem, StatusReport,
+    },
+    model::{
+        Backend, BackendState, DatapathReport, FlowRecord, FrontendReport, PortFacts, PortRange,
+        PortState, Protocol, Service, format_age, judge_port,
+    },
+};
+
+/// Bits per second of each frontend, from the last two looks at its counters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rates {
+    last: BTreeMap<(Protocol, u16), (u64, Instant)>,
+    bits_per_second: BTreeMap<(Protocol, u16), u64>,
+}
+
+impl Rates {
+    pub(super) fn update(&mut self, reports: &[FrontendReport], now: Instant) {
+        let mut last = BTreeMap::new();
+        self.bits_per_second.clear();
+        for report in reports {
+            let key = (report.protocol, report.port);
+            let bytes = report.forward_bytes + report.reply_bytes;
+            if let Some((before, then)) = self.last.get(&key) {
+                let seconds = now.duration_since(*then).as_secs_f64().max(0.001);
+                let bits = bytes.saturating_sub(*before) as f64 * 8.0 / seconds;
+                self.bits_per_second.insert(key, bits as u64);
+            }
+            last.insert(key, (bytes, now));
+        }
+        self.last = last;
+    }
+
+    fn of(&self, service: &Service) -> u64 {
+        let rate = |&p: &Protocol| self.bits_per_second.get(&(p, service.port)).copied();
+        service.protocols.each().iter().filter_map(rate).sum()
+    }
+}
+
+/// The owner's state as of one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) services: Vec<Service>,
+    pub(super) resting: BTreeSet<(Protocol, u16)>,
+    pub(super) link: Link,
+    pub(super) not_forwarded: Option<String>,
+    pub(super) held: Held,
+    pub(super) rates: Rates,
+    pub(super) range: PortRange,
+    pub(super) config: PathBuf,
+    pub(super) registry: String,
+    pub(super) uptime: Duration,
+}
+
+impl Snapshot {
+    /// One port as it is shown; `reports` are the kernel's counters, if it answered.
+    pub(super) fn port_item(
+        &self,
+        service: &Service,
+        reports: Option<&[FrontendReport]>,
+        now: u64,
+    ) -> PortItem {
+        let own: Vec<&FrontendReport> = reports
+            .unwrap_or_default()
+            .iter()
+            .filter(|r| r.port == service.port && service.protocols.contains(r.protocol))
+            .collect();
+        let facts = self.facts(service, &own);
+        let (state, reason) = judge_port(service, &facts);
+        let active = service
+            .backends
+            .iter()
+            .filter(|b| b.state.takes_new_flows())
+            .count();
+        let up = facts.reachable.unwrap_or(active).min(active);
+        let is_served = matches!(self.link, Link::Up(_)) && !own.is_empty();
+        PortItem {
+            name: service.name.clone(),
+            id: service.id.clone(),
+            port: service.port,
+            protocols: service.protocols.each().to_vec(),
+            state,
+            reason,
+            path: if is_served { "tc" } else { "-" }.to_owned(),
+            backends: BackendCount {
+                up,
+                total: service.backends.len(),
+            },
+            flows: own.iter().map(|r| r.flows).sum(),
+            rate_bps: self.rates.of(service),
+            policy: service.tcp_policy,
+            udp_policy: service.udp_policy,
+            drain_s: service.drain_seconds,
+            created_at: service.created_at,
+            age_s: now.saturating_sub(service.created_at),
+            counters: own.into_iter().map(counters).collect(),
+        }
+    }
+
+    fn facts(&self, service: &Service, own: &[&FrontendReport]) -> PortFacts {
+        let holder = |&p: &Protocol| self.held.get(&(p, service.port)).map(ToString::to_string);
+        let reachable = own.iter().map(|r| r.backends_reachable as usize).min();
+        PortFacts {
+            not_forwarded: self.not_forwarded.clone(),
+            held_by: service.protocols.each().iter().find_map(holder),
+            reachable,
+        }
+    }
+
+    pub(super) fn range_report(&self) -> RangeReport {
+        let RangeCountsOf { tcp, udp } = self.range_counts();
+        let outside = self
+            .services
+            .iter()
+            .filter(|s| !self.range.contains(s.port));
+        let held = |(key, holder): (&(Protocol, u16), &_)| HeldPort {
+            port: key.1,
+            protocol: key.0,
+            holder: format!("{holder}"),
+        };
+        RangeReport {
+            range: self.range.to_string(),
+            numbers: self.range.len(),
+            tcp,
+            udp,
+            outside: outside.map(named).collect(),
+            held: self
+                .held
+                .iter()
+                .map(|(k, h): (_, &crate::allocator::Holder)| held((k, h)))
+                .collect(),
+        }
+    }
+
+    fn range_counts(&self) -> RangeCountsOf {
+        let count = |protocol: Protocol| {
+            let mut counts = RangeCounts {
+                free: 0,
+                assigned: 0,
+                resting: 0,
+                held: 0,
+            };
+            let assigned: BTreeSet<u16> = self
+                .services
+                .iter()
+                .filter(|s| s.protocols.contains(protocol))
+                .map(|s| s.port)
+                .collect();
+            for port in self.range.numbers() {
+                if assigned.contains(&port) {
+                    counts.assigned += 1;
+                } else if self.resting.contains(&(protocol, port)) {
+                    counts.resting += 1;
+                } else if self.held.contains_key(&(protocol, port)) {
+                    counts.held += 1;
+                } else {
+                    counts.free += 1;
+                }
+            }
+            counts
+        };
+        RangeCountsOf {
+            tcp: count(Protocol::Tcp),
+            udp: count(Protocol::Udp),
+        }
+    }
+
+    /// Every part's state, and the worst of them.
+    pub(super) fn status(
+        &self,
+        ports: &[PortItem],
+        report: Result<Option<DatapathReport>, String>,
+    ) -> StatusReport {
+        let version = env!("CARGO_PKG_VERSION");
+        let pid = std::process::id();
+        let uptime_s = self.uptime.as_secs();
+        let age = format_age(uptime_s);
+        let agent = part(
+            "ok",
+            format!("{version}, up {age}, pid {pid}, {}", self.config.display()),
+        );
+        let datapath = self.datapath_part(&report);
+        let mut port_states = BTreeMap::new();
+        for item in ports {
+            *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
+        }
+        let ports = ports_part(ports, self.range.len());
+        let registry = part("ok", self.registry.clone());
+        let overall = worst(&[&agent, &datapath, &ports, &registry]).to_owned();
+        StatusReport {
+            api_version: crate::control::wire::API_VERSION.into(),
+            version: version.into(),
+            pid,
+            uptime_s,
+            config: self.config.clone(),
+            agent,
+            datapath,
+            ports,
+            registry,
+            overall,
+            port_states,
+            datapath_report: report.ok().flatten(),
+        }
+    }
+
+    fn datapath_part(&self, report: &Result<Option<DatapathReport>, String>) -> PartStatus {
+        if let Link::Down { reason, fix, .. } = &self.link {
+            return PartStatus {
+                fix: fix.clone(),
+                ..part("down", reason.clone())
+            };
+        }
+        match report {
+            Err(error) => part("down", error.clone()),
+            Ok(None) => part("down", "it does not run".into()),
+            Ok(Some(report)) => {
+                let mut names: Vec<&str> =
+                    report.links.iter().map(|l| l.interface.as_str()).collect();
+                names.dedup();
+                let mut text = match names.is_empty() {
+                    true => "tc, attached to nothing".to_owned(),
+                    false => format!("tc on {}", names.join(" ")),
+                };
+                let mut state = report.state.as_str();
+                for problem in report.problems.iter().chain(&self.not_forwarded) {
+                    text.push_str("; ");
+                    text.push_str(problem);
+                    state = if state == "ok" { "degraded" } else { state };
+                }
+                part(state, text)
+            }
+        }
+    }
+}
+
+struct RangeCountsOf {
+    tcp: RangeCounts,
+    udp: RangeCounts,
+}
+
+/// One line for systemd.
+pub(super) fn headline(snapshot: &Snapshot) -> String {
+    let count = snapshot.services.len();
+    match &snapshot.link {
+        Link::Up(_) => format!("serving {count} ports"),
+        Link::Down { reason, .. } => format!("{count} ports, nothing is forwarded: {reason}"),
+    }
+}
+
+fn part(state: &str, text: String) -> PartStatus {
+    PartStatus {
+        state: state.to_owned(),
+        text,
+        fix: None,
+    }
+}
+
+fn ports_part(ports: &[PortItem], numbers: usize) -> PartStatus {
+    let mut text = format!("{} of {numbers} used", ports.len());
+    let is_bad = |p: &&PortItem| !matches!(p.state, PortState::Up | PortState::Draining);
+    let Some(first) = ports.iter().find(is_bad) else {
+        return part("ok", text);
+    };
+    let protocols: Vec<String> = first.protocols.iter().map(ToString::to_string).collect();
+    let reason = first.reason.as_deref().unwrap_or(first.state.name());
+    text.push_str(&format!(
+        "; {}/{}: {reason}",
+        first.port,
+        protocols.join("+")
+    ));
+    let others = ports.iter().filter(is_bad).count() - 1;
+    if others > 0 {
+        text.push_str(&format!(", and {others} more"));
+    }
+    let fix = format!("harbor-ctl ports show {}", first.name);
+    PartStatus {
+        fix: Some(fix),
+        ..part("degraded", text)
+    }
+}
+
+fn worst<'a>(parts: &[&'a PartStatus]) -> &'a str {
+    let rank = |part: &&&'a PartStatus| match part.state.as_str() {
+        "ok" => 0,
+        "degraded" => 1,
+        _ => 2,
+    };
+    match parts.iter().max_by_key(rank) {
+        // A node whose datapath is down is itself degraded: ports stay allocated, the API answers.
+        Some(part) if part.state != "ok" => "degraded",
+        _ => "ok",
+    }
+}
+
+fn counters(report: &FrontendReport) -> PortCounters {
+    PortCounters {
+        protocol: report.protocol,
+        flows: report.flows,
+        flows_total: report.flows_total,
+        forward_packets: report.forward_packets,
+        forward_bytes: report.forward_bytes,
+        reply_packets: report.reply_packets,
+        reply_bytes: report.reply_bytes,
+    }
+}
+
+pub(super) fn named(service: &Service) -> NamedPort {
+    let protocols = service.protocols.each().to_vec();
+    NamedPort {
+        port: service.port,
+        protocols,
+        name: service.name.clone(),
+    }
+}
+
+/// One backend; `flows` are all flows of the table.
+pub(super) fn backend_item(
+    service: &Service,
+    backend: &Backend,
+    flows: &[FlowRecord],
+    now: u64,
+) -> BackendItem {
+    let (state, leaves_in_s) = match backend.state {
+        BackendState::Active => ("up", None),
+        BackendState::Draining => ("draining", None),
+        BackendState::Leaving { until } => ("leaving", Some(until.saturating_sub(now))),
+    };
+    let is_own = |flow: &&FlowRecord| {
+        flow.backend == backend.address
+            && flow.frontend.port() == service.port
+            && service.protocols.contains(flow.protocol)
+    };
+    BackendItem {
+        port: service.port,
+        service: service.name.clone(),
+        instance: backend.instance.clone(),
+        address: backend.address,
+        state: state.to_owned(),
+        leaves_in_s,
+        dea: None,
+        flows: flows.iter().filter(is_own).count() as u64,
+        registered_at: backend.registered_at,
+    }
+}
+
+pub(super) fn service_item(service: &Service) -> ServiceItem {
+    let instance = |backend: &Backend| InstanceItem {
+        instance: backend.instance.clone(),
+        address: backend.address,
+        state: backend.state,
+        registered_at: backend.registered_at,
+    };
+    ServiceItem {
+        name: service.name.clone(),
+        id: service.id.clone(),
+        port: service.port,
+        protocols: service.protocols.each().to_vec(),
+        policy: service.tcp_policy,
+        udp_policy: service.udp_policy,
+        drain_s: service.drain_seconds,
+        draining: service.draining,
+        created_at: service.created_at,
+        instances: service.backends.iter().map(instance).collect(),
+    }
+}

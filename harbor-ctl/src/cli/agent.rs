@@ -1,0 +1,34 @@
+//! `harbor-ctl agent`: runs the agent in this process.
+
+use clap::Args;
+
+use super::{
+    arguments::Globals,
+    failure::{Exit, Failure},
+};
+use crate::agent;
+
+const EXAMPLES: &str = "\
+The configuration is /etc/harbor/harbor.toml, then conf.d/*.toml beside it, then environment \
+variables HARBOR_SECTION__KEY, then --set. Stopping the agent leaves the datapath running; \
+`harbor-ctl datapath detach` removes it.
+
+Signals: TERM and INT stop it, HUP reads the configuration again.
+
+Examples:
+  harbor-ctl agent --config ./harbor.toml
+  HARBOR_LOG__LEVEL=debug harbor-ctl agent
+  harbor-ctl agent --set ports.range=36000-36999";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct AgentNoun {
+    /// Overrule one configuration value; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn run(globals: &Globals, noun: AgentNoun) -> Result<Exit, Failure> {
+    agent::run(globals.config.clone(), noun.set)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,179 @@
+//! What can be typed. Names, flags and their meaning are a contract: add, never rename.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{
+    agent::AgentNoun, backends::BackendsVerb, config::ConfigVerb, datapath::DatapathVerb,
+    flows::FlowsVerb, ports::PortsVerb, status::StatusNoun,
+};
+use crate::model::parse_period;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 ok, 1 failed, 2 usage, 3 agent unreachable, 4 not found, 5 conflict, 6 denied, \
+7 degraded, 8 timeout.
+
+A port is named by its number (35217), number and protocol (35217/udp), its service's name or id.
+
+Examples:
+  harbor-ctl ports create web --backend 10.0.0.5:8080
+  harbor-ctl ports list
+  harbor-ctl status";
+
+/// Public TCP and UDP ports for applications, forwarded in the Linux kernel.
+#[derive(Debug, Parser)]
+#[command(name = "harbor-ctl", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(propagate_version = false, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+/// Flags taken before and after the noun.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// The agent's control socket [default: harbor.sock under the configuration's paths.run]
+    #[arg(long, global = true, value_name = "PATH", env = "HARBOR_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The configuration file [default: /etc/harbor/harbor.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How data is written to stdout
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub(crate) output: Format,
+    /// Colour in tables; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Leave out the headings of tables
+    #[arg(long, global = true)]
+    pub(crate) no_headers: bool,
+    /// How long to wait for an answer, for example 500ms, 10s or 2m
+    #[arg(long, global = true, value_name = "PERIOD", default_value = "30s", value_parser = period)]
+    pub(crate) timeout: Duration,
+    /// Say more: what is asked of whom
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing but data and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => parse_period(text),
+    }
+}
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// JSON, a contract with scripts
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// Names only, one a line
+    Name,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Run the agent in the foreground (systemd does)
+    Agent(AgentNoun),
+    /// Create, list, show, change and delete public ports
+    Ports {
+        #[command(subcommand)]
+        verb: PortsVerb,
+    },
+    /// Add, remove, drain and list the instances behind a port
+    Backends {
+        #[command(subcommand)]
+        verb: BackendsVerb,
+    },
+    /// Show the conversations between clients and backends
+    Flows {
+        #[command(subcommand)]
+        verb: FlowsVerb,
+    },
+    /// Show every part of the agent, its state, and the fix
+    Status(StatusNoun),
+    /// Inspect and remove what is in the kernel; works without an agent
+    Datapath {
+        #[command(subcommand)]
+        verb: DatapathVerb,
+    },
+    /// Read and change the configuration
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_and_verb_is_documented() {
+        fn walk(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|a| a.get_id() != "help") {
+                let named = (command.get_name(), argument.get_id());
+                assert!(argument.get_help().is_some(), "{named:?} has no help");
+            }
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{} has no help", sub.get_name());
+                walk(sub);
+            }
+        }
+        walk(&Arguments::command());
+    }
+
+    #[test]
+    fn global_flags_stand_before_and_after_the_noun() {
+        for words in [
+            ["harbor-ctl", "-o", "json", "ports", "list"],
+            ["harbor-ctl", "ports", "-o", "json", "list"],
+            ["harbor-ctl", "ports", "list", "-o", "json"],
+        ] {
+            let arguments = Arguments::try_parse_from(words).unwrap();
+            assert_eq!(arguments.globals.output, Format::Json);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `harbor-ctl backends`: the instances behind a port.
+
+use clap::Subcommand;
+use reqwest::Method;
+
+use super::{
+    failure::{Exit, Failure},
+    output::Row,
+    session::Session,
+};
+use crate::control::wire::{AddBackend, BackendItem, NameBackend};
+
+const REMOVE_EXAMPLES: &str = "\
+A removed backend takes no new flows and keeps its old ones for the port's drain time; with --now \
+they end at once.
+
+Examples:
+  harbor-ctl backends remove web 10.0.0.5:8080
+  harbor-ctl backends remove web web-0 --now";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackendsVerb {
+    /// Add an instance to a port, or make a draining one active again
+    #[command(
+        after_help = "Examples:\n  harbor-ctl backends add web 10.0.0.5:8080 --instance web-0"
+    )]
+    Add {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+        /// Where the instance listens
+        #[arg(value_name = "IP:PORT")]
+        address: String,
+        /// The instance's name [default: its address, with '-' for ':']
+        #[arg(long, value_name = "ID")]
+        instance: Option<String>,
+    },
+    /// Remove an instance from a port
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+        /// The instance, or its address
+        #[arg(value_name = "INSTANCE|IP:PORT")]
+        backend: String,
+        /// End its flows at once
+        #[arg(long)]
+        now: bool,
+    },
+    /// Give an instance no new flows until it is removed or added again
+    #[command(after_help = "Examples:\n  harbor-ctl backends drain web web-0")]
+    Drain {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+        /// The instance, or its address
+        #[arg(value_name = "INSTANCE|IP:PORT")]
+        backend: String,
+    },
+    /// List the instances of one port, or of all
+    #[command(after_help = "Examples:\n  harbor-ctl backends list web -o json")]
+    List {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: Option<String>,
+    },
+}
+
+pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, Failure> {
+    let client = session.client()?;
+    let item: BackendItem = match verb {
+        BackendsVerb::Add {
+            port,
+            address,
+            instance,
+        } => {
+            let request = AddBackend {
+                port,
+                address,
+                instance,
+            };
+            client.send(Method::POST, "/v1/backends", &request).await?
+        }
+        BackendsVerb::Remove { port, backend, now } => {
+            let request = NameBackend { port, backend, now };
+            client
+                .send(Method::POST, "/v1/backends/remove", &request)
+                .await?
+        }
+        BackendsVerb::Drain { port, backend } => {
+            let request = NameBackend {
+                port,
+                backend,
+                now: false,
+            };
+            client
+                .send(Method::POST, "/v1/backends/drain", &request)
+                .await?
+        }
+        BackendsVerb::List { port } => {
+            let list = client
+                .list::<BackendItem>("/v1/backends", port.as_deref())
+                .await?;
+            session.output.list(&list)?;
+            return Ok(Exit::Ok);
+        }
+    };
+    session.output.item(&item)?;
+    Ok(Exit::Ok)
+}
+
+impl Row for BackendItem {
+    const HEADINGS: &'static [&'static str] =
+        &["PORT", "SERVICE", "INSTANCE", "ADDRESS", "FLOWS", "STATE"];
+    const WIDE: &'static [&'static str] = &["LEAVES_IN", "DEA"];
+    const STATE: Option<&'static str> = Some("STATE");
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.port.to_string(),
+            self.service.clone(),
+            self.instance.clone(),
+            self.address.to_string(),
+            self.flows.to_string(),
+            self.state.clone(),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        let leaves = self
+            .leaves_in_s
+            .map_or_else(|| "-".into(), crate::model::format_age);
+        vec![leaves, self.dea.clone().unwrap_or_else(|| "-".into())]
+    }
+
+    fn name(&self) -> String {
+        self.instance.clone()
+    }
+}

@@ -1,0 +1,216 @@
+//! `harbor-ctl datapath`: what is in the kernel. Works without an agent, on `[paths].bpf`.
+
+use clap::Subcommand;
+
+use super::{
+    failure::{Exit, Failure},
+    output::Row,
+    session::Session,
+};
+use crate::{
+    agent,
+    config::Paths,
+    control::wire::{List, StatusReport},
+    datapath,
+    model::{DatapathReport, DetachReport, LinkReport, MapReport},
+};
+
+const DETACH_EXAMPLES: &str = "\
+Every port stops forwarding at once. Services stay in the registry; the next agent brings them back.
+
+Examples:
+  systemctl stop harbor && harbor-ctl datapath detach --yes";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatapathVerb {
+    /// Show where the programs are attached and what they decided
+    Status,
+    /// List the pinned maps
+    Maps,
+    /// Print the contents of a pinned map, or of all
+    #[command(after_help = "Examples:\n  harbor-ctl datapath dump frontends -o json")]
+    Dump {
+        /// The map's name, as `datapath maps` shows it
+        map: Option<String>,
+    },
+    /// Remove programs, links and maps from the kernel
+    #[command(after_help = DETACH_EXAMPLES)]
+    Detach {
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+pub(super) async fn run(session: &Session, verb: DatapathVerb) -> Result<Exit, Failure> {
+    match verb {
+        DatapathVerb::Status => status(session).await?,
+        DatapathVerb::Maps => {
+            let maps = datapath::maps(&paths(session)?.bpf)?;
+            session.output.list(&List::of("MapList", maps))?;
+        }
+        DatapathVerb::Dump { map } => dump(session, map)?,
+        DatapathVerb::Detach { yes } => detach(session, yes)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn paths(session: &Session) -> Result<Paths, Failure> {
+    Ok(session.configuration()?.config.paths)
+}
+
+/// The agent knows more; without one the pins speak for themselves.
+async fn status(session: &Session) -> Result<(), Failure> {
+    let asked = match session.client() {
+        Ok(client) => client.get::<StatusReport>("/v1/status").await.ok(),
+        Err(_) => None,
+    };
+    let report = match asked.and_then(|report| report.datapath_report) {
+        Some(report) => report,
+        None => datapath::status(&paths(session)?.bpf)?,
+    };
+    session.output.text(&status_text(session, &report), &report)
+}
+
+fn dump(session: &Session, map: Option<String>) -> Result<(), Failure> {
+    let bpf = paths(session)?.bpf;
+    let names = match map {
+        Some(map) => vec![map],
+        None => datapath::maps(&bpf)?
+            .into_iter()
+            .map(|map| map.name)
+            .collect(),
+    };
+    let mut text = String::new();
+    let mut items = Vec::new();
+    for name in &names {
+        for element in datapath::dump(&bpf, name)? {
+            if names.len() > 1 {
+                text.push_str(name);
+                text.push(' ');
+            }
+            text.push_str(&format!("{element}\n"));
+            let mut element = element;
+            if let Some(fields) = element.as_object_mut().filter(|_| names.len() > 1) {
+                fields.insert("map".into(), name.as_str().into());
+            }
+            items.push(element);
+        }
+    }
+    session.output.text(&text, &List::of("MapEntryList", items))
+}
+
+fn detach(session: &Session, yes: bool) -> Result<(), Failure> {
+    let paths = paths(session)?;
+    if agent::is_running(&paths.run) {
+        let text = format!(
+            "an agent runs on {}: it would attach again",
+            paths.run.display()
+        );
+        return Err(Failure::new(Exit::Conflict, "conflict", text)
+            .fix("stop it first: systemctl stop harbor"));
+    }
+    let question = format!(
+        "remove the datapath under {} and end every flow",
+        paths.bpf.display()
+    );
+    session.confirm(&question, yes)?;
+    let report = datapath::detach(&paths.bpf)?;
+    session.output.text(&detach_text(&report), &report)
+}
+
+fn detach_text(report: &DetachReport) -> String {
+    let mut text = String::new();
+    for link in &report.links {
+        text.push_str(&format!("detached {link}\n"));
+    }
+    for map in &report.maps {
+        text.push_str(&format!("removed map {map}\n"));
+    }
+    for directory in &report.directories {
+        text.push_str(&format!("removed {}\n", directory.display()));
+    }
+    if text.is_empty() {
+        "nothing was attached\n".into()
+    } else {
+        text
+    }
+}
+
+fn status_text(session: &Session, report: &DatapathReport) -> String {
+    let mut text = format!(
+        "State   {}\nLayout  {}\nPins    {}\n",
+        report.state,
+        report.layout,
+        report.pins.display()
+    );
+    for problem in &report.problems {
+        text.push_str(&format!("Problem {}\n", crate::model::escaped(problem)));
+    }
+    if !report.links.is_empty() {
+        text.push('\n');
+        text.push_str(&session.output.table(&report.links));
+    }
+    let counted: Vec<_> = report.verdicts.iter().filter(|v| v.packets > 0).collect();
+    if !counted.is_empty() {
+        text.push('\n');
+        let rows: Vec<Vec<String>> = counted
+            .iter()
+            .map(|v| {
+                vec![
+                    v.verdict.clone(),
+                    v.name.clone(),
+                    v.packets.to_string(),
+                    v.meaning.clone(),
+                ]
+            })
+            .collect();
+        let headings = ["VERDICT", "REASON", "PACKETS", "MEANING"];
+        text.push_str(&super::table::render(&headings, &rows, true, None));
+    }
+    text
+}
+
+impl Row for LinkReport {
+    const HEADINGS: &'static [&'static str] = &["INTERFACE", "INDEX", "KIND", "LINK", "PROGRAM"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.interface.clone(),
+            self.ifindex.to_string(),
+            self.kind.clone(),
+            self.link_id.map_or_else(|| "-".into(), |id| id.to_string()),
+            self.program_id.to_string(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.interface.clone()
+    }
+}
+
+impl Row for MapReport {
+    const HEADINGS: &'static [&'static str] = &[
+        "MAP",
+        "KIND",
+        "KEY_BYTES",
+        "VALUE_BYTES",
+        "MAX_ENTRIES",
+        "PIN",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.kind.clone(),
+            self.key_bytes.to_string(),
+            self.value_bytes.to_string(),
+            self.max_entries.to_string(),
+            self.pin.display().to_string(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}

@@ -1,0 +1,99 @@
+//! The command line: one file a noun. Data on stdout, words on stderr, and the exit codes of the
+//! manual.
+//!
+//! Every noun but `agent` is a client of the agent's control socket; `datapath` and `config` also
+//! work without one.
+#![expect(clippy::print_stderr, reason = "errors go to stderr, from here")]
+
+mod agent;
+mod arguments;
+mod backends;
+mod config;
+mod datapath;
+mod failure;
+mod flows;
+mod output;
+mod ports;
+mod session;
+mod status;
+mod table;
+mod version;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::{Arguments, Noun};
+use failure::{Exit, Failure};
+use session::Session;
+
+/// Parses, runs, and turns the outcome into an exit code.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    // The agent must survive a reader that goes away; a client ends quietly, as `cat` does.
+    if !matches!(arguments.noun, Noun::Agent(_)) {
+        end_quietly_on_broken_pipe();
+    }
+    let globals = arguments.globals;
+    let outcome = match arguments.noun {
+        Noun::Agent(noun) => agent::run(&globals, noun),
+        Noun::Completions { shell } => {
+            completions(shell);
+            Ok(Exit::Ok)
+        }
+        Noun::Version => version::run(&globals),
+        Noun::Ports { verb } => with_session(&globals, async |s| ports::run(s, verb).await),
+        Noun::Backends { verb } => with_session(&globals, async |s| backends::run(s, verb).await),
+        Noun::Flows { verb } => with_session(&globals, async |s| flows::run(s, verb).await),
+        Noun::Status(noun) => with_session(&globals, async |s| status::run(s, noun).await),
+        Noun::Datapath { verb } => with_session(&globals, async |s| datapath::run(s, verb).await),
+        Noun::Config { verb } => with_session(&globals, async |s| config::run(s, verb).await),
+    };
+    match outcome {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            eprint!("{}", failure.render(globals.output));
+            ExitCode::from(failure.exit() as u8)
+        }
+    }
+}
+
+fn with_session(
+    globals: &arguments::Globals,
+    work: impl AsyncFnOnce(&Session) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let session = Session::new(globals)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(work(&session))
+}
+
+/// Help and version on stdout; anything else is a usage error, with what was typed made harmless.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        end_quietly_on_broken_pipe();
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    for line in error.render().to_string().lines() {
+        eprintln!("{}", crate::model::escaped(line));
+    }
+    ExitCode::from(Exit::Usage as u8)
+}
+
+fn completions(shell: clap_complete::Shell) {
+    let mut command = Arguments::command();
+    clap_complete::generate(shell, &mut command, "harbor-ctl", &mut std::io::stdout());
+}
+
+fn end_quietly_on_broken_pipe() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: SIG_DFL installs no handler of ours, and no other thread runs yet.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}

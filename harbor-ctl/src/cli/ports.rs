@@ -1,0 +1,434 @@
+//! `harbor-ctl ports`: the public ports.
+
+use clap::{Args, Subcommand, ValueEnum};
+use reqwest::Method;
+
+use super::{
+    failure::{Exit, Failure},
+    output::{Row, rate},
+    session::Session,
+};
+use crate::{
+    control::{
+        Client, segment,
+        wire::{BackendItem, CreatePort, DeletedPort, List, PortItem, PortSettings, RangeReport},
+    },
+    model::{Policy, Protocol, Protocols, format_age},
+};
+
+const CREATE_EXAMPLES: &str = "\
+Without --protocol the name decides: udp... gets UDP, both... gets TCP and UDP on one number, \
+anything else TCP. Without --port a random free number of the range is drawn.
+
+Examples:
+  harbor-ctl ports create web --backend 10.0.0.5:8080 --backend 10.0.0.6:8080
+  harbor-ctl ports create udp-game
+  harbor-ctl ports create sip --protocol both --port 35060";
+
+const SET_EXAMPLES: &str = "\
+Keys:
+  policy=round-robin|first       how new TCP connections find their backend
+  udp_policy=round-robin|first   how new UDP flows find their backend
+  drain_s=SECONDS                how long a removed backend keeps its flows
+
+Examples:
+  harbor-ctl ports set web policy=first drain_s=120";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PortsVerb {
+    /// Create a service and its public port
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(Create),
+    /// List all ports
+    #[command(
+        after_help = "Examples:\n  harbor-ctl ports list -o wide\n  harbor-ctl ports list -o json"
+    )]
+    List,
+    /// Show one port and its backends
+    #[command(after_help = "Examples:\n  harbor-ctl ports show 35217/udp")]
+    Show {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+    },
+    /// Change a port's options
+    #[command(after_help = SET_EXAMPLES)]
+    Set {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+        /// policy=, udp_policy= or drain_s=
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Delete a port, and end its flows
+    #[command(after_help = "Examples:\n  harbor-ctl ports delete web --yes")]
+    Delete {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Take no new flows; those there are go on
+    Drain {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+    },
+    /// Take new flows again after a drain
+    Resume {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+    },
+    /// Show the range: what is used, resting, held by others, and what lies outside
+    #[command(after_help = "Change it with:\n  harbor-ctl config set port_range 35000-40000")]
+    Range,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The service's name: 1 to 64 letters, digits, '_', '.' or '-'
+    name: String,
+    /// The protocol; the name decides without it
+    #[arg(long)]
+    protocol: Option<ProtocolChoice>,
+    /// Ask for this number instead of a random one
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// An instance behind the port; may be repeated
+    #[arg(long = "backend", value_name = "IP:PORT")]
+    backends: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProtocolChoice {
+    Tcp,
+    Udp,
+    /// TCP and UDP on one number
+    Both,
+}
+
+impl From<ProtocolChoice> for Protocols {
+    fn from(choice: ProtocolChoice) -> Self {
+        match choice {
+            ProtocolChoice::Tcp => Self::Tcp,
+            ProtocolChoice::Udp => Self::Udp,
+            ProtocolChoice::Both => Self::Both,
+        }
+    }
+}
+
+pub(super) async fn run(session: &Session, verb: PortsVerb) -> Result<Exit, Failure> {
+    // What is wrong on its own is said before anybody is asked.
+    let settings = match &verb {
+        PortsVerb::Set { settings, .. } => parse_settings(settings)?,
+        _ => PortSettings::default(),
+    };
+    let client = session.client()?;
+    match verb {
+        PortsVerb::Create(create) => created(session, &client, create).await?,
+        PortsVerb::List => session
+            .output
+            .list(&client.list::<PortItem>("/v1/ports", None).await?)?,
+        PortsVerb::Show { port } => show(session, &client, &port).await?,
+        PortsVerb::Set { port, .. } => {
+            let item: PortItem = client.send(Method::PATCH, &path(&port), &settings).await?;
+            session.output.item(&item)?;
+        }
+        PortsVerb::Delete { port, yes } => delete(session, &client, &port, yes).await?,
+        PortsVerb::Drain { port } => act(session, &client, &port, "drain").await?,
+        PortsVerb::Resume { port } => act(session, &client, &port, "resume").await?,
+        PortsVerb::Range => {
+            let report: RangeReport = client.get("/v1/range").await?;
+            session.output.text(&range_text(&report), &report)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn path(port: &str) -> String {
+    format!("/v1/ports/{}", segment(port))
+}
+
+async fn created(session: &Session, client: &Client, create: Create) -> Result<(), Failure> {
+    let Create {
+        name,
+        protocol,
+        port,
+        backends,
+    } = create;
+    let request = CreatePort {
+        name,
+        protocol: protocol.map(Into::into),
+        port,
+        backends,
+    };
+    let item: PortItem = client.send(Method::POST, "/v1/ports", &request).await?;
+    session.output.item(&item)?;
+    if let (false, Some(reason)) = (request.backends.is_empty(), &item.reason) {
+        session.say(&format!(
+            "port {} is allocated but not ready: {reason}",
+            item.port
+        ));
+    } else if item.path == "-" {
+        let reason = item.reason.as_deref().unwrap_or("nothing is forwarded");
+        session.say(&format!(
+            "port {} is allocated but not ready: {reason}",
+            item.port
+        ));
+    }
+    Ok(())
+}
+
+async fn act(session: &Session, client: &Client, port: &str, verb: &str) -> Result<(), Failure> {
+    let path = format!("{}/{verb}", path(port));
+    let item: PortItem = client
+        .send(Method::POST, &path, &serde_json::json!({}))
+        .await?;
+    session.output.item(&item)
+}
+
+async fn show(session: &Session, client: &Client, port: &str) -> Result<(), Failure> {
+    let item: PortItem = client.get(&path(port)).await?;
+    if !session.output.is_for_people() {
+        return session.output.item(&item);
+    }
+    let backends: List<BackendItem> = client.list("/v1/backends", Some(&item.id)).await?;
+    let mut text = details(&item);
+    text.push('\n');
+    text.push_str(&session.output.table(&backends.items));
+    super::output::print(&text)
+}
+
+async fn delete(session: &Session, client: &Client, port: &str, yes: bool) -> Result<(), Failure> {
+    let item: PortItem = client.get(&path(port)).await?;
+    let PortItem {
+        name,
+        port,
+        flows,
+        id,
+        ..
+    } = item;
+    session.confirm(
+        &format!("delete port {port} of {name} and end its {flows} flows"),
+        yes,
+    )?;
+    let gone: DeletedPort = client
+        .send(Method::DELETE, &path(&id), &serde_json::json!({}))
+        .await?;
+    if session.output.is_for_people() {
+        session.say(&format!("port {port} of {name} is deleted"));
+    } else {
+        session.output.item(&gone)?;
+    }
+    match gone.reason {
+        Some(reason) => Err(Failure::failed(format!(
+            "port {port} is released, but the kernel still forwards it: {reason}"
+        ))
+        .fix("harbor-ctl status")),
+        None => Ok(()),
+    }
+}
+
+/// Reads `policy=first` and the like.
+fn parse_settings(words: &[String]) -> Result<PortSettings, Failure> {
+    let valid = "valid keys: policy, udp_policy, drain_s";
+    let mut settings = PortSettings::default();
+    for word in words {
+        let (key, value) = word
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("{word:?} is not KEY=VALUE")).fix(valid))?;
+        match key {
+            "policy" => settings.policy = Some(parse_policy(key, value)?),
+            "udp_policy" => settings.udp_policy = Some(parse_policy(key, value)?),
+            "drain_s" => {
+                let seconds = value.parse().map_err(|_| {
+                    Failure::usage(format!(
+                        "drain_s = {value:?}: 0 to 86400 seconds are allowed"
+                    ))
+                })?;
+                settings.drain_s = Some(seconds);
+            }
+            _ => return Err(Failure::usage(format!("unknown key {key:?}")).fix(valid)),
+        }
+    }
+    Ok(settings)
+}
+
+fn parse_policy(key: &str, value: &str) -> Result<Policy, Failure> {
+    match value {
+        "round-robin" => Ok(Policy::RoundRobin),
+        "first" => Ok(Policy::First),
+        _ => Err(Failure::usage(format!("{key} = {value:?} is not a policy"))
+            .fix("use round-robin or first")),
+    }
+}
+
+fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::RoundRobin => "round-robin",
+        Policy::First => "first",
+    }
+}
+
+pub(super) fn joined(protocols: &[Protocol]) -> String {
+    protocols
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("+")
+}
+
+impl Row for PortItem {
+    const HEADINGS: &'static [&'static str] = &[
+        "PORT", "PROTO", "NAME", "BACKENDS", "FLOWS", "RATE", "PATH", "STATE", "AGE",
+    ];
+    const WIDE: &'static [&'static str] = &[
+        "POLICY",
+        "UDP_POLICY",
+        "DRAIN",
+        "FLOWS_TOTAL",
+        "BYTES_IN",
+        "BYTES_OUT",
+        "ID",
+    ];
+    const STATE: Option<&'static str> = Some("STATE");
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.port.to_string(),
+            joined(&self.protocols),
+            self.name.clone(),
+            format!("{}/{}", self.backends.up, self.backends.total),
+            self.flows.to_string(),
+            rate(self.rate_bps),
+            self.path.clone(),
+            self.state.name().to_owned(),
+            format_age(self.age_s),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        let sum = |field: fn(&crate::control::wire::PortCounters) -> u64| {
+            self.counters.iter().map(field).sum::<u64>().to_string()
+        };
+        vec![
+            policy_name(self.policy).to_owned(),
+            policy_name(self.udp_policy).to_owned(),
+            format_age(u64::from(self.drain_s)),
+            sum(|c| c.flows_total),
+            sum(|c| c.forward_bytes),
+            sum(|c| c.reply_bytes),
+            self.id.clone(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Row for DeletedPort {
+    const HEADINGS: &'static [&'static str] = &["PORT", "PROTO", "NAME"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.port.to_string(),
+            joined(&self.protocols),
+            self.name.clone(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+fn details(item: &PortItem) -> String {
+    let reason = item
+        .reason
+        .as_deref()
+        .map(|r| format!(" ({r})"))
+        .unwrap_or_default();
+    let mut lines = vec![
+        ("Port", format!("{}/{}", item.port, joined(&item.protocols))),
+        ("Name", item.name.clone()),
+        ("Id", item.id.clone()),
+        ("State", format!("{}{reason}", item.state.name())),
+        ("Path", item.path.clone()),
+        ("Flows", item.flows.to_string()),
+        ("Rate", rate(item.rate_bps)),
+        ("Policy", policies(item)),
+        ("Drain", format_age(u64::from(item.drain_s))),
+        ("Age", format_age(item.age_s)),
+    ];
+    for c in &item.counters {
+        let text = format!(
+            "{} flows in all, {} packets ({} bytes) in, {} packets ({} bytes) out",
+            c.flows_total, c.forward_packets, c.forward_bytes, c.reply_packets, c.reply_bytes
+        );
+        let label = match c.protocol {
+            Protocol::Tcp => "Tcp",
+            Protocol::Udp => "Udp",
+        };
+        lines.push((label, text));
+    }
+    let line =
+        |(label, text): &(&str, String)| format!("{label:<8}  {}\n", crate::model::escaped(text));
+    lines.iter().map(line).collect()
+}
+
+fn policies(item: &PortItem) -> String {
+    let one = |protocol: &Protocol| match protocol {
+        Protocol::Tcp => format!("tcp {}", policy_name(item.policy)),
+        Protocol::Udp => format!("udp {}", policy_name(item.udp_policy)),
+    };
+    item.protocols
+        .iter()
+        .map(one)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn range_text(report: &RangeReport) -> String {
+    let mut text = format!("Range  {}, {} numbers\n", report.range, report.numbers);
+    for (name, c) in [("TCP", report.tcp), ("UDP", report.udp)] {
+        text.push_str(&format!(
+            "{name}    {} free, {} assigned, {} resting, {} held by other processes\n",
+            c.free, c.assigned, c.resting, c.held
+        ));
+    }
+    for port in &report.outside {
+        let (number, protocols) = (port.port, joined(&port.protocols));
+        text.push_str(&format!(
+            "outside the range, still valid: {number}/{protocols} {}\n",
+            port.name
+        ));
+    }
+    for held in &report.held {
+        let holder = crate::model::escaped(&held.holder);
+        text.push_str(&format!(
+            "held: {}/{} by {holder}\n",
+            held.port, held.protocol
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_strictly() {
+        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let settings = parse_settings(&words(&["policy=first", "drain_s=5"])).unwrap();
+        assert_eq!(settings.policy, Some(Policy::First));
+        assert_eq!(settings.drain_s, Some(5));
+        for bad in ["policy", "policy=random", "drain_s=-1", "drain=5", "=x"] {
+            let failure = parse_settings(&words(&[bad])).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Usage, "{bad}");
+        }
+        let text = parse_settings(&words(&["drain=5"])).unwrap_err();
+        let text = text.render(crate::cli::arguments::Format::Table);
+        assert!(text.contains("policy, udp_policy, drain_s"), "{text}");
+    }
+}

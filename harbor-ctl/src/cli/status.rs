@@ -1,0 +1,134 @@
+//! `harbor-ctl status`: every part, its state, what is wrong and what to do.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::{
+    failure::{Exit, Failure},
+    session::Session,
+};
+use crate::{
+    control::wire::{PartStatus, StatusReport},
+    model::escaped,
+};
+
+const EXAMPLES: &str = "\
+Exit codes: 0 all is well, 7 degraded, 3 the agent is not reachable, 8 --wait ran out of time.
+
+Examples:
+  harbor-ctl status
+  harbor-ctl status --wait --timeout 60s";
+
+/// How often `--wait` asks.
+const POLL: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct StatusNoun {
+    /// Wait until every part is ok, at most --timeout
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(super) async fn run(session: &Session, noun: StatusNoun) -> Result<Exit, Failure> {
+    let deadline = Instant::now() + session.globals.timeout;
+    loop {
+        let asked = ask(session).await;
+        let is_ok = asked.as_ref().is_ok_and(|report| report.overall == "ok");
+        if !noun.wait || is_ok {
+            return show(session, &asked?);
+        }
+        if Instant::now() >= deadline {
+            let waited = session.globals.timeout;
+            let last = match asked {
+                Ok(report) => format!("the agent is {}", report.overall),
+                Err(failure) if failure.is_unreachable() => "the agent is not running".into(),
+                Err(failure) => return Err(failure),
+            };
+            let text = format!("not ok within {waited:?}: {last}");
+            return Err(Failure::new(Exit::Timeout, "timeout", text).fix("harbor-ctl status"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn ask(session: &Session) -> Result<StatusReport, Failure> {
+    Ok(session.client()?.get("/v1/status").await?)
+}
+
+fn show(session: &Session, report: &StatusReport) -> Result<Exit, Failure> {
+    session.output.text(&text(report), report)?;
+    Ok(if report.overall == "ok" {
+        Exit::Ok
+    } else {
+        Exit::Degraded
+    })
+}
+
+fn text(report: &StatusReport) -> String {
+    let mut lines = String::new();
+    for (name, part) in [
+        ("Agent", &report.agent),
+        ("Datapath", &report.datapath),
+        ("Ports", &report.ports),
+        ("Registry", &report.registry),
+    ] {
+        let PartStatus { state, text, fix } = part;
+        let fix = fix
+            .as_deref()
+            .map(|fix| format!("    -> {fix}"))
+            .unwrap_or_default();
+        lines.push_str(&format!(
+            "{name:<9} {state:<9} {}\n",
+            escaped(&format!("{text}{fix}"))
+        ));
+    }
+    lines.push_str(&format!("{:<9} {}\n", "Overall", report.overall));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_reads_as_in_the_manual() {
+        let part = |state: &str, text: &str, fix: Option<&str>| PartStatus {
+            state: state.into(),
+            text: text.into(),
+            fix: fix.map(Into::into),
+        };
+        let report = StatusReport {
+            api_version: "v1".into(),
+            version: "0.1.0".into(),
+            pid: 812,
+            uptime_s: 1,
+            config: "/etc/harbor/harbor.toml".into(),
+            agent: part(
+                "ok",
+                "0.1.0, up 3d4h, pid 812, /etc/harbor/harbor.toml",
+                None,
+            ),
+            datapath: part("ok", "tc on eth0 eth1", None),
+            ports: part(
+                "degraded",
+                "4 of 5001 used; 38811/udp: no backend",
+                Some("harbor-ctl ports show udp-game"),
+            ),
+            registry: part("ok", "embedded, /var/lib/harbor/harbor.redb", None),
+            overall: "degraded".into(),
+            port_states: Default::default(),
+            datapath_report: None,
+        };
+        assert_eq!(
+            text(&report),
+            "Agent     ok        0.1.0, up 3d4h, pid 812, /etc/harbor/harbor.toml\n\
+             Datapath  ok        tc on eth0 eth1\n\
+             Ports     degraded  4 of 5001 used; 38811/udp: no backend    -> harbor-ctl ports \
+             show udp-game\n\
+             Registry  ok        embedded, /var/lib/harbor/harbor.redb\n\
+             Overall   degraded\n"
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! `harbor-ctl`: the agent, and the command line that talks to it.
+
+mod agent;
+mod allocator;
+mod cli;
+mod config;
+mod control;
+mod datapath;
+mod model;
+mod reconcile;
+mod registry;
+mod telemetry;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

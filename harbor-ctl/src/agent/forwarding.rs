@@ -1,0 +1,149 @@
+//! The datapath as the rest of the agent sees it: one handle, and one thread behind it that owns
+//! the kernel's maps and does every blocking call.
+//!
+//! All changes go through [`Forwarding::apply`]: desired state in, and back only when the kernel
+//! has it. Nobody else writes a map.
+
+use std::{net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, sync::mpsc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::forwarder::Forwarder;
+use crate::{
+    datapath::{Datapath, DatapathError, Hook},
+    model::{DatapathReport, FlowRecord, FrontendReport, Service},
+};
+
+/// What the datapath needs to know from the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// `[paths].bpf`
+    pub(crate) bpf: PathBuf,
+    /// `[node].interfaces`; empty = choose: every Ethernet-like interface that is up, not loopback.
+    pub(crate) interfaces: Vec<String>,
+    /// `[node].addresses`; empty = every address of the chosen interfaces.
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// `[datapath].hook`; `None` = tcx where the kernel has it, else clsact.
+    pub(crate) hook: Option<Hook>,
+    /// `[datapath].flows`: capacity in flows.
+    pub(crate) flows: u32,
+    /// `[datapath].source_ports`: the translation range.
+    pub(crate) source_ports: RangeInclusive<u16>,
+    /// `[log].datapath`: off, error, warn, info, debug or trace.
+    pub(crate) log: log::LevelFilter,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// `[timeouts]`: after how much silence a flow is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// A flow that no backend has answered, or whose answer no client has taken: 6 s.
+    pub(crate) opening: Duration,
+    /// An established TCP flow: 2 h 4 min (RFC 5382).
+    pub(crate) tcp_established: Duration,
+    /// A TCP flow that both sides have closed: 30 s.
+    pub(crate) tcp_closed: Duration,
+    /// A UDP flow of one direction: 30 s (RFC 4787).
+    pub(crate) udp_single: Duration,
+    /// A UDP flow of both directions: 180 s.
+    pub(crate) udp_stream: Duration,
+}
+
+/// Why forwarding could not start, or a change could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForwardingError {
+    #[error("this binary was built without the eBPF object")]
+    NoObject,
+    #[error("the forwarding thread has ended: see harbor_node.log")]
+    Ended,
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+}
+
+/// A handle to the forwarding thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Forwarding {
+    requests: mpsc::Sender<Request>,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
+
+/// What the thread can be asked for.
+pub(super) enum Request {
+    Apply(Vec<Service>, Answer<()>),
+    Flows(Answer<Vec<FlowRecord>>),
+    Frontends(Answer<Vec<FrontendReport>>),
+    Report(Answer<DatapathReport>),
+    SetLog(log::LevelFilter, Answer<()>),
+    Stop(oneshot::Sender<()>),
+}
+
+impl Forwarding {
+    /// Loads or adopts the datapath and starts the thread that keeps it.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, ForwardingError> {
+        if !Datapath::is_built_in() {
+            return Err(ForwardingError::NoObject);
+        }
+        let (requests, queue) = mpsc::channel();
+        let (ready, started) = oneshot::channel();
+        let run = move || match Forwarder::start(settings) {
+            Ok(forwarder) => {
+                let _ = ready.send(Ok(()));
+                forwarder.run(&queue);
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error.into()));
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("forwarding".into())
+            .spawn(run);
+        thread.map_err(|_| ForwardingError::Ended)?;
+        started.await.unwrap_or(Err(ForwardingError::Ended))?;
+        Ok(Self { requests })
+    }
+
+    /// Makes the datapath serve exactly these services; returns once the kernel has them.
+    pub(crate) async fn apply(&self, services: Vec<Service>) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::Apply(services, answer)).await
+    }
+
+    /// Every flow in the table, in no order.
+    pub(crate) async fn flows(&self) -> Result<Vec<FlowRecord>, ForwardingError> {
+        self.ask(Request::Flows).await
+    }
+
+    /// Counters of every frontend; the number of its flows is at most one sweep old.
+    pub(crate) async fn frontends(&self) -> Result<Vec<FrontendReport>, ForwardingError> {
+        self.ask(Request::Frontends).await
+    }
+
+    /// Links, verdict counts, problems.
+    pub(crate) async fn report(&self) -> Result<DatapathReport, ForwardingError> {
+        self.ask(Request::Report).await
+    }
+
+    /// Changes the log level of the programs by replacing them in place.
+    pub(crate) async fn set_log(&self, level: log::LevelFilter) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::SetLog(level, answer)).await
+    }
+
+    /// Ends the thread; programs, maps and links stay in the kernel.
+    pub(crate) async fn stop(&self) {
+        let (answer, stopped) = oneshot::channel();
+        if self.requests.send(Request::Stop(answer)).is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(Answer<T>) -> Request,
+    ) -> Result<T, ForwardingError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests
+            .send(request(answer))
+            .map_err(|_| ForwardingError::Ended)?;
+        answered.await.unwrap_or(Err(ForwardingError::Ended))
+    }
+}

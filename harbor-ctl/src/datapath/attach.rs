@@ -1,0 +1,268 @@
+//! Puts the packet program onto interfaces, and takes it off.
+//!
+//! tcx links are pinned by interface name and updated in place, so a new agent changes the program
+//! without a packet lost. Kernels before 6.6 have clsact filters instead, which stay by themselves;
+//! a pin of the program marks which interface has one.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    links::{FdLink, LinkError, PinnedLink},
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
+};
+
+use super::{Datapath, DatapathError, Host, Interface, Pins, Tried as _, pins};
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// A tcx link (Linux 6.6 and later).
+    Tcx,
+    /// A filter of the clsact queueing discipline.
+    Clsact,
+}
+
+/// Marks the pins of clsact interfaces.
+const CLSACT_PREFIX: &str = "clsact-";
+/// Before filters that others add without a priority of their own (49152 and up).
+const CLSACT_PRIORITY: u16 = 4_200;
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0x4842);
+
+impl Hook {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// What is attached, by the pins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attached {
+    pub(crate) interface: String,
+    pub(crate) hook: Hook,
+    pub(crate) pin: PathBuf,
+}
+
+impl Pins {
+    fn link(&self, interface: &str, hook: Hook) -> PathBuf {
+        match hook {
+            Hook::Tcx => self.links().join(interface),
+            Hook::Clsact => self.links().join(format!("{CLSACT_PREFIX}{interface}")),
+        }
+    }
+
+    /// Every attachment that has a pin.
+    pub(crate) fn attached(&self) -> Result<Vec<Attached>, DatapathError> {
+        let directory = self.links();
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.tried(|| format!("cannot read {}", directory.display()))?,
+        };
+        let mut attached = Vec::new();
+        for entry in entries {
+            let pin = entry
+                .tried(|| format!("cannot read {}", directory.display()))?
+                .path();
+            let name = pin
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned();
+            let (interface, hook) = match name.strip_prefix(CLSACT_PREFIX) {
+                Some(interface) => (interface.to_owned(), Hook::Clsact),
+                None => (name, Hook::Tcx),
+            };
+            attached.push(Attached {
+                interface,
+                hook,
+                pin,
+            });
+        }
+        attached.sort_by(|a, b| a.interface.cmp(&b.interface));
+        Ok(attached)
+    }
+}
+
+impl Datapath {
+    /// Attaches to an interface, or replaces the program that is attached there.
+    pub(crate) fn attach(
+        &mut self,
+        interface: &Interface,
+        hook: Option<Hook>,
+    ) -> Result<Hook, DatapathError> {
+        let name = &interface.name;
+        if hook != Some(Hook::Clsact) {
+            let pin = self.pins.link(name, Hook::Tcx);
+            match attach_tcx(self.packet_program()?, name, &pin) {
+                Ok(()) => {
+                    // After a kernel upgrade the older kind may still have its mark.
+                    detach_clsact(name, &self.pins.link(name, Hook::Clsact))?;
+                    return Ok(Hook::Tcx);
+                }
+                Err(error) if hook.is_none() && error.is_unsupported() => {
+                    tracing::info!("{name}: no tcx here ({error}); using clsact");
+                }
+                Err(error) => return Err(error).tried(|| format!("cannot attach to {name}")),
+            }
+        }
+        let pin = self.pins.link(name, Hook::Clsact);
+        attach_clsact(self.packet_program()?, name, &pin)?;
+        let _ = pins::remove(&self.pins.link(name, Hook::Tcx));
+        Ok(Hook::Clsact)
+    }
+}
+
+fn attach_tcx(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<(), Refusal> {
+    let held = match PinnedLink::from_pin(pin) {
+        Ok(pinned) => Some(SchedClassifierLink::try_from(FdLink::from(pinned))?),
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(link) = held {
+        match program.attach_to_link(link) {
+            Ok(id) => {
+                // The pin keeps the link; dropping our descriptor is harmless.
+                program.take_link(id)?;
+                return Ok(());
+            }
+            // ENOLINK: the interface was deleted, and one of the same name made since.
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                if refusal.errno != Some(libc::ENOLINK) {
+                    return Err(refusal);
+                }
+                pins::remove(pin)?;
+            }
+        }
+    }
+    let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program.attach_with_options(interface, TcAttachType::Ingress, order)?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    link.pin(pin).map_err(std::io::Error::other)?;
+    Ok(())
+}
+
+fn attach_clsact(
+    program: &mut SchedClassifier,
+    interface: &str,
+    pin: &Path,
+) -> Result<(), DatapathError> {
+    // It fails where the discipline is there already, which is as good.
+    let _ = qdisc_add_clsact(interface);
+    let tried = || format!("cannot attach to {interface} by clsact");
+    let replaced = if pin.exists() {
+        program.attach_to_link(clsact_link(interface).tried(tried)?)
+    } else {
+        let options = NlOptions {
+            priority: CLSACT_PRIORITY,
+            handle: CLSACT_HANDLE,
+            ..NlOptions::default()
+        };
+        program.attach_with_options(
+            interface,
+            TcAttachType::Ingress,
+            TcAttachOptions::Netlink(options),
+        )
+    };
+    let id = replaced.tried(tried)?;
+    // Dropping a clsact link would remove the filter.
+    std::mem::forget(program.take_link(id).tried(tried)?);
+    pins::remove(pin).tried(tried)?;
+    program.pin(pin).tried(tried)
+}
+
+fn clsact_link(interface: &str) -> std::io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(
+        interface,
+        TcAttachType::Ingress,
+        CLSACT_PRIORITY,
+        CLSACT_HANDLE,
+        None,
+    )
+}
+
+impl Attached {
+    /// Takes the program off the interface and removes the pin.
+    pub(crate) fn detach(&self) -> Result<(), DatapathError> {
+        match self.hook {
+            Hook::Tcx => pins::remove(&self.pin)
+                .map(drop)
+                .tried(|| format!("cannot detach from {}", self.interface)),
+            Hook::Clsact => detach_clsact(&self.interface, &self.pin),
+        }
+    }
+}
+
+fn detach_clsact(interface: &str, pin: &Path) -> Result<(), DatapathError> {
+    if !pin.exists() {
+        return Ok(());
+    }
+    // An interface that is gone has taken its filters with it.
+    if let Ok(link) = clsact_link(interface) {
+        drop(link);
+        if let Ok(index) = nix::net::if_::if_nametoindex(interface) {
+            // The caller may sit in an asynchronous runtime, and `Host` waits in one of its own.
+            let clean = move || Host::connect()?.remove_idle_clsact(index);
+            if let Ok(cleaned) = std::thread::spawn(clean).join() {
+                cleaned?;
+            }
+        }
+    }
+    pins::remove(pin)
+        .map(drop)
+        .tried(|| format!("cannot remove {}", pin.display()))
+}
+
+/// Why the kernel did not attach, with its error number where there is one.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+struct Refusal {
+    errno: Option<i32>,
+    #[source]
+    cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Refusal {
+    /// What kernels without tcx answer to the creation of such a link.
+    fn is_unsupported(&self) -> bool {
+        matches!(self.errno, Some(libc::EINVAL | libc::EOPNOTSUPP))
+    }
+}
+
+impl From<ProgramError> for Refusal {
+    fn from(error: ProgramError) -> Self {
+        let errno = match &error {
+            ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+            _ => None,
+        };
+        Self {
+            errno,
+            cause: error.into(),
+        }
+    }
+}
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        Self {
+            errno: None,
+            cause: error.into(),
+        }
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        Self {
+            errno: error.raw_os_error(),
+            cause: error.into(),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Reads flows, and finds those that have expired.
+//!
+//! Only the kernel side deletes. The sweep hands it a list of flows that were idle for too long;
+//! it deletes those to which nothing has happened since they were read.
+
+use std::{
+    collections::{BTreeMap, HashMap as Map},
+    net::SocketAddrV4,
+    os::fd::AsFd as _,
+    time::Duration,
+};
+
+use aya::maps::{HashMap, MapData};
+use harbor_common::{
+    flow::{Expired, Flow, FlowKey, Phase},
+    maps::FLOWS,
+    protocol::Protocol as Number,
+};
+
+use super::{
+    Datapath, DatapathError, Pins, Tried as _, batch,
+    tables::{data, open},
+};
+use crate::model::FlowRecord;
+
+/// After how much silence a flow is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) opening: Duration,
+    pub(crate) tcp_established: Duration,
+    pub(crate) tcp_closed: Duration,
+    pub(crate) udp_single: Duration,
+    pub(crate) udp_stream: Duration,
+}
+
+/// The result of one pass over the table.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    /// Flows by frontend slot.
+    pub(crate) by_frontend: BTreeMap<u32, u64>,
+    pub(crate) flows: u64,
+    pub(crate) ended: u64,
+}
+
+/// The pinned `flows` map, opened.
+pub(crate) struct FlowTable {
+    data: MapData,
+    map: HashMap<MapData, FlowKey, Flow>,
+}
+
+/// Flows that fit one run of the sweep program.
+const PER_RUN: usize = 100;
+/// What the kernel takes for the packet's Ethernet header.
+const ETHERNET: usize = 14;
+
+impl FlowTable {
+    pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        let what = || format!("cannot open map {FLOWS}");
+        Ok(Self {
+            data: data(pins, FLOWS)?,
+            map: open(pins, FLOWS)?.try_into().tried(what)?,
+        })
+    }
+
+    fn for_each(&self, visit: impl FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {
+        batch::for_each(self.data.fd().as_fd(), visit).tried(|| format!("cannot read {FLOWS}"))
+    }
+
+    fn get(&self, key: &FlowKey) -> Option<Flow> {
+        self.map.get(key, 0).ok()
+    }
+
+    /// Every flow, both directions joined.
+    pub(crate) fn records(&self) -> Result<Vec<FlowRecord>, DatapathError> {
+        let mut forward = Vec::new();
+        let mut replies = Map::new();
+        self.for_each(|key, flow| {
+            if flow.direction == Flow::FORWARD {
+                forward.push((*key, *flow));
+            } else {
+                replies.insert(*key, *flow);
+            }
+        })?;
+        let now = now_ns();
+        let record = |(key, flow): &(FlowKey, Flow)| {
+            let reply = replies
+                .get(&flow.opposite_key(key.protocol))
+                .copied()
+                .unwrap_or_default();
+            record(key, flow, &reply, now)
+        };
+        Ok(forward.iter().filter_map(record).collect())
+    }
+
+    /// Counts the flows and ends those that have been silent for too long.
+    pub(crate) fn sweep(
+        &self,
+        datapath: &mut Datapath,
+        limits: &Limits,
+    ) -> Result<Sweep, DatapathError> {
+        let mut sweep = Sweep::default();
+        let mut idle = Vec::new();
+        let shortest = limits.shortest().as_nanos() as u64;
+        let now = now_ns();
+        self.for_each(|key, flow| {
+            if flow.direction == Flow::FORWARD {
+                sweep.flows += 1;
+                *sweep.by_frontend.entry(flow.frontend).or_insert(0) += 1;
+            }
+            if now.saturating_sub(flow.seen_ns) > shortest {
+                idle.push((*key, *flow));
+            }
+        })?;
+        let expired: Vec<Expired> = idle
+            .iter()
+            .filter_map(|(key, flow)| self.expired(key, flow, limits, now))
+            .collect();
+        for run in expired.chunks(PER_RUN) {
+            sweep.ended += u64::from(datapath.run_sweep(&list(run))?);
+        }
+        Ok(sweep)
+    }
+
+    /// The wish to end a flow, if its time has come.
+    fn expired(&self, key: &FlowKey, flow: &Flow, limits: &Limits, now: u64) -> Option<Expired> {
+        let other = self.get(&flow.opposite_key(key.protocol));
+        let other = other.filter(|other| Flow::cookie(other.word) == Flow::cookie(flow.word));
+        if flow.direction == Flow::REPLY {
+            // Its forward entry is the one to judge; without one it is a remnant.
+            let is_remnant = other.is_none();
+            return is_remnant.then_some(Expired {
+                word: flow.word,
+                seen_ns: flow.seen_ns,
+                key: *key,
+            });
+        }
+        let reply = other.unwrap_or_default();
+        let seen_ns = flow.seen_ns.max(reply.seen_ns);
+        let limit = limits.of(key.protocol, Phase::of(flow.word, reply.word));
+        let is_over = now.saturating_sub(seen_ns) > limit.as_nanos() as u64;
+        is_over.then_some(Expired {
+            word: flow.word,
+            seen_ns,
+            key: *key,
+        })
+    }
+}
+
+impl Limits {
+    fn of(&self, protocol: u32, phase: Phase) -> Duration {
+        let is_tcp = protocol == Number::Tcp.number();
+        match phase {
+            Phase::Opening if is_tcp => self.opening,
+            Phase::Opening => self.udp_single,
+            Phase::Live if is_tcp => self.tcp_established,
+            Phase::Live => self.udp_stream,
+            Phase::Closed | Phase::Dead => self.tcp_closed,
+        }
+    }
+
+    fn shortest(&self) -> Duration {
+        self.opening
+            .min(self.tcp_closed)
+            .min(self.udp_single)
+            .min(self.udp_stream)
+    }
+}
+
+/// The "packet" that the sweep program reads.
+fn list(expired: &[Expired]) -> Vec<u8> {
+    let mut bytes = vec![0; ETHERNET];
+    for one in expired {
+        bytes.extend(one.word.to_ne_bytes());
+        bytes.extend(one.seen_ns.to_ne_bytes());
+        bytes.extend(one.key.source.octets);
+        bytes.extend(one.key.destination.octets);
+        bytes.extend(one.key.source_port.to_ne_bytes());
+        bytes.extend(one.key.destination_port.to_ne_bytes());
+        bytes.extend(one.key.protocol.to_ne_bytes());
+    }
+    bytes
+}
+
+fn record(key: &FlowKey, flow: &Flow, reply: &Flow, now: u64) -> Option<FlowRecord> {
+    let idle_ns = now.saturating_sub(flow.seen_ns.max(reply.seen_ns));
+    Some(FlowRecord {
+        protocol: Number::from_number(key.protocol)?.into(),
+        client: SocketAddrV4::new(key.source.into(), key.source_port),
+        frontend: SocketAddrV4::new(key.destination.into(), key.destination_port),
+        source: SocketAddrV4::new(flow.source.into(), flow.source_port),
+        backend: SocketAddrV4::new(flow.destination.into(), flow.destination_port),
+        state: Phase::of(flow.word, reply.word).name().into(),
+        idle_seconds: idle_ns / 1_000_000_000,
+        forward_packets: flow.packets,
+        forward_bytes: flow.bytes,
+        reply_packets: reply.packets,
+        reply_bytes: reply.bytes,
+    })
+}
+
+/// The clock of `seen_ns`.
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

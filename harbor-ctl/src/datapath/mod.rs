@@ -1,0 +1,75 @@
+//! The only module that knows aya: loads, attaches and reads the kernel side.
+//!
+//! `object` is the program in this binary, `pins` where its maps and links live, `attach` how it
+//! gets onto interfaces, `tables` how they are written, `flows` how flows are read and ended,
+//! `host` what the machine's own network looks like, `inspect` what an operator sees without an
+//! agent.
+
+mod attach;
+mod batch;
+mod flows;
+mod host;
+mod inspect;
+mod object;
+mod pins;
+mod program;
+mod stats;
+mod tables;
+
+pub(crate) use attach::Hook;
+pub(crate) use flows::{FlowTable, Limits, Sweep};
+pub(crate) use host::{Host, Interface, Snapshot};
+pub(crate) use inspect::{detach, dump, maps, status};
+pub(crate) use pins::Pins;
+pub(crate) use program::{Datapath, Options};
+pub(crate) use stats::Counters;
+pub(crate) use tables::LiveTables;
+
+/// An error of the datapath: what was tried, what the kernel said, and the fix where one is known.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct DatapathError {
+    pub(crate) message: String,
+    pub(crate) fix: Option<String>,
+}
+
+impl DatapathError {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            fix: None,
+        }
+    }
+
+    fn with_fix(message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            fix: Some(fix.into()),
+        }
+    }
+}
+
+/// Names what was tried when the kernel refuses it.
+trait Tried<T> {
+    fn tried(self, what: impl FnOnce() -> String) -> Result<T, DatapathError>;
+}
+
+impl<T, E: std::error::Error> Tried<T> for Result<T, E> {
+    fn tried(self, what: impl FnOnce() -> String) -> Result<T, DatapathError> {
+        self.map_err(|error| {
+            let mut message = format!("{}: {error}", what());
+            let mut source = error.source();
+            while let Some(cause) = source {
+                let text = cause.to_string();
+                if !message.contains(&text) {
+                    message = format!("{message}: {text}");
+                }
+                source = cause.source();
+            }
+            DatapathError::new(message)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

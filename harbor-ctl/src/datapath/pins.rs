@@ -1,0 +1,239 @@
+//! Where maps and links are pinned: `<bpf>/v<LAYOUT>/{maps,links}`.
+//!
+//! The directories are private to the agent's user. Everything found there is checked before it is
+//! used: owner, mode, no symbolic link, and of every map the shape, because aya 0.14 uses a pinned
+//! map of any shape and then corrupts memory.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use aya::maps::MapInfo;
+use harbor_common::maps::{ALL, FLOWS, LAYOUT};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{
+    DatapathError, Tried as _,
+    object::{Shape, shapes},
+};
+
+/// `BPF_FS_MAGIC` of linux/magic.h.
+const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
+const PRIVATE: u32 = 0o700;
+
+/// The pin directories of one installation.
+#[derive(Clone, Debug)]
+pub(crate) struct Pins {
+    base: PathBuf,
+}
+
+/// Held as long as an agent owns the pins.
+#[derive(Debug)]
+pub(crate) struct PinLock {
+    _directory: File,
+}
+
+impl Pins {
+    pub(crate) fn new(bpf: &Path) -> Self {
+        Self {
+            base: bpf.to_path_buf(),
+        }
+    }
+
+    /// `<bpf>/v<LAYOUT>`
+    pub(crate) fn version(&self) -> PathBuf {
+        self.base.join(format!("v{LAYOUT}"))
+    }
+
+    pub(crate) fn maps(&self) -> PathBuf {
+        self.version().join("maps")
+    }
+
+    pub(crate) fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    pub(crate) fn links(&self) -> PathBuf {
+        self.version().join("links")
+    }
+
+    /// All directories, outermost first.
+    pub(super) fn directories(&self) -> [PathBuf; 4] {
+        [self.base.clone(), self.version(), self.maps(), self.links()]
+    }
+
+    /// Creates the directories where they are missing and checks them where they are not.
+    pub(crate) fn prepare(&self) -> Result<(), DatapathError> {
+        check_filesystem(&self.base)?;
+        if let Some(parent) = self.base.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(PRIVATE)
+                .create(parent)
+                .tried(|| format!("cannot create {}", parent.display()))?;
+        }
+        for directory in self.directories() {
+            match DirBuilder::new().mode(PRIVATE).create(&directory) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(error).tried(|| format!("cannot create {}", directory.display()));
+                }
+                _ => check_private(&directory)?,
+            }
+        }
+        self.refuse_newer_layout()
+    }
+
+    /// Takes the pins for this agent alone.
+    pub(crate) fn lock(&self) -> Result<PinLock, DatapathError> {
+        let path = self.version();
+        let directory = File::open(&path).tried(|| format!("cannot open {}", path.display()))?;
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(PinLock {
+                _directory: directory,
+            }),
+            Err(_) => Err(DatapathError::with_fix(
+                format!("another agent holds the datapath under {}", path.display()),
+                "stop it first (systemctl stop harbor), or give this one other [paths]",
+            )),
+        }
+    }
+
+    /// Compares every pinned map with what the object declares.
+    pub(crate) fn check_maps(&self, object: &[u8]) -> Result<(), DatapathError> {
+        let declared = shapes(object)?;
+        for name in ALL {
+            let path = self.map(name);
+            let (Some(pinned), Some(wanted)) = (pinned_shape(&path)?, declared.get(name)) else {
+                continue;
+            };
+            // The capacity of `flows` is a setting; a pinned table keeps the one it was made with.
+            let capacity_differs = name != FLOWS && pinned.max_entries != wanted.max_entries;
+            let same_layout = Shape {
+                max_entries: wanted.max_entries,
+                ..pinned
+            } == *wanted;
+            if !same_layout || capacity_differs {
+                return Err(DatapathError::with_fix(
+                    format!(
+                        "the map pinned at {} has another layout than this version's: {} instead \
+                         of {}",
+                        path.display(),
+                        describe(&pinned),
+                        describe(wanted)
+                    ),
+                    "harbor-ctl datapath detach, then start the agent: open flows are lost, ports \
+                     are not",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_newer_layout(&self) -> Result<(), DatapathError> {
+        let entries = fs::read_dir(&self.base).tried(|| format!("{}", self.base.display()))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let version = name
+                .to_str()
+                .and_then(|name| name.strip_prefix('v')?.parse::<u32>().ok());
+            if version.is_some_and(|version| version > LAYOUT) {
+                return Err(DatapathError::with_fix(
+                    format!(
+                        "{} was made by a newer version of Harbor (this one knows layout {LAYOUT})",
+                        entry.path().display()
+                    ),
+                    "start the newer version, or remove its datapath with its own `harbor-ctl \
+                     datapath detach`",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The shape of a pinned map; `None` where nothing is pinned.
+pub(super) fn pinned_shape(path: &Path) -> Result<Option<Shape>, DatapathError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).tried(|| format!("cannot read {}", path.display())),
+        Ok(found) if found.is_symlink() => {
+            return Err(DatapathError::with_fix(
+                format!("{} is a symbolic link, not a pinned map", path.display()),
+                format!("remove it: rm {}", path.display()),
+            ));
+        }
+        Ok(_) => {}
+    }
+    let info = MapInfo::from_pin(path).tried(|| format!("{} is no pinned map", path.display()))?;
+    Ok(Some(Shape {
+        kind: info.map_type().map_or(u32::MAX, |kind| kind as u32),
+        key_bytes: info.key_size(),
+        value_bytes: info.value_size(),
+        max_entries: info.max_entries(),
+    }))
+}
+
+fn describe(shape: &Shape) -> String {
+    format!(
+        "type {}, key {} B, value {} B, {} entries",
+        shape.kind, shape.key_bytes, shape.value_bytes, shape.max_entries
+    )
+}
+
+/// The nearest existing directory must lie on a BPF file system.
+fn check_filesystem(base: &Path) -> Result<(), DatapathError> {
+    let existing = base
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
+    let found = rustix::fs::statfs(existing).tried(|| format!("{}", existing.display()))?;
+    if found.f_type as u32 == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    let mount = base.parent().unwrap_or(base);
+    Err(DatapathError::with_fix(
+        format!("{} is not on a BPF file system", base.display()),
+        format!("mount -t bpf bpf {}", mount.display()),
+    ))
+}
+
+fn check_private(directory: &Path) -> Result<(), DatapathError> {
+    let found = fs::symlink_metadata(directory).tried(|| format!("{}", directory.display()))?;
+    let user = rustix::process::geteuid().as_raw();
+    if !found.is_dir() {
+        return Err(DatapathError::new(format!(
+            "{} is not a directory",
+            directory.display()
+        )));
+    }
+    if found.uid() != user || found.mode() & 0o077 != 0 {
+        return Err(DatapathError::with_fix(
+            format!(
+                "{} is open to others: owner {}, mode {:o}; it must belong to uid {user} with mode \
+                 700",
+                directory.display(),
+                found.uid(),
+                found.mode() & 0o7777
+            ),
+            format!("chown {user} {0} && chmod 700 {0}", directory.display()),
+        ));
+    }
+    Ok(())
+}
+
+/// Removes a pin or directory; one that is not there is as good as removed.
+pub(super) fn remove(path: &Path) -> io::Result<bool> {
+    let removed = if path.is_dir() {
+        fs::remove_dir(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,179 @@
+//! The loaded datapath: programs over pinned maps.
+
+use std::{ops::RangeInclusive, time::SystemTime};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::Array,
+    programs::{SchedClassifier, TestRun as _, TestRunOptions},
+};
+use aya_log::EbpfLogger;
+use harbor_common::maps::{ALL, FLOWS, LAYOUT, META, Meta, ring_slots};
+
+use super::{
+    DatapathError, LiveTables, Pins, Tried as _,
+    object::{OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM},
+    pins::PinLock,
+};
+
+/// How the programs are to be loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) flows: u32,
+    pub(crate) source_ports: RangeInclusive<u16>,
+    pub(crate) log: log::LevelFilter,
+}
+
+/// Programs that are loaded over the pinned maps, and the lock on the pins.
+pub(crate) struct Datapath {
+    pub(crate) pins: Pins,
+    ebpf: Ebpf,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    _lock: PinLock,
+}
+
+impl Datapath {
+    /// Whether this binary has an object to load.
+    pub(crate) fn is_built_in() -> bool {
+        OBJECT.is_some()
+    }
+
+    /// Loads the programs over the maps that are pinned, or makes and pins them.
+    pub(crate) fn load(pins: Pins, options: &Options) -> Result<Self, DatapathError> {
+        pins.prepare()?;
+        let lock = pins.lock()?;
+        let ebpf = load(&pins, options)?;
+        let mut datapath = Self {
+            pins,
+            ebpf,
+            logger: None,
+            _lock: lock,
+        };
+        datapath.logger = datapath.logger(options.log);
+        datapath.sign()?;
+        Ok(datapath)
+    }
+
+    /// Loads the programs anew with other options; the caller attaches them again.
+    pub(crate) fn reload(&mut self, options: &Options) -> Result<(), DatapathError> {
+        self.ebpf = load(&self.pins, options)?;
+        self.logger = self.logger(options.log);
+        Ok(())
+    }
+
+    pub(crate) fn tables(&self) -> Result<LiveTables, DatapathError> {
+        LiveTables::open(&self.pins)
+    }
+
+    pub(super) fn packet_program(&mut self) -> Result<&mut SchedClassifier, DatapathError> {
+        program(&mut self.ebpf, PACKET_PROGRAM)
+    }
+
+    /// Runs the sweep program on a list; answers with the number of flows that it ended.
+    pub(crate) fn run_sweep(&mut self, list: &[u8]) -> Result<u32, DatapathError> {
+        let run = program(&mut self.ebpf, SWEEP_PROGRAM)?
+            .test_run(TestRunOptions {
+                data_in: Some(list),
+                ..TestRunOptions::new()
+            })
+            .tried(|| "cannot run the sweep program".into())?;
+        Ok(run.return_value)
+    }
+
+    /// Hands the programs' log records to the agent's logs.
+    pub(crate) fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
+    fn logger(&mut self, level: log::LevelFilter) -> Option<EbpfLogger<&'static dyn log::Log>> {
+        if level == log::LevelFilter::Off {
+            return None;
+        }
+        EbpfLogger::init(&mut self.ebpf)
+            .inspect_err(|error| tracing::warn!("no log records from the datapath: {error}"))
+            .ok()
+    }
+
+    /// Leaves the agent's mark in `meta`.
+    fn sign(&self) -> Result<(), DatapathError> {
+        let map = aya::maps::MapData::from_pin(self.pins.map(META)).tried(|| META.into())?;
+        let mut meta: Array<_, Meta> =
+            Array::try_from(aya::maps::Map::Array(map)).tried(|| META.into())?;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let mark = Meta {
+            layout: LAYOUT,
+            agent_pid: std::process::id(),
+            attached_at: now.as_secs(),
+        };
+        meta.set(0, mark, 0)
+            .tried(|| format!("cannot write {META}"))
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, DatapathError> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| DatapathError::new(format!("the eBPF object has no program {name}")))?
+        .try_into()
+        .tried(|| format!("program {name}"))
+}
+
+fn load(pins: &Pins, options: &Options) -> Result<Ebpf, DatapathError> {
+    let object = OBJECT.ok_or_else(|| {
+        DatapathError::with_fix(
+            "this binary was built without the eBPF object",
+            "build where an eBPF toolchain is: cargo xtask setup",
+        )
+    })?;
+    pins.check_maps(object)?;
+
+    let first = *options.source_ports.start();
+    let count = options.source_ports.end() - first + 1;
+    let ring_mask = ring_slots(options.flows) - 1;
+    let level = options.log as u8;
+    let paths: Vec<_> = ALL.iter().map(|name| (*name, pins.map(name))).collect();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("AYA_LOG_LEVEL", &level, true)
+        .override_global("SOURCE_PORT_FIRST", &first, true)
+        .override_global("SOURCE_PORT_COUNT", &count, true)
+        .override_global("RING_MASK", &ring_mask, true)
+        .map_max_entries(FLOWS, options.flows.saturating_mul(2));
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path.as_path());
+    }
+    let mut ebpf = loader
+        .load(object)
+        .map_err(|error| explain_load(&error, options))?;
+    for name in [PACKET_PROGRAM, SWEEP_PROGRAM] {
+        program(&mut ebpf, name)?
+            .load()
+            .tried(|| format!("the kernel refused {name}"))?;
+    }
+    Ok(ebpf)
+}
+
+/// The usual reasons why maps cannot be made, with their fixes.
+fn explain_load(error: &aya::EbpfError, options: &Options) -> DatapathError {
+    let text = Err::<(), _>(error).tried(|| "cannot load the datapath".into());
+    let message = text.err().map_or_else(String::new, |error| error.message);
+    if message.contains("os error 1)") {
+        DatapathError::with_fix(
+            message,
+            "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON",
+        )
+    } else if message.contains("os error 12)") {
+        DatapathError::with_fix(
+            message,
+            format!(
+                "not enough memory for {} flows: lower [datapath].flows",
+                options.flows
+            ),
+        )
+    } else {
+        DatapathError::new(message)
+    }
+}

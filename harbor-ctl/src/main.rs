@@ -14,5 +14,5 @@ mod telemetry;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run()
+    cli::run(|path, flags| agent::run(path, flags).map_err(model::Refusal::from))
 }

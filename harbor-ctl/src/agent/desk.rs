@@ -16,11 +16,13 @@ use crate::{
     control::{
         Answer, Operations,
         wire::{
-            AddBackend, BackendItem, ConfigChange, ConfigItem, CreatePort, DeletedPort, FlowItem,
-            NameBackend, PortItem, PortSettings, RangeReport, ServiceItem, StatusReport,
+            AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, FlowItem, NameBackend,
+            PortItem, PortSettings, RangeReport, ServiceItem, StatusReport,
         },
     },
-    model::{Backend, FlowRecord, FrontendReport, PortRef, Refusal, RefusalKind, Service},
+    model::{
+        Backend, ConfigItem, FlowRecord, FrontendReport, PortRef, Refusal, RefusalKind, Service,
+    },
     registry::Registry,
 };
 

@@ -9,7 +9,6 @@ mod desk;
 mod directories;
 mod forwarder;
 mod forwarding;
-mod lock;
 mod notify;
 mod owner;
 mod reload;
@@ -26,15 +25,14 @@ use tokio::{
 
 use crate::{
     config::{self, ConfigError, Loaded, Source},
-    control,
+    control::{self, LockError},
+    model::{Refusal, RefusalKind},
     registry::{EmbeddedRegistry, Registry, RegistryError},
     telemetry,
 };
 use desk::Desk;
 use forwarding::{Forwarding, ForwardingError};
-pub(crate) use lock::is_held as is_running;
 use owner::{Link, Owner};
-pub(crate) use reload::{config_items, edit_refusal};
 
 /// After SIGTERM the agent is gone within 5 s; this is what each of two steps may take.
 const STOP_STEP: Duration = Duration::from_millis(1_500);
@@ -66,6 +64,38 @@ impl From<RegistryError> for AgentError {
     }
 }
 
+impl From<LockError> for AgentError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held(_) => Self::SecondAgent {
+                text: error.to_string(),
+            },
+            LockError::Io { path, source } => Self::Io {
+                what: format!("cannot lock {}", path.display()),
+                source,
+            },
+        }
+    }
+}
+
+impl From<AgentError> for Refusal {
+    fn from(error: AgentError) -> Self {
+        let text = error.to_string();
+        match error {
+            AgentError::Config(error) => error.into(),
+            AgentError::SecondAgent { .. } => Self::new(RefusalKind::Conflict, text)
+                .fix("stop it first (systemctl stop harbor), or give this one other [paths]"),
+            AgentError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Self::new(RefusalKind::Denied, text)
+                    .fix("run the agent as root, or give it other [paths]")
+            }
+            AgentError::Io { .. } | AgentError::Registry(_) | AgentError::Fatal(_) => {
+                Self::failed(text)
+            }
+        }
+    }
+}
+
 /// Gives an I/O error the words for what was tried.
 trait Tried<T> {
     fn tried(self, what: impl FnOnce() -> String) -> Result<T, AgentError>;
@@ -84,7 +114,7 @@ impl<T> Tried<T> for io::Result<T> {
 pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), AgentError> {
     let loaded = config::load(&Source::new(path.as_deref(), flags))?;
     directories::prepare(&loaded.config.paths)?;
-    let _lock = lock::take(&loaded.config.paths.run)?;
+    let _lock = control::take_lock(&loaded.config.paths.run)?;
     telemetry::start(&loaded.config.paths.log, &loaded.config.log)
         .tried(|| format!("cannot log to {}", loaded.config.paths.log.display()))?;
     end_on_panic();

@@ -4,9 +4,9 @@
 
 use super::owner::{Link, Owner};
 use crate::{
-    config::{self, Applies, EditError, Key, Loaded},
-    control::wire::{ConfigChange, ConfigItem},
-    model::{Refusal, RefusalKind},
+    config::{self, Applies, Loaded},
+    control::wire::ConfigChange,
+    model::{ConfigItem, Refusal},
     registry::Registry,
     telemetry,
 };
@@ -14,7 +14,7 @@ use crate::{
 impl<R: Registry> Owner<R> {
     /// Every value, with who said it.
     pub(super) fn config_items(&self) -> Vec<ConfigItem> {
-        config_items(&self.running, &self.written)
+        config::config_items(&self.running, &self.written)
     }
 
     /// Writes a value to the file, then uses it.
@@ -29,7 +29,7 @@ impl<R: Registry> Owner<R> {
         let written = tokio::task::spawn_blocking(write)
             .await
             .map_err(|error| Refusal::failed(error.to_string()))?
-            .map_err(edit_refusal)?;
+            .map_err(Refusal::from)?;
         self.adopt(written).await;
         let value = self
             .written
@@ -41,7 +41,7 @@ impl<R: Registry> Owner<R> {
             key: key.path(),
             value: value.unwrap_or_default(),
             file: self.running.source.path.clone(),
-            applies: applies(key).to_owned(),
+            applies: key.applies.name().to_owned(),
             outside: match key.path().as_str() {
                 "ports.range" => self.snapshot().range_report().outside,
                 _ => Vec::new(),
@@ -98,49 +98,4 @@ impl<R: Registry> Owner<R> {
             tracing::info!("port {port} stays valid outside the range");
         }
     }
-}
-
-/// When a changed value takes effect, as a word.
-fn applies(key: &Key) -> &'static str {
-    match key.applies {
-        Applies::AtOnce => "at-once",
-        Applies::OnRestart => "restart",
-    }
-}
-
-/// Every value, as `written` has it; `running` says what is in force.
-pub(crate) fn config_items(running: &Loaded, written: &Loaded) -> Vec<ConfigItem> {
-    config::KEYS
-        .iter()
-        .filter_map(|key| config_item(key, running, written))
-        .collect()
-}
-
-/// One value as it is shown.
-fn config_item(key: &'static Key, running: &Loaded, written: &Loaded) -> Option<ConfigItem> {
-    let entry = written.entries.get(&key.path())?;
-    let in_force = running.entries.get(&key.path()).map(|entry| &entry.value);
-    Some(ConfigItem {
-        key: key.path(),
-        value: entry.value.plain(),
-        toml: entry.value.to_string(),
-        origin: entry.origin.to_string(),
-        default: key.default.to_owned(),
-        meaning: key.meaning.to_owned(),
-        applies: applies(key).to_owned(),
-        restart_needed: in_force != Some(&entry.value),
-    })
-}
-
-/// A value that was not written, as an answer.
-pub(crate) fn edit_refusal(error: EditError) -> Refusal {
-    let kind = match &error {
-        EditError::Invalid(_) => RefusalKind::Invalid,
-        EditError::Overruled { .. } => RefusalKind::Conflict,
-        EditError::Write { source, .. } => match source.kind() {
-            std::io::ErrorKind::PermissionDenied => RefusalKind::Denied,
-            _ => RefusalKind::Failed,
-        },
-    };
-    Refusal::new(kind, error.to_string()).field("value")
 }

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
+use super::StartAgent;
 use super::{
     arguments::Globals,
     failure::{Exit, Failure},
 };
-use crate::agent;
 
 const EXAMPLES: &str = "\
 The configuration is /etc/harbor/harbor.toml, then conf.d/*.toml beside it, then environment \
@@ -28,7 +28,7 @@ pub(crate) struct AgentNoun {
     set: Vec<String>,
 }
 
-pub(super) fn run(globals: &Globals, noun: AgentNoun) -> Result<Exit, Failure> {
-    agent::run(globals.config.clone(), noun.set)?;
+pub(super) fn run(start: StartAgent, globals: &Globals, noun: AgentNoun) -> Result<Exit, Failure> {
+    start(globals.config.clone(), noun.set)?;
     Ok(Exit::Ok)
 }

@@ -1,7 +1,6 @@
 //! `harbor-ctl backends`: the instances behind a port.
 
 use clap::Subcommand;
-use reqwest::Method;
 
 use super::{
     failure::{Exit, Failure},
@@ -76,13 +75,11 @@ pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, F
                 address,
                 instance,
             };
-            client.send(Method::POST, "/v1/backends", &request).await?
+            client.post("/v1/backends", &request).await?
         }
         BackendsVerb::Remove { port, backend, now } => {
             let request = NameBackend { port, backend, now };
-            client
-                .send(Method::POST, "/v1/backends/remove", &request)
-                .await?
+            client.post("/v1/backends/remove", &request).await?
         }
         BackendsVerb::Drain { port, backend } => {
             let request = NameBackend {
@@ -90,9 +87,7 @@ pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, F
                 backend,
                 now: false,
             };
-            client
-                .send(Method::POST, "/v1/backends/drain", &request)
-                .await?
+            client.post("/v1/backends/drain", &request).await?
         }
         BackendsVerb::List { port } => {
             let list = client

@@ -1,7 +1,6 @@
 //! `harbor-ctl config`: through the agent while it runs, else on the file.
 
 use clap::Subcommand;
-use reqwest::Method;
 
 use super::{
     failure::{Exit, Failure},
@@ -9,12 +8,12 @@ use super::{
     session::Session,
 };
 use crate::{
-    agent,
     config::{self, Key},
     control::{
         Client, segment,
-        wire::{ConfigChange, ConfigItem, List, SetConfig},
+        wire::{ConfigChange, List, SetConfig},
     },
+    model::{ConfigItem, Refusal},
 };
 
 const NAMES: &str = "\
@@ -112,7 +111,7 @@ async fn items(session: &Session) -> Result<List<ConfigItem>, Failure> {
             let loaded = session.configuration()?;
             Ok(List::of(
                 "ConfigList",
-                agent::config_items(&loaded, &loaded),
+                config::config_items(&loaded, &loaded),
             ))
         }
     }
@@ -121,7 +120,7 @@ async fn items(session: &Session) -> Result<List<ConfigItem>, Failure> {
 async fn set(session: &Session, key: &'static Key, value: &str) -> Result<(), Failure> {
     let Some(client) = running_agent(session)? else {
         let written = config::set_value(&session.source(), key, value);
-        let loaded = written.map_err(agent::edit_refusal)?;
+        let loaded = written.map_err(Refusal::from)?;
         session.say(&format!(
             "{} is set in {}; no agent runs",
             key.path(),
@@ -133,7 +132,7 @@ async fn set(session: &Session, key: &'static Key, value: &str) -> Result<(), Fa
     let request = SetConfig {
         value: value.to_owned(),
     };
-    let change: ConfigChange = client.send(Method::PUT, &path, &request).await?;
+    let change: ConfigChange = client.put(&path, &request).await?;
     if !session.output.is_for_people() {
         return session.output.item(&change);
     }

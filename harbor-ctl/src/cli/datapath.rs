@@ -8,9 +8,11 @@ use super::{
     session::Session,
 };
 use crate::{
-    agent,
     config::Paths,
-    control::wire::{List, StatusReport},
+    control::{
+        self,
+        wire::{List, StatusReport},
+    },
     datapath,
     model::{DatapathReport, DetachReport, LinkReport, MapReport},
 };
@@ -102,7 +104,7 @@ fn dump(session: &Session, map: Option<String>) -> Result<(), Failure> {
 
 fn detach(session: &Session, yes: bool) -> Result<(), Failure> {
     let paths = paths(session)?;
-    if agent::is_running(&paths.run) {
+    if control::is_locked(&paths.run) {
         let text = format!(
             "an agent runs on {}: it would attach again",
             paths.run.display()

@@ -1,7 +1,6 @@
 //! How commands end: the exit code, and an error that says what, where, and what to do.
 
 use crate::{
-    agent::AgentError,
     config::ConfigError,
     control::{ClientError, wire::ErrorBody},
     datapath::DatapathError,
@@ -179,7 +178,7 @@ impl From<ClientError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(Exit::Usage, "invalid_configuration", error.to_string())
+        Refusal::from(error).into()
     }
 }
 
@@ -192,26 +191,6 @@ impl From<DatapathError> for Failure {
         Self {
             fix: error.fix,
             ..Self::new(exit, "datapath", error.message)
-        }
-    }
-}
-
-impl From<AgentError> for Failure {
-    fn from(error: AgentError) -> Self {
-        let text = error.to_string();
-        match error {
-            AgentError::Config(error) => error.into(),
-            AgentError::SecondAgent { .. } => Self::new(Exit::Conflict, "conflict", text)
-                .fix("stop it first (systemctl stop harbor), or give this one other [paths]"),
-            AgentError::Io { source, .. }
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                Self::new(Exit::Denied, "denied", text)
-                    .fix("run the agent as root, or give it other [paths]")
-            }
-            AgentError::Io { .. } | AgentError::Registry(_) | AgentError::Fatal(_) => {
-                Self::failed(text)
-            }
         }
     }
 }

@@ -20,16 +20,21 @@ mod table;
 mod version;
 mod yaml;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 
+use crate::model::Refusal;
 use arguments::{Arguments, Noun};
 use failure::{Exit, Failure};
 use session::Session;
 
+/// Runs the agent with a configuration file and `--set` flags. Handed in by `main`: nobody but it
+/// knows the agent.
+pub(crate) type StartAgent = fn(Option<PathBuf>, Vec<String>) -> Result<(), Refusal>;
+
 /// Parses, runs, and turns the outcome into an exit code.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(start: StartAgent) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -40,7 +45,7 @@ pub(crate) fn run() -> ExitCode {
     }
     let globals = arguments.globals;
     let outcome = match arguments.noun {
-        Noun::Agent(noun) => agent::run(&globals, noun),
+        Noun::Agent(noun) => agent::run(start, &globals, noun),
         Noun::Completions { shell } => {
             completions(shell);
             Ok(Exit::Ok)

@@ -1,7 +1,6 @@
 //! `harbor-ctl ports`: the public ports.
 
 use clap::{Args, Subcommand, ValueEnum};
-use reqwest::Method;
 
 use super::{
     failure::{Exit, Failure},
@@ -130,7 +129,7 @@ pub(super) async fn run(session: &Session, verb: PortsVerb) -> Result<Exit, Fail
             .list(&client.list::<PortItem>("/v1/ports", None).await?)?,
         PortsVerb::Show { port } => show(session, &client, &port).await?,
         PortsVerb::Set { port, .. } => {
-            let item: PortItem = client.send(Method::PATCH, &path(&port), &settings).await?;
+            let item: PortItem = client.patch(&path(&port), &settings).await?;
             session.output.item(&item)?;
         }
         PortsVerb::Delete { port, yes } => delete(session, &client, &port, yes).await?,
@@ -161,7 +160,7 @@ async fn created(session: &Session, client: &Client, create: Create) -> Result<(
         port,
         backends,
     };
-    let item: PortItem = client.send(Method::POST, "/v1/ports", &request).await?;
+    let item: PortItem = client.post("/v1/ports", &request).await?;
     session.output.item(&item)?;
     if let (false, Some(reason)) = (request.backends.is_empty(), &item.reason) {
         session.say(&format!(
@@ -180,9 +179,7 @@ async fn created(session: &Session, client: &Client, create: Create) -> Result<(
 
 async fn act(session: &Session, client: &Client, port: &str, verb: &str) -> Result<(), Failure> {
     let path = format!("{}/{verb}", path(port));
-    let item: PortItem = client
-        .send(Method::POST, &path, &serde_json::json!({}))
-        .await?;
+    let item: PortItem = client.post(&path, &serde_json::json!({})).await?;
     session.output.item(&item)
 }
 
@@ -211,9 +208,7 @@ async fn delete(session: &Session, client: &Client, port: &str, yes: bool) -> Re
         &format!("delete port {port} of {name} and end its {flows} flows"),
         yes,
     )?;
-    let gone: DeletedPort = client
-        .send(Method::DELETE, &path(&id), &serde_json::json!({}))
-        .await?;
+    let gone: DeletedPort = client.delete(&path(&id)).await?;
     if session.output.is_for_people() {
         session.say(&format!("port {port} of {name} is deleted"));
     } else {

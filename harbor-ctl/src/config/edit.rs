@@ -10,6 +10,8 @@ use std::{
 
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
+use crate::model::{Refusal, RefusalKind};
+
 use super::{ConfigError, Key, Loaded, Origin, Source, Value, load_text};
 
 /// Why a value was not set.
@@ -26,6 +28,20 @@ pub(crate) enum EditError {
         path: String,
         source: std::io::Error,
     },
+}
+
+impl From<EditError> for Refusal {
+    fn from(error: EditError) -> Self {
+        let kind = match &error {
+            EditError::Invalid(_) => RefusalKind::Invalid,
+            EditError::Overruled { .. } => RefusalKind::Conflict,
+            EditError::Write { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                RefusalKind::Denied
+            }
+            EditError::Write { .. } => RefusalKind::Failed,
+        };
+        Self::new(kind, error.to_string()).field("value")
+    }
 }
 
 /// Sets `key` in the source's file; answers the configuration as it is then.

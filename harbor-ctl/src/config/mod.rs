@@ -7,6 +7,7 @@ mod edit;
 mod keys;
 mod problem;
 mod raw;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod validated;
@@ -19,10 +20,11 @@ use std::{
 };
 
 use crate::model::{Refusal, RefusalKind};
-pub(crate) use edit::{EditError, set_value};
+pub(crate) use edit::set_value;
 use keys::nearest;
 pub(crate) use keys::{Applies, KEYS, Key, find as find_key};
 pub(crate) use problem::{ConfigError, Problem};
+pub(crate) use shown::config_items;
 pub(crate) use validated::{Config, LogConfig, Paths};
 pub(crate) use value::{Entry, Origin, Value};
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::Path};
 
+use crate::model::{Refusal, RefusalKind};
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -53,3 +55,9 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        Self::new(RefusalKind::Invalid, error.to_string())
+    }
+}

@@ -4,6 +4,7 @@
 //! the other end; [`wire`] is what travels. Nothing here decides anything about ports.
 
 mod client;
+mod lock;
 mod operations;
 mod page;
 mod server;
@@ -11,6 +12,7 @@ mod socket;
 pub(crate) mod wire;
 
 pub(crate) use client::{Client, ClientError, segment};
+pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{Answer, Operations};
 pub(crate) use server::serve;
 pub(crate) use socket::bind;

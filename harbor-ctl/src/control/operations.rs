@@ -3,10 +3,10 @@
 use std::future::Future;
 
 use super::wire::{
-    AddBackend, BackendItem, ConfigChange, ConfigItem, CreatePort, DeletedPort, FlowItem,
-    NameBackend, PortItem, PortSettings, RangeReport, ServiceItem, StatusReport,
+    AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, FlowItem, NameBackend,
+    PortItem, PortSettings, RangeReport, ServiceItem, StatusReport,
 };
-use crate::model::{PortRef, Refusal};
+use crate::model::{ConfigItem, PortRef, Refusal};
 
 /// The outcome of a request.
 pub(crate) type Answer<T> = Result<T, Refusal>;

@@ -4,6 +4,7 @@
 //! never sees a bad name, port or address.
 
 mod address;
+mod config_item;
 mod escape;
 mod flow;
 mod membership;
@@ -18,6 +19,7 @@ mod report;
 mod service;
 
 pub(crate) use address::*;
+pub(crate) use config_item::*;
 pub(crate) use escape::*;
 pub(crate) use flow::*;
 pub(crate) use membership::*;

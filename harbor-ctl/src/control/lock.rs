@@ -2,22 +2,32 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
-    path::Path,
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
 };
 
-use super::{AgentError, Tried as _};
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    #[error("an agent already runs: {0}")]
+    Held(String),
+    #[error("cannot lock {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
 
 /// Holds the lock as long as it lives; the kernel releases it when the process dies.
 #[derive(Debug)]
-pub(super) struct AgentLock {
+pub(crate) struct AgentLock {
     _file: File,
 }
 
 /// Takes the lock, or says who has it.
-pub(super) fn take(run: &Path) -> Result<AgentLock, AgentError> {
+pub(crate) fn take(run: &Path) -> Result<AgentLock, LockError> {
     let path = run.join("agent.lock");
-    let cannot = || format!("cannot lock {}", path.display());
+    let cannot = |source| LockError::Io {
+        path: path.clone(),
+        source,
+    };
     let mut options = OpenOptions::new();
     let mut file = options
         .read(true)
@@ -25,28 +35,30 @@ pub(super) fn take(run: &Path) -> Result<AgentLock, AgentError> {
         .create(true)
         .truncate(false)
         .open(&path)
-        .tried(cannot)?;
+        .map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            let text = match holder.trim().parse::<u32>() {
-                Ok(pid) => format!("an agent already runs: pid {pid} holds {}", path.display()),
-                Err(_) => format!("an agent already runs: it holds {}", path.display()),
-            };
-            return Err(AgentError::SecondAgent { text });
+            return Err(LockError::Held(match holder.trim().parse::<u32>() {
+                Ok(pid) => format!("pid {pid} holds {}", path.display()),
+                Err(_) => format!("somebody holds {}", path.display()),
+            }));
         }
-        Err(TryLockError::Error(error)) => return Err(error).tried(cannot),
+        Err(TryLockError::Error(error)) => return Err(cannot(error)),
     }
-    file.set_len(0).tried(cannot)?;
-    file.rewind().tried(cannot)?;
-    writeln!(file, "{}", std::process::id()).tried(cannot)?;
+    let mut write = || {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write().map_err(cannot)?;
     Ok(AgentLock { _file: file })
 }
 
 /// Whether an agent runs on this directory.
-pub(crate) fn is_held(run: &Path) -> bool {
+pub(crate) fn is_locked(run: &Path) -> bool {
     let file = File::open(run.join("agent.lock"));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
@@ -58,16 +70,16 @@ mod tests {
     #[test]
     fn the_second_one_is_told_who_the_first_is() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(!is_held(directory.path()));
+        assert!(!is_locked(directory.path()));
         let first = take(directory.path()).unwrap();
-        assert!(is_held(directory.path()));
+        assert!(is_locked(directory.path()));
         let text = take(directory.path()).unwrap_err().to_string();
         assert!(
             text.contains(&format!("pid {}", std::process::id())),
             "{text}"
         );
         drop(first);
-        assert!(!is_held(directory.path()));
+        assert!(!is_locked(directory.path()));
         assert!(take(directory.path()).is_ok());
     }
 }

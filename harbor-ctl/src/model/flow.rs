@@ -1,0 +1,26 @@
+//! Flows as they are shown to people and tools.
+
+use std::net::SocketAddrV4;
+
+use serde::{Deserialize, Serialize};
+
+use super::Protocol;
+
+/// One client's conversation with one backend, both directions together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FlowRecord {
+    pub(crate) protocol: Protocol,
+    pub(crate) client: SocketAddrV4,
+    /// The public address and port that the client dialled.
+    pub(crate) frontend: SocketAddrV4,
+    /// The node's address and source port that the backend sees.
+    pub(crate) source: SocketAddrV4,
+    pub(crate) backend: SocketAddrV4,
+    /// `opening`, `live`, `closed`.
+    pub(crate) state: String,
+    pub(crate) idle_seconds: u64,
+    pub(crate) forward_packets: u64,
+    pub(crate) forward_bytes: u64,
+    pub(crate) reply_packets: u64,
+    pub(crate) reply_bytes: u64,
+}

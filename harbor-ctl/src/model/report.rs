@@ -1,0 +1,87 @@
+//! What the datapath says about itself.
+
+use std::{net::Ipv4Addr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Protocol;
+
+/// The state of the datapath, for `status` and `datapath status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DatapathReport {
+    /// `ok`, `degraded` or `down`.
+    pub(crate) state: String,
+    /// What is wrong, in words, one sentence each; empty when all is well.
+    pub(crate) problems: Vec<String>,
+    pub(crate) layout: u32,
+    /// The versioned directory that holds `maps/` and `links/`.
+    pub(crate) pins: PathBuf,
+    pub(crate) links: Vec<LinkReport>,
+    pub(crate) verdicts: Vec<VerdictCount>,
+}
+
+/// One attachment of the program to an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkReport {
+    pub(crate) interface: String,
+    pub(crate) ifindex: u32,
+    /// `tcx` or `clsact`.
+    pub(crate) kind: String,
+    /// The kernel's link id; `None` for clsact, which has no link.
+    pub(crate) link_id: Option<u32>,
+    pub(crate) program_id: u32,
+}
+
+/// How often a verdict was reached since the maps were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VerdictCount {
+    /// `forward`, `pass` or `drop`.
+    pub(crate) verdict: String,
+    pub(crate) name: String,
+    pub(crate) meaning: String,
+    pub(crate) packets: u64,
+}
+
+/// What one frontend has carried since its slot was taken, and what it carries now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FrontendReport {
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
+    /// Flows in the table now.
+    pub(crate) flows: u64,
+    /// Flows begun since the slot was taken.
+    pub(crate) flows_total: u64,
+    pub(crate) forward_packets: u64,
+    pub(crate) forward_bytes: u64,
+    pub(crate) reply_packets: u64,
+    pub(crate) reply_bytes: u64,
+    /// Backends that new flows can reach: known to the kernel, with a route.
+    pub(crate) backends_reachable: u32,
+}
+
+/// One pinned map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MapReport {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) key_bytes: u32,
+    pub(crate) value_bytes: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) pin: PathBuf,
+}
+
+/// What `datapath detach` removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DetachReport {
+    pub(crate) links: Vec<String>,
+    pub(crate) maps: Vec<String>,
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+/// A route towards a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Route {
+    pub(crate) ifindex: u32,
+    /// The route's preferred source: the node's address that the backend sees.
+    pub(crate) source: Ipv4Addr,
+}

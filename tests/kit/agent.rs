@@ -262,8 +262,18 @@ impl Drop for Agent {
             eprintln!(
                 "--- {}'s node log:\n{}---",
                 self.config.name,
-                self.log("node")
+                abridged(&self.log("node"))
             );
         }
     }
+}
+
+/// The last lines of a log, and of each line its beginning: a verifier's log is one line of 60 kB.
+fn abridged(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let cut = |line: &&str| line.chars().take(500).chain(['\n']).collect::<String>();
+    lines[lines.len().saturating_sub(60)..]
+        .iter()
+        .map(cut)
+        .collect()
 }

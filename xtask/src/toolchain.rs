@@ -14,27 +14,22 @@ use std::{
 const TARGET: &str = "bpfel-unknown-none";
 /// The oldest compiler release (1.x) that knows this workspace's edition and dependencies.
 const OLDEST_RELEASE: u32 = 95;
-/// The first LLVM whose BPF backend knows `allows-misaligned-mem-access`.
-const MISALIGNED_ACCESS_LLVM: u32 = 22;
-
 /// A compiler with its library's sources, and a linker that reads what the compiler emits.
 #[derive(Clone, Debug)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     /// The compiler; its sysroot holds `lib/rustlib/src/rust/library`.
-    pub rustc: PathBuf,
+    pub(crate) rustc: PathBuf,
     /// `bpf-linker`.
-    pub linker: PathBuf,
+    pub(crate) linker: PathBuf,
     /// Removes DWARF and keeps BTF; the object is only larger without it.
-    pub strip: Option<PathBuf>,
-    /// The compiler's LLVM, major version. The linker's is the same or newer, or nothing links.
-    pub llvm: u32,
+    pub(crate) strip: Option<PathBuf>,
 }
 
 /// Why there is no object: every candidate, and what was wrong with it.
 #[derive(Clone, Debug, Default)]
-pub struct Missing {
+pub(crate) struct Missing {
     /// One line each.
-    pub reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
 }
 
 impl fmt::Display for Missing {
@@ -50,7 +45,7 @@ impl fmt::Display for Missing {
 impl std::error::Error for Missing {}
 
 /// Every toolchain on this machine that should be able to build the object, best first.
-pub fn candidates() -> Result<Vec<Toolchain>, Missing> {
+pub(crate) fn candidates() -> Result<Vec<Toolchain>, Missing> {
     let mut missing = Missing::default();
     let linker = find_linker();
     if linker.is_none() {
@@ -65,7 +60,6 @@ pub fn candidates() -> Result<Vec<Toolchain>, Missing> {
                     rustc,
                     linker,
                     strip,
-                    llvm,
                 }));
             }
             Err(reason) => missing
@@ -82,18 +76,18 @@ pub fn candidates() -> Result<Vec<Toolchain>, Missing> {
 
 /// Whether some compiler on this machine can emit the object.
 #[allow(dead_code, reason = "asked by xtask's setup, not by the build script")]
-pub fn has_compiler() -> bool {
+pub(crate) fn has_compiler() -> bool {
     compilers().iter().any(|rustc| inspect(rustc).is_ok())
 }
 
 /// Whether there is a linker for the object.
 #[allow(dead_code, reason = "asked by xtask's setup, not by the build script")]
-pub fn has_linker() -> bool {
+pub(crate) fn has_linker() -> bool {
     find_linker().is_some()
 }
 
 /// Builds the object in `target`, with the first toolchain that can.
-pub fn build(workspace: &Path, target: &Path) -> Result<(PathBuf, Toolchain), Missing> {
+pub(crate) fn build(workspace: &Path, target: &Path) -> Result<(PathBuf, Toolchain), Missing> {
     let mut missing = Missing::default();
     for toolchain in candidates()? {
         match toolchain.build(workspace, target) {
@@ -110,7 +104,7 @@ pub fn build(workspace: &Path, target: &Path) -> Result<(PathBuf, Toolchain), Mi
 
 /// The nested build's folder inside the target directory that `inside` lies in: one for all
 /// profiles of the outer build, because the object is the same for each.
-pub fn target_dir(inside: &Path) -> PathBuf {
+pub(crate) fn target_dir(inside: &Path) -> PathBuf {
     // <target>[/<triple>]/<profile>/...; cargo tags <target> itself.
     let tagged = inside
         .ancestors()
@@ -178,19 +172,15 @@ impl Toolchain {
     }
 
     fn flags(&self) -> Vec<String> {
-        let mut flags = vec![
+        // Not +allows-misaligned-mem-access: it also allows misaligned stores to the stack, which the
+        // verifier refuses ("misaligned stack access").
+        vec![
             format!("-Clinker={}", self.linker.display()),
             "-Cdebuginfo=2".into(),
             "-Clink-arg=--btf".into(),
             // Expanded in order, a copy of a flow entry costs twice the verified instructions.
             "-Clink-arg=--disable-expand-memcpy-in-order".into(),
-        ];
-        if self.llvm >= MISALIGNED_ACCESS_LLVM {
-            // Header views have alignment 1; without this every field is read byte by byte.
-            // The compiler hands it to the linker, which generates the code, as --cpu-features.
-            flags.push("-Ctarget-feature=+allows-misaligned-mem-access".into());
-        }
-        flags
+        ]
     }
 
     /// Writes `to` only when its contents change, so that nothing downstream is built again.

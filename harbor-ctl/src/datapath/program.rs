@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::SystemTime};
 use aya::{
     Ebpf, EbpfLoader,
     maps::Array,
-    programs::{SchedClassifier, TestRun as _, TestRunOptions},
+    programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
 };
 use aya_log::EbpfLogger;
 use harbor_common::maps::{ALL, FLOWS, LAYOUT, META, Meta, ring_slots};
@@ -151,9 +151,34 @@ fn load(pins: &Pins, options: &Options) -> Result<Ebpf, DatapathError> {
     for name in [PACKET_PROGRAM, SWEEP_PROGRAM] {
         program(&mut ebpf, name)?
             .load()
-            .tried(|| format!("the kernel refused {name}"))?;
+            .map_err(|error| explain_refusal(name, &error))?;
     }
     Ok(ebpf)
+}
+
+/// The verifier's whole log goes to the log file; people get the line that decided.
+fn explain_refusal(name: &str, error: &ProgramError) -> DatapathError {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return DatapathError::new(format!("the kernel refused {name}: {error}"));
+    };
+    let log = verifier_log.to_string();
+    tracing::error!("the kernel refused {name}: {io_error}: {log}");
+    let is_reason = |line: &&str| {
+        let tails = ["verification time", "stack depth", "processed "];
+        !line.is_empty() && !tails.iter().any(|tail| line.starts_with(tail))
+    };
+    let reason = log.lines().rev().map(str::trim).find(is_reason);
+    DatapathError::with_fix(
+        format!(
+            "the kernel refused {name}: {io_error}: {}",
+            reason.unwrap_or("no reason given")
+        ),
+        "report this with harbor_node.log, which holds the verifier's whole answer",
+    )
 }
 
 /// The usual reasons why maps cannot be made, with their fixes.

@@ -31,16 +31,10 @@ mod program {
             // The next program of the hook decides, and after the last one the stack.
             Verdict::Pass(_) => TC_ACT_UNSPEC,
             Verdict::Drop(reason) => {
-                debug!(
-                    &ctx,
-                    "drop {}: {} bytes on interface {}",
-                    reason as u32,
-                    ctx.len(),
-                    {
-                        // SAFETY: a context field; the verifier checks the access.
-                        unsafe { (*ctx.skb.skb).ifindex }
-                    }
-                );
+                // SAFETY: a context field; the verifier checks the access.
+                let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+                let (name, length) = (reason.name(), ctx.len());
+                debug!(&ctx, target: "datapath", "drop {}: {} bytes from interface {}", name, length, ifindex);
                 TC_ACT_SHOT
             }
         }

@@ -172,10 +172,11 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn backends(&self, port: Option<PortRef>) -> Answer<Vec<BackendItem>> {
         let snapshot = self.snapshot().await;
-        let wanted = match &port {
+        let mut wanted = match &port {
             Some(port) => vec![port.resolve(&snapshot.services)?],
             None => snapshot.services.iter().collect(),
         };
+        wanted.sort_by(|a, b| (a.port, &a.id).cmp(&(b.port, &b.id)));
         let (flows, time) = (flows(&snapshot.link).await?, now());
         let mut items = Vec::new();
         for service in wanted {

@@ -173,20 +173,26 @@ impl Forwarder {
             Ok(snapshot) => self.snapshot = snapshot,
             Err(error) => tracing::warn!("{error}"),
         }
+        match self.datapath.restore_pins() {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!("pins were missing and have been made again"),
+            Err(error) => tracing::error!("{error}"),
+        }
         self.attach();
         if let Err(error) = self.reconcile() {
             tracing::error!("cannot bring the tables up to date: {error}");
         }
     }
 
-    /// Attaches to every chosen interface that is not attached yet or was made anew.
+    /// Attaches to every chosen interface that is not attached yet, was made anew or lost its pin.
     fn attach(&mut self) {
         let chosen = self.settings.chosen(&self.snapshot);
         self.problems = self.settings.missing(&self.snapshot);
+        let pinned = self.datapath.pins.attached().unwrap_or_default();
         self.attached.retain(|name, (index, _)| {
-            chosen
-                .iter()
-                .any(|interface| interface.name == *name && interface.index == *index)
+            let exists =
+                |interface: &Interface| interface.name == *name && interface.index == *index;
+            chosen.iter().any(exists) && pinned.iter().any(|attached| attached.interface == *name)
         });
         for interface in chosen {
             if self.attached.contains_key(&interface.name) {

@@ -61,6 +61,30 @@ impl Datapath {
         Ok(())
     }
 
+    /// Pins again what somebody has removed from the BPF file system; whether anything was missing.
+    ///
+    /// The programs hold their maps, so flows survive as long as the agent lives.
+    pub(crate) fn restore_pins(&mut self) -> Result<bool, DatapathError> {
+        let is_missing = |name: &&&str| !self.pins.map(name).exists();
+        let missing: Vec<_> = ALL.iter().filter(is_missing).copied().collect();
+        if missing.is_empty() && self.pins.links().exists() {
+            return Ok(false);
+        }
+        let had_directory = self.pins.version().exists();
+        self.pins.prepare()?;
+        if !had_directory {
+            // The lock was on the directory that is gone.
+            self._lock = self.pins.lock()?;
+        }
+        for name in missing {
+            if let Some(map) = self.ebpf.map(name) {
+                map.pin(self.pins.map(name))
+                    .tried(|| format!("cannot pin map {name} again"))?;
+            }
+        }
+        Ok(true)
+    }
+
     pub(crate) fn tables(&self) -> Result<LiveTables, DatapathError> {
         LiveTables::open(&self.pins)
     }

@@ -191,7 +191,9 @@ impl Lab {
             host.set("net/ipv6/conf/default/disable_ipv6", "1");
         }
         self.node.set("net/ipv4/ip_forward", "0");
-        self.switch.ip("link add br0 type bridge\nlink set br0 up");
+        // A snooping bridge would announce itself to its ports by multicast.
+        self.switch
+            .ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up");
         match self.topology {
             Topology::Routed => {
                 let (client, node) = (self.client.name(), self.node.name());

@@ -14,7 +14,7 @@ use harbor_common::{
     verdict::{FIRST_DROP, VERDICT_NUMBERS, Verdict},
 };
 
-use crate::{Lab, Netns};
+use crate::{Lab, Netns, frame::ethertype};
 
 /// Size of `struct __sk_buff`, and where it says which interface a frame came in by: `ingress_ifindex`
 /// and, which also chooses the device, `ifindex`.
@@ -22,6 +22,21 @@ const SKB_BYTES: usize = 192;
 const SKB_INTERFACES: [usize; 2] = [36, 40];
 /// Longer than any frame that test_run takes.
 const LONGEST: usize = 4096;
+
+/// Whether test_run takes this frame: it refuses one whose network header is cut off (`EINVAL`), or
+/// that has no byte behind its Ethernet header.
+pub fn is_runnable(frame: &[u8]) -> bool {
+    let kind = frame
+        .get(12..14)
+        .map(|kind| u16::from_be_bytes([kind[0], kind[1]]));
+    let header = match kind {
+        None => return false,
+        Some(ethertype::IPV4) => 20,
+        Some(ethertype::IPV6) => 40,
+        Some(_) => 1,
+    };
+    frame.len() >= 14 + header
+}
 
 /// What the program told the kernel to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

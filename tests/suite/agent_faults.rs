@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Process, finish_within, traffic, until, verdict};
+use kit::{Process, traffic, until, verdict};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -29,7 +29,13 @@ impl Load {
         let web = scene.port("web");
         let backend = std::net::SocketAddrV4::new(scene.lab.app(1), 5201);
         let mut server = scene.lab.apps[1].command("iperf3");
-        server.args(["--server", "--one-off", "--bind", &backend.ip().to_string()]);
+        server.args([
+            "--server",
+            "--one-off",
+            "--forceflush",
+            "--bind",
+            &backend.ip().to_string(),
+        ]);
         let server = Process::start(&mut server, scene.lab.folder(), "iperf3-server");
         until(Duration::from_secs(10), || {
             server.printed().contains("listening").then_some(())
@@ -169,8 +175,19 @@ fn links(scene: &Scene) -> Vec<u32> {
         .to_vec()
 }
 
-/// What the agent is to leave alone: its tables as bpftool sees them, but for what traffic moves.
+/// What the agent is to leave alone: its tables, but for what traffic moves.
 fn what_stands(scene: &Scene) -> Vec<Value> {
+    let config = scene.agent.config_file();
+    let dump = |map: &str| {
+        let words = [
+            "datapath",
+            "dump",
+            map,
+            "--config",
+            config.to_str().unwrap(),
+        ];
+        scene.agent.ctl_json(&words)
+    };
     [
         "addresses",
         "backends",
@@ -178,29 +195,6 @@ fn what_stands(scene: &Scene) -> Vec<Value> {
         "backend_sets",
         "frontends",
     ]
-    .map(|map| {
-        let pin = scene.lab.maps().join(map);
-        let mut command = scene.lab.node.command("bpftool");
-        command.args(["--json", "map", "dump", "pinned"]).arg(pin);
-        used(
-            &finish_within(Duration::from_secs(60), &mut command)
-                .ok()
-                .json(),
-        )
-    })
+    .map(dump)
     .to_vec()
-}
-
-/// A dump without the elements of arrays that nobody uses.
-fn used(dump: &Value) -> Value {
-    let elements = dump
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|element| element["formatted"].clone());
-    let is_used = |element: &Value| {
-        let text = element["value"].to_string();
-        text.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
-    };
-    Value::Array(elements.filter(is_used).collect())
 }

@@ -220,13 +220,18 @@ fn a_planted_pin_of_another_layout_is_refused_and_left_alone() {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
     }
-    let mut agent = Agent::configured(&lab, &Config::default());
-    agent.launch();
-    let code = agent.wait_until_ended();
-    assert!(code != 0, "{}", agent.printed());
-    let said = agent.printed();
-    assert!(said.contains("flows"), "it names the map: {said}");
-    assert!(said.contains("fix:"), "it says what to do: {said}");
+    let agent = Agent::start(&lab);
+    let status = agent.ctl(&["status"]);
+    assert_eq!(status.code, 7, "{}", status.stdout);
+    let said = status.stdout;
+    assert!(
+        said.contains("maps/flows has another layout"),
+        "it names the map: {said}"
+    );
+    assert!(
+        said.contains("harbor-ctl datapath detach"),
+        "it says what to do: {said}"
+    );
     let mut show = lab.node.command("bpftool");
     show.args(["--json", "map", "show", "pinned"]).arg(&planted);
     let shown = finish(&mut show).ok().json();

@@ -1,6 +1,7 @@
 //! A node with known ports, its two programs, and the frames that clients and backends send it.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
     sync::atomic::{AtomicU16, Ordering},
 };
@@ -120,15 +121,22 @@ impl Bench {
     /// Opens a TCP flow by handshake.
     #[track_caller]
     pub(super) fn established(&self) -> Conversation {
-        let port = self.client_port();
-        let opened = self.forward(Side::Client, &self.to_node(syn(port, TCP_PORT)).bytes());
+        let asked = self.to_node(syn(self.client_port(), TCP_PORT)).bytes();
+        let outcome = self.run(Side::Client, &asked);
+        assert_eq!(outcome.verdict, "forward");
+        self.complete(&asked, &outcome.frame)
+    }
+
+    /// Completes the handshake that these two forms of a SYN began.
+    #[track_caller]
+    pub(super) fn complete(&self, asked: &[u8], forwarded: &[u8]) -> Conversation {
+        let (asked, forwarded) = (parse(asked).unwrap(), parse(forwarded).unwrap());
         let talk = Conversation {
-            client_port: port,
-            source_port: opened.transport.source,
-            backend: opened.destination,
+            client_port: asked.transport.source,
+            source_port: forwarded.transport.source,
+            backend: forwarded.destination,
         };
         let accepted = Tcp {
-            acknowledgement: 1001,
             flags: flag::SYN | flag::ACK,
             sequence: 7000,
             ..talk.reply()
@@ -142,6 +150,11 @@ impl Bench {
             &self.to_node(Transport::Tcp(talk.request())).bytes(),
         );
         talk
+    }
+
+    /// Every verdict counted so far, by name.
+    pub(super) fn totals(&self) -> BTreeMap<String, u64> {
+        self.client_side.totals()
     }
 
     /// From a conversation's backend.

@@ -6,6 +6,7 @@ mod forwarded;
 mod rows;
 mod scarce;
 mod sweep;
+mod wire;
 
 use std::collections::BTreeSet;
 

@@ -60,9 +60,6 @@ pub(super) const ROWS: &[Row] = &[
     row("ipv6", "IPv6", Client, |_| {
         raw(ethertype::IPV6, &[0x60; 60])
     }),
-    row("truncated", "an IP header that ends early", Client, |b| {
-        b.to_node(syn(b.client_port(), TCP_PORT)).bytes()[..24].to_vec()
-    }),
     row(
         "malformed",
         "a frame that ends before the packet does",

@@ -1,11 +1,15 @@
-//! Reasons that show only when something has run out: each by a node that has little of it.
+//! Reasons that show only when something has run out, or in frames that test_run does not take: each
+//! by a test of its own.
 
 use kit::{Config, verdict::Action};
 
-use super::bench::{Bench, Side, TCP_PORT, UDP_PORT, datagram, syn};
+use super::{
+    bench::{Bench, Side, TCP_PORT, UDP_PORT, datagram, syn},
+    wire,
+};
 
-/// The reasons shown here, and the tests that show them.
-pub(super) const TESTS: [(&str, fn()); 2] = [
+/// The reasons, and the tests that show them.
+pub(super) const TESTS: [(&str, fn()); 3] = [
     (
         "flows-full",
         a_full_flow_table_refuses_new_flows_and_keeps_the_old,
@@ -14,66 +18,78 @@ pub(super) const TESTS: [(&str, fn()); 2] = [
         "source-ports",
         a_backend_without_a_free_source_port_takes_no_more_flows,
     ),
+    (
+        "truncated",
+        wire::a_frame_without_a_whole_ip_header_is_counted_and_passed,
+    ),
 ];
 
 #[test]
 fn a_full_flow_table_refuses_new_flows_and_keeps_the_old() {
+    const FLOWS: usize = 1024;
     let bench = Bench::with(&Config::with("[datapath]\nflows = 1024\n"));
-    let frames: Vec<Vec<u8>> = (0..1200)
-        .map(|_| {
-            bench
-                .to_node(datagram(bench.client_port(), UDP_PORT, b"fill"))
-                .bytes()
-        })
-        .collect();
-    let outcomes = bench.run_all(Side::Client, &frames);
-    let forwarded = outcomes
-        .iter()
-        .filter(|outcome| outcome.verdict == "forward")
-        .count();
-    assert_eq!(forwarded, 1024);
-    for (frame, outcome) in frames.iter().zip(&outcomes).skip(1024) {
-        assert_eq!(
-            (outcome.verdict.as_str(), outcome.action),
-            ("flows-full", Action::Drop)
-        );
-        assert_eq!(outcome.frame, *frame);
+    let talks: Vec<_> = (0..FLOWS).map(|_| bench.established()).collect();
+    for _ in 0..100 {
+        for transport in [
+            syn(bench.client_port(), TCP_PORT),
+            datagram(bench.client_port(), UDP_PORT, b"?"),
+        ] {
+            let frame = bench.to_node(transport).bytes();
+            let outcome = bench.run(Side::Client, &frame);
+            assert_eq!(
+                (outcome.verdict.as_str(), outcome.action),
+                ("flows-full", Action::Drop)
+            );
+            assert_eq!(outcome.frame, frame);
+        }
     }
-    for (frame, before) in frames.iter().zip(&outcomes).take(1024) {
+    for talk in &talks {
+        let request = bench
+            .to_node(kit::frame::Transport::Tcp(talk.request()))
+            .bytes();
+        let seen = bench.forward(Side::Client, &request);
         assert_eq!(
-            bench.run(Side::Client, frame),
-            *before,
-            "a flow that was there goes on"
+            (seen.destination, seen.transport.source),
+            (talk.backend, talk.source_port)
         );
     }
     assert_eq!(
         bench.agent.items(&["flows", "list"]).len(),
-        1024,
+        FLOWS,
         "never half a flow"
     );
 }
 
 #[test]
 fn a_backend_without_a_free_source_port_takes_no_more_flows() {
+    const RANGE: usize = 1024;
     let bench = Bench::with(&Config::with(
-        "[datapath]\nsource_ports = \"20000-20015\"\n",
+        "[datapath]\nsource_ports = \"20000-21023\"\n",
     ));
-    let frames: Vec<Vec<u8>> = (0..200)
-        .map(|_| {
-            bench
-                .to_node(datagram(bench.client_port(), UDP_PORT, b"fill"))
-                .bytes()
-        })
-        .collect();
-    let outcomes = bench.run_all(Side::Client, &frames);
-    let forwarded = outcomes
-        .iter()
-        .filter(|outcome| outcome.verdict == "forward")
-        .count();
-    // 32 random draws of 16 find the last free one nearly always; the rest of the 200 fill it.
-    assert_eq!(forwarded, 16);
-    assert_eq!(outcomes.last().unwrap().verdict, "source-ports");
-    // Another backend, and another protocol, have source ports of their own.
-    let frame = bench.to_node(syn(bench.client_port(), TCP_PORT)).bytes();
+    // Two backends with a range each. 32 draws miss the last free ones: the range need not fill up.
+    let mut talks = Vec::new();
+    let refused = (0..4 * RANGE).find_map(|_| {
+        let frame = bench.to_node(syn(bench.client_port(), TCP_PORT)).bytes();
+        let outcome = bench.run(Side::Client, &frame);
+        if outcome.verdict != "forward" {
+            return Some(outcome);
+        }
+        talks.push(bench.complete(&frame, &outcome.frame));
+        None
+    });
+    let outcome = refused.unwrap_or_else(|| panic!("{} flows to two backends", talks.len()));
+    assert_eq!(
+        (outcome.verdict.as_str(), outcome.action),
+        ("source-ports", Action::Drop)
+    );
+    assert!(
+        (RANGE..=2 * RANGE).contains(&talks.len()),
+        "{} flows",
+        talks.len()
+    );
+    // Another protocol has source ports of its own.
+    let frame = bench
+        .to_node(datagram(bench.client_port(), UDP_PORT, b"?"))
+        .bytes();
     assert_eq!(bench.run(Side::Client, &frame).verdict, "forward");
 }

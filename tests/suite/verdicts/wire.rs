@@ -1,0 +1,74 @@
+//! Frames put on a real wire: the ones that test_run does not take, and whatever a broken neighbour
+//! sends.
+
+use std::{io, os::fd::AsRawFd, time::Duration};
+
+use kit::{Lab, NODE_MAC, eventually, traffic};
+use nix::{
+    libc,
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
+
+use super::bench::{Bench, TCP_PORT, UDP_PORT, datagram, syn};
+
+/// Sends frames out of the client's interface as they are.
+fn send(lab: &Lab, frames: &[Vec<u8>]) {
+    lab.client.enter(|| {
+        let packet = AddressFamily::Packet;
+        let socket = socket(packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        // SAFETY: all zero is a valid sockaddr_ll.
+        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        to.sll_family = libc::AF_PACKET as u16;
+        to.sll_ifindex = nix::net::if_::if_nametoindex("eth0").unwrap().cast_signed();
+        for frame in frames {
+            // SAFETY: buffer and address are valid for the lengths given.
+            let sent = unsafe {
+                libc::sendto(
+                    socket.as_raw_fd(),
+                    frame.as_ptr().cast(),
+                    frame.len(),
+                    0,
+                    (&raw const to).cast(),
+                    size_of::<libc::sockaddr_ll>() as u32,
+                )
+            };
+            assert!(sent >= 0, "{}", io::Error::last_os_error());
+        }
+    });
+}
+
+#[test]
+pub(super) fn a_frame_without_a_whole_ip_header_is_counted_and_passed() {
+    let bench = Bench::new();
+    let whole = bench.to_node(syn(bench.client_port(), TCP_PORT)).bytes();
+    let cuts: Vec<Vec<u8>> = (15..34).map(|length| whole[..length].to_vec()).collect();
+    send(&bench.lab, &cuts);
+    let counted = || bench.totals().get("truncated").copied().unwrap_or_default();
+    eventually(Duration::from_secs(5), || counted() == cuts.len() as u64);
+}
+
+#[test]
+fn frames_cut_at_any_length_do_no_harm_on_the_wire() {
+    let bench = Bench::new();
+    let kinds = [
+        bench.to_node(syn(bench.client_port(), TCP_PORT)),
+        bench.to_node(datagram(bench.client_port(), UDP_PORT, b"a question")),
+    ];
+    for frame in kinds.map(|kind| kind.bytes()) {
+        let cuts: Vec<Vec<u8>> = (14..frame.len())
+            .map(|length| frame[..length].to_vec())
+            .collect();
+        send(&bench.lab, &cuts);
+    }
+    let app = std::net::SocketAddrV4::new(bench.lab.app(0), super::bench::APP_PORT);
+    let _app = traffic::serve(
+        &bench.lab.apps[0],
+        bench.lab.folder(),
+        "app1",
+        *app.ip(),
+        app.port(),
+    );
+    let to = std::net::SocketAddrV4::new(bench.lab.public(), UDP_PORT);
+    assert_eq!(traffic::ask(&bench.lab.client, to, 5).of("app1"), 5);
+    assert_eq!(NODE_MAC[0] & 1, 0);
+}

@@ -176,7 +176,7 @@ impl<R: Registry> Operations for Desk<R> {
             Some(port) => vec![port.resolve(&snapshot.services)?],
             None => snapshot.services.iter().collect(),
         };
-        wanted.sort_by(|a, b| (a.port, &a.id).cmp(&(b.port, &b.id)));
+        wanted.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
         let (flows, time) = (flows(&snapshot.link).await?, now());
         let mut items = Vec::new();
         for service in wanted {

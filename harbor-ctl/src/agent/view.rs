@@ -111,7 +111,9 @@ impl Snapshot {
 
     fn facts(&self, service: &Service, own: &[&FrontendReport]) -> PortFacts {
         let holder = |&p: &Protocol| self.held.get(&(p, service.port)).map(ToString::to_string);
-        let reachable = own.iter().map(|r| r.backends_reachable as usize).min();
+        // A draining port gives the kernel no backend for new flows; that says nothing about them.
+        let counted = own.iter().map(|r| r.backends_reachable as usize).min();
+        let reachable = counted.filter(|_| !service.draining);
         PortFacts {
             not_forwarded: self.not_forwarded.clone(),
             held_by: service.protocols.each().iter().find_map(holder),

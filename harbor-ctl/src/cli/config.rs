@@ -28,17 +28,17 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
     /// Print one value
-    #[command(after_help = NAMES)]
+    #[command(after_help = NAMES, override_usage = "harbor-ctl config get [harbor_node] KEY")]
     Get {
         /// The key
-        #[arg(required = true, num_args = 1..=2, value_names = ["harbor_node] [KEY"])]
+        #[arg(required = true, num_args = 1..=2, value_name = "KEY")]
         key: Vec<String>,
     },
     /// Change one value in the file, and use it at once where that is possible
-    #[command(after_help = NAMES)]
+    #[command(after_help = NAMES, override_usage = "harbor-ctl config set [harbor_node] KEY VALUE")]
     Set {
         /// The key and its new value; lists are separated by commas
-        #[arg(required = true, num_args = 2..=3, value_names = ["harbor_node] [KEY", "VALUE"])]
+        #[arg(required = true, num_args = 2..=3, value_name = "KEY VALUE")]
         #[arg(allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -145,7 +145,7 @@ async fn set(session: &Session, key: &'static Key, value: &str) -> Result<(), Fa
         ),
     });
     for port in &change.outside {
-        let protocols = super::ports::joined(&port.protocols);
+        let protocols = super::port_text::joined(&port.protocols);
         session.say(&format!(
             "{}/{protocols} {} stays valid outside the range",
             port.port, port.name

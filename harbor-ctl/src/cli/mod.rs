@@ -13,6 +13,7 @@ mod datapath;
 mod failure;
 mod flows;
 mod output;
+mod port_text;
 mod ports;
 mod session;
 mod status;

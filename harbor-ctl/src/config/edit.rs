@@ -32,10 +32,10 @@ pub(crate) enum EditError {
 
 impl From<EditError> for Refusal {
     fn from(error: EditError) -> Self {
-        let kind = match &error {
-            EditError::Invalid(_) => RefusalKind::Invalid,
+        let kind = match error {
+            EditError::Invalid(error) => return Self::from(error).field("value"),
             EditError::Overruled { .. } => RefusalKind::Conflict,
-            EditError::Write { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            EditError::Write { ref source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 RefusalKind::Denied
             }
             EditError::Write { .. } => RefusalKind::Failed,

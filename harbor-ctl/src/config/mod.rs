@@ -4,6 +4,7 @@
 //! who said it. Only this module and `agent` read files and environment.
 
 mod edit;
+mod key_table;
 mod keys;
 mod problem;
 mod raw;

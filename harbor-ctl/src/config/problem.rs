@@ -13,10 +13,22 @@ pub(crate) struct Problem {
     pub(crate) fix: Option<String>,
 }
 
+impl Problem {
+    /// Line and column, for the order in which problems are told.
+    pub(crate) fn position(&self) -> (usize, usize) {
+        let mut numbers = self
+            .place
+            .rsplitn(3, ':')
+            .map(|part| part.parse().unwrap_or(usize::MAX));
+        let column = numbers.next().unwrap_or(usize::MAX);
+        (numbers.next().unwrap_or(usize::MAX), column)
+    }
+}
+
 /// A configuration that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfigError {
-    /// In the order in which they were found; never empty.
+    /// In the order of the lines; never empty.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -58,6 +70,18 @@ impl std::error::Error for ConfigError {}
 
 impl From<ConfigError> for Refusal {
     fn from(error: ConfigError) -> Self {
-        Self::new(RefusalKind::Invalid, error.to_string())
+        match error.problems.as_slice() {
+            [
+                Problem {
+                    place,
+                    message,
+                    fix,
+                },
+            ] => Self {
+                fix: fix.clone(),
+                ..Self::new(RefusalKind::Invalid, format!("{place}: {message}"))
+            },
+            _ => Self::new(RefusalKind::Invalid, error.to_string()),
+        }
     }
 }

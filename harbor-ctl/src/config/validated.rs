@@ -67,7 +67,8 @@ pub(crate) fn validate(layers: Layers) -> Result<Config, ConfigError> {
     check.choices();
     check.names();
     let config = check.config();
-    let problems = check.layers.problems;
+    let mut problems = check.layers.problems;
+    problems.sort_by_key(Problem::position);
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -132,24 +133,24 @@ impl Check {
                 continue;
             }
             let quoted: Vec<String> = key.choices.iter().map(|c| format!("{c:?}")).collect();
-            let message = if key.lacks.is_empty() {
-                format!(
-                    "{} = {text:?} is not one of {}",
-                    key.path(),
-                    quoted.join(", ")
-                )
-            } else {
-                format!(
-                    "{} = {text:?}: this version does not have {}",
-                    key.path(),
-                    key.lacks
-                )
+            let (message, fix) = match key.lacks {
+                "" => (
+                    format!(
+                        "{} = {text:?} is not one of {}",
+                        key.path(),
+                        quoted.join(", ")
+                    ),
+                    None,
+                ),
+                lacks => (
+                    format!(
+                        "{} = {text:?}: this version does not have {lacks}",
+                        key.path()
+                    ),
+                    Some(format!("use {}", quoted.join(" or "))),
+                ),
             };
-            self.problem(
-                &key.path(),
-                message,
-                Some(format!("use {}", quoted.join(" or "))),
-            );
+            self.problem(&key.path(), message, fix);
         }
     }
 

@@ -138,7 +138,7 @@ async fn list_services<O: Operations>(
 ) -> Response {
     answer(async {
         let query = checked(query)?;
-        let key = |s: &ServiceItem| format!("{:05} {}", s.port, s.id);
+        let key = |s: &ServiceItem| format!("{:05} {:?} {}", s.port, s.protocols, s.id);
         page(
             "ServiceList",
             operations.services().await?,
@@ -155,7 +155,7 @@ async fn list_ports<O: Operations>(
 ) -> Response {
     answer(async {
         let query = checked(query)?;
-        let key = |p: &PortItem| format!("{:05} {}", p.port, p.id);
+        let key = |p: &PortItem| format!("{:05} {:?} {}", p.port, p.protocols, p.id);
         page(
             "PortList",
             operations.ports().await?,

@@ -194,13 +194,16 @@ impl<R: Registry> Operations for Desk<R> {
     }
 
     async fn remove_backend(&self, request: NameBackend) -> Answer<BackendItem> {
-        let now = request.now;
         let change = |mut owner: OwnedMutexGuard<Owner<R>>| async move {
             owner.remove_backend(request).await
         };
-        let mut item = self.backend_item(self.change(change).await?).await?;
-        if now || item.state == "up" {
+        let (service, backend) = self.change(change).await?;
+        // The service as it is after the change: without this backend unless it drains.
+        let is_gone = !service.backends.contains(&backend);
+        let mut item = self.backend_item((service, backend)).await?;
+        if is_gone {
             item.state = "gone".to_owned();
+            item.leaves_in_s = None;
         }
         Ok(item)
     }

@@ -116,6 +116,23 @@ fn backends_come_drain_return_and_go() {
 }
 
 #[test]
+fn a_removal_says_whether_the_backend_is_gone_already() {
+    let rig = Rig::with_range("33280-33289");
+    rig.create(&[
+        "web",
+        "--backend",
+        "10.0.0.1:80",
+        "--backend",
+        "10.0.0.2:80",
+    ]);
+    let remove = |address: &str| rig.json(&["backends", "remove", "web", address])["state"].clone();
+    assert_eq!(remove("10.0.0.1:80"), "leaving");
+    rig.ctl(&["ports", "set", "web", "drain_s=0"]).ok();
+    rig.ctl(&["backends", "drain", "web", "10.0.0.2:80"]).ok();
+    assert_eq!(remove("10.0.0.2:80"), "gone");
+}
+
+#[test]
 fn a_leaving_backend_is_gone_after_its_drain() {
     let rig = Rig::with_range("33130-33139");
     rig.create(&["web", "--backend", "10.0.0.1:80"]);

@@ -14,6 +14,7 @@ mod architecture;
 mod bpftool;
 mod cli;
 mod conflict;
+mod documents;
 mod forward_tcp;
 mod forward_udp;
 mod kit_itself;

@@ -63,20 +63,18 @@ impl SourceFile {
 
     /// The text without comments and without the tests at its end.
     pub(super) fn code(&self) -> String {
-        let code = self.text.split("#[cfg(test)]").next().unwrap_or_default();
+        let marks = ["#[cfg(test)]\nmod ", "#[cfg(all(test"];
+        let tests = marks.iter().filter_map(|mark| self.text.find(mark)).min();
+        let code = &self.text[..tests.unwrap_or(self.text.len())];
         let lines = code
             .lines()
             .map(|line| line.split("//").next().unwrap_or_default());
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// Every path that a `use` declaration names, as segments.
+    /// Every path that a `use` declaration names, as segments; tests at the end left out.
     pub(super) fn uses(&self) -> Vec<Vec<String>> {
-        let lines = self
-            .text
-            .lines()
-            .map(|line| line.split("//").next().unwrap_or_default());
-        let text = lines.collect::<Vec<_>>().join("\n");
+        let text = self.code();
         let mut paths = Vec::new();
         for line_start in declarations(&text) {
             let declaration = text[line_start..].split(';').next().unwrap_or_default();

@@ -61,7 +61,11 @@ pub(crate) fn shell(host: &str) -> ExitCode {
     let netns = Netns::open(format!("{PREFIX}-{host}"), Lifetime::Lasting);
     let rc = std::env::temp_dir().join(PREFIX).join("shell");
     let mut shell = netns.command("bash");
-    shell.arg("--rcfile").arg(rc).env("HOST", host);
+    shell
+        .arg("--rcfile")
+        .arg(&rc)
+        .env("BASH_ENV", &rc)
+        .env("HOST", host);
     match shell.status() {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,3 +1,5 @@
+//! Frames in, fields or reasons out.
+
 use super::*;
 use crate::testing::{Frame, tcp, udp};
 

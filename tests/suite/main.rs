@@ -23,3 +23,4 @@ mod restart;
 mod scene;
 mod systemd;
 mod verdicts;
+mod xtask;

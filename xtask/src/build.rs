@@ -1,11 +1,11 @@
 //! One build for everything: all packages, one profile, so that nothing is compiled twice.
 
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::shell;
+use crate::{setup, shell};
 
 /// An executable that cargo has made.
 #[derive(Debug)]
@@ -28,6 +28,17 @@ pub(crate) fn programs() -> Result<Vec<Executable>> {
 /// Builds every test.
 pub(crate) fn tests() -> Result<Vec<Executable>> {
     build(&["test", "--workspace", "--no-run"])
+}
+
+/// A program of the workspace: the one that a variable names (`HARBOR_CTL`), else built now.
+pub(crate) fn program(target: &str) -> Result<PathBuf> {
+    match env::var_os(target.to_uppercase().replace('-', "_")) {
+        Some(path) => Ok(path.into()),
+        None => {
+            setup::run(setup::Wish::Build)?;
+            find(&programs()?, target)
+        }
+    }
 }
 
 /// The program of this name among those built.

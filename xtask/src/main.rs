@@ -27,6 +27,7 @@ mod shell;
 mod soak;
 mod test;
 mod toolchain;
+mod traces;
 
 /// Builds, runs and tests Harbor.
 #[derive(Parser)]

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{build, lab, setup, shell};
+use crate::{build, lab, shell};
 
 /// How to run the agent.
 #[derive(clap::Args)]
@@ -33,8 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.lab {
         return lab::program(&[&["demo"], &rest[..]].concat());
     }
-    setup::run(setup::Wish::Build)?;
-    let ctl = build::find(&build::programs()?, "harbor-ctl")?;
+    let ctl = build::program("harbor-ctl")?;
     let temporary = std::env::temp_dir().join(format!("harbor-run-{}", std::process::id()));
     let folder = arguments.dir.clone().unwrap_or(temporary.clone());
     fs::DirBuilder::new()

@@ -4,6 +4,7 @@
 //! the suite may have root's rights and nothing that root runs may write to the target folder.
 
 use std::{
+    env,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -15,7 +16,11 @@ use clap::ValueEnum;
 use crate::{
     build::{self, Executable},
     setup, shell,
+    traces::Traces,
 };
+
+/// Tests of the suite at a time. They wait more than they work, so more than there are processors.
+const SUITE_THREADS: &str = "4";
 
 /// Which tests.
 #[derive(clap::Args)]
@@ -77,24 +82,74 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Part::Lab => filter.extend(["--skip".into(), "verdicts::".into()]),
         Part::All => {}
     }
-    outcomes.push(execute_suite(&tests, &filter)?);
+    let before = Traces::of_machine()?;
+    let programs = build::programs()?;
+    outcomes.push(execute_suite(&tests, &programs, &filter)?);
+    if arguments.part == Part::All {
+        outcomes.push(demonstration(&programs)?);
+    }
+    outcomes.push(nothing_left(&before)?);
     summary(&outcomes)
 }
 
 /// Builds and runs the suite alone.
 pub(crate) fn suite(filter: &[String]) -> Result<()> {
-    let outcome = execute_suite(&build::tests()?, filter)?;
+    let outcome = execute_suite(&build::tests()?, &build::programs()?, filter)?;
     summary(&[outcome])
 }
 
-fn execute_suite(tests: &[Executable], filter: &[String]) -> Result<Outcome> {
-    let ctl = build::find(&build::programs()?, "harbor-ctl")?;
+fn execute_suite(
+    tests: &[Executable],
+    programs: &[Executable],
+    filter: &[String],
+) -> Result<Outcome> {
+    let ctl = build::find(programs, "harbor-ctl")?;
     let suite = tests
         .iter()
         .find(|test| test.is_test && test.target == "suite");
     let suite = suite.context("cargo has built no suite")?;
-    let mut command = shell::privileged(&suite.path, &[("HARBOR_CTL", ctl.as_os_str())]);
+    let threads = env::var_os("RUST_TEST_THREADS").unwrap_or_else(|| SUITE_THREADS.into());
+    let variables = [
+        ("HARBOR_CTL", ctl.as_os_str()),
+        ("RUST_TEST_THREADS", &threads),
+    ];
+    let mut command = shell::privileged(&suite.path, &variables);
     execute(suite, command.args(filter))
+}
+
+/// Runs the lab's demonstration: what `cargo xtask run --lab` does.
+fn demonstration(programs: &[Executable]) -> Result<Outcome> {
+    println!("\n     Running the demonstration");
+    let begun = Instant::now();
+    let ctl = build::find(programs, "harbor-ctl")?;
+    let lab = build::find(programs, "harbor-lab")?;
+    let mut command = shell::privileged(lab, &[("HARBOR_CTL", ctl.as_os_str())]);
+    let passed = command.arg("demo").stdin(Stdio::null()).status()?.success();
+    let result = if passed { "ok" } else { "FAILED" }.into();
+    Ok(Outcome {
+        name: "run --lab".into(),
+        result,
+        took: begun.elapsed(),
+        passed,
+    })
+}
+
+/// Compares namespaces, mounts and programs with those before.
+fn nothing_left(before: &Traces) -> Result<Outcome> {
+    let begun = Instant::now();
+    let left = before.left()?;
+    let passed = left.is_empty();
+    let result = if passed {
+        "ok: nothing".into()
+    } else {
+        format!("FAILED: {}", left.join(", "))
+    };
+    Ok(Outcome {
+        name: "left behind".into(),
+        result,
+        took: begun.elapsed(),
+        passed,
+    })
 }
 
 /// Runs one executable as cargo would, showing what it prints.

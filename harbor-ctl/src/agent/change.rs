@@ -2,7 +2,7 @@
 
 use super::owner::{Owner, now, refused};
 use crate::{
-    allocator::{self, Draw, Holder, LiveHost, Request},
+    allocator::{self, Holder, LiveHost, Request},
     control::wire::{AddBackend, CreatePort, DeletedPort, NameBackend, PortSettings},
     model::{
         Backend, Departure, Policy, PortRef, Protocol, Protocols, Refusal, RefusalKind, Service,
@@ -16,8 +16,7 @@ impl<R: Registry> Owner<R> {
     pub(super) async fn create_port(&mut self, request: CreatePort) -> Result<String, Refusal> {
         let mut service = self.new_service(&request)?;
         loop {
-            let draw = self.draw(&service, request.port).await?;
-            service.port = draw.port;
+            service.port = self.draw(&service, request.port).await?;
             match self.registry.allocate(&service).await {
                 Ok(()) => break,
                 // Somebody who shares the registry was faster; a number asked for is gone then.
@@ -81,7 +80,7 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Finds a number; looks at the host where it may block.
-    async fn draw(&mut self, service: &Service, port: Option<u16>) -> Result<Draw, Refusal> {
+    async fn draw(&mut self, service: &Service, port: Option<u16>) -> Result<u16, Refusal> {
         let (name, protocols) = (service.name.clone(), service.protocols);
         let (numbers, range) = (self.numbers(), self.running.config.range);
         let look = move || {
@@ -93,18 +92,14 @@ impl<R: Registry> Owner<R> {
                 range,
             };
             let draw = allocator::allocate(request, &numbers, &mut host, &mut rand::rng());
-            let skipped = draw
-                .as_ref()
-                .map(|draw| draw.skipped.clone())
-                .unwrap_or_default();
-            (draw, host.name(&skipped))
+            (draw.port, host.name(&draw.skipped))
         };
-        let (draw, skipped): (_, Vec<((Protocol, u16), Holder)>) =
+        let (port, skipped): (_, Vec<((Protocol, u16), Holder)>) =
             tokio::task::spawn_blocking(look)
                 .await
                 .map_err(|error| Refusal::failed(format!("the host's sockets: {error}")))?;
         self.conflicts.note(skipped);
-        draw
+        port
     }
 
     pub(super) async fn set_port(

@@ -35,10 +35,12 @@ pub(crate) struct Request<'a> {
     pub(crate) range: PortRange,
 }
 
-/// A number that was found, and those that had to be skipped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What came of a request.
+#[derive(Clone, Debug)]
 pub(crate) struct Draw {
-    pub(crate) port: u16,
+    /// The number, or why there is none.
+    pub(crate) port: Result<u16, Refusal>,
+    /// Numbers that could not be had because somebody else holds them.
     pub(crate) skipped: Vec<(Protocol, u16)>,
 }
 
@@ -48,27 +50,50 @@ pub(crate) fn allocate(
     numbers: &Numbers,
     host: &mut impl Host,
     rng: &mut impl Rng,
-) -> Result<Draw, Refusal> {
-    let held_half = |port: u16, host: &mut _| first_held(request.protocols, port, host);
-    if let Some(port) = request.port {
-        check_named(request, port, numbers)?;
-        return match held_half(port, host) {
-            Some(protocol) => Err(held(request, protocol, port, &host.holder(protocol, port))),
-            None => Ok(Draw {
-                port,
-                skipped: Vec::new(),
-            }),
-        };
-    }
+) -> Draw {
     let mut skipped = Vec::new();
-    for port in numbers.candidates(request.range, request.protocols, rng) {
-        match held_half(port, host) {
-            Some(protocol) => skipped.push((protocol, port)),
-            None => return Ok(Draw { port, skipped }),
-        }
+    let port = match request.port {
+        Some(port) => take(request, port, numbers, host, &mut skipped),
+        None => numbers
+            .candidates(request.range, request.protocols, rng)
+            .into_iter()
+            .find(|&port| is_free(request.protocols, port, host, &mut skipped))
+            .ok_or_else(|| {
+                let counts = numbers.counts(request.range, request.protocols);
+                exhausted(request, counts, skipped.len())
+            }),
+    };
+    Draw { port, skipped }
+}
+
+/// The number asked for, if it can be had.
+fn take(
+    request: Request<'_>,
+    port: u16,
+    numbers: &Numbers,
+    host: &mut impl Host,
+    skipped: &mut Vec<(Protocol, u16)>,
+) -> Result<u16, Refusal> {
+    check_named(request, port, numbers)?;
+    if is_free(request.protocols, port, host, skipped) {
+        return Ok(port);
     }
-    let counts = numbers.counts(request.range, request.protocols);
-    Err(exhausted(request, counts, skipped.len()))
+    match skipped.last() {
+        Some(&(protocol, _)) => Err(held(request, protocol, port, &host.holder(protocol, port))),
+        None => unreachable!("`is_free` notes what is not free"),
+    }
+}
+
+/// Whether nobody holds the number; who does is noted.
+fn is_free(
+    protocols: Protocols,
+    port: u16,
+    host: &mut impl Host,
+    skipped: &mut Vec<(Protocol, u16)>,
+) -> bool {
+    let held = first_held(protocols, port, host);
+    skipped.extend(held.map(|protocol| (protocol, port)));
+    held.is_none()
 }
 
 fn first_held(protocols: Protocols, port: u16, host: &mut impl Host) -> Option<Protocol> {
@@ -168,8 +193,8 @@ mod tests {
         }
     }
 
-    fn draw(request: Request<'_>, numbers: &Numbers, host: &mut FakeHost) -> Result<Draw, Refusal> {
-        allocate(request, numbers, host, &mut StdRng::seed_from_u64(7))
+    fn draw(request: Request<'_>, numbers: &Numbers, host: &mut FakeHost) -> Result<u16, Refusal> {
+        allocate(request, numbers, host, &mut StdRng::seed_from_u64(7)).port
     }
 
     #[test]
@@ -193,9 +218,7 @@ mod tests {
         let mut services = Vec::new();
         for index in 0..50 {
             let numbers = Numbers::new(&services, BTreeSet::new());
-            let port = draw(request(Protocols::Tcp, None), &numbers, &mut host)
-                .unwrap()
-                .port;
+            let port = draw(request(Protocols::Tcp, None), &numbers, &mut host).unwrap();
             services.push(service(&format!("s{index}"), port, Protocols::Tcp));
         }
         let numbers = Numbers::new(&services, BTreeSet::new());

@@ -26,6 +26,7 @@ use tokio::{
 use crate::{
     config::{self, ConfigError, Loaded, Source},
     control::{self, LockError},
+    datapath::DatapathErrorKind,
     model::{Refusal, RefusalKind},
     registry::{EmbeddedRegistry, Registry, RegistryError},
     telemetry,
@@ -208,7 +209,7 @@ async fn start_forwarding(loaded: &Loaded) -> Result<Link, AgentError> {
 }
 
 fn is_second_agent(error: &ForwardingError) -> bool {
-    error.to_string().starts_with("another agent")
+    matches!(error, ForwardingError::Datapath(error) if error.kind == DatapathErrorKind::InUse)
 }
 
 fn announce(loaded: &Loaded) {

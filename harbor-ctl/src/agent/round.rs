@@ -36,13 +36,22 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         }
         let mut owner = desk.lock().await;
         owner.expire().await;
-        if let Err(error) = owner.apply().await {
+        // The forwarding thread keeps what it has up to date by itself.
+        if owner.not_applied.is_some()
+            && let Err(error) = owner.apply().await
+        {
             let _ = fatal.send(error.to_string()).await;
             return;
         }
         let link = owner.link.clone();
         drop(owner);
-        let answers = read_counters(&desk, link).await;
+        let answers = match read_counters(&desk, link).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let _ = fatal.send(error.to_string()).await;
+                return;
+            }
+        };
         if last_look.is_none_or(|last: Instant| last.elapsed() >= LOOK) {
             last_look = Some(Instant::now());
             look_around(&desk).await;
@@ -97,24 +106,26 @@ impl<R: Registry> Owner<R> {
     }
 }
 
-/// Reads the counters for the rates; whether the forwarding thread answered, if there is one.
-async fn read_counters<R: Registry>(desk: &Desk<R>, link: Link) -> bool {
+/// Reads the counters for the rates; whether the forwarding thread answered, if there is one. That
+/// it has ended is an error.
+async fn read_counters<R: Registry>(desk: &Desk<R>, link: Link) -> Result<bool, ForwardingError> {
     let Link::Up(forwarding) = link else {
-        return true;
+        return Ok(true);
     };
     match tokio::time::timeout(COUNTERS_LIMIT, forwarding.frontends()).await {
         Ok(Ok(reports)) => {
             desk.lock().await.rates.update(&reports, Instant::now());
-            true
+            Ok(true)
         }
+        Ok(Err(ForwardingError::Ended)) => Err(ForwardingError::Ended),
         Ok(Err(error)) => {
-            tracing::warn!("counters were not read: {error}");
             // An error is an answer too.
-            !matches!(error, ForwardingError::Ended)
+            tracing::warn!("counters were not read: {error}");
+            Ok(true)
         }
         Err(_) => {
             tracing::error!("the forwarding thread did not answer within {COUNTERS_LIMIT:?}");
-            false
+            Ok(false)
         }
     }
 }

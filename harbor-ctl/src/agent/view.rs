@@ -198,7 +198,7 @@ impl Snapshot {
         for item in ports {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
-        let ports = ports_part(ports, self.range.len());
+        let ports = ports_part(ports, self.range);
         let registry = part("ok", self.registry.clone());
         let overall = worst(&[&agent, &datapath, &ports, &registry]).to_owned();
         StatusReport {
@@ -269,8 +269,15 @@ fn part(state: &str, text: String) -> PartStatus {
     }
 }
 
-fn ports_part(ports: &[PortItem], numbers: usize) -> PartStatus {
-    let mut text = format!("{} of {numbers} used", ports.len());
+fn ports_part(ports: &[PortItem], range: PortRange) -> PartStatus {
+    let inside = ports
+        .iter()
+        .filter(|port| range.contains(port.port))
+        .count();
+    let mut text = format!("{inside} of {} used", range.len());
+    if inside < ports.len() {
+        text.push_str(&format!(", {} outside the range", ports.len() - inside));
+    }
     let is_bad = |p: &&PortItem| !matches!(p.state, PortState::Up | PortState::Draining);
     let Some(first) = ports.iter().find(is_bad) else {
         return part("ok", text);

@@ -3,7 +3,7 @@
 use crate::{
     config::ConfigError,
     control::{ClientError, wire::ErrorBody},
-    datapath::DatapathError,
+    datapath::{DatapathError, DatapathErrorKind},
     model::{Refusal, RefusalKind, escaped},
 };
 
@@ -184,9 +184,9 @@ impl From<ConfigError> for Failure {
 
 impl From<DatapathError> for Failure {
     fn from(error: DatapathError) -> Self {
-        let exit = match error.message.starts_with("another agent") {
-            true => Exit::Conflict,
-            false => Exit::Failed,
+        let exit = match error.kind {
+            DatapathErrorKind::InUse => Exit::Conflict,
+            DatapathErrorKind::Failed => Exit::Failed,
         };
         Self {
             fix: error.fix,

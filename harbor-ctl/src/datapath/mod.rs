@@ -29,13 +29,23 @@ pub(crate) use tables::LiveTables;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct DatapathError {
+    pub(crate) kind: DatapathErrorKind,
     pub(crate) message: String,
     pub(crate) fix: Option<String>,
+}
+
+/// What a caller may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DatapathErrorKind {
+    /// Another agent holds the pins.
+    InUse,
+    Failed,
 }
 
 impl DatapathError {
     fn new(message: impl Into<String>) -> Self {
         Self {
+            kind: DatapathErrorKind::Failed,
             message: message.into(),
             fix: None,
         }
@@ -43,6 +53,7 @@ impl DatapathError {
 
     fn with_fix(message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
+            kind: DatapathErrorKind::Failed,
             message: message.into(),
             fix: Some(fix.into()),
         }

@@ -16,7 +16,7 @@ use harbor_common::maps::{ALL, FLOWS, LAYOUT};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    DatapathError, Tried as _,
+    DatapathError, DatapathErrorKind, Tried as _,
     object::{Shape, shapes},
 };
 
@@ -94,10 +94,13 @@ impl Pins {
             Ok(()) => Ok(PinLock {
                 _directory: directory,
             }),
-            Err(_) => Err(DatapathError::with_fix(
-                format!("another agent holds the datapath under {}", path.display()),
-                "stop it first (systemctl stop harbor), or give this one other [paths]",
-            )),
+            Err(_) => Err(DatapathError {
+                kind: DatapathErrorKind::InUse,
+                message: format!("another agent holds the datapath under {}", path.display()),
+                fix: Some(
+                    "stop it first (systemctl stop harbor), or give this one other [paths]".into(),
+                ),
+            }),
         }
     }
 

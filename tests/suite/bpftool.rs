@@ -28,6 +28,20 @@ fn find<'a>(elements: &'a [Value], field: &str, value: &Value) -> &'a Value {
     })
 }
 
+/// One element of an array; a dump of a large one would show all the empty ones.
+fn look_up(scene: &Scene, map: &str, index: u64) -> Value {
+    let key = u32::try_from(index)
+        .unwrap()
+        .to_ne_bytes()
+        .map(|byte| byte.to_string());
+    let mut command = scene.lab.node.command("bpftool");
+    command
+        .args(["--json", "map", "lookup", "pinned"])
+        .arg(scene.lab.maps().join(map));
+    command.arg("key").args(key);
+    finish(&mut command).ok().json()["formatted"]["value"].clone()
+}
+
 #[test]
 fn every_map_is_pinned_under_its_name() {
     let scene = Scene::routed();
@@ -41,14 +55,21 @@ fn a_dump_shows_named_fields_that_a_person_can_read() {
     let scene = Scene::routed();
     let to = scene.port("web");
     let live = traffic::Live::open(&scene.lab.client, to, 1);
-    let backends = dump(&scene, &scene.lab.maps().join("backends"));
-    let backend = find(&backends, "port", &9001.into());
+    let endpoints = dump(&scene, &scene.lab.maps().join("endpoints"));
+    let first = endpoints
+        .iter()
+        .map(|element| &element["formatted"])
+        .find(|element| element["key"]["address"]["octets"] == serde_json::json!([10, 77, 2, 11]));
+    let first = first.unwrap_or_else(|| panic!("{endpoints:?}"));
+    assert_eq!(first["key"]["port"], 9001, "{first}");
+    assert_eq!(first["key"]["protocol"], 6, "{first}");
+    let backend = look_up(&scene, "backends", first["value"].as_u64().unwrap());
     assert_eq!(
         backend["address"]["octets"],
         serde_json::json!([10, 77, 2, 11]),
         "{backend}"
     );
-    assert_eq!(backend["protocol"], 6, "{backend}");
+    assert_eq!(backend["port"], 9001, "{backend}");
     let flows = dump(&scene, &scene.lab.maps().join("flows"));
     assert_eq!(flows.len(), 2, "one flow, two directions");
     let forward = find(&flows, "destination_port", &9001.into());

@@ -25,7 +25,7 @@ pub(crate) fn programs() -> Result<Vec<Executable>> {
     build(&["build", "--workspace", "--bins"])
 }
 
-/// Builds every test.
+/// Builds every test, and the programs that they start: those of packages with integration tests.
 pub(crate) fn tests() -> Result<Vec<Executable>> {
     build(&["test", "--workspace", "--no-run"])
 }
@@ -45,7 +45,7 @@ pub(crate) fn program(target: &str) -> Result<PathBuf> {
 pub(crate) fn find(executables: &[Executable], target: &str) -> Result<PathBuf> {
     let found = executables
         .iter()
-        .find(|executable| executable.target == target);
+        .find(|found| found.target == target && !found.is_test);
     Ok(found
         .with_context(|| format!("cargo has built no {target}"))?
         .path

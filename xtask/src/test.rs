@@ -83,10 +83,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Part::All => {}
     }
     let before = Traces::of_machine()?;
-    let programs = build::programs()?;
-    outcomes.push(execute_suite(&tests, &programs, &filter)?);
+    outcomes.push(execute_suite(&tests, &filter)?);
     if arguments.part == Part::All {
-        outcomes.push(demonstration(&programs)?);
+        outcomes.push(demonstration(&tests)?);
     }
     outcomes.push(nothing_left(&before)?);
     summary(&outcomes)
@@ -94,16 +93,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Builds and runs the suite alone.
 pub(crate) fn suite(filter: &[String]) -> Result<()> {
-    let outcome = execute_suite(&build::tests()?, &build::programs()?, filter)?;
+    let outcome = execute_suite(&build::tests()?, filter)?;
     summary(&[outcome])
 }
 
-fn execute_suite(
-    tests: &[Executable],
-    programs: &[Executable],
-    filter: &[String],
-) -> Result<Outcome> {
-    let ctl = build::find(programs, "harbor-ctl")?;
+fn execute_suite(tests: &[Executable], filter: &[String]) -> Result<Outcome> {
+    let ctl = build::find(tests, "harbor-ctl")?;
     let suite = tests
         .iter()
         .find(|test| test.is_test && test.target == "suite");
@@ -118,11 +113,11 @@ fn execute_suite(
 }
 
 /// Runs the lab's demonstration: what `cargo xtask run --lab` does.
-fn demonstration(programs: &[Executable]) -> Result<Outcome> {
+fn demonstration(tests: &[Executable]) -> Result<Outcome> {
     println!("\n     Running the demonstration");
     let begun = Instant::now();
-    let ctl = build::find(programs, "harbor-ctl")?;
-    let lab = build::find(programs, "harbor-lab")?;
+    let ctl = build::find(tests, "harbor-ctl")?;
+    let lab = build::find(tests, "harbor-lab")?;
     let mut command = shell::privileged(lab, &[("HARBOR_CTL", ctl.as_os_str())]);
     let passed = command.arg("demo").stdin(Stdio::null()).status()?.success();
     let result = if passed { "ok" } else { "FAILED" }.into();

@@ -22,3 +22,7 @@ pub mod maps;
 pub mod pipeline;
 #[cfg(target_arch = "bpf")]
 pub mod skb;
+#[cfg(target_arch = "bpf")]
+pub mod sweep;
+#[cfg(target_arch = "bpf")]
+pub mod table;

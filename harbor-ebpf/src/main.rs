@@ -13,7 +13,7 @@ mod program {
     };
     use aya_log_ebpf::debug;
     use harbor_common::{flow::Expired, verdict::Verdict};
-    use harbor_ebpf::{account, pipeline, skb::SkbPacket, stage::flow};
+    use harbor_ebpf::{account, pipeline, skb::SkbPacket, sweep};
 
     /// The packet path at TC ingress.
     #[classifier]
@@ -65,7 +65,7 @@ mod program {
                 break;
             }
             // SAFETY: the helper has filled it, and any bytes are a valid value.
-            if flow::expire(unsafe { expired.assume_init_ref() }) {
+            if sweep::expire(unsafe { expired.assume_init_ref() }) {
                 ended += 1;
             }
         }

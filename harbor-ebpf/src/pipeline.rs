@@ -5,7 +5,7 @@ use harbor_common::verdict::Verdict;
 use crate::{
     account,
     packet::Packet,
-    stage::{flow, frontend, parse, select, translate},
+    stage::{flow, frontend, open, parse, select, translate},
 };
 
 /// Takes a packet through all stages.
@@ -27,7 +27,7 @@ fn forward<P: Packet>(packet: &mut P) -> Result<u32, Verdict> {
         None => {
             let frontend = frontend::admit(&parsed, side)?;
             let choice = select::select(&frontend)?;
-            let flow = flow::open(&parsed, &frontend, &choice, packet.ingress_ifindex())?;
+            let flow = open::open(&parsed, &frontend, &choice, packet.ingress_ifindex())?;
             account::opened(&flow);
             flow
         }

@@ -8,4 +8,6 @@ pub mod flow;
 #[cfg(target_arch = "bpf")]
 pub mod frontend;
 #[cfg(target_arch = "bpf")]
+pub mod open;
+#[cfg(target_arch = "bpf")]
 pub mod select;

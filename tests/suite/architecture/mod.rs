@@ -53,7 +53,7 @@ const CRATES: &[(&str, &str)] = &[
 ];
 
 /// What the stages of the datapath may name besides the contract and each other's types.
-const STAGE: &[&str] = &["atomic", "config", "maps", "packet"];
+const STAGE: &[&str] = &["atomic", "config", "maps", "packet", "table"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

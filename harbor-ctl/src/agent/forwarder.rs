@@ -240,10 +240,12 @@ impl Forwarder {
 
     fn sweep(&mut self) {
         let started = Instant::now();
-        match self
-            .flows
-            .sweep(&mut self.datapath, &self.settings.limits())
-        {
+        let backends = self.books.actual.backends.values();
+        let generations = backends
+            .map(|(slot, row)| (*slot, row.generation))
+            .collect();
+        let limits = self.settings.limits();
+        match self.flows.sweep(&mut self.datapath, &limits, &generations) {
             Ok(sweep) => {
                 if sweep.ended > 0 {
                     tracing::trace!(flows = sweep.flows, ended = sweep.ended, "swept");

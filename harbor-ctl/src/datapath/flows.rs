@@ -42,6 +42,9 @@ pub(crate) struct Sweep {
     pub(crate) ended: u64,
 }
 
+/// Generation of every backend slot whose backend is not gone.
+pub(crate) type Generations = Map<u32, u32>;
+
 /// The pinned `flows` map, opened.
 pub(crate) struct FlowTable {
     data: MapData,
@@ -92,14 +95,16 @@ impl FlowTable {
         Ok(forward.iter().filter_map(record).collect())
     }
 
-    /// Counts the flows and ends those that have been silent for too long.
+    /// Counts the flows, and ends those that have been silent for too long or whose backend is
+    /// gone; `generations` are those of the backends that are not.
     pub(crate) fn sweep(
         &self,
         datapath: &mut Datapath,
         limits: &Limits,
+        generations: &Generations,
     ) -> Result<Sweep, DatapathError> {
         let mut sweep = Sweep::default();
-        let mut idle = Vec::new();
+        let mut candidates = Vec::new();
         let shortest = limits.shortest().as_nanos() as u64;
         let now = now_ns();
         self.for_each(|key, flow| {
@@ -107,42 +112,53 @@ impl FlowTable {
                 sweep.flows += 1;
                 *sweep.by_frontend.entry(flow.frontend).or_insert(0) += 1;
             }
-            if now.saturating_sub(flow.seen_ns) > shortest {
-                idle.push((*key, *flow));
+            let is_orphan = generations.get(&flow.backend) != Some(&flow.backend_generation);
+            if is_orphan || now.saturating_sub(flow.seen_ns) > shortest {
+                candidates.push((*key, *flow, is_orphan));
             }
         })?;
-        let expired: Vec<Expired> = idle
-            .iter()
-            .filter_map(|(key, flow)| self.expired(key, flow, limits, now))
-            .collect();
+        let expired = |(key, flow, is_orphan): &(FlowKey, Flow, bool)| {
+            let (expired, is_over) = self.judge(key, flow, limits, now)?;
+            (is_over || *is_orphan).then_some(expired)
+        };
+        let expired: Vec<Expired> = candidates.iter().filter_map(expired).collect();
         for run in expired.chunks(PER_RUN) {
             sweep.ended += u64::from(datapath.run_sweep(&list(run))?);
         }
         Ok(sweep)
     }
 
-    /// The wish to end a flow, if its time has come.
-    fn expired(&self, key: &FlowKey, flow: &Flow, limits: &Limits, now: u64) -> Option<Expired> {
+    /// How to end a flow, and whether its time has come. `None` for a reply entry that has its
+    /// forward entry: that one is judged.
+    fn judge(
+        &self,
+        key: &FlowKey,
+        flow: &Flow,
+        limits: &Limits,
+        now: u64,
+    ) -> Option<(Expired, bool)> {
         let other = self.get(&flow.opposite_key(key.protocol));
         let other = other.filter(|other| Flow::cookie(other.word) == Flow::cookie(flow.word));
+        if flow.direction == Flow::REPLY && other.is_some() {
+            return None;
+        }
+        let (word, key) = (flow.word, *key);
         if flow.direction == Flow::REPLY {
-            // Its forward entry is the one to judge; without one it is a remnant.
-            let is_remnant = other.is_none();
-            return is_remnant.then_some(Expired {
-                word: flow.word,
-                seen_ns: flow.seen_ns,
-                key: *key,
-            });
+            // A remnant.
+            return Some((
+                Expired {
+                    word,
+                    seen_ns: flow.seen_ns,
+                    key,
+                },
+                true,
+            ));
         }
         let reply = other.unwrap_or_default();
         let seen_ns = flow.seen_ns.max(reply.seen_ns);
         let limit = limits.of(key.protocol, Phase::of(flow.word, reply.word));
         let is_over = now.saturating_sub(seen_ns) > limit.as_nanos() as u64;
-        is_over.then_some(Expired {
-            word: flow.word,
-            seen_ns,
-            key: *key,
-        })
+        Some((Expired { word, seen_ns, key }, is_over))
     }
 }
 

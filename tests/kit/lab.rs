@@ -199,7 +199,7 @@ impl Lab {
                 let (client, node) = (self.client.name(), self.node.name());
                 let (client_mac, node_mac) = (mac(CLIENT_MAC), mac(NODE_MAC));
                 netns::batch(
-                    &[],
+                    &mut Command::new("ip"),
                     &format!(
                         "link add eth0 netns {client} address {client_mac} type veth \
                      peer name eth0 netns {node} address {node_mac}"
@@ -229,7 +229,7 @@ impl Lab {
         let port = format!("port-{:02x}{:02x}", hardware[4], hardware[5]);
         let (switch, netns) = (self.switch.name(), host.name());
         netns::batch(
-            &[],
+            &mut Command::new("ip"),
             &format!(
                 "link add {interface} netns {netns} address {} type veth peer name {port} netns {switch}",
                 mac(hardware)
@@ -287,7 +287,7 @@ fn remove(name: &str) {
     for pid in pids.lines().filter_map(|line| line.trim().parse().ok()) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
     }
-    let _ = Command::new("ip").args(["netns", "del", name]).status();
+    netns::delete(name);
 }
 
 /// Removes a lab that was kept, by its prefix; false if there was none.

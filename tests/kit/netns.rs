@@ -16,11 +16,12 @@ use std::{
 use nix::{
     errno::Errno,
     libc,
+    mount::{MntFlags, MsFlags, mount, umount2},
     net::if_::if_nametoindex,
-    sched::{CloneFlags, setns},
+    sched::{CloneFlags, setns, unshare},
 };
 
-use crate::process::{die_with_parent, finish};
+use crate::process::die_with_parent;
 
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
@@ -49,8 +50,18 @@ pub enum Lifetime {
 
 impl Netns {
     /// Makes a namespace of this name, with its loopback up.
+    ///
+    /// Not by `ip netns add`, which leaves a mount of its own on the machine.
     pub fn create(name: String, lifetime: Lifetime) -> Self {
-        finish(Command::new("ip").args(["netns", "add", &name])).ok();
+        let path = Path::new(NAMES).join(&name);
+        fs::create_dir_all(NAMES).unwrap();
+        File::create_new(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let make = || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let own = Some("/proc/thread-self/ns/net");
+            mount(own, &path, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        };
+        thread::scope(|scope| scope.spawn(make).join()).unwrap();
         let netns = Self::open(name, lifetime);
         netns.ip("link set lo up");
         netns
@@ -105,7 +116,7 @@ impl Netns {
     /// Runs `ip` commands inside, one a line.
     #[track_caller]
     pub fn ip(&self, lines: &str) {
-        batch(&["-n", self.name()], lines);
+        batch(&mut self.command("ip"), lines);
     }
 
     /// Writes a sysctl, for example `net/ipv4/ip_forward`.
@@ -133,33 +144,33 @@ impl Netns {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.lifetime == Lifetime::Guard {
-            let _ = Command::new("ip")
-                .args(["netns", "del", &self.name])
-                .status();
+            delete(&self.name);
         }
     }
 }
 
 /// Runs `ip` commands in one process.
 #[track_caller]
-pub(crate) fn batch(options: &[&str], lines: &str) {
-    let mut ip = Command::new("ip");
-    ip.args(options).args(["-batch", "-"]);
+pub(crate) fn batch(ip: &mut Command, lines: &str) {
+    ip.args(["-batch", "-"]);
     let mut child = ip
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(lines.as_bytes())
-        .unwrap();
+    // It may end at the first wrong line; what it says then tells more than the broken pipe.
+    let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {options:?}:\n{lines}\n{said}");
+    assert!(output.status.success(), "ip:\n{lines}\n{said}");
+}
+
+/// Deletes a namespace; its interfaces go with it.
+pub(crate) fn delete(name: &str) {
+    let path = Path::new(NAMES).join(name);
+    let _ = umount2(&path, MntFlags::MNT_DETACH);
+    let _ = fs::remove_file(path);
 }
 
 /// Names of the namespaces that begin like this.

@@ -78,7 +78,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut filter = arguments.filter.clone();
     match arguments.part {
         Part::Unit => return summary(&outcomes),
-        Part::Verdict => filter.push("verdicts::".into()),
+        // Names that are given are parts of it; they would be added to the whole, not narrow it.
+        Part::Verdict if filter.is_empty() => filter.push("verdicts::".into()),
+        Part::Verdict => {}
         Part::Lab => filter.extend(["--skip".into(), "verdicts::".into()]),
         Part::All => {}
     }

@@ -1,0 +1,169 @@
+//! What Harbor is to its host: a program that leaves the host's own business alone, says what it
+//! does, and works with either of the kernel's hooks.
+
+use std::{net::SocketAddrV4, time::Duration};
+
+use kit::{Config, Lab, eventually, finish, traffic, until};
+
+use crate::scene::{APP_PORT, Scene};
+
+#[test]
+fn the_hosts_firewall_does_not_see_what_harbor_forwards_and_sees_all_else() {
+    let scene = Scene::routed();
+    let to = scene.port("web");
+    let own = traffic::serve(
+        &scene.lab.node,
+        scene.lab.folder(),
+        "own",
+        scene.lab.public(),
+        9100,
+    );
+    let beside = SocketAddrV4::new(scene.lab.public(), 9100);
+    assert_eq!(traffic::connect(&scene.lab.client, beside, 1).of("own"), 1);
+    let rules = "table inet t { chain c { type filter hook prerouting priority -300; \
+                 ip saddr 10.77.0.0/16 counter drop; }; }";
+    finish(scene.lab.node.command("nft").arg(rules)).ok();
+    let tally = traffic::connect(&scene.lab.client, to, 10);
+    assert_eq!(
+        (tally.of("app1"), tally.of("app2"), tally.errors.len()),
+        (5, 5, 0),
+        "{tally:?}"
+    );
+    let listed = finish(scene.lab.node.command("nft").args(["list", "ruleset"]))
+        .ok()
+        .stdout;
+    assert!(listed.contains("packets 0 bytes 0"), "{listed}");
+    let blocked = scene.lab.client.enter(|| {
+        std::net::TcpStream::connect_timeout(&beside.into(), Duration::from_millis(300)).is_err()
+    });
+    assert!(blocked, "what is not Harbor's is the firewall's");
+    drop(own);
+}
+
+#[test]
+fn the_nodes_own_connections_and_servers_are_left_alone() {
+    let scene = Scene::routed();
+    let to = scene.port("web");
+    let _own = traffic::serve(
+        &scene.lab.node,
+        scene.lab.folder(),
+        "own",
+        scene.lab.public(),
+        9100,
+    );
+    let live = traffic::Live::open(&scene.lab.client, to, 20);
+    let backend = scene.app(1);
+    let tally = traffic::connect(&scene.lab.node, backend, 300);
+    assert_eq!(
+        (tally.of("app2"), tally.errors.len()),
+        (300, 0),
+        "{tally:?}"
+    );
+    let beside = SocketAddrV4::new(scene.lab.public(), 9100);
+    assert_eq!(
+        traffic::connect(&scene.lab.client, beside, 50).of("own"),
+        50
+    );
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+}
+
+#[test]
+fn a_spoofed_datagram_between_two_ports_does_not_loop() {
+    let scene = Scene::routed();
+    let ports = [scene.port("udp-one").port(), scene.port("udp-two").port()];
+    let before = count(&scene, "forward");
+    // From one port's address to the other's: each would answer the other for ever.
+    // Nobody answers an ARP request that comes from his own address.
+    scene.lab.client.ip(&format!(
+        "addr add {}/32 dev lo\nneigh replace {} lladdr 02:00:00:00:01:01 dev eth0",
+        scene.lab.translation(),
+        scene.lab.public()
+    ));
+    scene.lab.client.enter(|| {
+        let socket = std::net::UdpSocket::bind((scene.lab.translation(), ports[0])).unwrap();
+        socket
+            .send_to(b"loop", (scene.lab.public(), ports[1]))
+            .unwrap();
+    });
+    eventually(Duration::from_secs(5), || count(&scene, "own-source") == 1);
+    assert_eq!(count(&scene, "forward"), before);
+}
+
+fn count(scene: &Scene, verdict: &str) -> u64 {
+    let config = scene.agent.config_file();
+    let report =
+        scene
+            .agent
+            .ctl_json(&["datapath", "status", "--config", config.to_str().unwrap()]);
+    let verdicts = report["verdicts"].as_array().unwrap();
+    let found = verdicts.iter().find(|counted| counted["name"] == verdict);
+    found
+        .and_then(|counted| counted["packets"].as_u64())
+        .unwrap_or_default()
+}
+
+#[test]
+fn drops_are_logged_by_name_when_the_datapath_is_told_to_speak() {
+    let scene = Scene::on(
+        Lab::routed(),
+        &Config::with("[log]\ndatapath = \"debug\"\n"),
+    );
+    let port = scene.agent.create(&["udp-empty"]);
+    traffic::Asker::new(&scene.lab.client).send(scene.at(port), b"anybody");
+    eventually(Duration::from_secs(10), || {
+        scene.agent.log("node").contains("no-backend")
+    });
+}
+
+#[test]
+fn clsact_serves_where_tcx_is_not_to_be_had() {
+    let config = Config::with("[datapath]\nhook = \"clsact\"\n");
+    let mut scene = Scene::on(Lab::routed(), &config);
+    let to = scene.port("both-sip");
+    let filters = || {
+        let mut tc = scene.lab.node.command("tc");
+        tc.args(["filter", "show", "dev", "eth0", "ingress"]);
+        finish(&mut tc).ok().stdout
+    };
+    assert!(filters().contains("harbor"), "{}", filters());
+    let live = traffic::Live::open(&scene.lab.client, to, 20);
+    scene.agent.kill();
+    let tally = traffic::connect(&scene.lab.client, to, 10);
+    assert_eq!(
+        (tally.of("app1"), tally.of("app2"), tally.errors.len()),
+        (5, 5, 0),
+        "{tally:?}"
+    );
+    scene.agent.restart();
+    live.progress();
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+    assert_eq!(traffic::ask(&scene.lab.client, to, 10).of("app1"), 10);
+    scene.agent.stop();
+    let file = scene.agent.config_file();
+    let detach = [
+        "datapath",
+        "detach",
+        "--yes",
+        "--config",
+        file.to_str().unwrap(),
+    ];
+    scene.agent.ctl(&detach).ok();
+    let mut tc = scene.lab.node.command("tc");
+    tc.args(["filter", "show", "dev", "eth0", "ingress"]);
+    assert!(!finish(&mut tc).ok().stdout.contains("harbor"));
+}
+
+#[test]
+fn a_backend_that_returns_to_the_wire_with_another_hardware_address_is_found_again() {
+    let scene = Scene::routed();
+    let to = scene.port("web");
+    assert_eq!(traffic::connect(&scene.lab.client, to, 4).errors.len(), 0);
+    scene.lab.apps[0].ip("link set eth0 address 02:00:00:00:99:99");
+    scene.lab.node.ip("neigh flush all");
+    let tally = until(Duration::from_secs(10), || {
+        let tally = traffic::connect(&scene.lab.client, to, 10);
+        tally.errors.is_empty().then_some(tally)
+    });
+    assert_eq!((tally.of("app1"), tally.of("app2")), (5, 5));
+    assert_eq!(APP_PORT, scene.app(0).port());
+}

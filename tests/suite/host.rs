@@ -1,7 +1,13 @@
 //! What Harbor is to its host: a program that leaves the host's own business alone, says what it
 //! does, and works with either of the kernel's hooks.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    net::SocketAddrV4,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::Duration,
+};
 
 use kit::{Config, Lab, eventually, finish, traffic, until};
 
@@ -166,4 +172,38 @@ fn a_backend_that_returns_to_the_wire_with_another_hardware_address_is_found_aga
     });
     assert_eq!((tally.of("app1"), tally.of("app2")), (5, 5));
     assert_eq!(APP_PORT, scene.app(0).port());
+}
+
+#[test]
+fn others_can_neither_reach_the_socket_nor_the_pins_nor_the_state() {
+    let scene = Scene::routed();
+    let mode = |path: PathBuf| {
+        let metadata = fs::metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(scene.agent.socket()), 0o660);
+    assert_eq!(mode(scene.agent.folder().join("state")), 0o700);
+    for pins in [scene.lab.bpf(), scene.lab.maps(), scene.lab.links()] {
+        assert_eq!(mode(pins), 0o700);
+    }
+}
+
+#[test]
+fn pins_that_others_could_have_planted_are_refused() {
+    let lab = Lab::routed();
+    fs::create_dir_all(lab.maps()).unwrap();
+    fs::set_permissions(lab.bpf(), Permissions::from_mode(0o777)).unwrap();
+    let agent = kit::Agent::start(&lab);
+    let status = agent.ctl(&["status"]);
+    assert_eq!(status.code, 7, "{}", status.stdout);
+    assert!(
+        status.stdout.contains(lab.bpf().to_str().unwrap()),
+        "{}",
+        status.stdout
+    );
+    assert_eq!(
+        fs::read_dir(lab.maps()).unwrap().count(),
+        0,
+        "nothing was pinned there"
+    );
 }

@@ -47,6 +47,7 @@ reasons! {
         OtherHost = 8, "other-host", "the frame is addressed to another host's MAC";
         NotOurs = 9, "not-ours", "no frontend answers on this address and port";
         NoFlow = 10, "no-flow", "a TCP segment that belongs to no flow and opens none: the stack resets it";
+        Icmp = 12, "icmp", "an ICMP message that quotes no flow of ours: echo, or an error for the host itself";
         UnknownSender = 11, "unknown-sender", "for the translation range, but from nobody who is a backend";
     }
 }

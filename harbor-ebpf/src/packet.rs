@@ -55,6 +55,24 @@ pub const L3: usize = size_of::<Ethernet>();
 /// Where the transport header starts when the IP header has no options.
 pub const L4: usize = L3 + Ipv4Hdr::LEN;
 
+/// What all ICMP messages begin with (RFC 792).
+#[repr(C)]
+pub struct Icmp {
+    /// What it is about.
+    pub kind: u8,
+    /// Details of that.
+    pub code: u8,
+    /// Over the whole message, network order.
+    pub check: [u8; 2],
+    /// Depends on the kind; an MTU, for example.
+    pub rest: [u8; 4],
+}
+
+// SAFETY: repr(C), octets and octet arrays only.
+unsafe impl Header for Icmp {}
+// SAFETY: repr(C), octet array only.
+unsafe impl Header for [u8; 2] {}
+
 /// The packet could not be changed; it is in an unknown state and must be dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused;
@@ -73,8 +91,8 @@ pub trait Packet {
     /// Index of the interface that the frame came in by.
     fn ingress_ifindex(&self) -> u32;
 
-    /// Makes as much of the headers directly readable as there is of them.
-    fn pull_headers(&mut self);
+    /// Makes `wanted` octets directly readable, or as many as there are.
+    fn pull(&mut self, wanted: usize);
 
     /// The header at `offset`, or `None` where the frame ends before it does.
     fn view<T: Header>(&self, offset: usize) -> Option<&T>;

@@ -1,11 +1,11 @@
 //! The packet path in reading order.
 
-use harbor_common::verdict::Verdict;
+use harbor_common::verdict::{PassReason, Verdict};
 
 use crate::{
     account,
     packet::Packet,
-    stage::{flow, frontend, open, parse, select, translate},
+    stage::{flow, frontend, icmp, open, parse, select, translate},
 };
 
 /// Takes a packet through all stages.
@@ -20,7 +20,10 @@ pub fn run<P: Packet>(packet: &mut P) -> Verdict {
 /// The interface that the translated packet leaves by.
 #[inline(always)]
 fn forward<P: Packet>(packet: &mut P) -> Result<u32, Verdict> {
-    let parsed = parse::parse(packet)?;
+    let parsed = match parse::parse(packet) {
+        Err(Verdict::Pass(PassReason::Icmp)) => return forward_error(packet),
+        parsed => parsed?,
+    };
     let side = frontend::find(&parsed)?;
     let flow = match flow::follow(&parsed)? {
         Some(flow) => flow,
@@ -34,5 +37,14 @@ fn forward<P: Packet>(packet: &mut P) -> Result<u32, Verdict> {
     };
     translate::translate(packet, &parsed, &flow)?;
     account::translated(&flow, parsed.length);
+    Ok(flow.ifindex)
+}
+
+/// The same for an ICMP error about a packet that we have translated: it goes to whoever sent that.
+#[inline(always)]
+fn forward_error<P: Packet>(packet: &mut P) -> Result<u32, Verdict> {
+    let quoted = icmp::read(packet)?;
+    let flow = flow::quoted(&quoted.key).ok_or(Verdict::Pass(PassReason::Icmp))?;
+    icmp::translate(packet, &quoted, &flow)?;
     Ok(flow.ifindex)
 }

@@ -10,9 +10,8 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
 };
-use network_types::tcp::TcpHdr;
 
-use crate::packet::{ChecksumChange, Header, L4, Packet, Refused};
+use crate::packet::{ChecksumChange, Header, Packet, Refused};
 
 /// A packet at a TC hook.
 pub struct SkbPacket {
@@ -21,8 +20,6 @@ pub struct SkbPacket {
 
 /// `PACKET_OTHERHOST` of linux/if_packet.h.
 const FOR_OTHER_HOST: u32 = 3;
-/// All headers that are ever read, IP options excluded.
-const HEADERS: usize = L4 + TcpHdr::LEN;
 
 impl SkbPacket {
     /// Wraps the context that the kernel handed to the program.
@@ -91,10 +88,10 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
-    fn pull_headers(&mut self) {
+    fn pull(&mut self, wanted: usize) {
         let (start, end) = self.bounds();
-        if start + HEADERS > end {
-            let wanted = self.length().min(HEADERS) as u32;
+        if start + wanted > end {
+            let wanted = self.length().min(wanted) as u32;
             // A refusal shows itself: the views of the headers then answer None.
             // SAFETY: `skb` is the program's context.
             let _ = unsafe { bpf_skb_pull_data(self.skb, wanted) };

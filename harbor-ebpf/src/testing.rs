@@ -34,7 +34,7 @@ impl Packet for Frame {
     fn ingress_ifindex(&self) -> u32 {
         1
     }
-    fn pull_headers(&mut self) {}
+    fn pull(&mut self, _wanted: usize) {}
 
     fn view<T: Header>(&self, offset: usize) -> Option<&T> {
         let octets = self.octets.get(offset..offset + size_of::<T>())?;
@@ -91,6 +91,47 @@ pub(crate) fn udp() -> Vec<u8> {
     frame.extend([0x9c, 0x40, 0x88, 0xb8, 0, 11, 0, 0, b'o', b'd', b'd']);
     seal(&mut frame, 14, 34, 6);
     frame
+}
+
+/// "Fragmentation needed, MTU 1280" about a packet from 192.0.2.1:40000 to 198.51.100.1:35000.
+pub(crate) fn error(protocol: u8) -> Vec<u8> {
+    let quoted = if protocol == 6 { tcp() } else { udp() };
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00];
+    let length = (20 + 8 + quoted.len() - 14) as u16;
+    frame.extend([
+        0x45,
+        0xc0,
+        (length >> 8) as u8,
+        length as u8,
+        0,
+        1,
+        0,
+        0,
+        64,
+        1,
+        0,
+        0,
+    ]);
+    frame.extend([10, 1, 1, 1, 192, 0, 2, 1]);
+    frame.extend([3, 4, 0, 0, 0, 0, 0x05, 0x00]);
+    frame.extend(&quoted[14..]);
+    let header = finish(sum(&frame[14..34])).to_be_bytes();
+    frame[24..26].copy_from_slice(&header);
+    let message = finish(sum(&frame[34..])).to_be_bytes();
+    frame[36..38].copy_from_slice(&message);
+    frame
+}
+
+/// Whether the sums of an error, and of the headers that it quotes, are right.
+pub(crate) fn is_error_sound(frame: &[u8]) -> bool {
+    let quoted = frame[42..].to_vec();
+    let inner = [&frame[..14], &quoted].concat();
+    // A quoted TCP checksum is behind the eight octets that an error must quote, and stays.
+    let is_transport_sound = frame[51] == 6 || is_sound(&inner);
+    finish(sum(&frame[14..34])) == 0
+        && finish(sum(&frame[34..])) == 0
+        && finish(sum(&frame[42..62])) == 0
+        && is_transport_sound
 }
 
 /// The one's complement sum over octets, odd lengths padded with zero.

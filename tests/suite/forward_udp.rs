@@ -76,3 +76,23 @@ fn datagrams_of_every_size_that_fits_the_wire_arrive_whole() {
         assert_eq!(asker.ask(to, &question).unwrap(), "app1", "{size} bytes");
     }
 }
+
+#[test]
+fn a_client_learns_at_once_that_nobody_listens_behind_the_port() {
+    let scene = Scene::routed();
+    let silent = std::net::SocketAddrV4::new(scene.lab.app(0), 9_999);
+    let port = scene
+        .agent
+        .create(&["udp-silent", "--backend", &silent.to_string()]);
+    let to = scene.at(port);
+    let refusal = scene.lab.client.enter(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket
+            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+            .unwrap();
+        socket.connect(to).unwrap();
+        socket.send(b"is anybody there").unwrap();
+        socket.recv(&mut [0; 64]).unwrap_err()
+    });
+    assert_eq!(refusal.kind(), std::io::ErrorKind::ConnectionRefused);
+}

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use harbor_common::{
     backend::Backend,
-    flow::{Flow, Phase},
+    flow::{Flow, FlowKey, Phase},
     protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},
 };
@@ -58,6 +58,17 @@ pub fn follow(parsed: &Parsed) -> Result<Option<Flow>, Verdict> {
     }
     touch(entry, parsed.length);
     Ok(Some(flow))
+}
+
+/// The flow that an ICMP error belongs to; its state stays as it is.
+#[inline(always)]
+pub fn quoted(key: &FlowKey) -> Option<Flow> {
+    let entry = FLOWS.get_ptr(key)?;
+    // SAFETY: from the lookup above; a recycled element shows itself by its word.
+    let flow = unsafe { entry.read_volatile() };
+    // SAFETY: as above.
+    let word = unsafe { (&raw const (*entry).word).read_volatile() };
+    (word == flow.word && word & Flow::DEAD == 0 && !is_backend_gone(&flow)).then_some(flow)
 }
 
 #[inline(always)]

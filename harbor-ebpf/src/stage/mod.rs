@@ -1,5 +1,6 @@
 //! The stages of the packet path, one a file. A stage never calls a stage; `pipeline` does.
 
+pub mod icmp;
 pub mod parse;
 pub mod translate;
 

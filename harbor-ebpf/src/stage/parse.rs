@@ -8,7 +8,7 @@ use harbor_common::{
 };
 use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
-use crate::packet::{Ethernet, L3, Packet, Ports};
+use crate::packet::{Ethernet, L3, L4, Packet, Ports};
 
 /// What the later stages need to know of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,11 @@ const IPV4_VERSION: u8 = 4;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
+/// All headers that the packet path reads, IP options excluded.
+const HEADERS: usize = L4 + TcpHdr::LEN;
+/// IP protocol number of ICMP.
+const ICMP: u8 = 1;
+
 const TRUNCATED: Verdict = Verdict::Pass(PassReason::Truncated);
 const MALFORMED: Verdict = Verdict::Pass(PassReason::Malformed);
 
@@ -91,13 +96,16 @@ pub fn parse<P: Packet>(packet: &mut P) -> Result<Parsed, Verdict> {
     if packet.is_for_other_host() {
         return Err(Verdict::Pass(PassReason::OtherHost));
     }
-    packet.pull_headers();
+    packet.pull(HEADERS);
     check_link(packet.view(0).ok_or(TRUNCATED)?)?;
 
     let ip: &Ipv4Hdr = packet.view(L3).ok_or(TRUNCATED)?;
     let header_length = usize::from(ip.vihl & 0x0f) * 4;
     if ip.vihl >> 4 != IPV4_VERSION || header_length < Ipv4Hdr::LEN {
         return Err(MALFORMED);
+    }
+    if ip.proto == ICMP {
+        return Err(Verdict::Pass(PassReason::Icmp));
     }
     let protocol = Protocol::from_number(u32::from(ip.proto))
         .ok_or(Verdict::Pass(PassReason::OtherProtocol))?;

@@ -65,7 +65,8 @@ fn what_is_not_plain_ipv4_has_its_own_reason() {
     assert_eq!(pass(&with(tcp(), 12, &[0x86, 0xdd])), PassReason::Ipv6);
     assert_eq!(pass(&with(tcp(), 12, &[0x08, 0x06])), PassReason::NotIp);
     assert_eq!(pass(&with(tcp(), 12, &[0x81, 0x00])), PassReason::NotIp);
-    assert_eq!(pass(&with(tcp(), 23, &[1])), PassReason::OtherProtocol);
+    assert_eq!(pass(&with(tcp(), 23, &[1])), PassReason::Icmp);
+    assert_eq!(pass(&with(tcp(), 23, &[132])), PassReason::OtherProtocol);
     assert_eq!(pass(&with(tcp(), 20, &[0x00, 0x05])), PassReason::Fragment);
 }
 

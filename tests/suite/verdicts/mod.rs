@@ -3,6 +3,7 @@
 
 mod bench;
 mod forwarded;
+mod icmp;
 mod rows;
 mod scarce;
 mod sweep;

@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Row] = &[
         Client,
         |b| patched(b, 17, 39),
     ),
-    row("other-protocol", "an ICMP echo request", Client, |b| {
+    row("icmp", "an ICMP echo request", Client, |b| {
         b.to_node(Transport::Raw(1, vec![8, 0, 0xf7, 0xff, 0, 0, 0, 0]))
             .bytes()
     }),

@@ -1,5 +1,7 @@
 //! `harbor-ctl backends`: the instances behind a port.
 
+use std::io::{self, IsTerminal as _};
+
 use clap::Subcommand;
 
 use super::{
@@ -44,6 +46,9 @@ pub(crate) enum BackendsVerb {
         /// End its flows at once
         #[arg(long)]
         now: bool,
+        /// Do not ask on a terminal before flows are ended
+        #[arg(long)]
+        yes: bool,
     },
     /// Give an instance no new flows until it is removed or added again
     #[command(after_help = "Examples:\n  harbor-ctl backends drain web web-0")]
@@ -77,7 +82,16 @@ pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, F
             };
             client.post("/v1/backends", &request).await?
         }
-        BackendsVerb::Remove { port, backend, now } => {
+        BackendsVerb::Remove {
+            port,
+            backend,
+            now,
+            yes,
+        } => {
+            // In a script `--now` is the word for it.
+            if now && io::stdin().is_terminal() {
+                session.confirm(&format!("end the flows of {backend} behind {port}"), yes)?;
+            }
             let request = NameBackend { port, backend, now };
             client.post("/v1/backends/remove", &request).await?
         }

@@ -44,7 +44,7 @@ reasons! {
         OtherProtocol = 5, "other-protocol", "neither TCP nor UDP, for example ICMP";
         Fragment = 6, "fragment", "an IP fragment that belongs to no TCP flow of ours";
         Options = 7, "ip-options", "IP options on a packet that belongs to no flow of ours";
-        OtherHost = 8, "other-host", "the frame is addressed to another host's MAC";
+        OtherHost = 8, "other-host", "the frame is addressed to another host's MAC, or to a group's";
         NotOurs = 9, "not-ours", "no frontend answers on this address and port";
         NoFlow = 10, "no-flow", "a TCP segment that belongs to no flow and opens none: the stack resets it";
         Icmp = 12, "icmp", "an ICMP message that quotes no flow of ours: echo, or an error for the host itself";

@@ -85,8 +85,9 @@ pub trait Packet {
     /// Whether the kernel joined several segments into this frame.
     fn is_segmented(&self) -> bool;
 
-    /// Whether the frame was addressed to another host's MAC and reached us by flooding.
-    fn is_for_other_host(&self) -> bool;
+    /// Whether the frame was addressed to this host's MAC: not to another's, and not to a group's
+    /// (RFC 1122, section 3.3.6, wants a unicast packet in such a frame discarded).
+    fn is_for_this_host(&self) -> bool;
 
     /// Index of the interface that the frame came in by.
     fn ingress_ifindex(&self) -> u32;

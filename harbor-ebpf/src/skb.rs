@@ -18,8 +18,8 @@ pub struct SkbPacket {
     skb: *mut __sk_buff,
 }
 
-/// `PACKET_OTHERHOST` of linux/if_packet.h.
-const FOR_OTHER_HOST: u32 = 3;
+/// `PACKET_HOST` of linux/if_packet.h.
+const FOR_THIS_HOST: u32 = 0;
 
 impl SkbPacket {
     /// Wraps the context that the kernel handed to the program.
@@ -76,9 +76,9 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
-    fn is_for_other_host(&self) -> bool {
+    fn is_for_this_host(&self) -> bool {
         // SAFETY: a context field; the verifier checks the access.
-        unsafe { (*self.skb).pkt_type == FOR_OTHER_HOST }
+        unsafe { (*self.skb).pkt_type == FOR_THIS_HOST }
     }
 
     #[inline(always)]

@@ -28,8 +28,8 @@ impl Packet for Frame {
     fn is_segmented(&self) -> bool {
         self.is_segmented
     }
-    fn is_for_other_host(&self) -> bool {
-        self.is_for_other_host
+    fn is_for_this_host(&self) -> bool {
+        !self.is_for_other_host
     }
     fn ingress_ifindex(&self) -> u32 {
         1

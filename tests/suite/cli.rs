@@ -301,6 +301,11 @@ fn options_are_taken_before_and_after_the_noun() {
         before.json()["items"][0]["name"],
         after.json()["items"][0]["name"]
     );
+    let changed = scene
+        .agent
+        .ctl(&["config", "set", "ports.rest", "30s", "-o", "json"])
+        .ok();
+    assert_eq!(changed.json()["key"], "ports.rest", "{}", changed.stdout);
 }
 
 #[test]

@@ -39,7 +39,6 @@ pub(crate) enum ConfigVerb {
     Set {
         /// The key and its new value; lists are separated by commas
         #[arg(required = true, num_args = 2..=3, value_name = "KEY VALUE")]
-        #[arg(allow_hyphen_values = true)]
         words: Vec<String>,
     },
     /// Print every value

@@ -93,7 +93,7 @@ const MALFORMED: Verdict = Verdict::Pass(PassReason::Malformed);
 /// Reads the frame's headers, or says why they are none of Harbor's business.
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &mut P) -> Result<Parsed, Verdict> {
-    if packet.is_for_other_host() {
+    if !packet.is_for_this_host() {
         return Err(Verdict::Pass(PassReason::OtherHost));
     }
     packet.pull(HEADERS);

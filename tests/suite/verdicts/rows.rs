@@ -118,6 +118,18 @@ pub(super) const ROWS: &[Row] = &[
             .bytes()
         },
     ),
+    row(
+        "other-host",
+        "a unicast packet in a broadcast frame",
+        Client,
+        |b| {
+            Frame {
+                to: [0xff; 6],
+                ..b.to_node(syn(b.client_port(), TCP_PORT))
+            }
+            .bytes()
+        },
+    ),
     row("not-ours", "a port that nobody created", Client, |b| {
         b.to_node(syn(b.client_port(), 22)).bytes()
     }),

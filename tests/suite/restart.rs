@@ -215,18 +215,20 @@ fn a_planted_pin_of_another_layout_is_refused_and_left_alone() {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
     }
-    let agent = Agent::start(&lab);
-    let status = agent.ctl(&["status"]);
-    assert_eq!(status.code, 7, "{}", status.stdout);
-    let said = status.stdout;
+    let mut agent = Agent::configured(&lab, &Config::default());
+    agent.launch();
+    assert_eq!(agent.wait_until_ended(), 5);
+    let said = agent.printed();
     assert!(
         said.contains("maps/flows has another layout"),
         "it names the map: {said}"
     );
     assert!(
-        said.contains("harbor-ctl datapath detach"),
+        said.contains("fix:") && said.contains("harbor-ctl datapath detach"),
         "it says what to do: {said}"
     );
+    let beside = fs::read_dir(lab.maps().parent().unwrap()).unwrap();
+    assert_eq!(beside.count(), 1, "nothing was made beside it");
     let mut show = lab.node.command("bpftool");
     show.args(["--json", "map", "show", "pinned"]).arg(&planted);
     let shown = finish(&mut show).ok().json();

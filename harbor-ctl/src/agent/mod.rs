@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     config::{self, ConfigError, Loaded, Source},
     control::{self, LockError},
-    datapath::DatapathErrorKind,
+    datapath::{DatapathError, DatapathErrorKind},
     model::{Refusal, RefusalKind},
     registry::{EmbeddedRegistry, Registry, RegistryError},
     telemetry,
@@ -43,7 +43,10 @@ const STOP_STEP: Duration = Duration::from_millis(1_500);
 pub(crate) enum AgentError {
     #[error("{0}")]
     Config(#[from] ConfigError),
-    /// Another agent uses the lock, the registry or the pins.
+    /// Another agent has the pins, or they are not this version's.
+    #[error(transparent)]
+    Pins(DatapathError),
+    /// Another agent uses the lock or the registry.
     #[error("{text}")]
     SecondAgent { text: String },
     #[error("{what}: {source}")]
@@ -84,6 +87,13 @@ impl From<AgentError> for Refusal {
         let text = error.to_string();
         match error {
             AgentError::Config(error) => error.into(),
+            AgentError::Pins(error) => {
+                let refusal = Self::new(RefusalKind::Conflict, text);
+                match error.fix {
+                    Some(fix) => refusal.fix(fix),
+                    None => refusal,
+                }
+            }
             AgentError::SecondAgent { .. } => Self::new(RefusalKind::Conflict, text)
                 .fix("stop it first (systemctl stop harbor), or give this one other [paths]"),
             AgentError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -198,18 +208,14 @@ async fn until_told<R: Registry>(
 async fn start_forwarding(loaded: &Loaded) -> Result<Link, AgentError> {
     match Forwarding::start(settings::of(&loaded.config)).await {
         Ok(forwarding) => Ok(Link::Up(forwarding)),
-        Err(error) if is_second_agent(&error) => Err(AgentError::SecondAgent {
-            text: error.to_string(),
-        }),
+        Err(ForwardingError::Datapath(error)) if error.kind != DatapathErrorKind::Failed => {
+            Err(AgentError::Pins(error))
+        }
         Err(error) => {
             tracing::error!("nothing is forwarded: {error}");
             Ok(Link::down(&error))
         }
     }
-}
-
-fn is_second_agent(error: &ForwardingError) -> bool {
-    matches!(error, ForwardingError::Datapath(error) if error.kind == DatapathErrorKind::InUse)
 }
 
 fn announce(loaded: &Loaded) {

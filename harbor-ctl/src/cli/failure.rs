@@ -185,7 +185,7 @@ impl From<ConfigError> for Failure {
 impl From<DatapathError> for Failure {
     fn from(error: DatapathError) -> Self {
         let exit = match error.kind {
-            DatapathErrorKind::InUse => Exit::Conflict,
+            DatapathErrorKind::InUse | DatapathErrorKind::Foreign => Exit::Conflict,
             DatapathErrorKind::Failed => Exit::Failed,
         };
         Self {

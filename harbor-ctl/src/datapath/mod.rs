@@ -39,6 +39,8 @@ pub(crate) struct DatapathError {
 pub(crate) enum DatapathErrorKind {
     /// Another agent holds the pins.
     InUse,
+    /// What is pinned is not this version's, or not Harbor's at all.
+    Foreign,
     Failed,
 }
 
@@ -48,6 +50,13 @@ impl DatapathError {
             kind: DatapathErrorKind::Failed,
             message: message.into(),
             fix: None,
+        }
+    }
+
+    fn foreign(message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            kind: DatapathErrorKind::Foreign,
+            ..Self::with_fix(message, fix)
         }
     }
 

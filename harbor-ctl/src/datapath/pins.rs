@@ -119,7 +119,7 @@ impl Pins {
                 ..pinned
             } == *wanted;
             if !same_layout || capacity_differs {
-                return Err(DatapathError::with_fix(
+                return Err(DatapathError::foreign(
                     format!(
                         "the map pinned at {} has another layout than this version's: {} instead \
                          of {}",
@@ -143,7 +143,7 @@ impl Pins {
                 .to_str()
                 .and_then(|name| name.strip_prefix('v')?.parse::<u32>().ok());
             if version.is_some_and(|version| version > LAYOUT) {
-                return Err(DatapathError::with_fix(
+                return Err(DatapathError::foreign(
                     format!(
                         "{} was made by a newer version of Harbor (this one knows layout {LAYOUT})",
                         entry.path().display()
@@ -163,7 +163,7 @@ pub(super) fn pinned_shape(path: &Path) -> Result<Option<Shape>, DatapathError> 
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).tried(|| format!("cannot read {}", path.display())),
         Ok(found) if found.is_symlink() => {
-            return Err(DatapathError::with_fix(
+            return Err(DatapathError::foreign(
                 format!("{} is a symbolic link, not a pinned map", path.display()),
                 format!("remove it: rm {}", path.display()),
             ));

@@ -40,6 +40,10 @@ impl Datapath {
 
     /// Loads the programs over the maps that are pinned, or makes and pins them.
     pub(crate) fn load(pins: Pins, options: &Options) -> Result<Self, DatapathError> {
+        // Before anything is made: what is not ours stays as it is.
+        if let Some(object) = OBJECT {
+            pins.check_maps(object)?;
+        }
         pins.prepare()?;
         let lock = pins.lock()?;
         let ebpf = load(&pins, options)?;

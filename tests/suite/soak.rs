@@ -21,6 +21,10 @@ fn duration() -> Duration {
 fn churn_drains_to_nothing() {
     let timeouts = "[timeouts]\ntcp_closed = \"5s\"\nudp_single = \"5s\"\nudp_stream = \"5s\"\n";
     let scene = Scene::on(Lab::routed(), &Config::with(timeouts));
+    // The client must not run out of ports of its own; reusing them is part of the exercise.
+    let client = &scene.lab.client;
+    client.set("net/ipv4/ip_local_port_range", "1024 65000");
+    client.set("net/ipv4/tcp_tw_reuse", "1");
     let (web, dns) = (scene.port("web"), scene.port("udp-dns"));
     let begun = Instant::now();
     let mut connections = 0;

@@ -10,7 +10,6 @@ use harbor_common::{
 
 use super::parse::{Oddity, Parsed, Tcp};
 use crate::{
-    atomic,
     maps::{BACKENDS, FLOWS},
     table::{RACE, add_state, retire, unchanged},
 };
@@ -52,6 +51,13 @@ pub fn follow(parsed: &Parsed) -> Result<Option<Flow>, Verdict> {
     if parsed.ttl <= 1 {
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
+    if flow.direction == Flow::FORWARD && parsed.tcp.opens() && begins_anew(&flow) {
+        return if retire(&parsed.key, flow.word) {
+            Ok(None)
+        } else {
+            Err(RACE)
+        };
+    }
     match parsed.protocol {
         Protocol::Tcp => advance_tcp(entry, &flow, &parsed.tcp)?,
         Protocol::Udp => advance_udp(entry, &flow)?,
@@ -87,9 +93,6 @@ fn is_backend_gone(flow: &Flow) -> bool {
 fn advance_tcp(entry: *mut Flow, flow: &Flow, tcp: &Tcp) -> Result<(), Verdict> {
     let mut adds = 0;
     if flow.direction == Flow::FORWARD {
-        if tcp.opens() {
-            return reopen(entry, flow);
-        }
         if flow.word & Flow::LIVE == 0 && tcp.flags & Tcp::ACK != 0 && takes_answer(flow, tcp) {
             adds |= Flow::LIVE;
         }
@@ -128,31 +131,21 @@ fn takes_answer(flow: &Flow, tcp: &Tcp) -> bool {
         && tcp.acknowledgment.wrapping_sub(sequence).wrapping_sub(1) < ACK_SLACK
 }
 
-/// A client's SYN on an existing flow: a closed one begins anew, any other is left as it is (the
-/// far end answers with a challenge, RFC 5961).
+/// Whether a client's SYN finds its old flow closed: then the connection is a new one, with a turn
+/// of its own and never to a backend that drains. On any other flow the SYN is a repetition, or is
+/// answered by the far end with a challenge (RFC 5961).
 #[inline(always)]
-fn reopen(entry: *mut Flow, flow: &Flow) -> Result<(), Verdict> {
+fn begins_anew(flow: &Flow) -> bool {
     if flow.word & (Flow::LIVE | Flow::FIN | Flow::RST) == 0 {
-        return Ok(());
+        return false;
     }
-    let reply = FLOWS
-        .get_ptr_mut(flow.opposite_key(Protocol::Tcp.number()))
-        .ok_or(RACE)?;
+    let Some(reply) = FLOWS.get_ptr(flow.opposite_key(Protocol::Tcp.number())) else {
+        return true;
+    };
     // SAFETY: from the lookup above; the cookie says whether it is still ours.
     let reply_word = unsafe { (&raw const (*reply).word).read_volatile() };
-    if Flow::cookie(reply_word) != Flow::cookie(flow.word) {
-        return Err(RACE);
-    }
-    if Phase::of(flow.word, reply_word) != Phase::Closed {
-        return Ok(());
-    }
-    let state = Flow::LIVE | Flow::FIN | Flow::RST;
-    // SAFETY: both words are aligned to 8 and stand in map values.
-    let cleared = unsafe {
-        atomic::compare_exchange(&raw mut (*entry).word, flow.word, flow.word & !state)
-            && atomic::compare_exchange(&raw mut (*reply).word, reply_word, reply_word & !state)
-    };
-    if cleared { Ok(()) } else { Err(RACE) }
+    Flow::cookie(reply_word) != Flow::cookie(flow.word)
+        || Phase::of(flow.word, reply_word) == Phase::Closed
 }
 
 /// An answer makes a UDP flow live, in both entries.

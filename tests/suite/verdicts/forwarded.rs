@@ -107,6 +107,35 @@ fn a_repeated_syn_stays_on_its_flow() {
 }
 
 #[test]
+fn a_syn_on_a_closed_flow_is_a_new_connection_and_on_a_live_one_a_repetition() {
+    let bench = Bench::new();
+    let talk = bench.established();
+    let again = bench.to_node(syn(talk.client_port, TCP_PORT));
+    let repeated = forward(&bench, Side::Client, &again);
+    assert_eq!(
+        (repeated.destination, repeated.transport.source),
+        (talk.backend, talk.source_port)
+    );
+    let flags = flag::ACK | flag::FIN;
+    let request = Transport::Tcp(Tcp {
+        flags,
+        ..talk.request()
+    });
+    let reply = Transport::Tcp(Tcp {
+        flags,
+        ..talk.reply()
+    });
+    forward(&bench, Side::Client, &bench.to_node(request));
+    forward(&bench, Side::Backend, &bench.reply(&talk, reply));
+    let anew = forward(&bench, Side::Client, &again);
+    assert_ne!(anew.destination, talk.backend, "it has a turn of its own");
+    bench.complete(
+        &again.bytes(),
+        &bench.run(Side::Client, &again.bytes()).frame,
+    );
+}
+
+#[test]
 fn a_client_port_in_the_translation_range_is_kept() {
     let bench = Bench::new();
     let after = forward(&bench, Side::Client, &bench.to_node(syn(20_123, TCP_PORT)));

@@ -13,8 +13,8 @@ use harbor_common::maps::{BACKEND_SLOTS, FRONTEND_SLOTS};
 use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
-        self, Counters, Datapath, DatapathError, FlowTable, Hook, Host, Interface, Limits,
-        LiveTables, Options, Pins, Snapshot, Sweep,
+        self, Counters, Datapath, DatapathError, FlowTable, Hook, Host, Interface, LiveTables,
+        Options, Pins, Snapshot, Sweep,
     },
     model::{DatapathReport, FrontendReport, Service},
     reconcile::{self, Books, OwnAddresses, Plan, Routes, Tables as _},
@@ -244,8 +244,10 @@ impl Forwarder {
         let generations = backends
             .map(|(slot, row)| (*slot, row.generation))
             .collect();
-        let limits = self.settings.limits();
-        match self.flows.sweep(&mut self.datapath, &limits, &generations) {
+        match self
+            .flows
+            .sweep(&mut self.datapath, &self.settings.timeouts, &generations)
+        {
             Ok(sweep) => {
                 if sweep.ended > 0 {
                     tracing::trace!(flows = sweep.flows, ended = sweep.ended, "swept");
@@ -307,16 +309,6 @@ impl Settings {
             flows: self.flows,
             source_ports: self.source_ports.clone(),
             log: self.log,
-        }
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            opening: self.timeouts.opening,
-            tcp_established: self.timeouts.tcp_established,
-            tcp_closed: self.timeouts.tcp_closed,
-            udp_single: self.timeouts.udp_single,
-            udp_stream: self.timeouts.udp_stream,
         }
     }
 

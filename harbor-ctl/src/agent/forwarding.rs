@@ -4,14 +4,14 @@
 //! All changes go through [`Forwarding::apply`]: desired state in, and back only when the kernel
 //! has it. Nobody else writes a map.
 
-use std::{net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, sync::mpsc, time::Duration};
+use std::{net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, sync::mpsc};
 
 use tokio::sync::oneshot;
 
 use super::forwarder::Forwarder;
 use crate::{
     datapath::{Datapath, DatapathError, Hook},
-    model::{DatapathReport, FlowRecord, FrontendReport, Service},
+    model::{DatapathReport, FlowRecord, FrontendReport, Service, Timeouts},
 };
 
 /// What the datapath needs to know from the configuration.
@@ -32,21 +32,6 @@ pub(crate) struct Settings {
     /// `[log].datapath`: off, error, warn, info, debug or trace.
     pub(crate) log: log::LevelFilter,
     pub(crate) timeouts: Timeouts,
-}
-
-/// `[timeouts]`: after how much silence a flow is forgotten.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
-    /// A flow that no backend has answered, or whose answer no client has taken: 6 s.
-    pub(crate) opening: Duration,
-    /// An established TCP flow: 2 h 4 min (RFC 5382).
-    pub(crate) tcp_established: Duration,
-    /// A TCP flow that both sides have closed: 30 s.
-    pub(crate) tcp_closed: Duration,
-    /// A UDP flow of one direction: 30 s (RFC 4787).
-    pub(crate) udp_single: Duration,
-    /// A UDP flow of both directions: 180 s.
-    pub(crate) udp_stream: Duration,
 }
 
 /// Why forwarding could not start, or a change could not be made.

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use super::{ConfigError, Entry, Problem, Value, keys::KEYS, raw::Layers};
-use crate::model::{Network, PortRange, check_name, parse_period};
+use crate::model::{Network, PortRange, Timeouts, check_name, parse_period};
 
 /// Everything that can be configured, valid.
 #[derive(Clone, Debug)]
@@ -23,16 +23,6 @@ pub(crate) struct Config {
     pub(crate) allow_networks: Vec<Network>,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
-}
-
-/// After how much silence a flow is forgotten.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
-    pub(crate) opening: Duration,
-    pub(crate) tcp_established: Duration,
-    pub(crate) tcp_closed: Duration,
-    pub(crate) udp_single: Duration,
-    pub(crate) udp_stream: Duration,
 }
 
 /// `[log]`

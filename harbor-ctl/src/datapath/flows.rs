@@ -21,17 +21,7 @@ use super::{
     Datapath, DatapathError, Pins, Tried as _, batch,
     tables::{data, open},
 };
-use crate::model::FlowRecord;
-
-/// After how much silence a flow is forgotten.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) opening: Duration,
-    pub(crate) tcp_established: Duration,
-    pub(crate) tcp_closed: Duration,
-    pub(crate) udp_single: Duration,
-    pub(crate) udp_stream: Duration,
-}
+use crate::model::{FlowRecord, Timeouts};
 
 /// The result of one pass over the table.
 #[derive(Debug, Default)]
@@ -100,12 +90,12 @@ impl FlowTable {
     pub(crate) fn sweep(
         &self,
         datapath: &mut Datapath,
-        limits: &Limits,
+        timeouts: &Timeouts,
         generations: &Generations,
     ) -> Result<Sweep, DatapathError> {
         let mut sweep = Sweep::default();
         let mut candidates = Vec::new();
-        let shortest = limits.shortest().as_nanos() as u64;
+        let shortest = shortest(timeouts).as_nanos() as u64;
         let now = now_ns();
         self.for_each(|key, flow| {
             if flow.direction == Flow::FORWARD {
@@ -118,7 +108,7 @@ impl FlowTable {
             }
         })?;
         let expired = |(key, flow, is_orphan): &(FlowKey, Flow, bool)| {
-            let (expired, is_over) = self.judge(key, flow, limits, now)?;
+            let (expired, is_over) = self.judge(key, flow, timeouts, now)?;
             (is_over || *is_orphan).then_some(expired)
         };
         let expired: Vec<Expired> = candidates.iter().filter_map(expired).collect();
@@ -134,7 +124,7 @@ impl FlowTable {
         &self,
         key: &FlowKey,
         flow: &Flow,
-        limits: &Limits,
+        timeouts: &Timeouts,
         now: u64,
     ) -> Option<(Expired, bool)> {
         let other = self.get(&flow.opposite_key(key.protocol));
@@ -156,30 +146,32 @@ impl FlowTable {
         }
         let reply = other.unwrap_or_default();
         let seen_ns = flow.seen_ns.max(reply.seen_ns);
-        let limit = limits.of(key.protocol, Phase::of(flow.word, reply.word));
+        let limit = timeout(timeouts, key.protocol, Phase::of(flow.word, reply.word));
         let is_over = now.saturating_sub(seen_ns) > limit.as_nanos() as u64;
         Some((Expired { word, seen_ns, key }, is_over))
     }
 }
 
-impl Limits {
-    fn of(&self, protocol: u32, phase: Phase) -> Duration {
-        let is_tcp = protocol == Number::Tcp.number();
-        match phase {
-            Phase::Opening if is_tcp => self.opening,
-            Phase::Opening => self.udp_single,
-            Phase::Live if is_tcp => self.tcp_established,
-            Phase::Live => self.udp_stream,
-            Phase::Closed | Phase::Dead => self.tcp_closed,
-        }
+/// After how much silence a flow in this phase is forgotten.
+fn timeout(timeouts: &Timeouts, protocol: u32, phase: Phase) -> Duration {
+    let is_tcp = protocol == Number::Tcp.number();
+    match phase {
+        Phase::Opening if is_tcp => timeouts.opening,
+        Phase::Opening => timeouts.udp_single,
+        Phase::Live if is_tcp => timeouts.tcp_established,
+        Phase::Live => timeouts.udp_stream,
+        Phase::Closed | Phase::Dead => timeouts.tcp_closed,
     }
+}
 
-    fn shortest(&self) -> Duration {
-        self.opening
-            .min(self.tcp_closed)
-            .min(self.udp_single)
-            .min(self.udp_stream)
-    }
+/// No flow is forgotten sooner.
+fn shortest(timeouts: &Timeouts) -> Duration {
+    timeouts
+        .opening
+        .min(timeouts.tcp_established)
+        .min(timeouts.tcp_closed)
+        .min(timeouts.udp_single)
+        .min(timeouts.udp_stream)
 }
 
 /// The "packet" that the sweep program reads.

@@ -17,7 +17,7 @@ mod stats;
 mod tables;
 
 pub(crate) use attach::Hook;
-pub(crate) use flows::{FlowTable, Limits, Sweep};
+pub(crate) use flows::{FlowTable, Sweep};
 pub(crate) use host::{Host, Interface, Snapshot};
 pub(crate) use inspect::{detach, dump, maps, status};
 pub(crate) use pins::Pins;

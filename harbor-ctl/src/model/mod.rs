@@ -17,6 +17,7 @@ mod range;
 mod refusal;
 mod report;
 mod service;
+mod timeouts;
 
 pub(crate) use address::*;
 pub(crate) use config_item::*;
@@ -32,6 +33,7 @@ pub(crate) use range::*;
 pub(crate) use refusal::*;
 pub(crate) use report::*;
 pub(crate) use service::*;
+pub(crate) use timeouts::*;
 
 #[cfg(test)]
 pub(crate) mod testing {

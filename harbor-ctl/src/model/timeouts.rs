@@ -1,0 +1,18 @@
+//! How long silence may last.
+
+use std::time::Duration;
+
+/// `[timeouts]`: after how much silence a flow is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// A flow that no backend has answered, or whose answer no client has taken: 6 s.
+    pub(crate) opening: Duration,
+    /// An established TCP flow: 2 h 4 min (RFC 5382).
+    pub(crate) tcp_established: Duration,
+    /// A TCP flow that both sides have closed: 30 s.
+    pub(crate) tcp_closed: Duration,
+    /// A UDP flow of one direction: 30 s (RFC 4787).
+    pub(crate) udp_single: Duration,
+    /// A UDP flow of both directions: 180 s.
+    pub(crate) udp_stream: Duration,
+}

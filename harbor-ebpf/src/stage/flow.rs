@@ -24,7 +24,7 @@ pub fn follow(parsed: &Parsed) -> Result<Option<Flow>, Verdict> {
         return Ok(None);
     };
     // SAFETY: the pointer comes from the lookup above; reads of a recycled element are caught by
-    // the comparison of words in `advance`.
+    // the comparison of words before the translation is used (`table`).
     let flow = unsafe { entry.read_volatile() };
     if flow.word & Flow::DEAD != 0 {
         return Err(RACE);

@@ -9,12 +9,14 @@
 //!                              +-- 10.77.1.12 app2
 //! ```
 //!
+//! Each host has the same addresses in IPv6: fd77:2::11 beside 10.77.2.11, and so on.
+//!
 //! Names carry the process id: labs of parallel tests never meet, and what a killed test left
 //! behind is found and removed by the next.
 
 use std::{
     env, fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{self, Command},
     sync::{
@@ -24,6 +26,7 @@ use std::{
 };
 
 use crate::{
+    Family,
     bpffs::{self, Bpffs},
     netns::{self, Lifetime, Netns},
     process::finish,
@@ -105,23 +108,33 @@ impl Lab {
     }
 
     /// The node's address that clients dial.
-    pub fn public(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 1, 1)
+    pub fn public(&self, family: Family) -> IpAddr {
+        address(family, 1, 1)
     }
 
     /// The node's address that backends see.
-    pub fn translation(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, self.backend_net(), 1)
+    pub fn translation(&self, family: Family) -> IpAddr {
+        address(family, self.backend_net(), 1)
     }
 
     /// The client's address.
-    pub fn client_address(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 1, 2)
+    pub fn client_address(&self, family: Family) -> IpAddr {
+        address(family, 1, 2)
     }
 
     /// The address of an app host, counted from 0.
-    pub fn app(&self, index: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, self.backend_net(), 11 + index)
+    pub fn app(&self, family: Family, index: u8) -> IpAddr {
+        self.backend_host(family, 11 + index)
+    }
+
+    /// The address of any host of the backends' network; nobody has to have it.
+    pub fn backend_host(&self, family: Family, host: u8) -> IpAddr {
+        address(family, self.backend_net(), host)
+    }
+
+    /// A port of both addresses of an app host.
+    pub fn app_ports(&self, index: u8, port: u16) -> [SocketAddr; 2] {
+        Family::BOTH.map(|family| SocketAddr::new(self.app(family, index), port))
     }
 
     /// The node's interface towards clients.
@@ -179,17 +192,10 @@ impl Lab {
     }
 
     fn connect(&self) {
-        // Router solicitations and the like would stand in counters that tests compare.
-        for host in [
-            &self.client,
-            &self.node,
-            &self.apps[0],
-            &self.apps[1],
-            &self.switch,
-        ] {
-            host.set("net/ipv6/conf/all/disable_ipv6", "1");
-            host.set("net/ipv6/conf/default/disable_ipv6", "1");
+        for host in [&self.client, &self.node, &self.apps[0], &self.apps[1]] {
+            hush(host);
         }
+        self.switch.set("net/ipv6/conf/default/disable_ipv6", "1");
         self.node.set("net/ipv4/ip_forward", "0");
         // A snooping bridge would announce itself to its ports by multicast.
         self.switch
@@ -215,13 +221,14 @@ impl Lab {
         for (app, mac) in self.apps.iter().zip(APP_MACS) {
             self.plug(app, "eth0", mac);
         }
-        self.address(&self.client, "eth0", self.client_address());
-        self.address(&self.node, "eth0", self.public());
+        self.address(&self.client, "eth0", |family| self.client_address(family));
+        self.address(&self.node, "eth0", |family| self.public(family));
         if self.topology == Topology::Routed {
-            self.address(&self.node, "eth1", self.translation());
+            self.address(&self.node, "eth1", |family| self.translation(family));
         }
-        self.address(&self.apps[0], "eth0", self.app(0));
-        self.address(&self.apps[1], "eth0", self.app(1));
+        for (index, app) in (0..).zip(&self.apps) {
+            self.address(app, "eth0", |family| self.app(family, index));
+        }
     }
 
     /// Gives a host an interface, and plugs its other end into the switch.
@@ -238,10 +245,40 @@ impl Lab {
         self.switch.ip(&format!("link set {port} master br0 up"));
     }
 
-    fn address(&self, host: &Netns, interface: &str, address: Ipv4Addr) {
+    fn address(&self, host: &Netns, interface: &str, of: impl Fn(Family) -> IpAddr) {
+        // Without duplicate address detection: the address is there when the command has ended.
         host.ip(&format!(
-            "addr add {address}/24 dev {interface}\nlink set {interface} up"
+            "addr add {}/24 dev {interface}\naddr add {}/64 dev {interface} nodad\n\
+             link set {interface} up",
+            of(Family::V4),
+            of(Family::V6),
         ));
+    }
+}
+
+/// Host `host` of the lab's network `net`. The IPv6 address is written as the IPv4 one is.
+fn address(family: Family, net: u8, host: u8) -> IpAddr {
+    let read = |number: u8| u16::from_str_radix(&number.to_string(), 16).unwrap();
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 77, net, host).into(),
+        Family::V6 => Ipv6Addr::new(0xfd77, read(net), 0, 0, 0, 0, 0, read(host)).into(),
+    }
+}
+
+/// Keeps a host from saying anything by itself over IPv6: it would stand in counters that tests
+/// compare. Addresses are learnt from nobody, routers asked for by nobody, and groups told to the
+/// others once, while the lab is made.
+fn hush(host: &Netns) {
+    for (name, value) in [
+        ("addr_gen_mode", "1"),
+        ("accept_ra", "0"),
+        ("router_solicitations", "0"),
+        ("accept_dad", "0"),
+        ("dad_transmits", "0"),
+        // Milliseconds until the repetition: it comes at random within eleven days.
+        ("mldv2_unsolicited_report_interval", "1000000000"),
+    ] {
+        host.set(&format!("net/ipv6/conf/default/{name}"), value);
     }
 }
 

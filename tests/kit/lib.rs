@@ -14,6 +14,7 @@
 mod agent;
 mod bpffs;
 mod eventually;
+mod family;
 pub mod frame;
 mod lab;
 mod netns;
@@ -23,6 +24,10 @@ pub mod verdict;
 
 pub use agent::{Agent, Config};
 pub use eventually::{eventually, until};
+pub use family::{
+    Family,
+    Family::{V4, V6},
+};
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, binary, finish, finish_within};

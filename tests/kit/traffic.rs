@@ -8,7 +8,7 @@ use std::{
     fmt::Write as _,
     hash::{DefaultHasher, Hasher},
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
+    net::{Shutdown, SocketAddr, TcpStream, UdpSocket},
     path::Path,
     sync::{
         Arc,
@@ -18,21 +18,21 @@ use std::{
     time::Duration,
 };
 
-use crate::{Netns, Process, binary, eventually};
+use crate::{Family, Netns, Process, binary, eventually};
 
 /// How long a client waits for one answer. TCP's first retransmissions fit into it.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// What a live connection rests between two messages: it shall be alive, not busy.
 const REST: Duration = Duration::from_millis(20);
 
-/// Starts an app that greets and echoes on TCP and UDP port `port` of `address`.
+/// Starts an app that greets on TCP, answers on UDP, and echoes, at each of these endpoints.
 #[track_caller]
-pub fn serve(host: &Netns, folder: &Path, name: &str, address: Ipv4Addr, port: u16) -> Process {
-    let endpoint = SocketAddrV4::new(address, port).to_string();
+pub fn serve(host: &Netns, folder: &Path, name: &str, endpoints: &[SocketAddr]) -> Process {
     let mut command = host.command(binary("harbor-traffic"));
-    command.args([
-        "serve", "--name", name, "--tcp", &endpoint, "--udp", &endpoint,
-    ]);
+    command.args(["serve", "--name", name]);
+    for endpoint in endpoints.iter().map(SocketAddr::to_string) {
+        command.args(["--tcp", &endpoint, "--udp", &endpoint]);
+    }
     ready(Process::start(&mut command, folder, name))
 }
 
@@ -92,7 +92,7 @@ impl Tally {
 }
 
 /// Opens and closes connections one after the other.
-pub fn connect(from: &Netns, to: SocketAddrV4, count: usize) -> Tally {
+pub fn connect(from: &Netns, to: SocketAddr, count: usize) -> Tally {
     from.enter(|| {
         let mut tally = Tally::default();
         for _ in 0..count {
@@ -106,7 +106,7 @@ pub fn connect(from: &Netns, to: SocketAddrV4, count: usize) -> Tally {
 }
 
 /// The name of the app that takes a new connection, which is closed in good order.
-fn greeting(to: SocketAddrV4) -> io::Result<String> {
+fn greeting(to: SocketAddr) -> io::Result<String> {
     let mut stream = dial(to)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let name = line(&mut reader)?;
@@ -120,8 +120,8 @@ fn greeting(to: SocketAddrV4) -> io::Result<String> {
     Ok(name)
 }
 
-fn dial(to: SocketAddrV4) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&SocketAddr::V4(to), PATIENCE)?;
+fn dial(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
@@ -144,20 +144,18 @@ pub struct Asker {
 
 impl Asker {
     /// A socket on a host.
-    pub fn new(from: &Netns) -> Self {
-        let socket = from
-            .enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
-            .unwrap();
+    pub fn new(from: &Netns, family: Family) -> Self {
+        let socket = from.enter(|| UdpSocket::bind((family.any(), 0))).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket }
     }
 
     /// The name of the app that answers, which must quote the question and come from where it went.
-    pub fn ask(&self, to: SocketAddrV4, question: &[u8]) -> io::Result<String> {
+    pub fn ask(&self, to: SocketAddr, question: &[u8]) -> io::Result<String> {
         self.socket.send_to(question, to)?;
         let mut buffer = vec![0; 1 << 16];
         let (length, sender) = self.socket.recv_from(&mut buffer)?;
-        if sender != SocketAddr::V4(to) {
+        if sender != to {
             return Err(io::Error::other(format!(
                 "asked {to}, answered by {sender}"
             )));
@@ -175,16 +173,18 @@ impl Asker {
     }
 
     /// Asks and expects nothing.
-    pub fn send(&self, to: SocketAddrV4, question: &[u8]) {
+    pub fn send(&self, to: SocketAddr, question: &[u8]) {
         self.socket.send_to(question, to).unwrap();
     }
 }
 
 /// Asks `count` questions, each from a socket of its own.
-pub fn ask(from: &Netns, to: SocketAddrV4, count: usize) -> Tally {
+pub fn ask(from: &Netns, to: SocketAddr, count: usize) -> Tally {
     let mut tally = Tally::default();
     for number in 0..count {
-        tally.count(Asker::new(from).ask(to, format!("question {number}").as_bytes()));
+        tally.count(
+            Asker::new(from, Family::of(to.ip())).ask(to, format!("question {number}").as_bytes()),
+        );
         if tally.is_hopeless() {
             break;
         }
@@ -193,7 +193,7 @@ pub fn ask(from: &Netns, to: SocketAddrV4, count: usize) -> Tally {
 }
 
 /// Sends bytes to an echoing app and compares what comes back.
-pub fn transfer(from: &Netns, to: SocketAddrV4, bytes: usize) -> io::Result<()> {
+pub fn transfer(from: &Netns, to: SocketAddr, bytes: usize) -> io::Result<()> {
     from.enter(|| {
         let mut stream = dial(to)?;
         let mut reader = BufReader::new(stream.try_clone()?);
@@ -272,7 +272,7 @@ pub struct Live {
 impl Live {
     /// Opens connections, and returns when every one has exchanged a message.
     #[track_caller]
-    pub fn open(from: &Netns, to: SocketAddrV4, count: usize) -> Self {
+    pub fn open(from: &Netns, to: SocketAddr, count: usize) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let exchanged: Vec<Arc<AtomicU64>> = (0..count).map(|_| Arc::default()).collect();
         let threads = from.enter(|| {
@@ -341,7 +341,7 @@ impl Drop for Live {
     }
 }
 
-fn converse(to: SocketAddrV4, ends: &AtomicBool, exchanged: &AtomicU64) -> io::Result<String> {
+fn converse(to: SocketAddr, ends: &AtomicBool, exchanged: &AtomicU64) -> io::Result<String> {
     let mut stream = dial(to)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let name = line(&mut reader)?;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Process, traffic, until, verdict};
+use kit::{Process, V4, traffic, until, verdict};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ struct Load {
     live: traffic::Live,
     iperf: Process,
     _server: Process,
-    web: std::net::SocketAddrV4,
+    web: std::net::SocketAddr,
     scene: Scene,
 }
 
@@ -27,7 +27,7 @@ impl Load {
     fn new() -> Self {
         let scene = Scene::routed();
         let web = scene.port("web");
-        let backend = std::net::SocketAddrV4::new(scene.lab.app(1), 5201);
+        let backend = std::net::SocketAddr::new(scene.lab.app(V4, 1), 5201);
         let mut server = scene.lab.apps[1].command("iperf3");
         server.args([
             "--server",
@@ -93,7 +93,7 @@ fn iperf_client(scene: &Scene, port: u16) -> Command {
     let mut client = scene.lab.client.command("iperf3");
     client.args([
         "--client",
-        &scene.lab.public().to_string(),
+        &scene.lab.public(V4).to_string(),
         "--port",
         &port.to_string(),
     ]);

@@ -1,6 +1,6 @@
 //! The command line as scripts and people see it: names, exit codes, JSON, and the shape of errors.
 
-use kit::{Agent, Finished, Lab};
+use kit::{Agent, Finished, Lab, V4};
 
 use crate::scene::Scene;
 
@@ -177,7 +177,7 @@ fn a_name_that_is_taken_is_a_conflict() {
 fn bad_backends_are_refused_by_every_way_in() {
     let scene = Scene::routed();
     scene.agent.create(&["web"]);
-    let own = format!("{}:9001", scene.lab.public());
+    let own = format!("{}:9001", scene.lab.public(V4));
     for address in [
         "127.0.0.1:80",
         "169.254.169.254:80",

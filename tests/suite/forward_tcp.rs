@@ -2,11 +2,11 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, TcpStream},
     time::Duration,
 };
 
-use kit::{Lab, eventually, traffic};
+use kit::{Lab, V4, eventually, traffic};
 
 use crate::scene::Scene;
 
@@ -38,7 +38,7 @@ fn a_half_closed_connection_carries_the_rest() {
     let scene = Scene::routed();
     let to = scene.port("web");
     let rest = scene.lab.client.enter(|| {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(to), WAIT).unwrap();
+        let mut stream = TcpStream::connect_timeout(&to, WAIT).unwrap();
         stream.set_read_timeout(Some(WAIT)).unwrap();
         stream
             .write_all(&vec![7; 300_000])
@@ -116,7 +116,7 @@ fn flows_are_listed_with_both_ends_while_they_live() {
         assert_eq!(flow["frontend"], to.to_string(), "{flow}");
         let client = flow["client"].as_str().unwrap();
         assert!(
-            client.starts_with(&scene.lab.client_address().to_string()),
+            client.starts_with(&scene.lab.client_address(V4).to_string()),
             "{flow}"
         );
     }
@@ -128,10 +128,10 @@ fn clients_of_a_port_without_a_backend_are_not_sent_anywhere() {
     let lab = Lab::routed();
     let agent = kit::Agent::start(&lab);
     let port = agent.create(&["web"]);
-    let to = std::net::SocketAddrV4::new(lab.public(), port);
-    let refused = lab.client.enter(|| {
-        TcpStream::connect_timeout(&SocketAddr::V4(to), Duration::from_millis(300)).unwrap_err()
-    });
+    let to = std::net::SocketAddr::new(lab.public(V4), port);
+    let refused = lab
+        .client
+        .enter(|| TcpStream::connect_timeout(&to, Duration::from_millis(300)).unwrap_err());
     assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut);
     let report = agent.ctl_json(&["datapath", "status"]);
     assert!(report.to_string().contains("no-backend"), "{report}");

@@ -1,6 +1,9 @@
 //! UDP through a port: to the first backend, and to the next when that one is gone.
 
-use kit::traffic::{self, Asker};
+use kit::{
+    V4,
+    traffic::{self, Asker},
+};
 
 use crate::scene::Scene;
 
@@ -16,7 +19,7 @@ fn datagrams_go_to_the_first_backend() {
 fn a_client_stays_with_the_first_backend_until_it_is_removed_and_then_goes_to_the_next() {
     let scene = Scene::routed();
     let to = scene.port("udp-game");
-    let asker = Asker::new(&scene.lab.client);
+    let asker = Asker::new(&scene.lab.client, V4);
     for _ in 0..20 {
         assert_eq!(asker.ask(to, b"who is there").unwrap(), "app1");
     }
@@ -69,7 +72,7 @@ fn both_protocols_share_one_number() {
 fn datagrams_of_every_size_that_fits_the_wire_arrive_whole() {
     let scene = Scene::routed();
     let to = scene.port("udp-game");
-    let asker = Asker::new(&scene.lab.client);
+    let asker = Asker::new(&scene.lab.client, V4);
     // The answer carries the app's name and a space on top.
     for size in [0, 1, 2, 3, 511, 512, 1400, 1466, 1467] {
         let question: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
@@ -80,7 +83,7 @@ fn datagrams_of_every_size_that_fits_the_wire_arrive_whole() {
 #[test]
 fn a_client_learns_at_once_that_nobody_listens_behind_the_port() {
     let scene = Scene::routed();
-    let silent = std::net::SocketAddrV4::new(scene.lab.app(0), 9_999);
+    let silent = std::net::SocketAddr::new(scene.lab.app(V4, 0), 9_999);
     let port = scene
         .agent
         .create(&["udp-silent", "--backend", &silent.to_string()]);

@@ -3,13 +3,13 @@
 
 use std::{
     fs::{self, Permissions},
-    net::SocketAddrV4,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     time::Duration,
 };
 
-use kit::{Config, Lab, eventually, finish, traffic, until};
+use kit::{Config, Lab, V4, eventually, finish, traffic, until};
 
 use crate::scene::{APP_PORT, Scene};
 
@@ -21,10 +21,9 @@ fn the_hosts_firewall_does_not_see_what_harbor_forwards_and_sees_all_else() {
         &scene.lab.node,
         scene.lab.folder(),
         "own",
-        scene.lab.public(),
-        9100,
+        &[SocketAddr::new(scene.lab.public(V4), 9100)],
     );
-    let beside = SocketAddrV4::new(scene.lab.public(), 9100);
+    let beside = SocketAddr::new(scene.lab.public(V4), 9100);
     assert_eq!(traffic::connect(&scene.lab.client, beside, 1).of("own"), 1);
     let rules = "table inet t { chain c { type filter hook prerouting priority -300; \
                  ip saddr 10.77.0.0/16 counter drop; }; }";
@@ -40,7 +39,7 @@ fn the_hosts_firewall_does_not_see_what_harbor_forwards_and_sees_all_else() {
         .stdout;
     assert!(listed.contains("packets 0 bytes 0"), "{listed}");
     let blocked = scene.lab.client.enter(|| {
-        std::net::TcpStream::connect_timeout(&beside.into(), Duration::from_millis(300)).is_err()
+        std::net::TcpStream::connect_timeout(&beside, Duration::from_millis(300)).is_err()
     });
     assert!(blocked, "what is not Harbor's is the firewall's");
     drop(own);
@@ -54,8 +53,7 @@ fn the_nodes_own_connections_and_servers_are_left_alone() {
         &scene.lab.node,
         scene.lab.folder(),
         "own",
-        scene.lab.public(),
-        9100,
+        &[SocketAddr::new(scene.lab.public(V4), 9100)],
     );
     let live = traffic::Live::open(&scene.lab.client, to, 20);
     let backend = scene.app(1);
@@ -65,7 +63,7 @@ fn the_nodes_own_connections_and_servers_are_left_alone() {
         (300, 0),
         "{tally:?}"
     );
-    let beside = SocketAddrV4::new(scene.lab.public(), 9100);
+    let beside = SocketAddr::new(scene.lab.public(V4), 9100);
     assert_eq!(
         traffic::connect(&scene.lab.client, beside, 50).of("own"),
         50
@@ -82,13 +80,13 @@ fn a_spoofed_datagram_between_two_ports_does_not_loop() {
     // Nobody answers an ARP request that comes from his own address.
     scene.lab.client.ip(&format!(
         "addr add {}/32 dev lo\nneigh replace {} lladdr 02:00:00:00:01:01 dev eth0",
-        scene.lab.translation(),
-        scene.lab.public()
+        scene.lab.translation(V4),
+        scene.lab.public(V4)
     ));
     scene.lab.client.enter(|| {
-        let socket = std::net::UdpSocket::bind((scene.lab.translation(), ports[0])).unwrap();
+        let socket = std::net::UdpSocket::bind((scene.lab.translation(V4), ports[0])).unwrap();
         socket
-            .send_to(b"loop", (scene.lab.public(), ports[1]))
+            .send_to(b"loop", (scene.lab.public(V4), ports[1]))
             .unwrap();
     });
     eventually(Duration::from_secs(5), || count(&scene, "own-source") == 1);
@@ -115,7 +113,7 @@ fn drops_are_logged_by_name_when_the_datapath_is_told_to_speak() {
         &Config::with("[log]\ndatapath = \"debug\"\n"),
     );
     let port = scene.agent.create(&["udp-empty"]);
-    traffic::Asker::new(&scene.lab.client).send(scene.at(port), b"anybody");
+    traffic::Asker::new(&scene.lab.client, V4).send(scene.at(port), b"anybody");
     eventually(Duration::from_secs(10), || {
         scene.agent.log("node").contains("no-backend")
     });

@@ -1,21 +1,23 @@
 //! The lab does what the other tests take for granted.
 
-use std::{net::SocketAddrV4, path::Path, process::Command};
+use std::{net::SocketAddr, path::Path, process::Command};
 
-use kit::{Lab, finish, traffic};
+use kit::{Lab, V4, finish, traffic};
 
 #[test]
 fn the_node_reaches_both_app_hosts_and_forwards_for_nobody() {
     for lab in [Lab::routed(), Lab::bridged()] {
-        let _app1 = traffic::serve(&lab.apps[0], lab.folder(), "app1", lab.app(0), 9001);
-        let _app2 = traffic::serve(&lab.apps[1], lab.folder(), "app2", lab.app(1), 9001);
+        let _app1 = traffic::serve(&lab.apps[0], lab.folder(), "app1", &lab.app_ports(0, 9001));
+        let _app2 = traffic::serve(&lab.apps[1], lab.folder(), "app2", &lab.app_ports(1, 9001));
         for (index, name) in [(0, "app1"), (1, "app2")] {
-            let to = SocketAddrV4::new(lab.app(index), 9001);
-            let tally = traffic::connect(&lab.node, to, 3);
-            assert_eq!((tally.of(name), tally.errors.len()), (3, 0), "{tally:?}");
-            assert_eq!(traffic::ask(&lab.node, to, 3).of(name), 3);
+            for to in lab.app_ports(index, 9001) {
+                let tally = traffic::connect(&lab.node, to, 3);
+                assert_eq!((tally.of(name), tally.errors.len()), (3, 0), "{tally:?}");
+                assert_eq!(traffic::ask(&lab.node, to, 3).of(name), 3);
+            }
         }
         assert_eq!(lab.node.get("net/ipv4/ip_forward"), "0");
+        assert_eq!(lab.node.get("net/ipv6/conf/all/forwarding"), "0");
     }
 }
 
@@ -24,7 +26,7 @@ fn a_panic_in_a_test_leaves_nothing_behind() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let result = std::thread::spawn(move || {
         let lab = Lab::bridged();
-        let _app = traffic::serve(&lab.apps[0], lab.folder(), "app1", lab.app(0), 9001);
+        let _app = traffic::serve(&lab.apps[0], lab.folder(), "app1", &lab.app_ports(0, 9001));
         sender
             .send((lab.node.name().to_owned(), lab.folder().to_owned()))
             .unwrap();
@@ -43,13 +45,13 @@ fn a_panic_in_a_test_leaves_nothing_behind() {
 #[test]
 fn live_connections_and_transfers_notice_what_they_should() {
     let lab = Lab::bridged();
-    let _app = traffic::serve(&lab.apps[0], lab.folder(), "app1", lab.app(0), 9001);
-    let to = SocketAddrV4::new(lab.app(0), 9001);
+    let _app = traffic::serve(&lab.apps[0], lab.folder(), "app1", &lab.app_ports(0, 9001));
+    let to = SocketAddr::new(lab.app(V4, 0), 9001);
     let live = traffic::Live::open(&lab.client, to, 20);
     traffic::transfer(&lab.client, to, 3_000_000).unwrap();
     live.progress();
     let tally = live.finish();
     assert_eq!((tally.of("app1"), tally.errors.len()), (20, 0), "{tally:?}");
-    let nobody = SocketAddrV4::new(lab.app(0), 9009);
+    let nobody = SocketAddr::new(lab.app(V4, 0), 9009);
     assert_eq!(traffic::connect(&lab.client, nobody, 2).errors.len(), 2);
 }

@@ -1,11 +1,11 @@
 //! Real servers behind ports, driven by their own clients: no error.
 
 use std::{
-    fs, net::SocketAddrV4, os::unix::process::CommandExt, path::Path, process::Command,
+    fs, net::SocketAddr, os::unix::process::CommandExt, path::Path, process::Command,
     time::Duration,
 };
 
-use kit::{Agent, Finished, Lab, Process, eventually, finish, finish_within, traffic};
+use kit::{Agent, Finished, Lab, Process, V4, eventually, finish, finish_within, traffic};
 use serde_json::Value;
 
 use crate::scene::Scene;
@@ -16,7 +16,7 @@ const MINUTES: Duration = Duration::from_secs(180);
 struct Server {
     _agent: Agent,
     _process: Process,
-    to: SocketAddrV4,
+    to: SocketAddr,
     lab: Lab,
 }
 
@@ -25,8 +25,8 @@ impl Server {
     fn behind(lab: Lab, name: &str, port: u16, mut command: Command) -> Self {
         let process = Process::start(&mut command, lab.folder(), name);
         let agent = Agent::start(&lab);
-        let backend = SocketAddrV4::new(lab.app(0), port).to_string();
-        let to = SocketAddrV4::new(lab.public(), agent.create(&[name, "--backend", &backend]));
+        let backend = SocketAddr::new(lab.app(V4, 0), port).to_string();
+        let to = SocketAddr::new(lab.public(V4), agent.create(&[name, "--backend", &backend]));
         Self {
             _agent: agent,
             _process: process,

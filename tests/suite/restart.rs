@@ -1,6 +1,6 @@
 //! Ports and backends outlive the agent, the pins, and both.
 
-use std::{fs, net::SocketAddrV4, path::Path};
+use std::{fs, net::SocketAddr, path::Path};
 
 use kit::{Agent, Config, Lab, finish, traffic};
 use nix::sys::signal::Signal;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::scene::Scene;
 
 /// A TCP, a UDP and a two-protocol port, with different backends.
-fn populate(scene: &Scene) -> Vec<SocketAddrV4> {
+fn populate(scene: &Scene) -> Vec<SocketAddr> {
     let ports = [
         scene.port("web"),
         scene.port("udp-game"),
@@ -48,7 +48,7 @@ fn inventory(agent: &Agent) -> Vec<Value> {
 }
 
 #[track_caller]
-fn serves(scene: &Scene, ports: &[SocketAddrV4]) {
+fn serves(scene: &Scene, ports: &[SocketAddr]) {
     let web = traffic::connect(&scene.lab.client, ports[0], 10);
     assert_eq!(
         (web.of("app1"), web.of("app2"), web.errors.len()),
@@ -240,7 +240,7 @@ fn a_planted_pin_of_another_layout_is_refused_and_left_alone() {
 
 /// Nobody forwards to the port any more. The kernel ends a link some time after its last pin went.
 #[track_caller]
-fn is_refused(scene: &Scene, to: SocketAddrV4) {
+fn is_refused(scene: &Scene, to: SocketAddr) {
     kit::eventually(std::time::Duration::from_secs(10), || {
         !traffic::connect(&scene.lab.client, to, 1).errors.is_empty()
     });

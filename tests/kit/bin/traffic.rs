@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
 };
 
@@ -23,10 +23,10 @@ enum Verb {
         name: String,
         /// Where to accept connections
         #[arg(long)]
-        tcp: Vec<SocketAddrV4>,
+        tcp: Vec<SocketAddr>,
         /// Where to answer datagrams
         #[arg(long)]
-        udp: Vec<SocketAddrV4>,
+        udp: Vec<SocketAddr>,
     },
     /// Hold ports without ever accepting
     Hold {
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     }
 }
 
-fn serve(name: &str, tcp: &[SocketAddrV4], udp: &[SocketAddrV4]) -> Result<()> {
+fn serve(name: &str, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Result<()> {
     let greeting = format!("{name}\n");
     for address in tcp {
         let listener = TcpListener::bind(address).with_context(|| address.to_string())?;
@@ -102,7 +102,7 @@ fn hold(ports: &[u16], udp: bool) -> Result<()> {
     let mut listeners = Vec::new();
     let mut sockets = Vec::new();
     for port in ports {
-        let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port);
+        let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port);
         if udp {
             sockets.push(UdpSocket::bind(address).with_context(|| address.to_string())?);
         } else {

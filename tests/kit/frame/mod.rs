@@ -5,10 +5,26 @@
 //! so an error has to be made twice, and differently, to go unseen.
 
 mod build;
+mod fragment;
+mod icmp;
+mod ip;
 mod parse;
+mod seen;
+mod transport;
 
-pub use build::{Checksum, Frame, Ip, Packet, Tcp, Transport, Udp};
-pub use parse::{Seen, SeenTransport, parse};
+#[cfg(test)]
+mod against_etherparse;
+
+pub use build::{Frame, Packet};
+pub use fragment::{fragments, reassemble};
+pub use icmp::Icmp;
+pub use ip::{Extension, Ip, Ip6};
+pub use parse::{parse, parse_packet};
+pub use seen::{Part, Quote, Seen, SeenTransport};
+pub use transport::{Checksum, Tcp, Transport, Udp};
+
+/// Octets in front of an untagged frame's packet.
+pub const ETHERNET: usize = 14;
 
 /// EtherTypes (IEEE 802 numbers).
 pub mod ethertype {
@@ -20,6 +36,26 @@ pub mod ethertype {
     pub const VLAN: u16 = 0x8100;
     /// Internet Protocol version 6.
     pub const IPV6: u16 = 0x86dd;
+}
+
+/// Protocol and next-header numbers (IANA).
+pub mod protocol {
+    /// IPv6's hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// IPv6's routing header.
+    pub const ROUTING: u8 = 43;
+    /// IPv6's fragment header.
+    pub const FRAGMENT: u8 = 44;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+    /// IPv6's destination options.
+    pub const DESTINATION: u8 = 60;
 }
 
 /// TCP flags (RFC 9293).
@@ -37,22 +73,30 @@ pub mod flag {
 }
 
 /// The Internet checksum of these bytes (RFC 1071), over big-endian words.
-fn sum(parts: &[&[u8]]) -> u16 {
-    let bytes = parts.concat();
-    let words = bytes.chunks(2).map(|word| match word {
-        [high, low] => u64::from(u16::from_be_bytes([*high, *low])),
-        [high] => u64::from(*high) << 8,
-        _ => 0,
-    });
-    let mut total: u64 = words.sum();
+pub fn sum(parts: &[&[u8]]) -> u16 {
+    let mut total: u64 = 0;
+    let mut is_high = true;
+    for byte in parts.iter().copied().flatten() {
+        total += u64::from(*byte) << if is_high { 8 } else { 0 };
+        is_high = !is_high;
+    }
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
     }
     !u16::try_from(total).unwrap()
 }
 
-/// The pseudo header of TCP and UDP over IPv4.
-fn pseudo(source: [u8; 4], destination: [u8; 4], protocol: u8, length: usize) -> Vec<u8> {
-    let length = u16::try_from(length).unwrap().to_be_bytes();
-    [&source[..], &destination[..], &[0, protocol], &length[..]].concat()
+/// The pseudo header of TCP, UDP and ICMPv6: RFC 793 for addresses of four octets, RFC 8200 for
+/// those of sixteen. The sum does not depend on the order of its words.
+fn pseudo(source: &[u8], destination: &[u8], protocol: u8, length: usize) -> Vec<u8> {
+    let length = u32::try_from(length).unwrap().to_be_bytes();
+    [source, destination, &length[..], &[0, 0, 0, protocol]].concat()
+}
+
+/// The octets of an address.
+fn octets(address: std::net::IpAddr) -> Vec<u8> {
+    match address {
+        std::net::IpAddr::V4(address) => address.octets().to_vec(),
+        std::net::IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }

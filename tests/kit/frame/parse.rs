@@ -1,63 +1,37 @@
 //! From bytes to fields, with every length and checksum verified.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{ethertype, pseudo, sum};
+use super::{ETHERNET, Seen, SeenTransport, ethertype, octets, protocol, pseudo, sum};
 
-/// A frame as it was seen: an untagged IPv4 packet without contradictions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Destination MAC.
-    pub to: [u8; 6],
-    /// Source MAC.
-    pub from: [u8; 6],
-    /// Source address.
-    pub source: Ipv4Addr,
-    /// Destination address.
-    pub destination: Ipv4Addr,
-    /// Time to live.
-    pub ttl: u8,
-    /// Differentiated services and ECN.
-    pub tos: u8,
-    /// Identification.
-    pub id: u16,
-    /// Flags and fragment offset.
-    pub fragment: u16,
-    /// IP options.
-    pub options: Vec<u8>,
-    /// What it carries.
-    pub transport: SeenTransport,
-}
-
-/// A transport header as it was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenTransport {
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Source port.
-    pub source: u16,
-    /// Destination port.
-    pub destination: u16,
-    /// All after the ports, but for the checksum, which is set to zero.
-    pub rest: Vec<u8>,
-    /// A UDP datagram without a checksum.
-    pub is_unprotected: bool,
-}
-
-/// Reads a frame; says what is wrong with it, if anything is.
+/// Reads a frame; says what is wrong with it, if anything is. Checksums of fragments cannot be
+/// verified one by one: [`super::reassemble`] first.
 pub fn parse(frame: &[u8]) -> Result<Seen, String> {
-    if frame.len() < 34 {
-        return Err(format!(
-            "{} bytes are no frame with an IPv4 header",
-            frame.len()
-        ));
+    if frame.len() < ETHERNET {
+        return Err(format!("{} bytes are no frame", frame.len()));
     }
-    let kind = word(frame, 12);
-    if kind != ethertype::IPV4 {
-        return Err(format!("EtherType {kind:#06x}"));
+    let mut seen = match word(frame, 12) {
+        ethertype::IPV4 => ipv4(&frame[ETHERNET..])?,
+        ethertype::IPV6 => ipv6(&frame[ETHERNET..])?,
+        kind => return Err(format!("EtherType {kind:#06x}")),
+    };
+    (seen.to, seen.from) = (array(frame, 0), array(frame, 6));
+    Ok(seen)
+}
+
+/// Reads a packet without a frame around it; its hardware addresses are zero.
+pub fn parse_packet(packet: &[u8]) -> Result<Seen, String> {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => ipv4(packet),
+        Some(6) => ipv6(packet),
+        _ => Err("no IP packet".into()),
     }
-    let (to, from) = (array(frame, 0), array(frame, 6));
-    let packet = &frame[14..];
+}
+
+fn ipv4(packet: &[u8]) -> Result<Seen, String> {
+    if packet.len() < 20 {
+        return Err(format!("{} bytes are no IPv4 header", packet.len()));
+    }
     let header = usize::from(packet[0] & 15) * 4;
     let total = usize::from(word(packet, 2));
     if packet[0] >> 4 != 4 || header < 20 || total < header || total > packet.len() {
@@ -70,147 +44,154 @@ pub fn parse(frame: &[u8]) -> Result<Seen, String> {
     if sum(&[head]) != 0 {
         return Err(format!("the IP header's checksum is wrong: {head:02x?}"));
     }
-    let (source, destination) = (array(head, 12), array(head, 16));
-    Ok(Seen {
-        to,
-        from,
-        source: Ipv4Addr::from(source),
-        destination: Ipv4Addr::from(destination),
+    let mut seen = Seen {
+        to: [0; 6],
+        from: [0; 6],
+        source: Ipv4Addr::from(array(head, 12)).into(),
+        destination: Ipv4Addr::from(array(head, 16)).into(),
         ttl: head[8],
         tos: head[1],
-        id: word(head, 4),
+        label: 0,
+        id: word(head, 4).into(),
         fragment: word(head, 6),
         options: head[20..].to_vec(),
-        transport: transport(head[9], body, source, destination)?,
-    })
+        transport: unread(head[9], body),
+    };
+    carry(&mut seen, body)?;
+    Ok(seen)
 }
 
-fn transport(
-    protocol: u8,
-    body: &[u8],
-    source: [u8; 4],
-    destination: [u8; 4],
-) -> Result<SeenTransport, String> {
+fn ipv6(packet: &[u8]) -> Result<Seen, String> {
+    if packet.len() < 40 {
+        return Err(format!("{} bytes are no IPv6 header", packet.len()));
+    }
+    let end = 40 + usize::from(word(packet, 4));
+    if packet[0] >> 4 != 6 || end > packet.len() {
+        return Err(format!("version {:#04x}, length {end}", packet[0]));
+    }
+    let first = u32::from_be_bytes(array(packet, 0));
+    let mut seen = Seen {
+        to: [0; 6],
+        from: [0; 6],
+        source: Ipv6Addr::from(array::<16>(packet, 8)).into(),
+        destination: Ipv6Addr::from(array::<16>(packet, 24)).into(),
+        ttl: packet[7],
+        tos: (first >> 20) as u8,
+        label: first & 0xf_ffff,
+        id: 0,
+        fragment: 0,
+        options: Vec::new(),
+        transport: unread(packet[6], &[]),
+    };
+    let body = extensions(&mut seen, packet[6], &packet[40..end])?;
+    carry(&mut seen, body)?;
+    Ok(seen)
+}
+
+/// Walks over extension headers to what the packet carries.
+fn extensions<'a>(seen: &mut Seen, mut next: u8, mut rest: &'a [u8]) -> Result<&'a [u8], String> {
+    loop {
+        let length = match next {
+            protocol::HOP_BY_HOP | protocol::DESTINATION | protocol::ROUTING => {
+                rest.get(1).map(|words| 8 + 8 * usize::from(*words))
+            }
+            protocol::FRAGMENT => Some(8),
+            _ => break,
+        };
+        let header = length.and_then(|length| rest.get(..length));
+        let header = header.ok_or("an extension header is cut off")?;
+        if next == protocol::FRAGMENT {
+            (seen.fragment, seen.id) = (word(header, 2), u32::from_be_bytes(array(header, 4)));
+        }
+        seen.options.extend(header);
+        next = header[0];
+        rest = &rest[header.len()..];
+        if seen.part().is_some_and(|part| part.offset > 0) {
+            break;
+        }
+    }
+    seen.transport = unread(next, rest);
+    Ok(rest)
+}
+
+fn unread(protocol: u8, body: &[u8]) -> SeenTransport {
+    SeenTransport {
+        protocol,
+        source: 0,
+        destination: 0,
+        rest: body.to_vec(),
+        is_unprotected: false,
+    }
+}
+
+/// Reads and verifies what a packet carries.
+fn carry(seen: &mut Seen, body: &[u8]) -> Result<(), String> {
+    let part = seen.part();
+    if part.is_some_and(|part| part.offset > 0) {
+        return Ok(());
+    }
+    let protocol = seen.transport.protocol;
+    let is_ipv4 = seen.source.is_ipv4();
     let (shortest, at) = match protocol {
-        6 => (20, 16),
-        17 => (8, 6),
+        protocol::TCP => (20, 16),
+        protocol::UDP => (8, 6),
+        protocol::ICMP if is_ipv4 => (8, 2),
+        protocol::ICMPV6 if !is_ipv4 => (8, 2),
         other => return Err(format!("protocol {other}")),
     };
     if body.len() < shortest {
         return Err(format!("{} bytes of protocol {protocol}", body.len()));
     }
-    if protocol == 17 && usize::from(word(body, 4)) != body.len() {
+    let is_unprotected = protocol == protocol::UDP && word(body, at) == 0;
+    if is_unprotected && !is_ipv4 {
+        return Err("a datagram over IPv6 without a checksum".into());
+    }
+    if part.is_none() {
+        verify(seen, body, is_unprotected)?;
+    }
+    let ported = if matches!(protocol, protocol::TCP | protocol::UDP) {
+        4
+    } else {
+        0
+    };
+    let mut rest = body[ported..].to_vec();
+    rest[at - ported..at - ported + 2].fill(0);
+    let port = |at: usize| if ported == 0 { 0 } else { word(body, at) };
+    seen.transport = SeenTransport {
+        protocol,
+        source: port(0),
+        destination: port(2),
+        rest,
+        is_unprotected,
+    };
+    Ok(())
+}
+
+/// Length and checksum of a whole segment, datagram or message.
+fn verify(seen: &Seen, body: &[u8], is_unprotected: bool) -> Result<(), String> {
+    let protocol = seen.transport.protocol;
+    if protocol == protocol::UDP && usize::from(word(body, 4)) != body.len() {
         return Err(format!(
             "a datagram of {} bytes says {}",
             body.len(),
             word(body, 4)
         ));
     }
-    let is_unprotected = protocol == 17 && word(body, at) == 0;
-    if !is_unprotected && sum(&[&pseudo(source, destination, protocol, body.len()), body]) != 0 {
+    let (source, destination) = (octets(seen.source), octets(seen.destination));
+    let pseudo = match protocol {
+        protocol::ICMP => Vec::new(),
+        _ => pseudo(&source, &destination, protocol, body.len()),
+    };
+    if !is_unprotected && sum(&[&pseudo, body]) != 0 {
         return Err(format!("the checksum of protocol {protocol} is wrong"));
     }
-    let mut rest = body[4..].to_vec();
-    rest[at - 4..at - 2].fill(0);
-    Ok(SeenTransport {
-        protocol,
-        source: word(body, 0),
-        destination: word(body, 2),
-        rest,
-        is_unprotected,
-    })
+    Ok(())
 }
 
 fn word(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+    u16::from_be_bytes(array(bytes, at))
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().unwrap()
-}
-
-#[cfg(test)]
-mod tests {
-    use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
-
-    use super::*;
-    use crate::frame::{Checksum, Frame, Tcp, Transport, Udp, flag};
-
-    const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-    const NODE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
-
-    fn tcp() -> Frame {
-        let tcp = Tcp {
-            source: 40000,
-            destination: 35000,
-            sequence: 1,
-            acknowledgement: 2,
-            flags: flag::SYN,
-            options: vec![2, 4, 5, 0xb4],
-            payload: b"odd".to_vec(),
-        };
-        Frame::ipv4(
-            [2, 0, 0, 0, 0, 1],
-            [2, 0, 0, 0, 0, 2],
-            (CLIENT, NODE),
-            Transport::Tcp(tcp),
-        )
-    }
-
-    #[test]
-    fn another_library_finds_our_checksums_right() {
-        let bytes = tcp().bytes();
-        let sliced = SlicedPacket::from_ethernet(&bytes).unwrap();
-        let Some(TransportSlice::Tcp(slice)) = sliced.transport else {
-            panic!("no TCP")
-        };
-        let net = sliced.net.unwrap();
-        let header = net.ipv4_ref().unwrap().header().to_header();
-        assert_eq!(header.calc_header_checksum(), header.header_checksum);
-        let found = slice
-            .calc_checksum_ipv4(CLIENT.octets(), NODE.octets())
-            .unwrap();
-        assert_eq!(found, slice.checksum());
-        assert!(parse(&bytes).is_ok());
-    }
-
-    #[test]
-    fn we_read_what_another_library_writes() {
-        let builder = PacketBuilder::ethernet2([2; 6], [4; 6])
-            .ipv4(CLIENT.octets(), NODE.octets(), 20)
-            .udp(40000, 35000);
-        let mut bytes = Vec::new();
-        builder.write(&mut bytes, b"payload").unwrap();
-        let seen = parse(&bytes).unwrap();
-        assert_eq!(
-            (seen.source, seen.destination, seen.ttl),
-            (CLIENT, NODE, 20)
-        );
-        assert_eq!(
-            (seen.transport.source, seen.transport.destination),
-            (40000, 35000)
-        );
-    }
-
-    #[test]
-    fn one_changed_bit_anywhere_after_the_macs_is_noticed() {
-        let good = tcp().bytes();
-        for bit in 12 * 8..good.len() * 8 {
-            let mut bad = good.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(parse(&bad).is_err(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn a_datagram_without_a_checksum_is_read_as_one() {
-        let udp = Udp {
-            source: 1,
-            destination: 2,
-            checksum: Checksum::None,
-            payload: b"x".to_vec(),
-        };
-        let bytes = Frame::ipv4([0; 6], [0; 6], (CLIENT, NODE), Transport::Udp(udp)).bytes();
-        assert!(parse(&bytes).unwrap().transport.is_unprotected);
-    }
 }

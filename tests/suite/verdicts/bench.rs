@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use kit::{
-    APP_MACS, Agent, CLIENT_MAC, Config, Lab, NODE_BACKEND_MAC, NODE_MAC,
+    APP_MACS, Agent, CLIENT_MAC, Config, Family, Lab, NODE_BACKEND_MAC, NODE_MAC, V4,
     frame::{Checksum, Frame, Seen, Tcp, Transport, Udp, flag, parse},
     verdict::{Action, Outcome, Prober},
 };
@@ -36,6 +36,7 @@ pub(super) struct Bench {
     next_port: AtomicU16,
     pub(super) agent: Agent,
     pub(super) lab: Lab,
+    pub(super) family: Family,
 }
 
 impl Bench {
@@ -44,11 +45,24 @@ impl Bench {
         Self::with(&Config::default())
     }
 
+    /// With the default configuration, of this family.
+    #[track_caller]
+    pub(super) fn plain(family: Family) -> Self {
+        Self::of(family, &Config::default())
+    }
+
     #[track_caller]
     pub(super) fn with(config: &Config) -> Self {
+        Self::of(V4, config)
+    }
+
+    /// Ports, backends and frames are of this family.
+    #[track_caller]
+    pub(super) fn of(family: Family, config: &Config) -> Self {
         let lab = Lab::routed();
         let agent = Agent::start_with(&lab, config);
-        let apps = [0, 1].map(|index| SocketAddrV4::new(lab.app(index), APP_PORT).to_string());
+        let apps =
+            [0, 1].map(|index| SocketAddr::new(lab.app(family, index), APP_PORT).to_string());
         for (name, port) in [("web", TCP_PORT), ("udp-game", UDP_PORT)] {
             let port = port.to_string();
             let backends = ["--backend", &apps[0], "--backend", &apps[1]];
@@ -61,7 +75,28 @@ impl Bench {
             next_port: AtomicU16::new(40_000),
             agent,
             lab,
+            family,
         }
+    }
+
+    /// The node's address that clients dial.
+    pub(super) fn public(&self) -> IpAddr {
+        self.lab.public(self.family)
+    }
+
+    /// The node's address that backends see.
+    pub(super) fn translation(&self) -> IpAddr {
+        self.lab.translation(self.family)
+    }
+
+    /// The client's address.
+    pub(super) fn client(&self) -> IpAddr {
+        self.lab.client_address(self.family)
+    }
+
+    /// An app host's address.
+    pub(super) fn app(&self, index: u8) -> IpAddr {
+        self.lab.app(self.family, index)
     }
 
     #[track_caller]
@@ -99,21 +134,21 @@ impl Bench {
 
     /// From the client to an address of the node.
     pub(super) fn to_node(&self, transport: Transport) -> Frame {
-        let addresses = (self.lab.client_address(), self.lab.public());
-        Frame::ipv4(NODE_MAC, CLIENT_MAC, addresses, transport)
+        let addresses = (self.client(), self.public());
+        Frame::ip(NODE_MAC, CLIENT_MAC, addresses, transport)
     }
 
     /// From the first app host to the address that backends see.
     pub(super) fn app_frame(&self, transport: Transport) -> Frame {
-        self.host_frame(self.lab.app(0), transport)
+        self.host_frame(self.app(0), transport)
     }
 
     /// From any host of the backends' network to the address that backends see.
-    pub(super) fn host_frame(&self, host: Ipv4Addr, transport: Transport) -> Frame {
-        Frame::ipv4(
+    pub(super) fn host_frame(&self, host: IpAddr, transport: Transport) -> Frame {
+        Frame::ip(
             NODE_BACKEND_MAC,
             APP_MACS[0],
-            (host, self.lab.translation()),
+            (host, self.translation()),
             transport,
         )
     }
@@ -168,7 +203,7 @@ impl Bench {
 pub(super) struct Conversation {
     pub(super) client_port: u16,
     pub(super) source_port: u16,
-    pub(super) backend: Ipv4Addr,
+    pub(super) backend: IpAddr,
 }
 
 impl Conversation {

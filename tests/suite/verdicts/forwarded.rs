@@ -36,7 +36,7 @@ fn a_handshake_and_its_end_are_translated_both_ways() {
     let bench = Bench::new();
     let port = bench.client_port();
     let opened = forward(&bench, Side::Client, &bench.to_node(syn(port, TCP_PORT)));
-    assert_eq!(opened.source, bench.lab.translation());
+    assert_eq!(opened.source, bench.translation());
     assert!(
         (10_240..=32_767).contains(&opened.transport.source),
         "{opened:?}"
@@ -72,7 +72,7 @@ fn a_handshake_and_its_end_are_translated_both_ways() {
             );
             assert_eq!(
                 (after.source, after.destination),
-                (bench.lab.public(), bench.lab.client_address())
+                (bench.public(), bench.client())
             );
             let ports = (after.transport.source, after.transport.destination);
             assert_eq!(ports, (TCP_PORT, talk.client_port));
@@ -149,12 +149,12 @@ fn a_question_and_its_answer_are_translated() {
         let port = bench.client_port();
         let question = bench.to_node(datagram(port, UDP_PORT, &vec![0xa5; size]));
         let asked = forward(&bench, Side::Client, &question);
-        assert_eq!(asked.destination, bench.lab.app(0), "the first backend");
+        assert_eq!(asked.destination, bench.app(0), "the first backend");
         let answer = datagram(APP_PORT, asked.transport.source, &vec![0x5a; size]);
         let answered = forward(&bench, Side::Backend, &bench.app_frame(answer));
         assert_eq!(
             (answered.source, answered.transport.source),
-            (bench.lab.public(), UDP_PORT)
+            (bench.public(), UDP_PORT)
         );
         assert_eq!(answered.transport.destination, port);
     }
@@ -197,7 +197,7 @@ fn a_checksum_that_becomes_zero_is_sent_as_all_ones() {
     );
     // What the translated datagram's checksum is with a payload of zero is the payload that makes
     // the sum all ones, and so its complement zero.
-    let translated = Frame::ipv4(
+    let translated = Frame::ip(
         [0; 6],
         [0; 6],
         (asked.source, asked.destination),

@@ -164,7 +164,7 @@ pub(super) const ROWS: &[Row] = &[
         "a stranger on the backends' network",
         Backend,
         |b| {
-            let stranger = Ipv4Addr::new(10, 77, 2, 99);
+            let stranger = b.lab.backend_host(b.family, 99);
             b.host_frame(stranger, segment(APP_PORT, RANGE_PORT, flag::SYN))
                 .bytes()
         },
@@ -187,9 +187,9 @@ pub(super) const ROWS: &[Row] = &[
         "the node's own address as the sender",
         Client,
         |b| {
-            let own = b.lab.translation();
+            let own = b.translation();
             b.to_node(datagram(b.client_port(), UDP_PORT, b"loop"))
-                .with(|ip| ip.source = own)
+                .source(own)
                 .bytes()
         },
     ),

@@ -84,7 +84,7 @@ fn strangers(bench: &Bench) -> Vec<Frame> {
 
 /// An independent answer to "may Harbor touch this frame at all?", generous where it is hard to say.
 fn may_be_ours(bench: &Bench, frame: &[u8]) -> bool {
-    let own = [bench.lab.public(), bench.lab.translation()];
+    let own = [bench.public(), bench.translation()];
     let is_ours = |header: &[u8]| {
         let start = 14 + usize::from(header[0] & 15) * 4;
         let Some(ports) = frame.get(start..start + 4) else {

@@ -60,15 +60,10 @@ fn frames_cut_at_any_length_do_no_harm_on_the_wire() {
             .collect();
         send(&bench.lab, &cuts);
     }
-    let app = std::net::SocketAddrV4::new(bench.lab.app(0), super::bench::APP_PORT);
-    let _app = traffic::serve(
-        &bench.lab.apps[0],
-        bench.lab.folder(),
-        "app1",
-        *app.ip(),
-        app.port(),
-    );
-    let to = std::net::SocketAddrV4::new(bench.lab.public(), UDP_PORT);
+    let endpoints = bench.lab.app_ports(0, super::bench::APP_PORT);
+    let (host, folder) = (&bench.lab.apps[0], bench.lab.folder());
+    let _app = traffic::serve(host, folder, "app1", &endpoints);
+    let to = std::net::SocketAddr::new(bench.public(), UDP_PORT);
     assert_eq!(traffic::ask(&bench.lab.client, to, 5).of("app1"), 5);
     assert_eq!(NODE_MAC[0] & 1, 0);
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Agent, Lab, Lifetime, Netns, Topology};
+use kit::{Agent, Lab, Lifetime, Netns, Topology, V4};
 use nix::{
     libc,
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
@@ -47,10 +47,10 @@ pub(crate) fn run() -> ExitCode {
     let servers = Servers::start(&lab, &agent);
     println!(
         "client {}  ->  node {}  ->  app1 {}, app2 {}",
-        lab.client_address(),
-        lab.public(),
-        lab.app(0),
-        lab.app(1)
+        lab.client_address(V4),
+        lab.public(V4),
+        lab.app(V4, 0),
+        lab.app(V4, 1)
     );
     println!(
         "redis (tcp) at {}, dns (udp) at {}\n",

@@ -1,17 +1,15 @@
 //! Real servers on both app hosts, each of which can be told from the other, and ports for them.
 
-use std::{
-    collections::BTreeMap, net::SocketAddrV4, os::unix::process::CommandExt, time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, os::unix::process::CommandExt, time::Duration};
 
-use kit::{Agent, Lab, Process, eventually, finish};
+use kit::{Agent, Lab, Process, V4, eventually, finish};
 
 /// Redis on both app hosts behind a TCP port, dnsmasq on both behind a UDP port.
 pub(crate) struct Servers {
     /// The TCP port.
-    pub(crate) redis: SocketAddrV4,
+    pub(crate) redis: SocketAddr,
     /// The UDP port.
-    pub(crate) dns: SocketAddrV4,
+    pub(crate) dns: SocketAddr,
     processes: Vec<Process>,
 }
 
@@ -30,9 +28,9 @@ impl Servers {
             name_redis(lab, index);
         }
         let port = |name: &str, port: u16| {
-            let backends = [0, 1].map(|i| SocketAddrV4::new(lab.app(i), port).to_string());
+            let backends = [0, 1].map(|i| SocketAddr::new(lab.app(V4, i), port).to_string());
             let words = [name, "--backend", &backends[0], "--backend", &backends[1]];
-            SocketAddrV4::new(lab.public(), agent.create(&words))
+            SocketAddr::new(lab.public(V4), agent.create(&words))
         };
         Self {
             redis: port("redis", 6379),
@@ -83,7 +81,7 @@ fn redis(lab: &Lab, index: u8) -> Process {
     command.arg0("redis-server").current_dir(lab.folder());
     command.args([
         "--bind",
-        &lab.app(index).to_string(),
+        &lab.app(V4, index).to_string(),
         "--save",
         "",
         "--protected-mode",
@@ -97,7 +95,7 @@ fn redis(lab: &Lab, index: u8) -> Process {
 }
 
 fn name_redis(lab: &Lab, index: u8) {
-    let (host, address) = (usize::from(index), lab.app(index).to_string());
+    let (host, address) = (usize::from(index), lab.app(V4, index).to_string());
     eventually(Duration::from_secs(10), || {
         let mut command = lab.apps[host].command("redis-cli");
         finish(command.args(["-h", &address, "set", "name", NAMES[host]])).stdout == "OK\n"
@@ -119,7 +117,7 @@ fn dnsmasq(lab: &Lab, index: u8) -> Process {
         "--bind-interfaces",
         "--log-facility=-",
     ]);
-    command.arg(format!("--listen-address={}", lab.app(index)));
+    command.arg(format!("--listen-address={}", lab.app(V4, index)));
     command.arg(format!("--txt-record=name.harbor.test,{}", NAMES[host]));
     Process::start(
         &mut command,

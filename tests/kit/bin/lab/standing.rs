@@ -2,7 +2,7 @@
 
 use std::{fs, process::ExitCode};
 
-use kit::{Agent, Lab, Lifetime, Netns, Topology, binary, tear_down};
+use kit::{Agent, Lab, Lifetime, Netns, Topology, V4, binary, tear_down};
 
 use crate::servers::Servers;
 
@@ -22,14 +22,14 @@ pub(crate) fn up() -> ExitCode {
     println!("{}", agent.ctl(&["ports", "list"]).stdout);
     println!(
         "client {}  ->  node {}  ->  app1 {}, app2 {}",
-        lab.client_address(),
-        lab.public(),
-        lab.app(0),
-        lab.app(1)
+        lab.client_address(V4),
+        lab.public(V4),
+        lab.app(V4, 0),
+        lab.app(V4, 1)
     );
     println!(
         "cargo xtask lab shell client    then: redis-cli -h {} -p {} ping",
-        lab.public(),
+        lab.public(V4),
         servers.redis.port()
     );
     println!("cargo xtask lab shell node      then: harbor-ctl status");

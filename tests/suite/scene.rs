@@ -49,7 +49,6 @@ impl Scene {
 
     /// The same scene; from now on ports and backends are of this family.
     #[must_use]
-    #[expect(dead_code, reason = "for tests that show the same over IPv6")]
     pub(crate) fn of(mut self, family: Family) -> Self {
         self.family = family;
         self

@@ -21,6 +21,7 @@ mod ci;
 mod ebpf;
 mod lab;
 mod lint;
+mod packages;
 mod run;
 mod setup;
 mod shell;

@@ -7,7 +7,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{shell, toolchain};
+use crate::{packages, shell, toolchain};
 
 /// Whose needs are to be met.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub(crate) enum Wish {
     Everything,
 }
 
-/// Programs that the suite starts, and the Debian packages they are in. None of these packages
-/// starts a service: redis-tools holds the server as well, under another name.
-const PROGRAMS: [(&str, &str); 9] = [
+/// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
+/// as well, under another name.
+const PROGRAMS: [(&str, &str); 17] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("bpftool", "bpftool"),
@@ -30,6 +30,14 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("dig", "bind9-dnsutils"),
     ("iperf3", "iperf3"),
     ("systemd-analyze", "systemd"),
+    ("pg_createcluster", "postgresql"),
+    ("pgbench", "postgresql"),
+    ("mosquitto", "mosquitto"),
+    ("mosquitto_sub", "mosquitto-clients"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("openssl", "openssl"),
+    ("curl", "curl"),
 ];
 
 /// The LLVM of Debian's newest compiler.
@@ -71,20 +79,12 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
     }
 }
 
-fn install(packages: &[String]) -> Result<()> {
+fn install(missing: &[String]) -> Result<()> {
     if shell::which("apt-get").is_none() {
-        bail!("missing: {}\n{}", packages.join(" "), by_hand());
+        bail!("missing: {}\n{}", missing.join(" "), by_hand());
     }
-    println!("setup: installing {}", packages.join(" "));
-    let quiet: &[(&str, &std::ffi::OsStr)] = &[("DEBIAN_FRONTEND", "noninteractive".as_ref())];
-    let apt = || shell::privileged("apt-get", quiet);
-    shell::succeed(apt().args(["-q", "update"]))?;
-    shell::succeed(
-        apt()
-            .args(["-q", "-y", "install", "--no-install-recommends"])
-            .args(packages),
-    )
-    .map_err(|error| error.context(by_hand()))
+    println!("setup: installing {}", missing.join(" "));
+    packages::install(missing).map_err(|error| error.context(by_hand()))
 }
 
 /// Builds bpf-linker against Debian's LLVM, into cargo's own folder of programs.
@@ -118,6 +118,7 @@ fn by_hand() -> String {
         "on a system without apt-get, or without these packages, install by hand:\n  \
          rustup component add rust-src\n  \
          cargo install bpf-linker --version {LINKER_VERSION} --locked   (needs the LLVM of `rustc -vV`)\n\
-         and for the tests: ip nft bpftool redis dnsmasq dig iperf3 systemd-analyze"
+         and for the tests: ip nft bpftool redis dnsmasq dig iperf3 systemd-analyze\n  \
+         postgresql mosquitto sshd ssh openssl curl"
     )
 }

@@ -13,6 +13,7 @@
 
 mod agent;
 mod bpffs;
+mod counters;
 mod eventually;
 mod family;
 pub mod frame;

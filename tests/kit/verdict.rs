@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use aya::{
-    maps::{Map, MapData, PerCpuArray},
+    maps::MapData,
     programs::{
         SchedClassifier, TestRun, TestRunOptions, links::FdLink, links::PinnedLink, loaded_programs,
     },
@@ -14,7 +14,7 @@ use harbor_common::{
     verdict::{FIRST_DROP, VERDICT_NUMBERS, Verdict},
 };
 
-use crate::{Lab, Netns, frame::ethertype};
+use crate::{Lab, Netns, counters::Counters, frame::ethertype};
 
 /// Size of `struct __sk_buff`, and where it says which interface a frame came in by: `ingress_ifindex`
 /// and, which also chooses the device, `ifindex`.
@@ -88,7 +88,7 @@ pub struct Prober {
     node: Netns,
     program: SchedClassifier,
     ifindex: u32,
-    verdicts: PerCpuArray<MapData, u64>,
+    verdicts: Counters,
 }
 
 impl Prober {
@@ -102,7 +102,7 @@ impl Prober {
             node: lab.node.clone(),
             program,
             ifindex: lab.node.ifindex(interface),
-            verdicts: Map::PerCpuArray(map).try_into().unwrap(),
+            verdicts: Counters::new(map, VERDICT_NUMBERS),
         }
     }
 
@@ -123,13 +123,15 @@ impl Prober {
         })
     }
 
-    fn run_here(&self, frame: &[u8]) -> Outcome {
+    /// Runs one frame; whoever calls this is inside the node's namespace already.
+    #[track_caller]
+    pub fn run_here(&self, frame: &[u8]) -> Outcome {
         let mut context = [0u8; SKB_BYTES];
         for at in SKB_INTERFACES {
             context[at..at + 4].copy_from_slice(&self.ifindex.to_ne_bytes());
         }
         let mut out = vec![0u8; LONGEST];
-        let before = self.counters();
+        let before = self.verdicts.read();
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
@@ -148,7 +150,7 @@ impl Prober {
 
     /// The verdict whose counter moved; there must be one, and it must have moved by one.
     fn counted_since(&self, before: &[u64], frame: &[u8]) -> String {
-        let now = self.counters();
+        let now = self.verdicts.read();
         let moved: Vec<usize> = (0..now.len()).filter(|n| now[*n] != before[*n]).collect();
         match moved[..] {
             [number] if now[number] == before[number] + 1 => name(number),
@@ -159,16 +161,11 @@ impl Prober {
         }
     }
 
-    fn counters(&self) -> Vec<u64> {
-        let number = |n: usize| u32::try_from(n).unwrap();
-        let sum = |n| self.verdicts.get(&number(n), 0).unwrap().iter().sum();
-        (0..VERDICT_NUMBERS).map(sum).collect()
-    }
-
     /// Every verdict counted so far, by name; those at zero are left out.
     pub fn totals(&self) -> BTreeMap<String, u64> {
         let counted = self
-            .counters()
+            .verdicts
+            .read()
             .into_iter()
             .enumerate()
             .filter(|(_, count)| *count > 0);

@@ -1,9 +1,13 @@
 //! Addresses as they stand in keys and values.
 //!
 //! Octets are kept in network order, which is the order that a person reads; ports are plain `u16`
-//! in host order, so that `bpftool map dump` shows 35000 and not 47240.
+//! in host order, so that `bpftool map dump` shows 35000 and not 47240. The flow tables are one a
+//! family ([`Ipv4`], [`Ipv6`]); every other table holds both families as [`Ip`].
 
-use core::{fmt, net::Ipv4Addr};
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// An IPv4 address, most significant octet first, aligned so that it loads as one word.
 #[repr(C, align(4))]
@@ -14,11 +18,174 @@ pub struct Ipv4 {
 }
 crate::assert_size!(Ipv4, 4);
 
+/// An IPv6 address, most significant octet first, aligned to words.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ipv6 {
+    /// The sixteen octets in reading order.
+    pub octets: [u8; 16],
+}
+crate::assert_size!(Ipv6, 16);
+
+/// An address of either family: IPv4 as `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2).
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ip {
+    /// The sixteen octets in reading order.
+    pub octets: [u8; 16],
+}
+crate::assert_size!(Ip, 16);
+
+/// What the generic packet path must know of an address of one family.
+pub trait Family: Copy + Eq + Default {
+    /// 0 for IPv4, 1 for IPv6: where a family's half of a table lies.
+    const INDEX: u32;
+
+    /// The address as tables of both families hold it.
+    fn ip(&self) -> Ip;
+
+    /// This family's address in an [`Ip`] of this family.
+    fn of(ip: &Ip) -> Self;
+
+    /// The sum of the address's octets as 16-bit words in memory order (RFC 1071).
+    fn sum(&self) -> u32;
+
+    /// The sum of the words' complements: what goes when the address goes (RFC 1624).
+    fn complement_sum(&self) -> u32;
+
+    /// Reads an address that others may change meanwhile, word by word: octet by octet, as a
+    /// compiler left to itself would, a CPU cannot hand the stores on to later loads.
+    ///
+    /// # Safety
+    ///
+    /// `address` points to a readable address.
+    unsafe fn load(address: *const Self) -> Self;
+}
+
+/// The sum of a word's halves.
+#[inline(always)]
+const fn halves(word: u32) -> u32 {
+    (word & 0xffff) + (word >> 16)
+}
+
+impl Family for Ipv4 {
+    const INDEX: u32 = 0;
+
+    #[inline(always)]
+    fn ip(&self) -> Ip {
+        let [a, b, c, d] = self.octets;
+        Ip {
+            octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
+        }
+    }
+
+    #[inline(always)]
+    fn of(ip: &Ip) -> Self {
+        let [.., a, b, c, d] = ip.octets;
+        Self::new([a, b, c, d])
+    }
+
+    #[inline(always)]
+    fn sum(&self) -> u32 {
+        halves(u32::from_ne_bytes(self.octets))
+    }
+
+    #[inline(always)]
+    unsafe fn load(address: *const Self) -> Self {
+        // SAFETY: by the caller; the type is aligned like a word.
+        let word = unsafe { address.cast::<u32>().read_volatile() };
+        Self::new(word.to_ne_bytes())
+    }
+
+    #[inline(always)]
+    fn complement_sum(&self) -> u32 {
+        halves(!u32::from_ne_bytes(self.octets))
+    }
+}
+
+impl Ipv6 {
+    /// An address from its words as they stand in memory.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self {
+            // SAFETY: sixteen octets either way, and any octets are valid.
+            octets: unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) },
+        }
+    }
+
+    /// Its words as they stand in memory.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        // SAFETY: sixteen octets either way, and any octets are valid.
+        unsafe { core::mem::transmute::<[u8; 16], [u32; 4]>(self.octets) }
+    }
+}
+
+impl Family for Ipv6 {
+    const INDEX: u32 = 1;
+
+    #[inline(always)]
+    fn ip(&self) -> Ip {
+        Ip {
+            octets: self.octets,
+        }
+    }
+
+    #[inline(always)]
+    fn of(ip: &Ip) -> Self {
+        Self { octets: ip.octets }
+    }
+
+    #[inline(always)]
+    fn sum(&self) -> u32 {
+        let [a, b, c, d] = self.words();
+        halves(a) + halves(b) + halves(c) + halves(d)
+    }
+
+    #[inline(always)]
+    unsafe fn load(address: *const Self) -> Self {
+        let word = address.cast::<u32>();
+        // SAFETY: by the caller; the type is aligned like a word and has four of them.
+        let words = unsafe {
+            [
+                word.read_volatile(),
+                word.add(1).read_volatile(),
+                word.add(2).read_volatile(),
+                word.add(3).read_volatile(),
+            ]
+        };
+        Self::from_words(words)
+    }
+
+    #[inline(always)]
+    fn complement_sum(&self) -> u32 {
+        let [a, b, c, d] = self.words();
+        halves(!a) + halves(!b) + halves(!c) + halves(!d)
+    }
+}
+
 impl Ipv4 {
     /// An address from its octets in reading order.
     #[inline(always)]
     pub const fn new(octets: [u8; 4]) -> Self {
         Self { octets }
+    }
+}
+
+impl Ip {
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        matches!(
+            self.octets,
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, _, _, _, _]
+        )
+    }
+
+    /// No address: "on link" for a gateway.
+    #[inline(always)]
+    pub const fn is_unspecified(&self) -> bool {
+        u128::from_ne_bytes(self.octets) == 0
     }
 }
 
@@ -34,13 +201,58 @@ impl From<Ipv4> for Ipv4Addr {
     }
 }
 
+impl From<Ipv6Addr> for Ipv6 {
+    fn from(address: Ipv6Addr) -> Self {
+        Self {
+            octets: address.octets(),
+        }
+    }
+}
+
+impl From<Ipv6> for Ipv6Addr {
+    fn from(address: Ipv6) -> Self {
+        Self::from(address.octets)
+    }
+}
+
+impl From<IpAddr> for Ip {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Ipv4::from(address).ip(),
+            IpAddr::V6(address) => Ipv6::from(address).ip(),
+        }
+    }
+}
+
+impl From<Ip> for IpAddr {
+    fn from(ip: Ip) -> Self {
+        if ip.is_v4() {
+            Self::V4(Ipv4::of(&ip).into())
+        } else {
+            Self::V6(ip.octets.into())
+        }
+    }
+}
+
 impl fmt::Display for Ipv4 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ipv4Addr::from(*self).fmt(f)
     }
 }
 
-/// What an own address is for; the value of the `addresses` map.
+impl fmt::Display for Ipv6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ipv6Addr::from(*self).fmt(f)
+    }
+}
+
+impl fmt::Display for Ip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpAddr::from(*self).fmt(f)
+    }
+}
+
+/// What an own address is for; the value of the `addresses` map, whose key is an [`Ip`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address {
@@ -56,4 +268,20 @@ impl Address {
     pub const TRANSLATION: u32 = 2;
     /// The host has it: no packet from outside may claim it as its source.
     pub const LOCAL: u32 = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_either_family_comes_back_as_it_was() {
+        for text in ["192.0.2.1", "2001:db8::7", "::", "255.255.255.255"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Ip::from(address)), address);
+        }
+        let mapped = Ip::from(IpAddr::from([192, 0, 2, 1]));
+        assert!(mapped.is_v4());
+        assert_eq!(Ipv4::of(&mapped), Ipv4::new([192, 0, 2, 1]));
+    }
 }

@@ -1,6 +1,6 @@
 //! Backends as the datapath sees them: one slot each, and a hash that finds the slot by endpoint.
 
-use crate::addr::Ipv4;
+use crate::addr::Ip;
 
 /// One app instance behind one frontend; an element of the `backends` array.
 ///
@@ -14,9 +14,7 @@ pub struct Backend {
     /// One of the state constants below.
     pub state: u32,
     /// Where the instance listens.
-    pub address: Ipv4,
-    /// The node's address that translated packets towards this backend carry.
-    pub source: Ipv4,
+    pub address: Ip,
     /// The interface index that leads to the backend.
     pub ifindex: u32,
     /// IP protocol number.
@@ -25,10 +23,10 @@ pub struct Backend {
     pub port: u16,
     /// The public port that it stands behind, host order.
     pub frontend_port: u16,
-    /// Zero.
-    pub _pad: u32,
+    /// Element of `sources`: the node's addresses that packets towards this backend may carry.
+    pub sources: u32,
 }
-crate::assert_size!(Backend, 32);
+crate::assert_size!(Backend, 40);
 
 impl Backend {
     /// No tenant: its flows are over; their next packet ends them.
@@ -37,12 +35,15 @@ impl Backend {
     pub const ACTIVE: u32 = 1;
     /// Keeps its flows, takes no new ones.
     pub const DRAINING: u32 = 2;
+    /// Failing: takes no new flows, keeps its TCP flows; its UDP flows move on.
+    pub const UNHEALTHY: u32 = 3;
 
     /// The name of a state constant.
     pub const fn state_name(state: u32) -> &'static str {
         match state {
             Self::ACTIVE => "active",
             Self::DRAINING => "draining",
+            Self::UNHEALTHY => "unhealthy",
             _ => "gone",
         }
     }
@@ -53,10 +54,59 @@ impl Backend {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// Where the instance listens.
-    pub address: Ipv4,
+    pub address: Ip,
     /// Where the instance listens, host order.
     pub port: u16,
     /// IP protocol number.
     pub protocol: u16,
 }
-crate::assert_size!(Endpoint, 8);
+crate::assert_size!(Endpoint, 20);
+
+/// The most addresses that one element of `sources` can hold; a power of two.
+pub const SOURCE_ADDRESSES: usize = 8;
+
+/// The node's addresses that packets towards some backends leave with; an element of `sources`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sources {
+    /// How many of `addresses` count; all of one family.
+    pub count: u32,
+    /// Zero.
+    pub _pad: u32,
+    /// In the order of preference: the route's own source first.
+    pub addresses: [Ip; SOURCE_ADDRESSES],
+}
+crate::assert_size!(Sources, 8 + 16 * SOURCE_ADDRESSES);
+
+/// What the datapath has learnt of a backend; an element of `backend_state`, indexed by its slot.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendState {
+    /// Flows in the table now.
+    pub flows: u64,
+    /// Flows that have ended.
+    pub ended: u64,
+    /// Packets of ended flows, from clients.
+    pub forward_packets: u64,
+    /// Bytes of ended flows, from clients.
+    pub forward_bytes: u64,
+    /// Packets of ended flows, from the backend.
+    pub reply_packets: u64,
+    /// Bytes of ended flows, from the backend.
+    pub reply_bytes: u64,
+    /// Until when it gets no new flow if another backend can take it, `CLOCK_MONOTONIC` ns.
+    pub suspect_until_ns: u64,
+    /// The tenant that `suspect_until_ns` and `failures` are about.
+    pub generation: u32,
+    /// Failures in a row; each doubles the time of suspicion.
+    pub failures: u32,
+    /// [`crate::control::Control::route_generation`] when the way below was found.
+    pub route_generation: u32,
+    /// The interface towards the backend; 0 = not looked up yet.
+    pub ifindex: u32,
+    /// Element of `next_hops`; 0 = the kernel finds the neighbour.
+    pub next_hop: u32,
+    /// The largest IP packet that the way takes; 0 = not known.
+    pub mtu: u32,
+}
+crate::assert_size!(BackendState, 80);

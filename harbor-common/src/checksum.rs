@@ -5,7 +5,7 @@
 //! sums do not depend on byte order as long as all terms have the same, so octets are read as they
 //! stand in the packet.
 
-use crate::addr::Ipv4;
+use crate::addr::Family;
 
 /// Folds a 32-bit one's complement sum to 16 bits.
 #[inline(always)]
@@ -23,10 +23,8 @@ pub const fn delta16(old: u16, new: u16) -> u32 {
 
 /// The delta that replaces one address by another.
 #[inline(always)]
-pub const fn delta_address(old: Ipv4, new: Ipv4) -> u32 {
-    let old = u32::from_ne_bytes(old.octets);
-    let new = u32::from_ne_bytes(new.octets);
-    delta16(old as u16, new as u16) + delta16((old >> 16) as u16, (new >> 16) as u16)
+pub fn delta_address<A: Family>(old: &A, new: &A) -> u32 {
+    old.complement_sum() + new.sum()
 }
 
 /// The delta that replaces one port by another; both in host order, as keys hold them.
@@ -44,6 +42,7 @@ pub const fn apply(checksum: u16, delta: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::Ipv4;
 
     /// The whole sum, computed the long way over big-endian words.
     fn full(bytes: &[u8]) -> u16 {
@@ -61,7 +60,7 @@ mod tests {
         ];
         let before = full(&packet).to_be();
         let new = Ipv4::new([203, 0, 113, 77]);
-        let delta = delta_address(Ipv4::new([10, 1, 2, 3]), new) + delta_port(40000, 65535);
+        let delta = delta_address(&Ipv4::new([10, 1, 2, 3]), &new) + delta_port(40000, 65535);
         packet[4..8].copy_from_slice(&new.octets);
         packet[12..14].copy_from_slice(&65535u16.to_be_bytes());
         assert_eq!(apply(before, delta), full(&packet).to_be());

@@ -1,19 +1,23 @@
-//! Flows: one client's conversation with one backend, as two entries of one hash.
+//! Flows: one client's conversation with one backend, as two entries of its family's hash.
 //!
 //! The forward entry (client to node) is the master; the reply entry (backend to node) owns the
 //! source port, because its key is inserted only if nobody has it. Both carry the same cookie.
 //! Only the kernel side deletes entries, and only after it has marked the forward one dead.
 
-use crate::addr::Ipv4;
+use crate::{
+    addr::{Ipv4, Ipv6},
+    control::Control,
+    protocol::Protocol,
+};
 
-/// A packet's five-tuple as it arrives at the node; key of the `flows` hash.
+/// A packet's five-tuple as it arrives at the node; key of `flows` and `flows6`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlowKey {
+pub struct FlowKey<A> {
     /// The sender.
-    pub source: Ipv4,
+    pub source: A,
     /// One of the node's own addresses.
-    pub destination: Ipv4,
+    pub destination: A,
     /// Host order.
     pub source_port: u16,
     /// Host order.
@@ -21,12 +25,13 @@ pub struct FlowKey {
     /// IP protocol number. A whole word, so that no octet of the key lies unaligned on a stack.
     pub protocol: u32,
 }
-crate::assert_size!(FlowKey, 16);
+crate::assert_size!(FlowKey<Ipv4>, 16);
+crate::assert_size!(FlowKey<Ipv6>, 40);
 
-/// The finished translation of one direction of a flow; value of the `flows` hash.
+/// The finished translation of one direction of a flow; value of `flows` and `flows6`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flow {
+pub struct Flow<A> {
     /// `cookie << 16 | state`: changed only by compare-and-exchange.
     pub word: u64,
     /// When the last packet passed, `CLOCK_MONOTONIC` nanoseconds (coarse).
@@ -36,48 +41,67 @@ pub struct Flow {
     /// Bytes of IP packets in this direction, with the same reservation.
     pub bytes: u64,
     /// The source that the packet leaves with.
-    pub source: Ipv4,
+    pub source: A,
     /// The destination that the packet leaves with.
-    pub destination: Ipv4,
+    pub destination: A,
     /// Host order.
     pub source_port: u16,
     /// Host order.
     pub destination_port: u16,
-    /// One's complement difference of the addresses, for the IP and pseudo header checksums.
-    pub address_delta: u32,
-    /// One's complement difference of the ports.
-    pub port_delta: u32,
+    /// Folded one's complement difference of the addresses, for header and pseudo header checksums.
+    pub address_delta: u16,
+    /// Folded one's complement difference of the ports.
+    pub port_delta: u16,
+    /// [`Flow::FORWARD`] or [`Flow::REPLY`].
+    pub direction: u16,
+    /// The largest IP packet that the way out takes; 0 = not known.
+    pub mtu: u16,
     /// The interface that the packet leaves by.
     pub ifindex: u32,
+    /// Element of `next_hops`; 0 = the kernel finds the neighbour.
+    pub next_hop: u32,
+    /// [`Control::route_generation`] when `ifindex`, `next_hop` and `mtu` were found.
+    pub route_generation: u32,
     /// Slot in the `backends` array.
     pub backend: u32,
     /// The slot's generation when the flow began.
     pub backend_generation: u32,
-    /// The frontend's slot, for its counters.
+    /// The frontend's slot.
     pub frontend: u32,
-    /// Reply entry: the sequence number of the backend's SYN-ACK. Forward entry: 0.
-    pub sequence: u32,
-    /// [`Flow::FORWARD`] or [`Flow::REPLY`].
-    pub direction: u32,
-    /// Zero.
-    pub _pad: u32,
+    /// TCP: the highest acknowledgment number in this direction.
+    pub acknowledged: u32,
+    /// TCP: the sequence number after the last octet in this direction.
+    pub next_sequence: u32,
+    /// When the flow began: `CLOCK_MONOTONIC` nanoseconds divided by 2^20, about milliseconds.
+    pub opened: u32,
 }
-crate::assert_size!(Flow, 80);
+crate::assert_size!(Flow<Ipv4>, 88);
+crate::assert_size!(Flow<Ipv6>, 112);
 
-impl Flow {
+/// How far [`Flow::opened`] is shifted from nanoseconds.
+pub const OPENED_SHIFT: u32 = 20;
+
+/// State bits and directions; they do not depend on the family.
+impl<A> Flow<A> {
     /// Client to backend; the master entry.
-    pub const FORWARD: u32 = 1;
+    pub const FORWARD: u16 = 1;
     /// Backend to client.
-    pub const REPLY: u32 = 2;
+    pub const REPLY: u16 = 2;
 
     /// The backend's answer was accepted by the client: the flow is worth keeping.
     pub const LIVE: u64 = 1;
     /// This direction has sent a FIN.
     pub const FIN: u64 = 2;
-    /// This direction has sent a RST.
+    /// This direction has sent a valid RST, and the other has not contradicted it since.
     pub const RST: u64 = 4;
     /// Being deleted: no packet may use it.
     pub const DEAD: u64 = 8;
+    /// Forward entry, UDP: the client spoke again after an answer.
+    pub const STREAM: u64 = 16;
+    /// UDP, while the client has sent one datagram only: the port caps what may come back. On both.
+    pub const CAPPED: u64 = 32;
+    /// The other direction has sent a valid RST, and this one has not spoken since.
+    pub const RESET: u64 = 64;
     /// Bits of [`Flow::word`] that hold the state; the cookie lies above.
     pub const STATE_BITS: u32 = 16;
 
@@ -86,11 +110,13 @@ impl Flow {
     pub const fn cookie(word: u64) -> u64 {
         word >> Self::STATE_BITS
     }
+}
 
+impl<A: Copy> Flow<A> {
     /// The key under which the other direction of this entry stands: the packet that answers the
     /// one this entry sends out.
     #[inline(always)]
-    pub const fn opposite_key(&self, protocol: u32) -> FlowKey {
+    pub const fn opposite_key(&self, protocol: u32) -> FlowKey<A> {
         FlowKey {
             source: self.destination,
             destination: self.source,
@@ -101,26 +127,42 @@ impl Flow {
     }
 }
 
-/// Who took a slot of the `ring`: a flow that may have to make room once the ring has gone round.
+/// Who took a slot of a ring: a flow that may have to make room once the ring has gone round.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingSlot {
+pub struct RingSlot<A> {
     /// The flow's cookie; 0 = nobody, or about to change.
     pub cookie: u64,
     /// Its forward entry's key.
-    pub key: FlowKey,
+    pub key: FlowKey<A>,
 }
-crate::assert_size!(RingSlot, 24);
+crate::assert_size!(RingSlot<Ipv4>, 24);
+crate::assert_size!(RingSlot<Ipv6>, 48);
 
-/// How far a TCP flow has come, from the states of its two entries.
+/// The next cookie of one ring; an element of `hands`, alone on its cache line.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hand {
+    /// How many flows this ring has seen begin.
+    pub count: u64,
+    /// Zero.
+    pub _pad: [u64; 7],
+}
+crate::assert_size!(Hand, 64);
+
+/// How far a flow has come, from the states of its two entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing has come back that the client accepted.
     Opening,
-    /// Both sides talk.
+    /// Both sides talk; of UDP: one question, one answer or more.
     Live,
-    /// Both have said FIN, or one RST.
+    /// UDP: the client speaks again and again.
+    Stream,
+    /// TCP: both have said FIN.
     Closed,
+    /// TCP: one has reset the connection.
+    Reset,
     /// Being deleted.
     Dead,
 }
@@ -129,11 +171,16 @@ impl Phase {
     /// The phase of a flow whose entries carry these words.
     #[inline(always)]
     pub const fn of(forward: u64, reply: u64) -> Self {
-        if (forward | reply) & Flow::DEAD != 0 {
+        type F = Flow<Ipv4>;
+        if (forward | reply) & F::DEAD != 0 {
             Self::Dead
-        } else if (forward | reply) & Flow::RST != 0 || forward & reply & Flow::FIN != 0 {
+        } else if (forward | reply) & F::RST != 0 {
+            Self::Reset
+        } else if forward & reply & F::FIN != 0 {
             Self::Closed
-        } else if forward & Flow::LIVE != 0 {
+        } else if forward & F::STREAM != 0 {
+            Self::Stream
+        } else if forward & F::LIVE != 0 {
             Self::Live
         } else {
             Self::Opening
@@ -144,14 +191,31 @@ impl Phase {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Opening => "opening",
-            Self::Live => "live",
-            Self::Closed => "closed",
+            Self::Live | Self::Stream => "live",
+            Self::Closed | Self::Reset => "closed",
             Self::Dead => "dead",
+        }
+    }
+
+    /// After how many seconds of silence a flow in this phase is forgotten; `idle_s` is the port's
+    /// own choice for established flows (0 = none).
+    #[inline(always)]
+    pub const fn silence_s(self, protocol: u32, idle_s: u32, control: &Control) -> u32 {
+        let is_tcp = protocol == Protocol::Tcp.number();
+        match self {
+            Self::Opening if is_tcp => control.opening_s,
+            Self::Opening => control.udp_single_s,
+            Self::Live if !is_tcp => control.udp_single_s,
+            Self::Live | Self::Stream if idle_s != 0 => idle_s,
+            Self::Live => control.tcp_established_s,
+            Self::Stream => control.udp_stream_s,
+            Self::Closed => control.tcp_closed_s,
+            Self::Reset | Self::Dead => control.tcp_reset_s,
         }
     }
 }
 
-/// One wish of the agent's sweep: delete this flow if nothing has happened to it since.
+/// One wish of the agent's: end this flow if nothing has happened to it since it was read.
 ///
 /// A list of these is the "packet" that the `sweep` program is run on.
 #[repr(C)]
@@ -159,26 +223,63 @@ impl Phase {
 pub struct Expired {
     /// The forward entry's word as the agent saw it.
     pub word: u64,
-    /// The later of the two entries' `seen_ns` as the agent saw it.
+    /// The later of the two entries' `seen_ns` as the agent saw it; [`Expired::NOW`] = end the flow
+    /// with this cookie, whatever has happened since.
     pub seen_ns: u64,
-    /// The forward entry's key.
-    pub key: FlowKey,
+    /// The forward entry's key; IPv4 addresses in the last four octets.
+    pub key: FlowKey<Ipv6>,
+    /// [`crate::addr::Family::INDEX`] of the flow's family.
+    pub family: u32,
+    /// Zero.
+    pub _pad: u32,
 }
-crate::assert_size!(Expired, 32);
+crate::assert_size!(Expired, 64);
+
+impl Expired {
+    /// In `seen_ns`: do not wait for silence.
+    pub const NOW: u64 = u64::MAX;
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    type F = Flow<Ipv4>;
+
     #[test]
-    fn a_flow_is_closed_by_two_fins_or_one_reset() {
-        let live = Flow::LIVE;
+    fn a_flow_is_closed_by_two_fins_and_reset_by_one_reset() {
+        let live = F::LIVE;
         assert_eq!(Phase::of(0, 0), Phase::Opening);
         assert_eq!(Phase::of(live, live), Phase::Live);
-        assert_eq!(Phase::of(live | Flow::FIN, live), Phase::Live);
-        assert_eq!(Phase::of(live | Flow::FIN, live | Flow::FIN), Phase::Closed);
-        assert_eq!(Phase::of(live, live | Flow::RST), Phase::Closed);
-        assert_eq!(Phase::of(live | Flow::DEAD, live | Flow::RST), Phase::Dead);
+        assert_eq!(Phase::of(live | F::STREAM, live), Phase::Stream);
+        assert_eq!(Phase::of(live | F::FIN, live), Phase::Live);
+        assert_eq!(Phase::of(live | F::FIN, live | F::FIN), Phase::Closed);
+        assert_eq!(Phase::of(live, live | F::RST), Phase::Reset);
+        assert_eq!(Phase::of(live | F::DEAD, live | F::RST), Phase::Dead);
+    }
+
+    #[test]
+    fn a_port_may_choose_how_long_its_established_flows_rest_and_nothing_else() {
+        let control = Control {
+            opening_s: 6,
+            tcp_established_s: 7_440,
+            tcp_closed_s: 30,
+            tcp_reset_s: 10,
+            udp_single_s: 31,
+            udp_stream_s: 180,
+            ..Control::default()
+        };
+        let silence = |phase: Phase, protocol: Protocol, idle_s| {
+            phase.silence_s(protocol.number(), idle_s, &control)
+        };
+        assert_eq!(silence(Phase::Live, Protocol::Tcp, 0), 7_440);
+        assert_eq!(silence(Phase::Live, Protocol::Tcp, 60), 60);
+        assert_eq!(silence(Phase::Opening, Protocol::Tcp, 60), 6);
+        assert_eq!(silence(Phase::Closed, Protocol::Tcp, 60), 30);
+        assert_eq!(silence(Phase::Reset, Protocol::Tcp, 60), 10);
+        assert_eq!(silence(Phase::Live, Protocol::Udp, 60), 31);
+        assert_eq!(silence(Phase::Stream, Protocol::Udp, 0), 180);
+        assert_eq!(silence(Phase::Stream, Protocol::Udp, 60), 60);
     }
 
     #[test]

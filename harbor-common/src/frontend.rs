@@ -1,8 +1,8 @@
 //! Frontends: what a (protocol, port) leads to.
 //!
 //! A frontend's element is eight bytes and therefore changes as one value. All that may change
-//! about it lives in a backend set: the agent builds the set of the other parity aside and flips
-//! the generation, so a packet sees the old set or the new one and never a mixture.
+//! about it lives in its backend sets, one a family: the agent builds the sets of the other parity
+//! aside and flips the generation, so a packet sees the old sets or the new ones, never a mixture.
 
 use crate::protocol::Protocol;
 
@@ -10,9 +10,9 @@ use crate::protocol::Protocol;
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frontend {
-    /// This frontend's number: where its sets, cursor and counters are.
+    /// This frontend's number: where its sets, state and counters are.
     pub slot: u32,
-    /// Rises with every change; its parity chooses the set. 0 = nothing answers here.
+    /// Rises with every change; its parity chooses the sets. 0 = nothing answers here.
     pub generation: u32,
 }
 crate::assert_size!(Frontend, 8);
@@ -43,13 +43,13 @@ impl Frontend {
         self.generation != 0
     }
 
-    /// Index of the backend set in force.
+    /// Index of the backend set in force for a family ([`crate::addr::Family::INDEX`]).
     #[inline(always)]
-    pub const fn set_index(&self) -> u32 {
-        self.slot * 2 + (self.generation & 1)
+    pub const fn set_index(&self, family: u32) -> u32 {
+        self.slot * 4 + family * 2 + (self.generation & 1)
     }
 
-    /// The value that puts the other set in force.
+    /// The value that puts the other sets in force.
     #[must_use]
     pub const fn flipped(&self) -> Self {
         // 0 means "not served": skip it, and keep the parity alternating.
@@ -65,47 +65,187 @@ impl Frontend {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Each new flow goes to the next backend.
+    /// Each new flow goes to the next backend; with weights, along the set's turn table.
     RoundRobin = 0,
-    /// Every new flow goes to the first backend of the set (FIFO order of registration).
+    /// Every new flow goes to the current backend, at first the first of the set (FIFO order of
+    /// registration); the next one becomes current when it leaves or fails, and stays so.
     First = 1,
+    /// The client's address decides, by the set's turn table (a Maglev table): a client keeps its
+    /// backend, and few clients move when the set changes.
+    SourceHash = 2,
+    /// The backend with the fewest flows for its weight.
+    LeastFlows = 3,
 }
 
 impl Policy {
+    /// All of them, in order of their numbers.
+    pub const ALL: [Self; 4] = [
+        Self::RoundRobin,
+        Self::First,
+        Self::SourceHash,
+        Self::LeastFlows,
+    ];
+
     /// Its name in configuration and output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RoundRobin => "round-robin",
             Self::First => "first",
+            Self::SourceHash => "source-hash",
+            Self::LeastFlows => "least-flows",
         }
     }
 }
+
+/// What a port is limited to; part of every backend set. 0 = not limited, or the default.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of IP packets a second, both directions together.
+    pub bytes_per_second: u64,
+    /// Packets a second, both directions together.
+    pub packets_per_second: u32,
+    /// New flows a second.
+    pub new_per_second: u32,
+    /// Flows at once.
+    pub max_flows: u32,
+    /// Seconds for which a client's address keeps its backend.
+    pub affinity_s: u32,
+    /// Seconds of silence after which an established flow is forgotten; 0 = the node's timeouts.
+    pub idle_s: u32,
+    /// UDP: bytes that a backend may send before the client has sent a second datagram.
+    pub reply_cap: u32,
+    /// The list of the `acl` map that says who may open flows; 0 = everybody.
+    pub acl: u32,
+    /// What the list says of an address that it does not name: 0 = allow, 1 = deny.
+    pub acl_default: u32,
+}
+crate::assert_size!(Limits, 40);
 
 /// The most backends that one set can hold; a power of two, so that an index can be masked.
 pub const SET_BACKENDS: usize = 128;
 
 /// The backends that take a frontend's new flows; an element of the `backend_sets` array.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendSet {
+    /// What the port is limited to; the same in both families' sets.
+    pub limits: Limits,
     /// A [`Policy`] as a number.
     pub policy: u32,
     /// How many of `backends` count.
     pub count: u32,
+    /// Element of `turns`; 0 = every backend has the same weight and there is no table.
+    pub turns: u32,
+    /// How many backends the set of the other family has.
+    pub other_family: u32,
     /// Slots of the `backends` array, in order of registration.
     pub backends: [u32; SET_BACKENDS],
+    /// Weights of the backends, for [`Policy::LeastFlows`]; at least 1 where a backend counts.
+    pub weights: [u8; SET_BACKENDS],
 }
-crate::assert_size!(BackendSet, 8 + 4 * SET_BACKENDS);
+crate::assert_size!(BackendSet, 40 + 16 + 5 * SET_BACKENDS);
 
 impl Default for BackendSet {
     fn default() -> Self {
         Self {
+            limits: Limits::default(),
             policy: 0,
             count: 0,
+            turns: 0,
+            other_family: 0,
             backends: [0; SET_BACKENDS],
+            weights: [0; SET_BACKENDS],
         }
     }
 }
+
+/// Entries of a turn table; prime, as Maglev wants it (Eisenbud et al., NSDI 2016, section 3.4).
+pub const TURNS: usize = 1_021;
+/// The same, rounded up to the power of two that an index is masked with.
+pub const TURN_SLOTS: usize = 1_024;
+
+/// Who comes when: positions in a backend set; an element of the `turns` array.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnTable {
+    /// The first [`TURNS`] count.
+    pub positions: [u8; TURN_SLOTS],
+}
+crate::assert_size!(TurnTable, TURN_SLOTS);
+
+impl Default for TurnTable {
+    fn default() -> Self {
+        Self {
+            positions: [0; TURN_SLOTS],
+        }
+    }
+}
+
+/// What the datapath keeps of a frontend; an element of `frontend_state`, indexed by its slot.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrontendState {
+    /// Round robin hand.
+    pub cursor: u64,
+    /// [`Policy::First`]: the current backend of each family, `generation << 32 | slot`; 0 = none.
+    pub current: [u64; 2],
+    /// Flows in the table now, both families.
+    pub flows: u64,
+    /// When the limit on new flows has been worked off, `CLOCK_MONOTONIC` ns.
+    pub new_flows_ns: u64,
+    /// The same for packets.
+    pub packets_ns: u64,
+    /// The same for bytes.
+    pub bytes_ns: u64,
+    /// Flows that a limit, a list or a full table refused.
+    pub refused: u64,
+}
+crate::assert_size!(FrontendState, 64);
+
+/// What the keys of the `acl` trie hold behind their prefix length, which counts the 32 bits of
+/// `list` and those of the network's prefix (an IPv4 prefix has 96 more, see [`crate::addr::Ip`]).
+/// The value is [`AclNetwork::ALLOW`] or [`AclNetwork::DENY`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AclNetwork {
+    /// The list's number; compared bit by bit, so its order of octets does not matter.
+    pub list: u32,
+    /// The network.
+    pub address: crate::addr::Ip,
+}
+crate::assert_size!(AclNetwork, 20);
+
+impl AclNetwork {
+    /// May open flows.
+    pub const ALLOW: u32 = 1;
+    /// May not.
+    pub const DENY: u32 = 2;
+}
+
+/// Key of the `affinity` map: a client's address at a frontend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AffinityKey {
+    /// The frontend's slot.
+    pub frontend: u32,
+    /// The client.
+    pub client: crate::addr::Ip,
+}
+crate::assert_size!(AffinityKey, 20);
+
+/// Value of the `affinity` map: the backend that a client keeps.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// Slot in the `backends` array.
+    pub backend: u32,
+    /// The slot's generation.
+    pub generation: u32,
+    /// Until when, `CLOCK_MONOTONIC` ns.
+    pub until_ns: u64,
+}
+crate::assert_size!(Affinity, 16);
 
 #[cfg(test)]
 mod tests {
@@ -134,8 +274,10 @@ mod tests {
         for _ in 0..8 {
             let next = frontend.flipped();
             assert!(next.is_served());
-            assert_ne!(next.set_index(), frontend.set_index());
-            assert_eq!(next.set_index() / 2, 7);
+            for family in [0, 1] {
+                assert_ne!(next.set_index(family), frontend.set_index(family));
+                assert_eq!(next.set_index(family) / 4, 7);
+            }
             frontend = next;
         }
     }

@@ -8,10 +8,14 @@
 pub mod addr;
 pub mod backend;
 pub mod checksum;
+pub mod control;
+pub mod explain;
 pub mod flow;
+pub mod fragment;
 pub mod frontend;
 pub mod maps;
 pub mod protocol;
+pub mod route;
 pub mod stats;
 pub mod verdict;
 

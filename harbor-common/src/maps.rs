@@ -5,73 +5,137 @@
 //! limit. Every change of a key or value here raises [`LAYOUT`].
 
 /// Version of all keys and values together; part of the pin path.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";
+/// What the agent keeps telling the datapath; one element.
+pub const CONTROL: &str = "control";
 /// Own address to its roles.
 pub const ADDRESSES: &str = "addresses";
 /// (protocol, port) to the frontend.
 pub const FRONTENDS: &str = "frontends";
-/// Two sets for each frontend slot.
+/// Two sets a family for each frontend slot.
 pub const BACKEND_SETS: &str = "backend_sets";
+/// Turn tables of those sets that have one.
+pub const TURNS: &str = "turns";
+/// What the datapath keeps of each frontend slot.
+pub const FRONTEND_STATE: &str = "frontend_state";
+/// Who may open flows.
+pub const ACL: &str = "acl";
+/// Backends that clients keep.
+pub const AFFINITY: &str = "affinity";
 /// Backend slots.
 pub const BACKENDS: &str = "backends";
+/// What the datapath has learnt of each backend slot.
+pub const BACKEND_STATE: &str = "backend_state";
 /// Endpoint to backend slot.
 pub const ENDPOINTS: &str = "endpoints";
-/// Round robin hand of each frontend slot.
-pub const CURSORS: &str = "cursors";
-/// Five-tuple to finished translation.
+/// Own addresses that translated packets carry.
+pub const SOURCES: &str = "sources";
+/// Five-tuple to finished translation, IPv4.
 pub const FLOWS: &str = "flows";
-/// The latest flows in order of their beginning, so that the oldest half-open one can make room.
+/// Five-tuple to finished translation, IPv6.
+pub const FLOWS6: &str = "flows6";
+/// The latest IPv4 flows in order of their beginning, so that the oldest half-open can make room.
 pub const RING: &str = "ring";
-/// The next flow's cookie; one element.
-pub const COOKIES: &str = "cookies";
+/// The same for IPv6.
+pub const RING6: &str = "ring6";
+/// The next cookie of each ring.
+pub const HANDS: &str = "hands";
+/// Fragmented datagrams whose first fragment has been seen.
+pub const FRAGMENTS: &str = "fragments";
+/// Prefix to interface and gateway.
+pub const ROUTES: &str = "routes";
+/// Neighbour to next hop.
+pub const NEIGHBOURS: &str = "neighbours";
+/// Hardware addresses.
+pub const NEXT_HOPS: &str = "next_hops";
 /// What each frontend slot has carried, per CPU.
 pub const COUNTERS: &str = "counters";
 /// How often each verdict was reached, per CPU.
 pub const VERDICTS: &str = "verdicts";
+/// The kernel's own timer; one element.
+pub const TIMER: &str = "timer";
+/// What a dry run has found; one element.
+pub const EXPLANATION: &str = "explanation";
 
 /// All of them, in the order in which a packet meets them.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 26] = [
     META,
+    CONTROL,
     FRONTENDS,
     FLOWS,
+    FLOWS6,
+    FRAGMENTS,
     ADDRESSES,
     BACKEND_SETS,
-    CURSORS,
+    TURNS,
+    FRONTEND_STATE,
+    ACL,
+    AFFINITY,
     BACKENDS,
+    BACKEND_STATE,
     ENDPOINTS,
-    COOKIES,
+    SOURCES,
+    HANDS,
     RING,
+    RING6,
+    ROUTES,
+    NEIGHBOURS,
+    NEXT_HOPS,
     COUNTERS,
     VERDICTS,
+    TIMER,
+    EXPLANATION,
 ];
 
 /// Elements of `frontends`: 65,536 ports of TCP, then as many of UDP.
 pub const FRONTEND_INDEXES: usize = 2 * 65_536;
 /// How many frontends can be served at once.
 pub const FRONTEND_SLOTS: usize = 16_384;
+/// How many turn tables there can be.
+pub const TURN_TABLES: usize = 4_096;
+/// How many entries all lists of allowed and denied networks can have together.
+pub const ACL_ENTRIES: usize = 65_536;
+/// How many clients' affinities are remembered; the longest unused is forgotten first.
+pub const AFFINITIES: usize = 65_536;
 /// How many backends can exist at once, all ports together.
 pub const BACKEND_SLOTS: usize = 262_144;
+/// How many lists of translation addresses there can be.
+pub const SOURCE_LISTS: usize = 256;
 /// How many own addresses can be known.
 pub const ADDRESS_SLOTS: usize = 1_024;
-/// Elements of `ring`: fewer than one backend has source ports, so half-open flows alone can never
-/// exhaust them. A table of few flows uses a part of the ring; see [`ring_slots`].
-pub const RING_SLOTS: u32 = 16_384;
-/// Default capacity of `flows` in flows; each takes two entries.
+/// How many routes can be known. A node with more leaves all of them to the kernel.
+pub const ROUTE_SLOTS: usize = 4_096;
+/// How many neighbours can be known.
+pub const NEIGHBOUR_SLOTS: usize = 4_096;
+/// How many fragmented datagrams can be on their way at once.
+pub const FRAGMENT_SLOTS: usize = 8_192;
+/// Shares of each of `ring` and `ring6`. A ring is one share for TCP and several for UDP; frontends
+/// are spread over the rings by slot, so that one port's half-open flows evict those of few others.
+pub const RING_SHARES: u32 = 32;
+/// TCP's part of the shares: as many rings.
+pub const TCP_RINGS: u32 = 16;
+/// UDP's rings: four shares each, because a UDP client that is never answered is no attack.
+pub const UDP_RINGS: u32 = 4;
+/// Elements of one share: a fifth of a backend's source ports, so the half-open TCP flows of one
+/// port leave the others most of them. A table of few flows uses a part; see [`ring_slots`].
+pub const RING_SLOTS: u32 = 4_096;
+const _: () = assert!(TCP_RINGS + 4 * UDP_RINGS == RING_SHARES);
+/// Default capacity of each of `flows` and `flows6` in flows; each takes two entries.
 pub const DEFAULT_FLOWS: usize = 262_144;
 
-/// How many slots of the ring a table of so many flows uses: a power of two, and at most half of
-/// the table, so that half-open flows leave room for live ones.
+/// How many slots of each share a table of so many flows uses: a power of two, and all shares
+/// together at most half of the table, so that half-open flows leave room for live ones.
 pub const fn ring_slots(flows: u32) -> u32 {
-    let half = flows / 2;
-    if half >= RING_SLOTS {
+    let share = flows / 2 / RING_SHARES;
+    if share >= RING_SLOTS {
         RING_SLOTS
-    } else if half == 0 {
+    } else if share == 0 {
         1
     } else {
-        1 << half.ilog2()
+        1 << share.ilog2()
     }
 }
 
@@ -91,10 +155,11 @@ crate::assert_size!(Meta, 16);
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_ring_never_fills_more_than_half_the_table() {
+    fn the_rings_never_fill_more_than_half_the_table() {
         assert_eq!(super::ring_slots(1), 1);
-        assert_eq!(super::ring_slots(1_000), 256);
-        assert_eq!(super::ring_slots(1_024), 512);
+        assert_eq!(super::ring_slots(1_000), 8);
+        assert_eq!(super::ring_slots(1_024), 16);
+        assert_eq!(super::ring_slots(262_144), super::RING_SLOTS);
         assert_eq!(super::ring_slots(u32::MAX), super::RING_SLOTS);
     }
 

@@ -2,9 +2,10 @@
 
 /// A transport protocol, numbered as in the IP header (IANA protocol numbers).
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// Transmission Control Protocol, RFC 9293.
+    #[default]
     Tcp = 6,
     /// User Datagram Protocol, RFC 768.
     Udp = 17,

@@ -38,16 +38,16 @@ reasons! {
     /// Why a packet was left, byte for byte, to the host's own network stack.
     PassReason {
         NotIp = 1, "not-ip", "neither IPv4 nor IPv6: ARP, LLDP, VLAN tags and the like";
-        Ipv6 = 2, "ipv6", "IPv6, which this version does not forward";
         Truncated = 3, "truncated", "the frame ends before its headers do";
         Malformed = 4, "malformed", "header fields contradict each other or the frame's length";
         OtherProtocol = 5, "other-protocol", "neither TCP nor UDP, for example ICMP";
         Fragment = 6, "fragment", "an IP fragment that belongs to no TCP flow of ours";
-        Options = 7, "ip-options", "IP options on a packet that belongs to no flow of ours";
+        Options = 7, "ip-options", "IP options or extension headers on a packet that opens no flow of ours";
         OtherHost = 8, "other-host", "the frame is addressed to another host's MAC, or to a group's";
         NotOurs = 9, "not-ours", "no frontend answers on this address and port";
         NoFlow = 10, "no-flow", "a TCP segment that belongs to no flow and opens none: the stack resets it";
         Icmp = 12, "icmp", "an ICMP message that quotes no flow of ours: echo, or an error for the host itself";
+        OtherFamily = 13, "other-family", "the port has backends of the other IP family only";
         UnknownSender = 11, "unknown-sender", "for the translation range, but from nobody who is a backend";
     }
 }
@@ -58,27 +58,38 @@ reasons! {
         NoBackend = 32, "no-backend", "the port has no backend that takes new flows";
         OwnSource = 33, "own-source", "the source is one of this node's own addresses: spoofed, or a loop";
         TtlExpired = 34, "ttl-expired", "the time to live ran out here";
-        SourcePorts = 35, "source-ports", "no source port towards the backend is free";
+        SourcePorts = 35, "source-ports", "no source port towards the backend is free; a connection is answered with a reset";
         FlowsFull = 36, "flows-full", "the flow table is full";
         FlowRace = 37, "flow-race", "another CPU changed the same flow at the same moment; the sender retransmits";
-        BackendGone = 38, "backend-gone", "a reply from a backend that has been removed";
-        BackendNoFlow = 39, "backend-no-flow", "a backend sent to the translation range outside any flow";
-        FlowOptions = 40, "flow-options", "IP options on a packet of a live flow, which this version cannot translate";
-        FlowFragment = 41, "flow-fragment", "an IP fragment of a live TCP flow, which this version cannot translate";
+        BackendGone = 38, "backend-gone", "a packet of a flow whose backend has been removed; a connection is answered with a reset";
+        BackendNoFlow = 39, "backend-no-flow", "a backend sent to the translation range outside any flow; a connection is answered with a reset";
+        FlowFragment = 41, "flow-fragment", "the first fragment of a flow's packet is too short to be translated";
         Rewrite = 42, "rewrite", "the kernel refused to make the packet writable or to fix its checksum";
         Martian = 43, "martian-source", "the source can be no sender: loopback, multicast, broadcast or this network";
+        Denied = 44, "denied", "the port's lists of networks do not allow this client";
+        NewFlowLimit = 45, "new-flow-limit", "the port's limit on new flows a second is reached";
+        FlowQuota = 46, "flow-quota", "the port's limit on flows at once is reached";
+        PacketLimit = 47, "packet-limit", "the port's limit on packets a second is reached";
+        ByteLimit = 48, "byte-limit", "the port's limit on bytes a second is reached";
+        ReplyCap = 49, "reply-cap", "the client has sent one datagram only, and the port caps what may come back";
+        TooBig = 50, "too-big", "larger than the way out takes; the sender is told by ICMP";
+        BackendRefused = 51, "backend-refused", "a backend refused a new flow; the client's next packet goes to another";
     }
 }
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Translated, and sent out of the interface with this index.
+    /// Translated and addressed; sent out of the interface with this index.
     Forward(u32),
+    /// Translated; the kernel finds the neighbour behind the interface with this index.
+    Resolve(u32),
     /// Left untouched to the host's stack.
     Pass(PassReason),
     /// Discarded.
     Drop(DropReason),
+    /// Discarded, and the frame turned into an answer to its sender: a TCP reset or an ICMP error.
+    Answer(DropReason),
 }
 
 impl Verdict {
@@ -86,9 +97,9 @@ impl Verdict {
     #[inline(always)]
     pub const fn number(self) -> u32 {
         match self {
-            Self::Forward(_) => 0,
+            Self::Forward(_) | Self::Resolve(_) => 0,
             Self::Pass(reason) => reason as u32,
-            Self::Drop(reason) => reason as u32,
+            Self::Drop(reason) | Self::Answer(reason) => reason as u32,
         }
     }
 

@@ -2,23 +2,49 @@
 //!
 //! All counters are per CPU and a program is not interrupted by itself, so plain additions do.
 
-use harbor_common::{flow::Flow, verdict::Verdict};
+use harbor_common::{addr::Ipv4, explain::Explanation, flow::Flow, verdict::Verdict};
 
-use crate::maps::{COUNTERS, VERDICTS};
+use crate::{
+    config,
+    maps::{COUNTERS, EXPLANATION, VERDICTS},
+};
 
-/// Counts a packet's verdict.
+/// Counts a packet's verdict; a dry run writes it down instead.
 #[inline(always)]
 pub fn exit(verdict: Verdict) {
+    if config::is_dry_run() {
+        if let Some(explanation) = EXPLANATION.get_ptr_mut(0) {
+            // SAFETY: an element of the map, which one dry run at a time writes.
+            unsafe { (*explanation).verdict = verdict.number() };
+        }
+        return;
+    }
     if let Some(count) = VERDICTS.get_ptr_mut(verdict.number()) {
         // SAFETY: this CPU's own element.
         unsafe { *count += 1 };
     }
 }
 
+/// In a dry run: notes a step, and with it what `note` writes.
+#[inline(always)]
+pub fn step(step: u32, note: impl FnOnce(&mut Explanation)) {
+    if config::is_dry_run()
+        && let Some(explanation) = EXPLANATION.get_ptr_mut(0)
+    {
+        // SAFETY: an element of the map, which one dry run at a time writes.
+        let explanation = unsafe { &mut *explanation };
+        explanation.steps |= step;
+        note(explanation);
+    }
+}
+
 /// Counts a flow's beginning.
 #[inline(always)]
-pub fn opened(flow: &Flow) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(flow.frontend) {
+pub fn opened(frontend: u32) {
+    if config::is_dry_run() {
+        return;
+    }
+    if let Some(counters) = COUNTERS.get_ptr_mut(frontend) {
         // SAFETY: this CPU's own element.
         unsafe { (*counters).flows += 1 };
     }
@@ -26,13 +52,16 @@ pub fn opened(flow: &Flow) {
 
 /// Counts a translated packet.
 #[inline(always)]
-pub fn translated(flow: &Flow, bytes: u32) {
-    let Some(counters) = COUNTERS.get_ptr_mut(flow.frontend) else {
+pub fn translated(frontend: u32, direction: u16, bytes: u32) {
+    if config::is_dry_run() {
+        return;
+    }
+    let Some(counters) = COUNTERS.get_ptr_mut(frontend) else {
         return;
     };
     // SAFETY: this CPU's own element.
     let counters = unsafe { &mut *counters };
-    if flow.direction == Flow::FORWARD {
+    if direction == Flow::<Ipv4>::FORWARD {
         counters.forward_packets += 1;
         counters.forward_bytes += u64::from(bytes);
     } else {

@@ -1,6 +1,10 @@
 //! Atomic operations, by the instructions themselves: the BPF target has no `core::sync` ones.
+//!
+//! In a dry run they change nothing and say what would have come of it.
 
 use core::arch::asm;
+
+use crate::config;
 
 /// Adds to a counter that other CPUs add to as well.
 ///
@@ -9,6 +13,9 @@ use core::arch::asm;
 /// `counter` points into a map value and is aligned to 8.
 #[inline(always)]
 pub unsafe fn add(counter: *mut u64, amount: u64) {
+    if config::is_dry_run() {
+        return;
+    }
     // SAFETY: by the caller; the verifier checks the access.
     unsafe {
         asm!(
@@ -27,6 +34,10 @@ pub unsafe fn add(counter: *mut u64, amount: u64) {
 /// `counter` points into a map value and is aligned to 8.
 #[inline(always)]
 pub unsafe fn fetch_add(counter: *mut u64, amount: u64) -> u64 {
+    if config::is_dry_run() {
+        // SAFETY: by the caller.
+        return unsafe { counter.read_volatile() };
+    }
     let before: u64;
     // SAFETY: by the caller; the verifier checks the access.
     unsafe {
@@ -47,6 +58,9 @@ pub unsafe fn fetch_add(counter: *mut u64, amount: u64) -> u64 {
 /// `word` points into a map value and is aligned to 8.
 #[inline(always)]
 pub unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
+    if config::is_dry_run() {
+        return true;
+    }
     let found: u64;
     // SAFETY: by the caller; the verifier checks the access. The instruction compares with, and
     // answers in, register 0.

@@ -11,14 +11,24 @@ static SOURCE_PORT_FIRST: Global<u16> = Global::new(10_240);
 #[unsafe(no_mangle)]
 static SOURCE_PORT_COUNT: Global<u16> = Global::new(22_528);
 
-/// Slots of the ring in use less one; the number of slots is a power of two.
+/// Slots of each share of the rings in use less one; the number of slots is a power of two.
 #[unsafe(no_mangle)]
 static RING_MASK: Global<u32> = Global::new(RING_SLOTS - 1);
 
-/// The ring slot of a flow.
+/// 1 in the load that `explain` runs: nothing is written but the explanation.
+#[unsafe(no_mangle)]
+static DRY_RUN: Global<u32> = Global::new(0);
+
+/// Whether nothing may be changed.
 #[inline(always)]
-pub fn ring_slot(cookie: u64) -> u32 {
-    cookie as u32 & RING_MASK.load()
+pub fn is_dry_run() -> bool {
+    DRY_RUN.load() != 0
+}
+
+/// Slots in use of a ring of so many shares, less one.
+#[inline(always)]
+pub fn ring_mask(shares: u32) -> u32 {
+    (RING_MASK.load() + 1) * shares - 1
 }
 
 /// Whether a port lies in the translation range.

@@ -5,24 +5,42 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod bound;
+pub mod code;
+pub mod ip;
 pub mod packet;
 pub mod stage;
 #[cfg(test)]
 mod testing;
+pub mod way;
 
 #[cfg(target_arch = "bpf")]
 pub mod account;
 #[cfg(target_arch = "bpf")]
 pub mod atomic;
 #[cfg(target_arch = "bpf")]
+pub mod clock;
+#[cfg(target_arch = "bpf")]
 pub mod config;
+#[cfg(target_arch = "bpf")]
+pub mod family;
 #[cfg(target_arch = "bpf")]
 pub mod maps;
 #[cfg(target_arch = "bpf")]
 pub mod pipeline;
 #[cfg(target_arch = "bpf")]
+pub mod ring;
+#[cfg(target_arch = "bpf")]
+pub mod route;
+#[cfg(target_arch = "bpf")]
 pub mod skb;
+#[cfg(target_arch = "bpf")]
+pub mod state;
+#[cfg(target_arch = "bpf")]
+pub mod suspicion;
 #[cfg(target_arch = "bpf")]
 pub mod sweep;
 #[cfg(target_arch = "bpf")]
 pub mod table;
+#[cfg(target_arch = "bpf")]
+pub mod timer;

@@ -6,33 +6,48 @@ mod program {
     use core::{mem::MaybeUninit, ptr};
 
     use aya_ebpf::{
-        bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
-        helpers::{bpf_redirect_neigh, bpf_skb_load_bytes},
+        bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
+        helpers::{bpf_redirect, bpf_redirect_neigh, bpf_skb_load_bytes},
         macros::classifier,
         programs::TcContext,
     };
     use aya_log_ebpf::debug;
-    use harbor_common::{flow::Expired, verdict::Verdict};
-    use harbor_ebpf::{account, pipeline, skb::SkbPacket, sweep};
+    use harbor_common::{
+        addr::{Ipv4, Ipv6},
+        flow::Expired,
+        verdict::Verdict,
+    };
+    use harbor_ebpf::{
+        account, code::Code, pipeline, skb::SkbPacket, stage::parse::Version, sweep, timer,
+    };
 
     /// The packet path at TC ingress.
     #[classifier]
     fn harbor_tc(ctx: TcContext) -> i32 {
+        let skb = ctx.skb.skb;
         // SAFETY: the context of this program.
-        let mut packet = unsafe { SkbPacket::new(ctx.skb.skb) };
-        let verdict = pipeline::run(&mut packet);
+        let mut packet = unsafe { SkbPacket::new(skb) };
+        let verdict = match pipeline::version(&mut packet) {
+            Ok(Version::V4) => path_v4(skb).verdict(),
+            Ok(Version::V6) => path_v6(skb).verdict(),
+            Err(verdict) => verdict,
+        };
         account::exit(verdict);
         match verdict {
+            // SAFETY: the helper only notes the interface.
+            Verdict::Forward(ifindex) => unsafe { bpf_redirect(ifindex, 0) as i32 },
             // The kernel resolves the neighbour, and queues the packet while it does.
             // SAFETY: no parameters are given, so none are read.
-            Verdict::Forward(ifindex) => unsafe {
+            Verdict::Resolve(ifindex) => unsafe {
                 bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32
             },
+            // SAFETY: a context field; the verifier checks the access.
+            Verdict::Answer(_) => unsafe { bpf_redirect((*skb).ingress_ifindex, 0) as i32 },
             // The next program of the hook decides, and after the last one the stack.
             Verdict::Pass(_) => TC_ACT_UNSPEC,
             Verdict::Drop(reason) => {
                 // SAFETY: a context field; the verifier checks the access.
-                let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+                let ifindex = unsafe { (*skb).ifindex };
                 let (name, length) = (reason.name(), ctx.len());
                 debug!(&ctx, target: "datapath", "drop {}: {} bytes from interface {}", name, length, ifindex);
                 TC_ACT_SHOT
@@ -40,8 +55,29 @@ mod program {
         }
     }
 
+    /// A function of its own: both families' paths together would need more stack than there is.
+    #[inline(never)]
+    fn path_v4(skb: *mut __sk_buff) -> Code {
+        // SAFETY: the context of this program.
+        let mut packet = unsafe { SkbPacket::new(skb) };
+        Code::of(pipeline::run::<Ipv4, _>(&mut packet))
+    }
+
+    #[inline(never)]
+    fn path_v6(skb: *mut __sk_buff) -> Code {
+        // SAFETY: the context of this program.
+        let mut packet = unsafe { SkbPacket::new(skb) };
+        Code::of(pipeline::run::<Ipv6, _>(&mut packet))
+    }
+
+    /// Arms the kernel's own timer. Never attached: the agent runs it once after each load.
+    #[classifier]
+    fn harbor_arm(_ctx: TcContext) -> i32 {
+        if timer::arm() { 1 } else { 0 }
+    }
+
     /// The most flows that one run of `harbor_sweep` can end.
-    const SWEEP: u32 = 128;
+    const SWEEP: u32 = 50;
 
     /// Ends expired flows. Never attached: the agent runs it on a "packet" that is a list of
     /// [`Expired`] behind an Ethernet header, and reads the number of flows ended from the result.

@@ -3,52 +3,91 @@
 //! Names, sizes and layouts are `harbor_common::maps`; the loader pins each under its name.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, PerCpuArray},
+    bindings::{BPF_F_NO_PREALLOC, bpf_timer},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use harbor_common::{
-    addr::{Address, Ipv4},
-    backend::{Backend, Endpoint},
-    flow::{Flow, FlowKey, RingSlot},
-    frontend::{BackendSet, Frontend},
+    addr::{Address, Ip, Ipv4, Ipv6},
+    backend::{Backend, BackendState, Endpoint, Sources},
+    control::Control,
+    explain::Explanation,
+    flow::{Flow, FlowKey, Hand, RingSlot},
+    fragment::{FragmentKey, FragmentWay},
+    frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::{
-        ADDRESS_SLOTS, BACKEND_SLOTS, DEFAULT_FLOWS, FRONTEND_INDEXES, FRONTEND_SLOTS, Meta,
-        RING_SLOTS,
+        ACL_ENTRIES, ADDRESS_SLOTS, AFFINITIES, BACKEND_SLOTS, DEFAULT_FLOWS, FRAGMENT_SLOTS,
+        FRONTEND_INDEXES, FRONTEND_SLOTS, Meta, NEIGHBOUR_SLOTS, RING_SHARES, RING_SLOTS,
+        ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
     },
+    route::{Neighbour, NextHop, Route},
     stats::FrontendCounters,
     verdict::VERDICT_NUMBERS,
+};
+
+use crate::{
+    stage::{icmp::Quoted, parse::Parsed},
+    way::Way,
 };
 
 /// Facts about the installation. Written by the agent; the datapath does not read it.
 #[btf_map(name = "meta")]
 pub static META: Array<Meta, 1> = Array::new();
 
+/// What the agent keeps telling the datapath. Read per packet.
+#[btf_map(name = "control")]
+pub static CONTROL: Array<Control, 1> = Array::new();
+
 /// (protocol, port) to frontend. Written by the agent, one value at a time; read per packet.
 /// Generation 0 means "not ours".
 #[btf_map(name = "frontends")]
 pub static FRONTENDS: Array<Frontend, FRONTEND_INDEXES> = Array::new();
 
+/// Entries of each flow table, two a flow.
+pub const FLOW_ENTRIES: usize = 2 * DEFAULT_FLOWS;
+
 /// Five-tuple to finished translation, two entries a flow. Written by the datapath alone; a miss
 /// means "new flow", never an error. Not an LRU: a flood must not evict a live flow.
 #[btf_map(name = "flows")]
-pub static FLOWS: HashMap<FlowKey, Flow, { 2 * DEFAULT_FLOWS }> = HashMap::new();
+pub static FLOWS: HashMap<FlowKey<Ipv4>, Flow<Ipv4>, FLOW_ENTRIES> = HashMap::new();
+
+/// The same for IPv6.
+#[btf_map(name = "flows6")]
+pub static FLOWS6: HashMap<FlowKey<Ipv6>, Flow<Ipv6>, FLOW_ENTRIES> = HashMap::new();
 
 /// Own addresses. Written by the agent; read when no flow matched. A miss means "not ours".
 #[btf_map(name = "addresses")]
-pub static ADDRESSES: HashMap<Ipv4, Address, ADDRESS_SLOTS> = HashMap::new();
+pub static ADDRESSES: HashMap<Ip, Address, ADDRESS_SLOTS> = HashMap::new();
 
-/// Two backend sets a frontend slot. Written by the agent while the other one is in force.
+/// Two backend sets a family for each frontend slot. Written by the agent while the others are in
+/// force; read when a flow begins.
 #[btf_map(name = "backend_sets")]
-pub static BACKEND_SETS: Array<BackendSet, { 2 * FRONTEND_SLOTS }> = Array::new();
+pub static BACKEND_SETS: Array<BackendSet, { 4 * FRONTEND_SLOTS }> = Array::new();
 
-/// Round robin hands, one a frontend slot. Written by the datapath alone.
-#[btf_map(name = "cursors")]
-pub static CURSORS: Array<u64, FRONTEND_SLOTS> = Array::new();
+/// Whose turn it is, for sets with weights or by hash. Written by the agent, aside like the sets.
+#[btf_map(name = "turns")]
+pub static TURNS: Array<TurnTable, TURN_TABLES> = Array::new();
+
+/// Cursors, flow counts and token buckets. Written by the datapath; a new frontend's is cleared.
+#[btf_map(name = "frontend_state")]
+pub static FRONTEND_STATE: Array<FrontendState, FRONTEND_SLOTS> = Array::new();
+
+/// Lists of networks that may open flows or may not. Written by the agent. A miss means the list's
+/// default.
+#[btf_map(name = "acl")]
+pub static ACL: LpmTrie<AclNetwork, u32, ACL_ENTRIES> = LpmTrie::new();
+
+/// The backend that a client keeps. Written by the datapath. A miss means "by policy".
+#[btf_map(name = "affinity")]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity, AFFINITIES> = LruHashMap::new();
 
 /// Backend slots. Written by the agent; read per packet to learn whether a flow's backend lives.
 #[btf_map(name = "backends")]
 pub static BACKENDS: Array<Backend, BACKEND_SLOTS> = Array::new();
+
+/// What was learnt of each backend slot. Written by the datapath; a new tenant's is cleared.
+#[btf_map(name = "backend_state")]
+pub static BACKEND_STATE: Array<BackendState, BACKEND_SLOTS> = Array::new();
 
 /// Endpoint to backend slot. Written by the agent; read when a packet for the translation range
 /// matched no flow. A miss means "a stranger".
@@ -56,14 +95,41 @@ pub static BACKENDS: Array<Backend, BACKEND_SLOTS> = Array::new();
 pub static ENDPOINTS: HashMap<Endpoint, u32, BACKEND_SLOTS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-/// One hand over the latest flows. Written by the datapath alone: a new flow takes the slot that
-/// its cookie names, and its former holder goes if it still is half-open.
-#[btf_map(name = "ring")]
-pub static RING: Array<RingSlot, { RING_SLOTS as usize }> = Array::new();
+/// Own addresses for packets towards backends. Written by the agent.
+#[btf_map(name = "sources")]
+pub static SOURCES: Array<Sources, SOURCE_LISTS> = Array::new();
 
-/// The next flow's cookie. Written by the datapath alone.
-#[btf_map(name = "cookies")]
-pub static COOKIES: Array<u64, 1> = Array::new();
+/// Hands over the latest flows. Written by the datapath alone: a new flow takes the slot that its
+/// cookie names, and its former holder goes if it still is half-open.
+#[btf_map(name = "ring")]
+pub static RING: Array<RingSlot<Ipv4>, { (RING_SHARES * RING_SLOTS) as usize }> = Array::new();
+
+/// The same for IPv6.
+#[btf_map(name = "ring6")]
+pub static RING6: Array<RingSlot<Ipv6>, { (RING_SHARES * RING_SLOTS) as usize }> = Array::new();
+
+/// The next cookie of each ring, under its first share; IPv4's before IPv6's. Written by the datapath
+/// alone.
+#[btf_map(name = "hands")]
+pub static HANDS: Array<Hand, { 2 * RING_SHARES as usize }> = Array::new();
+
+/// Where the later fragments of a datagram go. Written by the datapath when the first one passes.
+/// A miss means "left to the stack".
+#[btf_map(name = "fragments")]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay, FRAGMENT_SLOTS> = LruHashMap::new();
+
+/// Ways out. Written by the agent; read when a flow begins or the ways have changed. A miss means
+/// "by the interface that the backend's row or the first packet names".
+#[btf_map(name = "routes")]
+pub static ROUTES: LpmTrie<Ip, Route, ROUTE_SLOTS> = LpmTrie::new();
+
+/// Neighbour to next hop. Written by the agent. A miss means that the kernel finds it.
+#[btf_map(name = "neighbours")]
+pub static NEIGHBOURS: HashMap<Neighbour, u32, NEIGHBOUR_SLOTS> = HashMap::new();
+
+/// Hardware addresses. Written by the agent, read per packet.
+#[btf_map(name = "next_hops")]
+pub static NEXT_HOPS: Array<NextHop, NEIGHBOUR_SLOTS> = Array::new();
 
 /// What each frontend slot has carried. Written by `account`, read by the agent.
 #[btf_map(name = "counters")]
@@ -72,3 +138,65 @@ pub static COUNTERS: PerCpuArray<FrontendCounters, FRONTEND_SLOTS> = PerCpuArray
 /// How often each verdict was reached. Written by `account`, read by the agent.
 #[btf_map(name = "verdicts")]
 pub static VERDICTS: PerCpuArray<u64, VERDICT_NUMBERS> = PerCpuArray::new();
+
+/// The element of the `timer` map; the kernel finds the timer by its type's name.
+#[repr(C)]
+pub struct Timer {
+    /// Fires about once a second.
+    pub timer: bpf_timer,
+    /// How many flows a walk may end.
+    pub budget: u64,
+}
+
+/// The kernel's own timer, which sweeps when no agent does. Armed by `harbor_arm`.
+#[btf_map(name = "timer")]
+pub static TIMER: Array<Timer, 1> = Array::new();
+
+/// What a dry run has found. Written by dry runs, read by the agent.
+#[btf_map(name = "explanation")]
+pub static EXPLANATION: Array<Explanation, 1> = Array::new();
+
+/// What is known of the packet at hand.
+///
+/// Not on the stack, which is too small for IPv6. And the verifier does not follow what is in a map:
+/// it takes every value for any value, so the ways through one stage do not multiply with those
+/// through the next.
+#[repr(C)]
+pub struct Context<A> {
+    /// What `parse` has read.
+    pub parsed: Parsed<A>,
+    /// Where the packet goes.
+    pub way: Way<A>,
+    /// What an ICMP error quotes.
+    pub quoted: Quoted<A>,
+    /// A new flow's entry, client to backend.
+    pub forward: Flow<A>,
+    /// The same, backend to client.
+    pub reply: Flow<A>,
+    /// The reply entry's key.
+    pub reply_key: FlowKey<A>,
+    /// The key of a flow that makes room.
+    pub former: FlowKey<A>,
+    /// The packet's sender.
+    pub client: Ip,
+    /// The time, `CLOCK_MONOTONIC` nanoseconds (coarse).
+    pub now: u64,
+    /// The frontend that a new flow is for.
+    pub frontend: Frontend,
+    /// The slot of the backend that it goes to.
+    pub backend: u32,
+    /// 1 where the port caps what may come back before the client speaks again.
+    pub is_capped: u32,
+    /// The place in its ring that a new flow takes.
+    pub ring_index: u32,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// Written and read within one run of the program.
+#[btf_map(name = "context")]
+pub static CONTEXT: PerCpuArray<Context<Ipv4>, 1> = PerCpuArray::new();
+
+/// The same for IPv6.
+#[btf_map(name = "context6")]
+pub static CONTEXT6: PerCpuArray<Context<Ipv6>, 1> = PerCpuArray::new();

@@ -2,14 +2,22 @@
 //!
 //! The kernel prototypes relied on: `bpf_skb_pull_data(skb, len)`, and
 //! `bpf_l4_csum_replace(skb, offset, from, to, flags)`, which with a size of 0 in `flags` takes a
-//! ready difference in `to`.
+//! ready difference in `to`; `bpf_csum_update(skb, csum)`, which adds to the sum of a whole frame; `bpf_skb_change_tail(skb, len, 0)`, which ends segmentation;
+//! `bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_MAC, 0)`, which grows behind the Ethernet header.
 
 use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
+    bindings::{
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
+    helpers::{
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail,
+        bpf_skb_pull_data,
+    },
 };
+
+use harbor_common::checksum;
 
 use crate::packet::{ChecksumChange, Header, Packet, Refused};
 
@@ -53,6 +61,30 @@ impl SkbPacket {
         (start, end)
     }
 
+    /// The kernel's own way to change a checksum, which knows whether a device is to finish it.
+    #[inline(never)]
+    fn replace_checksum(&mut self, change: &ChecksumChange) -> Result<(), Refused> {
+        let udp = if change.is_udp {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        let pseudo = udp | u64::from(BPF_F_PSEUDO_HDR);
+        let offset = change.offset as u32;
+        // SAFETY: `skb` is the program's context; the helper checks the offset.
+        let addresses = unsafe {
+            bpf_l4_csum_replace(self.skb, offset, 0, u64::from(change.pseudo_header), pseudo)
+        };
+        // SAFETY: as above.
+        let ports =
+            unsafe { bpf_l4_csum_replace(self.skb, offset, 0, u64::from(change.header), udp) };
+        if addresses == 0 && ports == 0 {
+            Ok(())
+        } else {
+            Err(Refused)
+        }
+    }
+
     #[inline(always)]
     fn locate(&self, offset: usize, size: usize) -> Option<usize> {
         let (start, end) = self.bounds();
@@ -76,9 +108,21 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        // SAFETY: a context field; the verifier checks the access.
+        unsafe { (*self.skb).gso_size }
+    }
+
+    #[inline(always)]
     fn is_for_this_host(&self) -> bool {
         // SAFETY: a context field; the verifier checks the access.
         unsafe { (*self.skb).pkt_type == FOR_THIS_HOST }
+    }
+
+    #[inline(always)]
+    fn has_vlan(&self) -> bool {
+        // SAFETY: a context field; the verifier checks the access.
+        unsafe { (*self.skb).vlan_present != 0 }
     }
 
     #[inline(always)]
@@ -114,25 +158,101 @@ impl Packet for SkbPacket {
     }
 
     #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let at = self.locate(offset, 4 * N)?;
+        let mut words = [0; N];
+        let mut index = 0;
+        while index < N {
+            // SAFETY: `locate` checked the bounds. Left to itself LLVM reads a word of a frame octet
+            // by octet, because an IP header lies at an odd multiple of two.
+            unsafe {
+                asm!(
+                    "{word} = *(u32 *)({at} + 0)",
+                    word = out(reg) words[index],
+                    at = in(reg) at + 4 * index,
+                    options(nostack, readonly, preserves_flags),
+                );
+            }
+            index += 1;
+        }
+        Some(words)
+    }
+
+    #[inline(always)]
+    fn set_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
+        let at = self.locate(offset, 4 * N)?;
+        let mut index = 0;
+        while index < N {
+            // SAFETY: as in `words`.
+            unsafe {
+                asm!(
+                    "*(u32 *)({at} + 0) = {word}",
+                    word = in(reg) words[index],
+                    at = in(reg) at + 4 * index,
+                    options(nostack, preserves_flags),
+                );
+            }
+            index += 1;
+        }
+        Some(())
+    }
+
+    #[inline(always)]
     fn fix_transport_checksum(&mut self, change: ChecksumChange) -> Result<(), Refused> {
-        let udp = if change.is_udp {
-            u64::from(BPF_F_MARK_MANGLED_0)
+        let field = *self.view::<[u8; 2]>(change.offset).ok_or(Refused)?;
+        let old = u16::from_ne_bytes(field);
+        if self.segment_size() != 0 || old == change.pending {
+            return self.replace_checksum(&change);
+        }
+        // No device is to finish it: then one addition does, without a helper.
+        if change.is_udp && old == 0 {
+            return Ok(());
+        }
+        let delta = u32::from(change.pseudo_header) + u32::from(change.header);
+        let new = checksum::apply(old, delta);
+        let new = if change.is_udp && new == 0 {
+            0xffff
         } else {
-            0
+            new
         };
-        let pseudo = udp | u64::from(BPF_F_PSEUDO_HDR);
-        let offset = change.offset as u32;
+        *self.view_mut::<[u8; 2]>(change.offset).ok_or(Refused)? = new.to_ne_bytes();
+        if change.is_v4 {
+            // Where the device has summed up the whole frame, the addresses in the pseudo header are
+            // all that this sum does not see changing. Elsewhere the helper does nothing.
+            // SAFETY: `skb` is the program's context.
+            unsafe { bpf_csum_update(self.skb, u32::from(!change.pseudo_header)) };
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn is_checksum_pending(&mut self, offset: usize) -> bool {
+        let before = self.view::<[u8; 2]>(offset).map(|check| *check);
+        // Without BPF_F_PSEUDO_HDR the helper leaves a checksum that a device is to finish alone.
         // SAFETY: `skb` is the program's context; the helper checks the offset.
-        let addresses = unsafe {
-            bpf_l4_csum_replace(self.skb, offset, 0, u64::from(change.pseudo_header), pseudo)
-        };
+        let _ = unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, 1, 0) };
+        self.view::<[u8; 2]>(offset).map(|check| *check) == before
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, length: usize) -> Result<(), Refused> {
+        // SAFETY: `skb` is the program's context.
+        let result = unsafe { bpf_skb_change_tail(self.skb, length as u32, 0) };
         // SAFETY: as above.
-        let ports =
-            unsafe { bpf_l4_csum_replace(self.skb, offset, 0, u64::from(change.header), udp) };
-        if addresses == 0 && ports == 0 {
+        let pulled = unsafe { bpf_skb_pull_data(self.skb, length as u32) };
+        if result == 0 && pulled == 0 {
             Ok(())
         } else {
             Err(Refused)
+        }
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, octets: usize) -> Result<(), Refused> {
+        // SAFETY: `skb` is the program's context.
+        match unsafe { bpf_skb_adjust_room(self.skb, octets as i32, BPF_ADJ_ROOM_MAC, 0) } {
+            0 => Ok(()),
+            _ => Err(Refused),
         }
     }
 }

@@ -10,6 +10,9 @@ pub(crate) struct Frame {
     pub(crate) octets: Vec<u8>,
     pub(crate) is_segmented: bool,
     pub(crate) is_for_other_host: bool,
+    pub(crate) has_vlan: bool,
+    /// Offset of a checksum that a device is to finish.
+    pub(crate) pending: Option<usize>,
 }
 
 impl Frame {
@@ -27,6 +30,12 @@ impl Packet for Frame {
     }
     fn is_segmented(&self) -> bool {
         self.is_segmented
+    }
+    fn segment_size(&self) -> u32 {
+        0
+    }
+    fn has_vlan(&self) -> bool {
+        self.has_vlan
     }
     fn is_for_this_host(&self) -> bool {
         !self.is_for_other_host
@@ -48,6 +57,37 @@ impl Packet for Frame {
         Some(unsafe { &mut *octets.as_mut_ptr().cast::<T>() })
     }
 
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let octets = self.octets.get(offset..offset + 4 * N)?;
+        let mut words = [0; N];
+        for (word, four) in words.iter_mut().zip(octets.chunks(4)) {
+            *word = u32::from_ne_bytes([four[0], four[1], four[2], four[3]]);
+        }
+        Some(words)
+    }
+
+    fn set_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
+        let octets = self.octets.get_mut(offset..offset + 4 * N)?;
+        for (four, word) in octets.chunks_mut(4).zip(words) {
+            four.copy_from_slice(&word.to_ne_bytes());
+        }
+        Some(())
+    }
+
+    fn is_checksum_pending(&mut self, offset: usize) -> bool {
+        self.pending == Some(offset)
+    }
+
+    fn cut(&mut self, length: usize) -> Result<(), Refused> {
+        self.octets.resize(length, 0);
+        Ok(())
+    }
+
+    fn insert(&mut self, octets: usize) -> Result<(), Refused> {
+        self.octets.splice(14..14, std::iter::repeat_n(0, octets));
+        Ok(())
+    }
+
     fn fix_transport_checksum(&mut self, change: ChecksumChange) -> Result<(), Refused> {
         let field = self
             .octets
@@ -57,8 +97,7 @@ impl Packet for Frame {
         if change.is_udp && old == 0 {
             return Ok(());
         }
-        let delta = u32::from(checksum::fold(change.pseudo_header))
-            + u32::from(checksum::fold(change.header));
+        let delta = u32::from(change.pseudo_header) + u32::from(change.header);
         let new = checksum::apply(old, delta);
         let new = if change.is_udp && new == 0 {
             0xffff
@@ -91,6 +130,56 @@ pub(crate) fn udp() -> Vec<u8> {
     frame.extend([0x9c, 0x40, 0x88, 0xb8, 0, 11, 0, 0, b'o', b'd', b'd']);
     seal(&mut frame, 14, 34, 6);
     frame
+}
+
+/// The addresses of the IPv6 frames: 2001:db8::1 to 2001:db8:1::1.
+fn addresses_v6() -> [u8; 32] {
+    let mut addresses = [0; 32];
+    addresses[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+    addresses[15] = 1;
+    addresses[16..22].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8, 0, 1]);
+    addresses[31] = 1;
+    addresses
+}
+
+/// An IPv6 packet with this transport header and payload behind it, extension headers in between.
+pub(crate) fn v6(next: u8, extensions: &[u8], transport: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd];
+    let length = (extensions.len() + transport.len()) as u16;
+    frame.extend([0x60, 0, 0, 0, (length >> 8) as u8, length as u8, next, 64]);
+    frame.extend(addresses_v6());
+    frame.extend(extensions);
+    frame.extend(transport);
+    frame
+}
+
+/// The same segment as [`tcp`] in an IPv6 packet.
+pub(crate) fn tcp_v6() -> Vec<u8> {
+    let mut frame = v6(6, &[], &tcp()[34..]);
+    seal_v6(&mut frame, 16);
+    frame
+}
+
+/// The same datagram as [`udp`] in an IPv6 packet.
+pub(crate) fn udp_v6() -> Vec<u8> {
+    let mut frame = v6(17, &[], &udp()[34..]);
+    seal_v6(&mut frame, 6);
+    frame
+}
+
+fn pseudo_header_v6(frame: &[u8]) -> u32 {
+    sum(&frame[22..54]) + u32::from(frame[20]) + (frame.len() - 54) as u32
+}
+
+fn seal_v6(frame: &mut [u8], field: usize) {
+    frame[54 + field..54 + field + 2].fill(0);
+    let transport = finish(pseudo_header_v6(frame) + sum(&frame[54..])).to_be_bytes();
+    frame[54 + field..54 + field + 2].copy_from_slice(&transport);
+}
+
+/// Whether the transport checksum of an IPv6 packet without extensions is right.
+pub(crate) fn is_sound_v6(frame: &[u8]) -> bool {
+    finish(pseudo_header_v6(frame) + sum(&frame[54..])) == 0
 }
 
 /// "Fragmentation needed, MTU 1280" about a packet from 192.0.2.1:40000 to 198.51.100.1:35000.

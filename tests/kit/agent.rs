@@ -163,6 +163,13 @@ impl Agent {
         self.process = None;
     }
 
+    /// Halts the process where it is, as SIGSTOP does; it can only be killed from here.
+    #[track_caller]
+    pub fn freeze(&self) {
+        let process = self.process.as_ref().expect("the agent is not started");
+        process.signal(Signal::SIGSTOP);
+    }
+
     /// Asks it to end, and returns its exit code.
     #[track_caller]
     pub fn stop(&mut self) -> i32 {

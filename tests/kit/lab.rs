@@ -39,6 +39,9 @@ pub enum Topology {
     Routed,
     /// All are neighbours on one switch.
     Bridged,
+    /// As routed, with the first app host on a wire of its own and the second unplugged: nothing but
+    /// the node lies between client and app.
+    Direct,
 }
 
 /// Four hosts and a switch; removed with this guard.
@@ -107,6 +110,14 @@ impl Lab {
         Self::new(Topology::Bridged)
     }
 
+    /// The same lab with a node that routes, as one with other duties does.
+    #[must_use]
+    pub fn forwarding(self) -> Self {
+        self.node.set("net/ipv4/ip_forward", "1");
+        self.node.set("net/ipv6/conf/all/forwarding", "1");
+        self
+    }
+
     /// The node's address that clients dial.
     pub fn public(&self, family: Family) -> IpAddr {
         address(family, 1, 1)
@@ -132,6 +143,11 @@ impl Lab {
         address(family, self.backend_net(), host)
     }
 
+    /// The address of any host of the clients' network; nobody has to have it.
+    pub fn client_host(&self, family: Family, host: u8) -> IpAddr {
+        address(family, 1, host)
+    }
+
     /// A port of both addresses of an app host.
     pub fn app_ports(&self, index: u8, port: u16) -> [SocketAddr; 2] {
         Family::BOTH.map(|family| SocketAddr::new(self.app(family, index), port))
@@ -145,7 +161,7 @@ impl Lab {
     /// The node's interface towards backends.
     pub fn backend_side(&self) -> &'static str {
         match self.topology {
-            Topology::Routed => "eth1",
+            Topology::Routed | Topology::Direct => "eth1",
             Topology::Bridged => "eth0",
         }
     }
@@ -179,6 +195,14 @@ impl Lab {
             .join("links")
     }
 
+    /// Removes the wire between client and node, and makes it anew with the same addresses.
+    pub fn renew_client_link(&self) {
+        self.node.ip("link del eth0");
+        self.wire((&self.client, CLIENT_MAC), ("eth0", NODE_MAC));
+        self.address(&self.client, "eth0", |family| self.client_address(family));
+        self.address(&self.node, "eth0", |family| self.public(family));
+    }
+
     /// Lets the lab stand when this program ends; for one that is [`Lifetime::Lasting`].
     pub fn keep(self) {
         std::mem::forget(self);
@@ -186,7 +210,7 @@ impl Lab {
 
     fn backend_net(&self) -> u8 {
         match self.topology {
-            Topology::Routed => 2,
+            Topology::Routed | Topology::Direct => 2,
             Topology::Bridged => 1,
         }
     }
@@ -202,33 +226,48 @@ impl Lab {
             .ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up");
         match self.topology {
             Topology::Routed => {
-                let (client, node) = (self.client.name(), self.node.name());
-                let (client_mac, node_mac) = (mac(CLIENT_MAC), mac(NODE_MAC));
-                netns::batch(
-                    &mut Command::new("ip"),
-                    &format!(
-                        "link add eth0 netns {client} address {client_mac} type veth \
-                     peer name eth0 netns {node} address {node_mac}"
-                    ),
-                );
+                self.wire((&self.client, CLIENT_MAC), ("eth0", NODE_MAC));
                 self.plug(&self.node, "eth1", NODE_BACKEND_MAC);
+            }
+            Topology::Direct => {
+                self.wire((&self.client, CLIENT_MAC), ("eth0", NODE_MAC));
+                self.wire((&self.apps[0], APP_MACS[0]), ("eth1", NODE_BACKEND_MAC));
             }
             Topology::Bridged => {
                 self.plug(&self.client, "eth0", CLIENT_MAC);
                 self.plug(&self.node, "eth0", NODE_MAC);
             }
         }
-        for (app, mac) in self.apps.iter().zip(APP_MACS) {
+        let wired = usize::from(self.topology == Topology::Direct);
+        let unplugged = 2 * wired;
+        for (app, mac) in self.apps.iter().zip(APP_MACS).skip(unplugged) {
             self.plug(app, "eth0", mac);
         }
         self.address(&self.client, "eth0", |family| self.client_address(family));
         self.address(&self.node, "eth0", |family| self.public(family));
-        if self.topology == Topology::Routed {
+        if self.topology != Topology::Bridged {
             self.address(&self.node, "eth1", |family| self.translation(family));
         }
-        for (index, app) in (0..).zip(&self.apps) {
+        for (index, app) in (0..).zip(&self.apps).take(2 - wired) {
             self.address(app, "eth0", |family| self.app(family, index));
         }
+    }
+
+    /// Connects a host's `eth0` to an interface of the node by a wire of their own.
+    fn wire(
+        &self,
+        (host, hardware): (&Netns, [u8; 6]),
+        (interface, node_hardware): (&str, [u8; 6]),
+    ) {
+        let (host, node) = (host.name(), self.node.name());
+        let (mac, node_mac) = (mac(hardware), mac(node_hardware));
+        netns::batch(
+            &mut Command::new("ip"),
+            &format!(
+                "link add eth0 netns {host} address {mac} type veth \
+                 peer name {interface} netns {node} address {node_mac}"
+            ),
+        );
     }
 
     /// Gives a host an interface, and plugs its other end into the switch.
@@ -257,7 +296,7 @@ impl Lab {
 }
 
 /// Host `host` of the lab's network `net`. The IPv6 address is written as the IPv4 one is.
-fn address(family: Family, net: u8, host: u8) -> IpAddr {
+pub(crate) fn address(family: Family, net: u8, host: u8) -> IpAddr {
     let read = |number: u8| u16::from_str_radix(&number.to_string(), 16).unwrap();
     match family {
         Family::V4 => Ipv4Addr::new(10, 77, net, host).into(),
@@ -268,7 +307,7 @@ fn address(family: Family, net: u8, host: u8) -> IpAddr {
 /// Keeps a host from saying anything by itself over IPv6: it would stand in counters that tests
 /// compare. Addresses are learnt from nobody, routers asked for by nobody, and groups told to the
 /// others once, while the lab is made.
-fn hush(host: &Netns) {
+pub(crate) fn hush(host: &Netns) {
     for (name, value) in [
         ("addr_gen_mode", "1"),
         ("accept_ra", "0"),

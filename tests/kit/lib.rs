@@ -12,6 +12,8 @@
 )]
 
 mod agent;
+mod beyond;
+pub mod bound;
 mod bpffs;
 mod counters;
 mod eventually;
@@ -21,9 +23,12 @@ mod lab;
 mod netns;
 mod process;
 pub mod traffic;
+pub mod trickle;
 pub mod verdict;
+mod wire;
 
 pub use agent::{Agent, Config};
+pub use beyond::{Beyond, SMALL_MTU, without_offloads};
 pub use eventually::{eventually, until};
 pub use family::{
     Family,
@@ -32,3 +37,4 @@ pub use family::{
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, binary, finish, finish_within};
+pub use wire::Wire;

@@ -47,6 +47,8 @@ pub enum Action {
     Drop,
     /// `TC_ACT_REDIRECT`: out of an interface.
     Redirect,
+    /// Dropped, and turned into an answer that goes back where the frame came from.
+    Answer,
     /// Anything else.
     Other(i32),
 }
@@ -126,10 +128,7 @@ impl Prober {
     /// Runs one frame; whoever calls this is inside the node's namespace already.
     #[track_caller]
     pub fn run_here(&self, frame: &[u8]) -> Outcome {
-        let mut context = [0u8; SKB_BYTES];
-        for at in SKB_INTERFACES {
-            context[at..at + 4].copy_from_slice(&self.ifindex.to_ne_bytes());
-        }
+        let context = self.context();
         let mut out = vec![0u8; LONGEST];
         let before = self.verdicts.read();
         let options = TestRunOptions {
@@ -141,11 +140,38 @@ impl Prober {
         let result = self.program.test_run(options);
         let result = result.unwrap_or_else(|error| panic!("{error:?}\n{frame:02x?}"));
         out.truncate(result.data_size_out as usize);
+        let verdict = self.counted_since(&before, frame);
+        let action = match Action::from_code(result.return_value) {
+            Action::Redirect if is_drop(&verdict) => Action::Answer,
+            action => action,
+        };
         Outcome {
-            action: Action::from_code(result.return_value),
-            verdict: self.counted_since(&before, frame),
+            action,
+            verdict,
             frame: out,
         }
+    }
+
+    /// Runs frames as fast as can be, without looking at what becomes of each; the caller is inside
+    /// the node's namespace.
+    pub fn fire(&self, frames: impl Iterator<Item = Vec<u8>>) {
+        let context = self.context();
+        for frame in frames {
+            let options = TestRunOptions {
+                data_in: Some(&frame),
+                ctx_in: Some(&context),
+                ..TestRunOptions::new()
+            };
+            self.program.test_run(options).unwrap();
+        }
+    }
+
+    fn context(&self) -> [u8; SKB_BYTES] {
+        let mut context = [0u8; SKB_BYTES];
+        for at in SKB_INTERFACES {
+            context[at..at + 4].copy_from_slice(&self.ifindex.to_ne_bytes());
+        }
+        context
     }
 
     /// The verdict whose counter moved; there must be one, and it must have moved by one.

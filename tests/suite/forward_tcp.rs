@@ -2,13 +2,13 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
-use kit::{Lab, V4, eventually, traffic};
+use kit::{Config, Lab, V4, eventually, traffic};
 
-use crate::scene::Scene;
+use crate::scene::{APP_PORT, FAMILIES, Scene};
 
 #[test]
 fn connections_go_to_the_backends_in_turn() {
@@ -31,6 +31,37 @@ fn the_node_needs_no_forwarding_and_does_not_switch_it_on() {
     ] {
         assert_eq!(scene.lab.node.get(name), "0", "{name}");
     }
+}
+
+#[test]
+fn nothing_changes_on_a_node_that_routes_too() {
+    let scene = Scene::on(Lab::routed().forwarding(), &Config::default());
+    for family in FAMILIES {
+        let to = |protocol: &str| {
+            let name = format!("{protocol}-{family:?}");
+            let apps = [0, 1].map(|index| SocketAddr::new(scene.lab.app(family, index), APP_PORT));
+            let [one, two] = apps.map(|app| app.to_string());
+            let port = scene
+                .agent
+                .create(&[&name, "--backend", &one, "--backend", &two]);
+            SocketAddr::new(scene.lab.public(family), port)
+        };
+        let (web, dns) = (to("web"), to("udp"));
+        let live = traffic::Live::open(&scene.lab.client, web, 10);
+        let tally = traffic::connect(&scene.lab.client, web, 100);
+        let served = (tally.of("app1"), tally.of("app2"), tally.errors.len());
+        assert_eq!(served, (50, 50, 0), "{tally:?}");
+        assert_eq!(traffic::ask(&scene.lab.client, dns, 50).of("app1"), 50);
+        traffic::transfer(&scene.lab.client, web, 20_000_000).unwrap();
+        live.progress();
+        assert_eq!(live.finish().errors, Vec::<String>::new());
+        // What no port has is refused by the node, and not sent on.
+        let closed = SocketAddr::new(scene.lab.public(family), 39_999);
+        let tally = traffic::connect(&scene.lab.client, closed, 1);
+        assert!(tally.errors[0].contains("refused"), "{tally:?}");
+    }
+    assert_eq!(scene.lab.node.get("net/ipv4/ip_forward"), "1");
+    assert_eq!(scene.lab.node.get("net/ipv6/conf/all/forwarding"), "1");
 }
 
 #[test]
@@ -128,7 +159,7 @@ fn clients_of_a_port_without_a_backend_are_not_sent_anywhere() {
     let lab = Lab::routed();
     let agent = kit::Agent::start(&lab);
     let port = agent.create(&["web"]);
-    let to = std::net::SocketAddr::new(lab.public(V4), port);
+    let to = SocketAddr::new(lab.public(V4), port);
     let refused = lab
         .client
         .enter(|| TcpStream::connect_timeout(&to, Duration::from_millis(300)).unwrap_err());

@@ -8,7 +8,7 @@ use kit::{Agent, Config, Family, Lab, Process, V4, traffic};
 pub(crate) const APP_PORT: u16 = 9001;
 
 /// The families that the datapath serves; tests that do not depend on one run over each.
-pub(crate) const FAMILIES: [Family; 1] = [V4];
+pub(crate) const FAMILIES: [Family; 2] = Family::BOTH;
 
 /// Fields are dropped in this order: the agent first, the ground under it last.
 pub(crate) struct Scene {

@@ -20,8 +20,9 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
     ("nft", "nftables"),
     ("bpftool", "bpftool"),
     ("redis-check-rdb", "redis-tools"),

@@ -3,10 +3,10 @@
 use super::owner::{Owner, now, refused};
 use crate::{
     allocator::{self, Holder, LiveHost, Request},
-    control::wire::{AddBackend, CreatePort, DeletedPort, NameBackend, PortSettings},
+    control::wire::{AddBackend, CreatePort, DeletedPort, NameBackend},
     model::{
-        Backend, Departure, Policy, PortRef, Protocol, Protocols, Refusal, RefusalKind, Service,
-        check_name, parse_backend,
+        Backend, Departure, PortRef, PortSettings, Protocol, Protocols, Refusal, RefusalKind,
+        Service, SettingValues, check_name, parse_backend,
     },
     registry::{Registry, RegistryError},
 };
@@ -56,6 +56,7 @@ impl<R: Registry> Owner<R> {
                 )));
         }
         let created_at = now();
+        let defaults = self.default_settings();
         let mut service = Service {
             id: uuid::Uuid::new_v4().to_string(),
             name: name.clone(),
@@ -63,9 +64,7 @@ impl<R: Registry> Owner<R> {
             protocols: request
                 .protocol
                 .unwrap_or_else(|| Protocols::from_service_name(name)),
-            tcp_policy: Policy::RoundRobin,
-            udp_policy: Policy::First,
-            drain_seconds: u32::try_from(self.running.config.drain.as_secs()).unwrap_or(u32::MAX),
+            settings: defaults.with(&request.settings, &defaults)?,
             draining: false,
             created_at,
             backends: Vec::new(),
@@ -77,6 +76,15 @@ impl<R: Registry> Owner<R> {
             service.add_backend(address, None, created_at)?;
         }
         Ok(service)
+    }
+
+    /// What a port has that nobody set anything for.
+    fn default_settings(&self) -> PortSettings {
+        let drain = self.running.config.drain.as_secs();
+        PortSettings {
+            drain_s: u32::try_from(drain).unwrap_or(u32::MAX),
+            ..PortSettings::default()
+        }
     }
 
     /// Finds a number; looks at the host where it may block.
@@ -105,22 +113,10 @@ impl<R: Registry> Owner<R> {
     pub(super) async fn set_port(
         &mut self,
         port: &PortRef,
-        settings: PortSettings,
+        values: SettingValues,
     ) -> Result<String, Refusal> {
         let mut service = self.find(port)?;
-        if let Some(policy) = settings.policy {
-            service.tcp_policy = policy;
-        }
-        if let Some(policy) = settings.udp_policy {
-            service.udp_policy = policy;
-        }
-        if let Some(seconds) = settings.drain_s {
-            if seconds > 86_400 {
-                let text = format!("drain_s = {seconds}: 0 to 86400 is allowed");
-                return Err(Refusal::invalid("drain_s", text));
-            }
-            service.drain_seconds = seconds;
-        }
+        service.settings = service.settings.with(&values, &self.default_settings())?;
         self.commit_named(service, "port set").await
     }
 
@@ -193,7 +189,10 @@ impl<R: Registry> Owner<R> {
         if let Some(instance) = &request.instance {
             check_name("instance", instance)?;
         }
-        let backend = service.add_backend(address, request.instance.as_deref(), now())?;
+        let mut backend = service.add_backend(address, request.instance.as_deref(), now())?;
+        if let Some(weight) = request.weight {
+            backend = service.weigh_backend(address, weight)?;
+        }
         self.commit_backend(service, backend, "backend added").await
     }
 
@@ -202,7 +201,7 @@ impl<R: Registry> Owner<R> {
         request: NameBackend,
     ) -> Result<(Service, Backend), Refusal> {
         let mut service = self.find(&PortRef::parse(&request.port)?)?;
-        let departure = match service.drain_seconds {
+        let departure = match service.settings.drain_s {
             _ if request.now => Departure::Now,
             0 => Departure::Now,
             seconds => Departure::DrainUntil(now().saturating_add(u64::from(seconds))),

@@ -3,11 +3,13 @@
 //!
 //! A change runs in a task of its own, so a client that hangs up cannot stop it half way.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
+    backend_view::{self, Loads},
+    explain,
     forwarding::ForwardingError,
     owner::{Link, Owner, now},
     view::{self, Snapshot},
@@ -16,12 +18,14 @@ use crate::{
     control::{
         Answer, Operations,
         wire::{
-            AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, FlowItem, NameBackend,
-            PortItem, PortSettings, RangeReport, ServiceItem, StatusReport,
+            AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, ExplainPacket,
+            ExplainReport, FlowItem, KillFlows, KilledFlows, NameBackend, PortItem, RangeReport,
+            ServiceItem, StatusReport,
         },
     },
     model::{
-        Backend, ConfigItem, FlowRecord, FrontendReport, PortRef, Refusal, RefusalKind, Service,
+        Backend, ClientName, ConfigItem, FlowFilter, FlowRecord, FrontendReport, PortRef, Protocol,
+        Question, Refusal, RefusalKind, Service, SettingValues,
     },
     registry::Registry,
 };
@@ -91,8 +95,13 @@ impl<R: Registry> Desk<R> {
 
     async fn backend_item(&self, (service, backend): (Service, Backend)) -> Answer<BackendItem> {
         let link = self.snapshot().await.link;
-        let flows = flows(&link).await.unwrap_or_default();
-        Ok(view::backend_item(&service, &backend, &flows, now()))
+        let loads = loads(&link).await.unwrap_or_default();
+        Ok(backend_view::backend_item(
+            &service,
+            &backend,
+            &loads,
+            now(),
+        ))
     }
 }
 
@@ -111,8 +120,67 @@ async fn flows(link: &Link) -> Answer<Vec<FlowRecord>> {
     forwarding.flows().await.map_err(not_ready)
 }
 
+async fn loads(link: &Link) -> Answer<Loads> {
+    let Link::Up(forwarding) = link else {
+        return Ok(Loads::default());
+    };
+    let reports = forwarding.backends().await.map_err(not_ready)?;
+    Ok(Loads::of(reports))
+}
+
 fn not_ready(error: ForwardingError) -> Refusal {
     Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
+}
+
+/// What a request to end flows means. Ending all of them must be said.
+fn flow_filter(request: &KillFlows, services: &[Service]) -> Answer<FlowFilter> {
+    let KillFlows {
+        port,
+        client,
+        backend,
+        all,
+    } = request;
+    if !all && port.is_none() && client.is_none() && backend.is_none() {
+        return Err(Refusal::invalid("all", "nothing says which flows to end")
+            .fix("name a port, a client or a backend, or say all"));
+    }
+    let service = match port {
+        Some(port) => Some(PortRef::parse(port)?.resolve(services)?),
+        None => None,
+    };
+    let client = client.as_deref().map(ClientName::parse).transpose()?;
+    let backends = match backend {
+        Some(named) => Some(backends_named(named, service, services)?),
+        None => None,
+    };
+    Ok(FlowFilter {
+        port: service.map(|service| (service.port, service.protocols)),
+        client,
+        backends,
+    })
+}
+
+/// By address even when it is no backend any more; by instance, of one port or of all.
+fn backends_named(
+    named: &str,
+    service: Option<&Service>,
+    services: &[Service],
+) -> Answer<Vec<SocketAddr>> {
+    if let Ok(address) = named.parse() {
+        return Ok(vec![address]);
+    }
+    let among = service.map_or(services, std::slice::from_ref);
+    let all = among.iter().flat_map(|service| &service.backends);
+    let own = all.filter(|backend| backend.instance == named);
+    let addresses: Vec<SocketAddr> = own.map(|backend| backend.address).collect();
+    if addresses.is_empty() {
+        let shown: String = named.chars().take(80).collect();
+        let text = format!("no backend {shown:?}");
+        return Err(Refusal::new(RefusalKind::NotFound, text)
+            .field("backend")
+            .fix("harbor-ctl backends list"));
+    }
+    Ok(addresses)
 }
 
 impl<R: Registry> Operations for Desk<R> {
@@ -122,7 +190,7 @@ impl<R: Registry> Operations for Desk<R> {
             .await
             .services
             .iter()
-            .map(view::service_item)
+            .map(backend_view::service_item)
             .collect())
     }
 
@@ -145,7 +213,7 @@ impl<R: Registry> Operations for Desk<R> {
         self.item(&id).await
     }
 
-    async fn set_port(&self, port: PortRef, settings: PortSettings) -> Answer<PortItem> {
+    async fn set_port(&self, port: PortRef, settings: SettingValues) -> Answer<PortItem> {
         let change = |mut owner: OwnedMutexGuard<Owner<R>>| async move {
             owner.set_port(&port, settings).await
         };
@@ -177,10 +245,10 @@ impl<R: Registry> Operations for Desk<R> {
             None => snapshot.services.iter().collect(),
         };
         wanted.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
-        let (flows, time) = (flows(&snapshot.link).await?, now());
+        let (loads, time) = (loads(&snapshot.link).await?, now());
         let mut items = Vec::new();
         for service in wanted {
-            let item = |backend| view::backend_item(service, backend, &flows, time);
+            let item = |backend| backend_view::backend_item(service, backend, &loads, time);
             items.extend(service.backends.iter().map(item));
         }
         Ok(items)
@@ -241,6 +309,32 @@ impl<R: Registry> Operations for Desk<R> {
             });
         }
         Ok(items)
+    }
+
+    async fn kill_flows(&self, request: KillFlows) -> Answer<KilledFlows> {
+        let snapshot = self.snapshot().await;
+        let filter = flow_filter(&request, &snapshot.services)?;
+        let Link::Up(forwarding) = &snapshot.link else {
+            return Ok(KilledFlows { flows: 0 });
+        };
+        let flows = forwarding.end_flows(filter).await.map_err(not_ready)?;
+        tracing::info!(flows, ?request, "flows ended");
+        Ok(KilledFlows { flows })
+    }
+
+    async fn explain(&self, packet: ExplainPacket) -> Answer<ExplainReport> {
+        let protocol = packet.proto.unwrap_or(Protocol::Tcp);
+        let question = Question::read(&packet.src, &packet.dst, protocol, packet.flags)?;
+        let snapshot = self.snapshot().await;
+        let Link::Up(forwarding) = &snapshot.link else {
+            let reason = snapshot.not_forwarded.as_deref().unwrap_or("no datapath");
+            let text = format!("only the datapath can explain: {reason}");
+            return Err(Refusal::new(RefusalKind::NotReady, text).fix("harbor-ctl status"));
+        };
+        let asked = forwarding.explain(question.clone()).await;
+        let found = asked.map_err(not_ready)?;
+        let loads = loads(&snapshot.link).await.unwrap_or_default();
+        Ok(explain::report(&question, &found, (&snapshot, &loads)))
     }
 
     async fn config(&self) -> Answer<Vec<ConfigItem>> {

@@ -4,14 +4,17 @@
 //! All changes go through [`Forwarding::apply`]: desired state in, and back only when the kernel
 //! has it. Nobody else writes a map.
 
-use std::{net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, sync::mpsc};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::mpsc};
 
 use tokio::sync::oneshot;
 
 use super::forwarder::Forwarder;
 use crate::{
-    datapath::{Datapath, DatapathError, Hook},
-    model::{DatapathReport, FlowRecord, FrontendReport, Service, Timeouts},
+    datapath::{Datapath, DatapathError, Hook, HostChange},
+    model::{
+        BackendReport, DatapathReport, Finding, FlowFilter, FlowRecord, FrontendReport, Question,
+        Service, Timeouts,
+    },
 };
 
 /// What the datapath needs to know from the configuration.
@@ -22,13 +25,15 @@ pub(crate) struct Settings {
     /// `[node].interfaces`; empty = choose: every Ethernet-like interface that is up, not loopback.
     pub(crate) interfaces: Vec<String>,
     /// `[node].addresses`; empty = every address of the chosen interfaces.
-    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// `[datapath].hook`; `None` = tcx where the kernel has it, else clsact.
     pub(crate) hook: Option<Hook>,
     /// `[datapath].flows`: capacity in flows.
     pub(crate) flows: u32,
     /// `[datapath].source_ports`: the translation range.
     pub(crate) source_ports: RangeInclusive<u16>,
+    /// `[datapath].source_addresses`: more addresses that translated packets may carry.
+    pub(crate) source_addresses: Vec<IpAddr>,
     /// `[log].datapath`: off, error, warn, info, debug or trace.
     pub(crate) log: log::LevelFilter,
     pub(crate) timeouts: Timeouts,
@@ -57,9 +62,14 @@ type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 pub(super) enum Request {
     Apply(Vec<Service>, Answer<()>),
     Flows(Answer<Vec<FlowRecord>>),
+    EndFlows(FlowFilter, Answer<u64>),
+    Explain(Question, Answer<Finding>),
     Frontends(Answer<Vec<FrontendReport>>),
+    Backends(Answer<Vec<BackendReport>>),
     Report(Answer<DatapathReport>),
     SetLog(log::LevelFilter, Answer<()>),
+    /// The kernel told of it; nobody waits.
+    HostChanged(HostChange),
     Stop(oneshot::Sender<()>),
 }
 
@@ -71,7 +81,8 @@ impl Forwarding {
         }
         let (requests, queue) = mpsc::channel();
         let (ready, started) = oneshot::channel();
-        let run = move || match Forwarder::start(settings) {
+        let inbox = requests.clone();
+        let run = move || match Forwarder::start(settings, inbox) {
             Ok(forwarder) => {
                 let _ = ready.send(Ok(()));
                 forwarder.run(&queue);
@@ -98,9 +109,24 @@ impl Forwarding {
         self.ask(Request::Flows).await
     }
 
+    /// Ends flows; answers with their number.
+    pub(crate) async fn end_flows(&self, filter: FlowFilter) -> Result<u64, ForwardingError> {
+        self.ask(|answer| Request::EndFlows(filter, answer)).await
+    }
+
+    /// What would become of a packet.
+    pub(crate) async fn explain(&self, question: Question) -> Result<Finding, ForwardingError> {
+        self.ask(|answer| Request::Explain(question, answer)).await
+    }
+
     /// Counters of every frontend; the number of its flows is at most one sweep old.
     pub(crate) async fn frontends(&self) -> Result<Vec<FrontendReport>, ForwardingError> {
         self.ask(Request::Frontends).await
+    }
+
+    /// Counters of every backend; at most one sweep old.
+    pub(crate) async fn backends(&self) -> Result<Vec<BackendReport>, ForwardingError> {
+        self.ask(Request::Backends).await
     }
 
     /// Links, verdict counts, problems.

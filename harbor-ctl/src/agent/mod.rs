@@ -3,15 +3,18 @@
 //! Configuration, logs, lock, registry, forwarding, control socket, then a round every second.
 //! Ending the agent never ends the datapath: programs, maps and links stay in the kernel.
 
+mod backend_view;
 mod change;
 mod conflicts;
 mod desk;
 mod directories;
+mod explain;
 mod forwarder;
 mod forwarding;
 mod notify;
 mod owner;
 mod reload;
+mod reserved;
 mod round;
 mod settings;
 mod view;
@@ -157,6 +160,7 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
         .apply()
         .await
         .map_err(|error| AgentError::Fatal(error.to_string()))?;
+    owner.keep_reserved().await;
     let desk = Desk::new(owner);
 
     let listener =

@@ -5,13 +5,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     conflicts::Conflicts,
     forwarding::{Forwarding, ForwardingError},
+    reserved::Reserved,
     view::{Rates, Snapshot},
 };
 use crate::{
@@ -67,6 +68,7 @@ pub(super) struct Owner<R> {
     /// Why the kernel does not have the last change.
     pub(super) not_applied: Option<String>,
     pub(super) conflicts: Conflicts,
+    pub(super) reserved: Reserved,
     pub(super) rates: Rates,
     pub(super) started: Instant,
 }
@@ -82,6 +84,7 @@ impl<R: Registry> Owner<R> {
             written: loaded,
             not_applied: None,
             conflicts: Conflicts::default(),
+            reserved: Reserved::default(),
             rates: Rates::default(),
             started: Instant::now(),
         }
@@ -119,6 +122,7 @@ impl<R: Registry> Owner<R> {
         if let Err(error) = self.apply().await {
             self.not_applied = Some(error.to_string());
         }
+        self.keep_reserved().await;
     }
 
     /// Why nothing is forwarded, or not the latest.
@@ -137,6 +141,7 @@ impl<R: Registry> Owner<R> {
             link: self.link.clone(),
             not_forwarded: self.not_forwarded(),
             held: self.conflicts.held().clone(),
+            not_reserved: self.reserved.problem().cloned(),
             rates: self.rates.clone(),
             range: self.running.config.range,
             config: self.running.source.path.clone(),
@@ -178,13 +183,17 @@ impl<R: Registry> Owner<R> {
     }
 }
 
-/// IPv4 addresses of every interface.
-fn host_addresses() -> Vec<Ipv4Addr> {
+/// Addresses of every interface.
+fn host_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
     };
     interfaces
-        .filter_map(|i| Some(i.address?.as_sockaddr_in()?.ip()))
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+        })
         .collect()
 }
 

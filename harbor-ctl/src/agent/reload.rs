@@ -97,5 +97,6 @@ impl<R: Registry> Owner<R> {
         {
             tracing::info!("port {port} stays valid outside the range");
         }
+        self.keep_reserved().await;
     }
 }

@@ -141,6 +141,9 @@ async fn look_around<R: Registry>(desk: &Desk<R>) {
             let mut owner = desk.lock().await;
             let assigned = owner.assigned();
             owner.conflicts.replace(held, |key| assigned.contains(key));
+            if owner.reserved.problem().is_some() {
+                owner.keep_reserved().await;
+            }
         }
         Ok(Err(error)) => tracing::warn!("the host's sockets were not read: {error}"),
         Err(error) => tracing::error!("looking at the host's sockets failed: {error}"),
@@ -165,5 +168,8 @@ async fn retry_forwarding<R: Registry>(desk: &Desk<R>) {
         }
         Err(error) => Link::down(&error),
     };
-    desk.lock().await.link = link;
+    let mut owner = desk.lock().await;
+    owner.link = link;
+    // Does nothing while there is still none.
+    owner.apply_change().await;
 }

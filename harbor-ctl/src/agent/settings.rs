@@ -16,6 +16,7 @@ pub(super) fn of(config: &Config) -> Settings {
         },
         flows: config.flows,
         source_ports: config.source_ports.numbers(),
+        source_addresses: config.source_addresses.clone(),
         log: config.log.datapath,
         timeouts: config.timeouts,
     }

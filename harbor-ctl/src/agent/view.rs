@@ -7,23 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{conflicts::Held, owner::Link};
+use super::{conflicts::Held, owner::Link, reserved::Problem};
 use crate::{
     control::wire::{
-        BackendCount, BackendItem, HeldPort, InstanceItem, NamedPort, PartStatus, PortCounters,
-        PortItem, RangeCounts, RangeReport, ServiceItem, StatusReport,
+        BackendCount, HeldPort, NamedPort, PartStatus, PortCounters, PortItem, RangeCounts,
+        RangeReport, StatusReport,
     },
     model::{
-        Backend, BackendState, DatapathReport, FlowRecord, FrontendReport, PortFacts, PortRange,
-        PortState, Protocol, Service, format_age, judge_port,
+        DatapathReport, FrontendReport, PortFacts, PortRange, PortState, Protocol, Service,
+        format_age, judge_port,
     },
 };
 
-/// Bits per second of each frontend, from the last two looks at its counters.
+/// Bits per second of each frontend, from clients and to them, from the last two looks at its counters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rates {
-    last: BTreeMap<(Protocol, u16), (u64, Instant)>,
-    bits_per_second: BTreeMap<(Protocol, u16), u64>,
+    last: BTreeMap<(Protocol, u16), ([u64; 2], Instant)>,
+    bits_per_second: BTreeMap<(Protocol, u16), [u64; 2]>,
 }
 
 impl Rates {
@@ -32,20 +32,25 @@ impl Rates {
         self.bits_per_second.clear();
         for report in reports {
             let key = (report.protocol, report.port);
-            let bytes = report.forward_bytes + report.reply_bytes;
+            let bytes = [report.forward_bytes, report.reply_bytes];
             if let Some((before, then)) = self.last.get(&key) {
                 let seconds = now.duration_since(*then).as_secs_f64().max(0.001);
-                let bits = bytes.saturating_sub(*before) as f64 * 8.0 / seconds;
-                self.bits_per_second.insert(key, bits as u64);
+                let rate = |way: usize| {
+                    let bits = bytes[way].saturating_sub(before[way]) as f64 * 8.0 / seconds;
+                    bits as u64
+                };
+                self.bits_per_second.insert(key, [rate(0), rate(1)]);
             }
             last.insert(key, (bytes, now));
         }
         self.last = last;
     }
 
-    fn of(&self, service: &Service) -> u64 {
+    /// From clients, and to them.
+    fn of(&self, service: &Service) -> [u64; 2] {
         let rate = |&p: &Protocol| self.bits_per_second.get(&(p, service.port)).copied();
-        service.protocols.each().iter().filter_map(rate).sum()
+        let rates = || service.protocols.each().iter().filter_map(rate);
+        [0, 1].map(|way| rates().map(|rate| rate[way]).sum())
     }
 }
 
@@ -57,6 +62,8 @@ pub(super) struct Snapshot {
     pub(super) link: Link,
     pub(super) not_forwarded: Option<String>,
     pub(super) held: Held,
+    /// Why numbers are not kept from the host's own connections.
+    pub(super) not_reserved: Option<Problem>,
     pub(super) rates: Rates,
     pub(super) range: PortRange,
     pub(super) config: PathBuf,
@@ -85,6 +92,7 @@ impl Snapshot {
             .filter(|b| b.state.takes_new_flows())
             .count();
         let up = facts.reachable.unwrap_or(active).min(active);
+        let [rate_in_bps, rate_out_bps] = self.rates.of(service);
         let is_served = matches!(self.link, Link::Up(_)) && !own.is_empty();
         PortItem {
             name: service.name.clone(),
@@ -99,10 +107,13 @@ impl Snapshot {
                 total: service.backends.len(),
             },
             flows: own.iter().map(|r| r.flows).sum(),
-            rate_bps: self.rates.of(service),
-            policy: service.tcp_policy,
-            udp_policy: service.udp_policy,
-            drain_s: service.drain_seconds,
+            rate_bps: rate_in_bps + rate_out_bps,
+            rate_in_bps,
+            rate_out_bps,
+            policy: service.settings.policy,
+            udp_policy: service.settings.udp_policy,
+            drain_s: service.settings.drain_s,
+            settings: service.settings.clone(),
             created_at: service.created_at,
             age_s: now.saturating_sub(service.created_at),
             counters: own.into_iter().map(counters).collect(),
@@ -198,7 +209,7 @@ impl Snapshot {
         for item in ports {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
-        let ports = ports_part(ports, self.range);
+        let ports = self.with_reservation(ports_part(ports, self.range));
         let registry = part("ok", self.registry.clone());
         let overall = worst(&[&agent, &datapath, &ports, &registry]).to_owned();
         StatusReport {
@@ -215,6 +226,17 @@ impl Snapshot {
             port_states,
             datapath_report: report.ok().flatten(),
         }
+    }
+
+    /// Numbers that the host may take from us are a fault that shows late: it is named now.
+    fn with_reservation(&self, mut part: PartStatus) -> PartStatus {
+        if let Some(Problem { text, fix }) = &self.not_reserved {
+            part.text.push_str("; ");
+            part.text.push_str(text);
+            part.state = "degraded".to_owned();
+            part.fix = part.fix.or_else(|| fix.clone());
+        }
+        part
     }
 
     fn datapath_part(&self, report: &Result<Option<DatapathReport>, String>) -> PartStatus {
@@ -322,6 +344,7 @@ fn counters(report: &FrontendReport) -> PortCounters {
         forward_bytes: report.forward_bytes,
         reply_packets: report.reply_packets,
         reply_bytes: report.reply_bytes,
+        refused: report.refused,
     }
 }
 
@@ -331,56 +354,5 @@ pub(super) fn named(service: &Service) -> NamedPort {
         port: service.port,
         protocols,
         name: service.name.clone(),
-    }
-}
-
-/// One backend; `flows` are all flows of the table.
-pub(super) fn backend_item(
-    service: &Service,
-    backend: &Backend,
-    flows: &[FlowRecord],
-    now: u64,
-) -> BackendItem {
-    let (state, leaves_in_s) = match backend.state {
-        BackendState::Active => ("up", None),
-        BackendState::Draining => ("draining", None),
-        BackendState::Leaving { until } => ("leaving", Some(until.saturating_sub(now))),
-    };
-    let is_own = |flow: &&FlowRecord| {
-        flow.backend == backend.address
-            && flow.frontend.port() == service.port
-            && service.protocols.contains(flow.protocol)
-    };
-    BackendItem {
-        port: service.port,
-        service: service.name.clone(),
-        instance: backend.instance.clone(),
-        address: backend.address,
-        state: state.to_owned(),
-        leaves_in_s,
-        dea: None,
-        flows: flows.iter().filter(is_own).count() as u64,
-        registered_at: backend.registered_at,
-    }
-}
-
-pub(super) fn service_item(service: &Service) -> ServiceItem {
-    let instance = |backend: &Backend| InstanceItem {
-        instance: backend.instance.clone(),
-        address: backend.address,
-        state: backend.state,
-        registered_at: backend.registered_at,
-    };
-    ServiceItem {
-        name: service.name.clone(),
-        id: service.id.clone(),
-        port: service.port,
-        protocols: service.protocols.each().to_vec(),
-        policy: service.tcp_policy,
-        udp_policy: service.udp_policy,
-        drain_s: service.drain_seconds,
-        draining: service.draining,
-        created_at: service.created_at,
-        instances: service.backends.iter().map(instance).collect(),
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
     agent::AgentNoun, backends::BackendsVerb, config::ConfigVerb, datapath::DatapathVerb,
-    flows::FlowsVerb, ports::PortsVerb, status::StatusNoun,
+    explain::ExplainNoun, flows::FlowsVerb, ports::PortsVerb, stats::StatsNoun, status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -120,6 +120,10 @@ pub(crate) enum Noun {
     },
     /// Show every part of the agent, its state, and the fix
     Status(StatusNoun),
+    /// Show what became of packets, and why
+    Stats(StatsNoun),
+    /// Show what would become of a packet, and why
+    Explain(ExplainNoun),
     /// Inspect and remove what is in the kernel; works without an agent
     Datapath {
         #[command(subcommand)]

@@ -11,6 +11,14 @@ use super::{
 };
 use crate::control::wire::{AddBackend, BackendItem, NameBackend};
 
+const ADD_EXAMPLES: &str = "\
+With policy round-robin, source-hash or least-flows a backend of weight 3 gets three times the new \
+flows of one of weight 1.
+
+Examples:
+  harbor-ctl backends add web 10.0.0.5:8080 --instance web-0
+  harbor-ctl backends add web [2001:db8::5]:8080 --weight 3";
+
 const REMOVE_EXAMPLES: &str = "\
 A removed backend takes no new flows and keeps its old ones for the port's drain time; with --now \
 they end at once.
@@ -23,7 +31,7 @@ Examples:
 pub(crate) enum BackendsVerb {
     /// Add an instance to a port, or make a draining one active again
     #[command(
-        after_help = "Examples:\n  harbor-ctl backends add web 10.0.0.5:8080 --instance web-0"
+        after_help = ADD_EXAMPLES
     )]
     Add {
         /// Number, NUMBER/tcp, NUMBER/udp, name or id
@@ -34,6 +42,9 @@ pub(crate) enum BackendsVerb {
         /// The instance's name [default: its address, with '-' for ':']
         #[arg(long, value_name = "ID")]
         instance: Option<String>,
+        /// Its share of new flows, 1 to 100 [default: 1, or as it was]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+        weight: Option<u8>,
     },
     /// Remove an instance from a port
     #[command(after_help = REMOVE_EXAMPLES)]
@@ -74,11 +85,13 @@ pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, F
             port,
             address,
             instance,
+            weight,
         } => {
             let request = AddBackend {
                 port,
                 address,
                 instance,
+                weight,
             };
             client.post("/v1/backends", &request).await?
         }
@@ -118,7 +131,16 @@ pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, F
 impl Row for BackendItem {
     const HEADINGS: &'static [&'static str] =
         &["PORT", "SERVICE", "INSTANCE", "ADDRESS", "FLOWS", "STATE"];
-    const WIDE: &'static [&'static str] = &["LEAVES_IN", "DEA"];
+    const WIDE: &'static [&'static str] = &[
+        "WEIGHT",
+        "FLOWS_TOTAL",
+        "PKTS_IN",
+        "BYTES_IN",
+        "PKTS_OUT",
+        "BYTES_OUT",
+        "LEAVES_IN",
+        "DEA",
+    ];
     const STATE: Option<&'static str> = Some("STATE");
 
     fn cells(&self) -> Vec<String> {
@@ -136,7 +158,16 @@ impl Row for BackendItem {
         let leaves = self
             .leaves_in_s
             .map_or_else(|| "-".into(), crate::model::format_age);
-        vec![leaves, self.dea.clone().unwrap_or_else(|| "-".into())]
+        vec![
+            self.weight.to_string(),
+            self.flows_total.to_string(),
+            self.forward_packets.to_string(),
+            self.forward_bytes.to_string(),
+            self.reply_packets.to_string(),
+            self.reply_bytes.to_string(),
+            leaves,
+            self.dea.clone().unwrap_or_else(|| "-".into()),
+        ]
     }
 
     fn name(&self) -> String {

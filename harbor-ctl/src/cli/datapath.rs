@@ -18,7 +18,8 @@ use crate::{
 };
 
 const DETACH_EXAMPLES: &str = "\
-Every port stops forwarding at once. Services stay in the registry; the next agent brings them back.
+Every port stops forwarding at once, and its number is no longer reserved. Services stay in the \
+registry; the next agent brings them back.
 
 Examples:
   systemctl stop harbor && harbor-ctl datapath detach --yes";
@@ -62,15 +63,19 @@ fn paths(session: &Session) -> Result<Paths, Failure> {
 }
 
 /// The agent knows more; without one the pins speak for themselves.
-async fn status(session: &Session) -> Result<(), Failure> {
+pub(super) async fn report(session: &Session) -> Result<DatapathReport, Failure> {
     let asked = match session.client() {
         Ok(client) => client.get::<StatusReport>("/v1/status").await.ok(),
         Err(_) => None,
     };
-    let report = match asked.and_then(|report| report.datapath_report) {
-        Some(report) => report,
-        None => datapath::status(&paths(session)?.bpf)?,
-    };
+    match asked.and_then(|report| report.datapath_report) {
+        Some(report) => Ok(report),
+        None => Ok(datapath::status(&paths(session)?.bpf)?),
+    }
+}
+
+async fn status(session: &Session) -> Result<(), Failure> {
+    let report = report(session).await?;
     session.output.text(&status_text(session, &report), &report)
 }
 
@@ -117,7 +122,8 @@ fn detach(session: &Session, yes: bool) -> Result<(), Failure> {
         paths.bpf.display()
     );
     session.confirm(&question, yes)?;
-    let report = datapath::detach(&paths.bpf)?;
+    let mut report = datapath::detach(&paths.bpf)?;
+    report.reserved = datapath::release(&paths.state)?.to_string();
     session.output.text(&detach_text(&report), &report)
 }
 
@@ -131,6 +137,9 @@ fn detach_text(report: &DetachReport) -> String {
     }
     for directory in &report.directories {
         text.push_str(&format!("removed {}\n", directory.display()));
+    }
+    if !report.reserved.is_empty() {
+        text.push_str(&format!("no longer reserved: {}\n", report.reserved));
     }
     if text.is_empty() {
         "nothing was attached\n".into()
@@ -153,22 +162,11 @@ fn status_text(session: &Session, report: &DatapathReport) -> String {
         text.push('\n');
         text.push_str(&session.output.table(&report.links));
     }
-    let counted: Vec<_> = report.verdicts.iter().filter(|v| v.packets > 0).collect();
+    let mut counted = report.verdicts.clone();
+    counted.retain(|count| count.packets > 0);
     if !counted.is_empty() {
         text.push('\n');
-        let rows: Vec<Vec<String>> = counted
-            .iter()
-            .map(|v| {
-                vec![
-                    v.verdict.clone(),
-                    v.name.clone(),
-                    v.packets.to_string(),
-                    v.meaning.clone(),
-                ]
-            })
-            .collect();
-        let headings = ["VERDICT", "REASON", "PACKETS", "MEANING"];
-        text.push_str(&super::table::render(&headings, &rows, true, None));
+        text.push_str(&session.output.table(&counted));
     }
     text
 }

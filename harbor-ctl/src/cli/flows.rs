@@ -1,6 +1,6 @@
 //! `harbor-ctl flows`: conversations between clients and backends.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{
     failure::{Exit, Failure},
@@ -8,9 +8,21 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::wire::{FlowItem, List},
+    control::{
+        Client,
+        wire::{FlowItem, KillFlows, KilledFlows, List},
+    },
     model::format_age,
 };
+
+const KILL_EXAMPLES: &str = "\
+Neither side is told: the next packet of a TCP connection is answered with a reset, the next datagram \
+begins a new flow.
+
+Examples:
+  harbor-ctl flows kill 198.51.100.7 --yes
+  harbor-ctl flows kill -p web --backend web-0 --yes
+  harbor-ctl flows kill --all --yes";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FlowsVerb {
@@ -24,11 +36,34 @@ pub(crate) enum FlowsVerb {
         port: Option<String>,
     },
     /// Count flows, of all ports or of one
+    #[command(after_help = "Examples:\n  harbor-ctl flows count -p web -o json")]
     Count {
         /// Only this port: number, NUMBER/tcp, NUMBER/udp, name or id
         #[arg(short, long)]
         port: Option<String>,
     },
+    /// End flows at once
+    #[command(after_help = KILL_EXAMPLES)]
+    Kill(Kill),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// Only of this port: number, NUMBER/tcp, NUMBER/udp, name or id
+    #[arg(short, long)]
+    port: Option<String>,
+    /// Only of this client
+    #[arg(value_name = "CLIENT_IP[:PORT]")]
+    client: Option<String>,
+    /// Only to this backend: instance or IP:PORT
+    #[arg(long, value_name = "B")]
+    backend: Option<String>,
+    /// Every flow, when nothing else is named
+    #[arg(long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub(super) async fn run(session: &Session, verb: FlowsVerb) -> Result<Exit, Failure> {
@@ -46,8 +81,40 @@ pub(super) async fn run(session: &Session, verb: FlowsVerb) -> Result<Exit, Fail
                 &serde_json::json!({ "flows": count }),
             )?;
         }
+        FlowsVerb::Kill(which) => kill(session, &client, which).await?,
     }
     Ok(Exit::Ok)
+}
+
+async fn kill(session: &Session, client: &Client, kill: Kill) -> Result<(), Failure> {
+    let request = KillFlows {
+        port: kill.port,
+        client: kill.client,
+        backend: kill.backend,
+        all: kill.all,
+    };
+    let parts = [
+        ("of port", &request.port),
+        ("of client", &request.client),
+        ("to backend", &request.backend),
+    ];
+    let named = parts.iter().filter_map(|(word, value)| {
+        let value = value.as_deref()?;
+        Some(format!("{word} {value}"))
+    });
+    let named = named.collect::<Vec<_>>().join(" ");
+    if named.is_empty() && !request.all {
+        return Err(Failure::usage("nothing says which flows to end")
+            .fix("name a port (-p), a client or a backend (--backend), or say --all"));
+    }
+    let which = match named.is_empty() {
+        true => "every flow".to_owned(),
+        false => format!("every flow {named}"),
+    };
+    session.confirm(&format!("end {which}"), kill.yes)?;
+    let killed: KilledFlows = client.post("/v1/flows/kill", &request).await?;
+    let text = format!("{} flows ended\n", killed.flows);
+    session.output.text(&text, &killed)
 }
 
 impl Row for FlowItem {

@@ -10,12 +10,14 @@ mod arguments;
 mod backends;
 mod config;
 mod datapath;
+mod explain;
 mod failure;
 mod flows;
 mod output;
 mod port_text;
 mod ports;
 mod session;
+mod stats;
 mod status;
 mod table;
 mod version;
@@ -56,6 +58,8 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Backends { verb } => with_session(&globals, async |s| backends::run(s, verb).await),
         Noun::Flows { verb } => with_session(&globals, async |s| flows::run(s, verb).await),
         Noun::Status(noun) => with_session(&globals, async |s| status::run(s, noun).await),
+        Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),
+        Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),
         Noun::Datapath { verb } => with_session(&globals, async |s| datapath::run(s, verb).await),
         Noun::Config { verb } => with_session(&globals, async |s| config::run(s, verb).await),
     };

@@ -3,15 +3,8 @@
 use super::output::{Row, rate};
 use crate::{
     control::wire::{DeletedPort, PortItem, RangeReport},
-    model::{Policy, Protocol, format_age},
+    model::{Protocol, SETTINGS, format_age},
 };
-
-fn policy_name(policy: Policy) -> &'static str {
-    match policy {
-        Policy::RoundRobin => "round-robin",
-        Policy::First => "first",
-    }
-}
 
 pub(super) fn joined(protocols: &[Protocol]) -> String {
     protocols
@@ -26,6 +19,8 @@ impl Row for PortItem {
         "PORT", "PROTO", "NAME", "BACKENDS", "FLOWS", "RATE", "PATH", "STATE", "AGE",
     ];
     const WIDE: &'static [&'static str] = &[
+        "RATE_IN",
+        "RATE_OUT",
         "POLICY",
         "UDP_POLICY",
         "DRAIN",
@@ -55,8 +50,10 @@ impl Row for PortItem {
             self.counters.iter().map(field).sum::<u64>().to_string()
         };
         vec![
-            policy_name(self.policy).to_owned(),
-            policy_name(self.udp_policy).to_owned(),
+            rate(self.rate_in_bps),
+            rate(self.rate_out_bps),
+            self.policy.name().to_owned(),
+            self.udp_policy.name().to_owned(),
             format_age(u64::from(self.drain_s)),
             sum(|c| c.flows_total),
             sum(|c| c.forward_bytes),
@@ -99,14 +96,22 @@ pub(super) fn details(item: &PortItem) -> String {
         ("State", format!("{}{reason}", item.state.name())),
         ("Path", item.path.clone()),
         ("Flows", item.flows.to_string()),
-        ("Rate", rate(item.rate_bps)),
+        ("Rate", rates(item)),
         ("Policy", policies(item)),
         ("Drain", format_age(u64::from(item.drain_s))),
         ("Age", format_age(item.age_s)),
     ];
+    let limits = limits(item);
+    if !limits.is_empty() {
+        lines.insert(lines.len() - 1, ("Limits", limits));
+    }
     for c in &item.counters {
+        let refused = match c.refused {
+            0 => String::new(),
+            refused => format!("; {refused} flows refused"),
+        };
         let text = format!(
-            "{} flows in all, {} packets ({} bytes) in, {} packets ({} bytes) out",
+            "{} flows in all, {} packets ({} bytes) in, {} packets ({} bytes) out{refused}",
             c.flows_total, c.forward_packets, c.forward_bytes, c.reply_packets, c.reply_bytes
         );
         let label = match c.protocol {
@@ -120,10 +125,23 @@ pub(super) fn details(item: &PortItem) -> String {
     lines.iter().map(line).collect()
 }
 
+fn rates(item: &PortItem) -> String {
+    let (inward, outward) = (rate(item.rate_in_bps), rate(item.rate_out_bps));
+    format!("{inward} in, {outward} out")
+}
+
+/// What is set besides policies and drain time, as `ports set` takes it.
+fn limits(item: &PortItem) -> String {
+    let has_line = ["policy", "udp_policy", "drain_s"];
+    let keys = SETTINGS.iter().filter(|(key, _)| !has_line.contains(key));
+    let set = keys.filter_map(|(key, _)| Some(format!("{key}={}", item.settings.shown(key)?)));
+    set.collect::<Vec<_>>().join(" ")
+}
+
 fn policies(item: &PortItem) -> String {
     let one = |protocol: &Protocol| match protocol {
-        Protocol::Tcp => format!("tcp {}", policy_name(item.policy)),
-        Protocol::Udp => format!("udp {}", policy_name(item.udp_policy)),
+        Protocol::Tcp => format!("tcp {}", item.policy),
+        Protocol::Udp => format!("udp {}", item.udp_policy),
     };
     item.protocols
         .iter()

@@ -10,28 +10,44 @@ use super::{
 use crate::{
     control::{
         Client, segment,
-        wire::{BackendItem, CreatePort, DeletedPort, List, PortItem, PortSettings, RangeReport},
+        wire::{BackendItem, CreatePort, DeletedPort, List, PortItem, RangeReport},
     },
-    model::{Policy, Protocols},
+    model::{PortSettings, Protocols, SETTINGS, SettingValue, SettingValues},
 };
 
 const CREATE_EXAMPLES: &str = "\
 Without --protocol the name decides: udp... gets UDP, both... gets TCP and UDP on one number, \
-anything else TCP. Without --port a random free number of the range is drawn.
+anything else TCP. Without --port a random free number of the range is drawn. The keys are those of \
+`ports set`.
 
 Examples:
   harbor-ctl ports create web --backend 10.0.0.5:8080 --backend 10.0.0.6:8080
   harbor-ctl ports create udp-game
-  harbor-ctl ports create sip --protocol both --port 35060";
+  harbor-ctl ports create sip --protocol both --port 35060
+  harbor-ctl ports create db max_connections=200 --backend [2001:db8::5]:5432";
+
+const KEYS: &str = "\
+Keys (an empty value or none puts back the default):
+  policy=POLICY            how new TCP connections find their backend
+  udp_policy=POLICY        how new UDP flows find their backend
+  allowed_cidrs=NET,...    networks that may open flows; others may not
+  denied_cidrs=NET,...     networks that may not; the narrower network wins
+  max_connections=N        flows at once
+  new_per_second=N         new flows a second
+  packets_per_second=N     packets a second, both directions
+  bytes_per_second=N       bytes a second, both directions
+  affinity_s=SECONDS       how long a client's address keeps its backend
+  idle_timeout_s=SECONDS   silence that ends an established flow
+  drain_s=SECONDS          how long a removed backend keeps its flows
+  reply_cap_bytes=N        UDP: bytes back before the client's second datagram
+
+POLICY is round-robin, first, source-hash or least-flows.";
 
 const SET_EXAMPLES: &str = "\
-Keys:
-  policy=round-robin|first       how new TCP connections find their backend
-  udp_policy=round-robin|first   how new UDP flows find their backend
-  drain_s=SECONDS                how long a removed backend keeps its flows
-
 Examples:
-  harbor-ctl ports set web policy=first drain_s=120";
+  harbor-ctl ports set web policy=first drain_s=120
+  harbor-ctl ports set web allowed_cidrs=10.0.0.0/8,2001:db8::/32 max_connections=1000
+  harbor-ctl ports set web allowed_cidrs=none";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PortsVerb {
@@ -50,11 +66,11 @@ pub(crate) enum PortsVerb {
         port: String,
     },
     /// Change a port's options
-    #[command(after_help = SET_EXAMPLES)]
+    #[command(after_help = format!("{SET_EXAMPLES}\n\n{KEYS}"))]
     Set {
         /// Number, NUMBER/tcp, NUMBER/udp, name or id
         port: String,
-        /// policy=, udp_policy= or drain_s=
+        /// What to set, for example policy=first
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
@@ -95,6 +111,9 @@ pub(crate) struct Create {
     /// An instance behind the port; may be repeated
     #[arg(long = "backend", value_name = "IP:PORT")]
     backends: Vec<String>,
+    /// What is not to have its default, for example policy=first
+    #[arg(value_name = "KEY=VALUE")]
+    settings: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -119,11 +138,12 @@ pub(super) async fn run(session: &Session, verb: PortsVerb) -> Result<Exit, Fail
     // What is wrong on its own is said before anybody is asked.
     let settings = match &verb {
         PortsVerb::Set { settings, .. } => parse_settings(settings)?,
-        _ => PortSettings::default(),
+        PortsVerb::Create(create) => parse_settings(&create.settings)?,
+        _ => SettingValues::new(),
     };
     let client = session.client()?;
     match verb {
-        PortsVerb::Create(create) => created(session, &client, create).await?,
+        PortsVerb::Create(create) => created(session, &client, (create, settings)).await?,
         PortsVerb::List => session
             .output
             .list(&client.list::<PortItem>("/v1/ports", None).await?)?,
@@ -147,18 +167,24 @@ fn path(port: &str) -> String {
     format!("/v1/ports/{}", segment(port))
 }
 
-async fn created(session: &Session, client: &Client, create: Create) -> Result<(), Failure> {
+async fn created(
+    session: &Session,
+    client: &Client,
+    (create, settings): (Create, SettingValues),
+) -> Result<(), Failure> {
     let Create {
         name,
         protocol,
         port,
         backends,
+        ..
     } = create;
     let request = CreatePort {
         name,
         protocol: protocol.map(Into::into),
         port,
         backends,
+        settings,
     };
     let item: PortItem = client.post("/v1/ports", &request).await?;
     session.output.item(&item)?;
@@ -223,38 +249,20 @@ async fn delete(session: &Session, client: &Client, port: &str, yes: bool) -> Re
     }
 }
 
-/// Reads `policy=first` and the like.
-fn parse_settings(words: &[String]) -> Result<PortSettings, Failure> {
-    let valid = "valid keys: policy, udp_policy, drain_s";
-    let mut settings = PortSettings::default();
+/// Reads `policy=first` and the like, by the rules that the agent has too.
+fn parse_settings(words: &[String]) -> Result<SettingValues, Failure> {
+    let mut values = SettingValues::new();
     for word in words {
-        let (key, value) = word
-            .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("{word:?} is not KEY=VALUE")).fix(valid))?;
-        match key {
-            "policy" => settings.policy = Some(parse_policy(key, value)?),
-            "udp_policy" => settings.udp_policy = Some(parse_policy(key, value)?),
-            "drain_s" => {
-                let seconds = value.parse().map_err(|_| {
-                    Failure::usage(format!(
-                        "drain_s = {value:?}: 0 to 86400 seconds are allowed"
-                    ))
-                })?;
-                settings.drain_s = Some(seconds);
-            }
-            _ => return Err(Failure::usage(format!("unknown key {key:?}")).fix(valid)),
-        }
+        let (key, value) = word.split_once('=').ok_or_else(|| {
+            let names: Vec<&str> = SETTINGS.iter().map(|(name, _)| *name).collect();
+            Failure::usage(format!("{word:?} is not KEY=VALUE"))
+                .fix(format!("valid keys: {}", names.join(", ")))
+        })?;
+        values.insert(key.to_owned(), SettingValue::Text(value.to_owned()));
     }
-    Ok(settings)
-}
-
-fn parse_policy(key: &str, value: &str) -> Result<Policy, Failure> {
-    match value {
-        "round-robin" => Ok(Policy::RoundRobin),
-        "first" => Ok(Policy::First),
-        _ => Err(Failure::usage(format!("{key} = {value:?} is not a policy"))
-            .fix("use round-robin or first")),
-    }
+    let defaults = PortSettings::default();
+    defaults.with(&values, &defaults)?;
+    Ok(values)
 }
 
 #[cfg(test)]
@@ -264,15 +272,15 @@ mod tests {
     #[test]
     fn settings_are_read_strictly() {
         let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        let settings = parse_settings(&words(&["policy=first", "drain_s=5"])).unwrap();
-        assert_eq!(settings.policy, Some(Policy::First));
-        assert_eq!(settings.drain_s, Some(5));
+        let values = parse_settings(&words(&["policy=first", "drain_s=5"])).unwrap();
+        assert_eq!(values["policy"], SettingValue::Text("first".into()));
+        assert_eq!(values["drain_s"], SettingValue::Text("5".into()));
         for bad in ["policy", "policy=random", "drain_s=-1", "drain=5", "=x"] {
             let failure = parse_settings(&words(&[bad])).unwrap_err();
             assert_eq!(failure.exit(), Exit::Usage, "{bad}");
         }
         let text = parse_settings(&words(&["drain=5"])).unwrap_err();
         let text = text.render(crate::cli::arguments::Format::Table);
-        assert!(text.contains("policy, udp_policy, drain_s"), "{text}");
+        assert!(text.contains("did you mean drain_s?"), "{text}");
     }
 }

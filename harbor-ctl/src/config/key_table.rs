@@ -112,6 +112,14 @@ pub(crate) static KEYS: &[Key] = &[
     )
     .on_restart(),
     key(
+        "datapath",
+        "source_addresses",
+        List,
+        "[]",
+        "more addresses of this node that translated flows leave with",
+    )
+    .on_restart(),
+    key(
         "timeouts",
         "opening",
         Text,
@@ -133,6 +141,14 @@ pub(crate) static KEYS: &[Key] = &[
         Text,
         "\"30s\"",
         "a TCP flow closed by both ends",
+    )
+    .on_restart(),
+    key(
+        "timeouts",
+        "tcp_reset",
+        Text,
+        "\"10s\"",
+        "a TCP flow that one end has reset",
     )
     .on_restart(),
     key(

@@ -88,15 +88,6 @@ pub(crate) fn is_section(name: &str) -> bool {
     KEYS.iter().any(|key| key.section == name)
 }
 
-/// The candidate that is most like what was typed, if any is like it at all.
-pub(crate) fn nearest(typed: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(typed, &candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(typed.len()) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,13 +98,6 @@ mod tests {
         assert_eq!(find("host_external").unwrap().path(), "public.address");
         assert_eq!(find("ports.range").unwrap().path(), "ports.range");
         assert!(find("range").is_none());
-    }
-
-    #[test]
-    fn the_nearest_key_is_found() {
-        let names = || KEYS.iter().map(|k| k.name.to_owned());
-        assert_eq!(nearest("rnage", names()).as_deref(), Some("range"));
-        assert_eq!(nearest("zzzzzzzzzz", names()), None);
     }
 
     #[test]

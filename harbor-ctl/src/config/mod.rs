@@ -20,9 +20,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::model::{Refusal, RefusalKind};
+use crate::model::{Refusal, RefusalKind, nearest};
 pub(crate) use edit::set_value;
-use keys::nearest;
 pub(crate) use keys::{Applies, KEYS, Key, find as find_key};
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use shown::config_items;

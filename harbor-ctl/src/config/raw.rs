@@ -17,6 +17,7 @@ use super::{
     Entry, Origin, Problem, Value,
     keys::{self, KEYS, Key, Kind, LATER_SECTIONS},
 };
+use crate::model::nearest;
 
 /// All entries by `section.name`, with what is wrong so far.
 #[derive(Debug, Default)]
@@ -230,7 +231,7 @@ fn unknown_section(origin: &Origin, name: &str) -> Problem {
     }
     let mut sections: Vec<String> = KEYS.iter().map(|key| key.section.to_owned()).collect();
     sections.dedup();
-    let fix = match keys::nearest(&name, sections.iter().cloned()) {
+    let fix = match nearest(&name, sections.iter().cloned()) {
         Some(near) => format!("did you mean [{near}]?"),
         None => format!("valid sections: {}", sections.join(", ")),
     };
@@ -250,7 +251,7 @@ fn unknown_key(origin: &Origin, section: &str, name: &str) -> Problem {
             .map(|key| key.name.to_owned())
     };
     let valid = names().collect::<Vec<_>>().join(", ");
-    let fix = match keys::nearest(&name, names()) {
+    let fix = match nearest(&name, names()) {
         Some(near) => format!("did you mean {near}? valid keys of [{section}]: {valid}"),
         None => format!("valid keys of [{section}]: {valid}"),
     };

@@ -1,9 +1,11 @@
 //! The configuration that the agent uses: typed, checked, complete.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{ConfigError, Entry, Problem, Value, keys::KEYS, raw::Layers};
-use crate::model::{Network, PortRange, Timeouts, check_name, parse_period};
+use ipnet::IpNet;
+
+use crate::model::{PortRange, Timeouts, check_name, parse_network, parse_period};
 
 /// Everything that can be configured, valid.
 #[derive(Clone, Debug)]
@@ -11,16 +13,18 @@ pub(crate) struct Config {
     /// Empty: choose by itself.
     pub(crate) interfaces: Vec<String>,
     /// Empty: every address of the chosen interfaces.
-    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) range: PortRange,
     pub(crate) rest: Duration,
     /// `auto`, `tcx` or `clsact`.
     pub(crate) hook: String,
     pub(crate) flows: u32,
     pub(crate) source_ports: PortRange,
+    /// More addresses of the node that translated packets may leave with.
+    pub(crate) source_addresses: Vec<IpAddr>,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
-    pub(crate) allow_networks: Vec<Network>,
+    pub(crate) allow_networks: Vec<IpNet>,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
 }
@@ -83,24 +87,23 @@ impl Check {
         self.ranges_apart(range, source_ports);
         Config {
             interfaces: self.list_or_auto("node.interfaces", check_interface),
-            addresses: self.list_or_auto("node.addresses", |text| {
-                text.parse()
-                    .map_err(|_| format!("{text:?} is not an IPv4 address"))
-            }),
+            addresses: self.list_or_auto("node.addresses", own_address),
             range,
             rest: self.period("ports.rest", Duration::ZERO),
             hook: self.text("datapath.hook"),
             flows: self.number("datapath.flows", 1_024, 16_777_216) as u32,
             source_ports,
+            source_addresses: self.list("datapath.source_addresses", own_address),
             timeouts: Timeouts {
                 opening: self.period("timeouts.opening", second),
                 tcp_established: self.period("timeouts.tcp_established", second),
                 tcp_closed: self.period("timeouts.tcp_closed", second),
+                tcp_reset: self.period("timeouts.tcp_reset", second),
                 udp_single: self.period("timeouts.udp_single", second),
                 udp_stream: self.period("timeouts.udp_stream", second),
             },
             drain: self.period("policy.drain", Duration::ZERO),
-            allow_networks: self.list("policy.allow_networks", str::parse),
+            allow_networks: self.list("policy.allow_networks", parse_network),
             log: LogConfig {
                 level: self.level("log.level"),
                 datapath: self.level("log.datapath"),
@@ -161,8 +164,7 @@ impl Check {
             )),
         };
         self.read("public.hostname", host, ());
-        let address = |text: &str| match text.is_empty() || text.parse::<std::net::IpAddr>().is_ok()
-        {
+        let address = |text: &str| match text.is_empty() || text.parse::<IpAddr>().is_ok() {
             true => Ok(()),
             false => Err(format!("{text:?} is not an IP address")),
         };
@@ -293,6 +295,21 @@ impl Check {
             message,
             fix,
         });
+    }
+}
+
+/// An address that the node may have.
+fn own_address(text: &str) -> Result<IpAddr, String> {
+    let wrong = |what: &str| Err(format!("{text:?} is {what}"));
+    match text.parse::<IpAddr>() {
+        Err(_) => wrong("not an IP address"),
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            wrong("an IPv4 address in IPv6 notation: write the IPv4 address")
+        }
+        Ok(IpAddr::V6(v6)) if v6.is_unicast_link_local() => {
+            wrong("a link-local address, which serves no ports")
+        }
+        Ok(address) => Ok(address),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::future::Future;
 
 use super::wire::{
-    AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, FlowItem, NameBackend,
-    PortItem, PortSettings, RangeReport, ServiceItem, StatusReport,
+    AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, ExplainPacket, ExplainReport,
+    FlowItem, KillFlows, KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem,
+    StatusReport,
 };
-use crate::model::{ConfigItem, PortRef, Refusal};
+use crate::model::{ConfigItem, PortRef, Refusal, SettingValues};
 
 /// The outcome of a request.
 pub(crate) type Answer<T> = Result<T, Refusal>;
@@ -20,7 +21,7 @@ pub(crate) trait Operations: Clone + Send + Sync + 'static {
     fn set_port(
         &self,
         port: PortRef,
-        settings: PortSettings,
+        settings: SettingValues,
     ) -> impl Future<Output = Answer<PortItem>> + Send;
     fn drain_port(
         &self,
@@ -47,6 +48,11 @@ pub(crate) trait Operations: Clone + Send + Sync + 'static {
 
     /// Of one port, or of all.
     fn flows(&self, port: Option<PortRef>) -> impl Future<Output = Answer<Vec<FlowItem>>> + Send;
+
+    fn kill_flows(&self, request: KillFlows) -> impl Future<Output = Answer<KilledFlows>> + Send;
+
+    /// What would become of a packet.
+    fn explain(&self, packet: ExplainPacket) -> impl Future<Output = Answer<ExplainReport>> + Send;
 
     fn config(&self) -> impl Future<Output = Answer<Vec<ConfigItem>>> + Send;
     fn set_config(

@@ -91,6 +91,8 @@ fn router<O: Operations>(operations: O) -> Router {
         .route("/v1/backends/remove", post(remove_backend::<O>))
         .route("/v1/backends/drain", post(drain_backend::<O>))
         .route("/v1/flows", get(list_flows::<O>))
+        .route("/v1/flows/kill", post(kill_flows::<O>))
+        .route("/v1/explain", post(explain::<O>))
         .route("/v1/config", get(show_config::<O>))
         .route("/v1/config/{key}", axum::routing::put(set_config::<O>))
         .route("/v1/status", get(show_status::<O>))
@@ -262,6 +264,14 @@ async fn list_flows<O: Operations>(
         page("FlowList", items, key, (query.limit, query.token))
     })
     .await
+}
+
+async fn kill_flows<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async { o.kill_flows(parsed(body)?).await }).await
+}
+
+async fn explain<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async { o.explain(parsed(body)?).await }).await
 }
 
 async fn show_config<O: Operations>(State(o): Shared<O>) -> Response {

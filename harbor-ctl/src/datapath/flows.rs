@@ -1,177 +1,244 @@
-//! Reads flows, and finds those that have expired.
+//! Reads flows, and finds those that are over.
 //!
 //! Only the kernel side deletes. The sweep hands it a list of flows that were idle for too long;
 //! it deletes those to which nothing has happened since they were read.
 
 use std::{
-    collections::{BTreeMap, HashMap as Map},
-    net::SocketAddrV4,
+    collections::HashMap as Map,
+    net::{IpAddr, SocketAddr},
     os::fd::AsFd as _,
-    time::Duration,
 };
 
-use aya::maps::{HashMap, MapData};
+use aya::{
+    Pod,
+    maps::{HashMap, MapData},
+};
 use harbor_common::{
+    addr::{Family, Ipv4, Ipv6},
     flow::{Expired, Flow, FlowKey, Phase},
-    maps::FLOWS,
+    maps::{FLOWS, FLOWS6},
     protocol::Protocol as Number,
 };
 
 use super::{
-    Datapath, DatapathError, Pins, Tried as _, batch,
+    Datapath, DatapathError, Judgement, Pins, Sweep, Tried as _, batch,
+    clock::{coarse_ns, seconds_ns},
     tables::{data, open},
 };
-use crate::model::{FlowRecord, Timeouts};
+use crate::model::FlowRecord;
 
-/// The result of one pass over the table.
-#[derive(Debug, Default)]
-pub(crate) struct Sweep {
-    /// Flows by frontend slot.
-    pub(crate) by_frontend: BTreeMap<u32, u64>,
-    pub(crate) flows: u64,
-    pub(crate) ended: u64,
+/// The flow tables of both families, opened.
+pub(crate) struct FlowTables {
+    v4: FlowTable<Ipv4>,
+    v6: FlowTable<Ipv6>,
 }
 
-/// Generation of every backend slot whose backend is not gone.
-pub(crate) type Generations = Map<u32, u32>;
-
-/// The pinned `flows` map, opened.
-pub(crate) struct FlowTable {
+/// The pinned flow table of one family, opened.
+struct FlowTable<A: Pod> {
+    name: &'static str,
     data: MapData,
-    map: HashMap<MapData, FlowKey, Flow>,
+    map: HashMap<MapData, FlowKey<A>, Flow<A>>,
 }
 
 /// Flows that fit one run of the sweep program.
-const PER_RUN: usize = 100;
+const PER_RUN: usize = 50;
 /// What the kernel takes for the packet's Ethernet header.
 const ETHERNET: usize = 14;
 
-impl FlowTable {
+/// An address of one family, as tables and people have it.
+pub(super) trait Octets: Family + Into<Self::Standard> {
+    type Standard: Into<IpAddr>;
+
+    /// As [`Expired`] holds it: IPv4 in the last four octets.
+    fn widened(self) -> Ipv6;
+}
+
+impl Octets for Ipv4 {
+    type Standard = std::net::Ipv4Addr;
+
+    fn widened(self) -> Ipv6 {
+        let mut octets = [0; 16];
+        octets[12..].copy_from_slice(&self.octets);
+        Ipv6 { octets }
+    }
+}
+
+impl Octets for Ipv6 {
+    type Standard = std::net::Ipv6Addr;
+
+    fn widened(self) -> Self {
+        self
+    }
+}
+
+impl FlowTables {
     pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
-        let what = || format!("cannot open map {FLOWS}");
         Ok(Self {
-            data: data(pins, FLOWS)?,
-            map: open(pins, FLOWS)?.try_into().tried(what)?,
+            v4: FlowTable::open(pins, FLOWS)?,
+            v6: FlowTable::open(pins, FLOWS6)?,
         })
-    }
-
-    fn for_each(&self, visit: impl FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {
-        batch::for_each(self.data.fd().as_fd(), visit).tried(|| format!("cannot read {FLOWS}"))
-    }
-
-    fn get(&self, key: &FlowKey) -> Option<Flow> {
-        self.map.get(key, 0).ok()
     }
 
     /// Every flow, both directions joined.
     pub(crate) fn records(&self) -> Result<Vec<FlowRecord>, DatapathError> {
+        let mut records = Vec::new();
+        self.v4.for_each_flow(|record, _| records.push(record))?;
+        self.v6.for_each_flow(|record, _| records.push(record))?;
+        Ok(records)
+    }
+
+    /// Counts the flows, and ends those that have been silent for too long or whose backend is
+    /// gone.
+    pub(crate) fn sweep(
+        &self,
+        datapath: &mut Datapath,
+        judgement: &Judgement,
+    ) -> Result<Sweep, DatapathError> {
+        let mut sweep = Sweep::default();
+        let mut over = Vec::new();
+        self.v4.sweep(judgement, &mut sweep, &mut over)?;
+        self.v6.sweep(judgement, &mut sweep, &mut over)?;
+        sweep.ended = end(datapath, &over)?;
+        Ok(sweep)
+    }
+
+    /// Ends every flow that is wanted to end, whatever happens to it meanwhile; answers with their
+    /// number. Besides the record a flow's frontend slot decides.
+    pub(crate) fn end_now(
+        &self,
+        datapath: &mut Datapath,
+        is_wanted: impl Fn(&FlowRecord, u32) -> bool,
+    ) -> Result<u64, DatapathError> {
+        let mut over = Vec::new();
+        let mut note = |record: FlowRecord, (expired, frontend): (Expired, u32)| {
+            if is_wanted(&record, frontend) {
+                over.push(Expired {
+                    seen_ns: Expired::NOW,
+                    ..expired
+                });
+            }
+        };
+        self.v4.for_each_flow(&mut note)?;
+        self.v6.for_each_flow(&mut note)?;
+        end(datapath, &over)
+    }
+}
+
+impl<A: Octets + Pod + std::hash::Hash> FlowTable<A>
+where
+    FlowKey<A>: Pod,
+    Flow<A>: Pod,
+{
+    fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
+        Ok(Self {
+            name,
+            data: data(pins, name)?,
+            map: open(pins, name)?,
+        })
+    }
+
+    fn for_each(&self, visit: impl FnMut(&FlowKey<A>, &Flow<A>)) -> Result<(), DatapathError> {
+        batch::for_each(self.data.fd().as_fd(), visit)
+            .tried(|| format!("cannot read {}", self.name))
+    }
+
+    /// Visits every flow, with how to end it and its frontend slot.
+    fn for_each_flow(
+        &self,
+        mut visit: impl FnMut(FlowRecord, (Expired, u32)),
+    ) -> Result<(), DatapathError> {
         let mut forward = Vec::new();
         let mut replies = Map::new();
         self.for_each(|key, flow| {
-            if flow.direction == Flow::FORWARD {
+            if flow.direction == Flow::<A>::FORWARD {
                 forward.push((*key, *flow));
             } else {
                 replies.insert(*key, *flow);
             }
         })?;
-        let now = now_ns();
-        let record = |(key, flow): &(FlowKey, Flow)| {
-            let reply = replies
-                .get(&flow.opposite_key(key.protocol))
-                .copied()
-                .unwrap_or_default();
-            record(key, flow, &reply, now)
-        };
-        Ok(forward.iter().filter_map(record).collect())
+        let now = coarse_ns();
+        for (key, flow) in forward {
+            let reply = replies.get(&flow.opposite_key(key.protocol)).copied();
+            let reply = reply.unwrap_or_default();
+            if let Some(record) = record(&key, &flow, &reply, now) {
+                let seen_ns = flow.seen_ns.max(reply.seen_ns);
+                visit(record, (expired(&key, flow.word, seen_ns), flow.frontend));
+            }
+        }
+        Ok(())
     }
 
-    /// Counts the flows, and ends those that have been silent for too long or whose backend is
-    /// gone; `generations` are those of the backends that are not.
-    pub(crate) fn sweep(
+    fn sweep(
         &self,
-        datapath: &mut Datapath,
-        timeouts: &Timeouts,
-        generations: &Generations,
-    ) -> Result<Sweep, DatapathError> {
-        let mut sweep = Sweep::default();
+        judgement: &Judgement,
+        sweep: &mut Sweep,
+        over: &mut Vec<Expired>,
+    ) -> Result<(), DatapathError> {
+        let shortest = seconds_ns(judgement.shortest_s());
+        let now = coarse_ns();
         let mut candidates = Vec::new();
-        let shortest = shortest(timeouts).as_nanos() as u64;
-        let now = now_ns();
         self.for_each(|key, flow| {
-            if flow.direction == Flow::FORWARD {
-                sweep.flows += 1;
-                *sweep.by_frontend.entry(flow.frontend).or_insert(0) += 1;
-            }
-            let is_orphan = generations.get(&flow.backend) != Some(&flow.backend_generation);
+            sweep.count(flow);
+            let is_orphan = judgement.is_orphan(flow);
             if is_orphan || now.saturating_sub(flow.seen_ns) > shortest {
                 candidates.push((*key, *flow, is_orphan));
             }
         })?;
-        let expired = |(key, flow, is_orphan): &(FlowKey, Flow, bool)| {
-            let (expired, is_over) = self.judge(key, flow, timeouts, now)?;
+        let judge = |(key, flow, is_orphan): &(FlowKey<A>, Flow<A>, bool)| {
+            let (expired, is_over) = self.judge(key, flow, judgement, now)?;
             (is_over || *is_orphan).then_some(expired)
         };
-        let expired: Vec<Expired> = candidates.iter().filter_map(expired).collect();
-        for run in expired.chunks(PER_RUN) {
-            sweep.ended += u64::from(datapath.run_sweep(&list(run))?);
-        }
-        Ok(sweep)
+        over.extend(candidates.iter().filter_map(judge));
+        Ok(())
     }
 
     /// How to end a flow, and whether its time has come. `None` for a reply entry that has its
     /// forward entry: that one is judged.
     fn judge(
         &self,
-        key: &FlowKey,
-        flow: &Flow,
-        timeouts: &Timeouts,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+        judgement: &Judgement,
         now: u64,
     ) -> Option<(Expired, bool)> {
-        let other = self.get(&flow.opposite_key(key.protocol));
-        let other = other.filter(|other| Flow::cookie(other.word) == Flow::cookie(flow.word));
-        if flow.direction == Flow::REPLY && other.is_some() {
-            return None;
-        }
-        let (word, key) = (flow.word, *key);
-        if flow.direction == Flow::REPLY {
-            // A remnant.
-            return Some((
-                Expired {
-                    word,
-                    seen_ns: flow.seen_ns,
-                    key,
-                },
-                true,
-            ));
+        let other = self.map.get(&flow.opposite_key(key.protocol), 0).ok();
+        let cookie = |flow: &Flow<A>| Flow::<A>::cookie(flow.word);
+        let other = other.filter(|other| cookie(other) == cookie(flow));
+        if flow.direction == Flow::<A>::REPLY {
+            // Without its forward entry it is a remnant.
+            let remnant = (expired(key, flow.word, flow.seen_ns), true);
+            return other.is_none().then_some(remnant);
         }
         let reply = other.unwrap_or_default();
         let seen_ns = flow.seen_ns.max(reply.seen_ns);
-        let limit = timeout(timeouts, key.protocol, Phase::of(flow.word, reply.word));
-        let is_over = now.saturating_sub(seen_ns) > limit.as_nanos() as u64;
-        Some((Expired { word, seen_ns, key }, is_over))
+        let silence_s = judgement.silence_s(flow, key.protocol, Phase::of(flow.word, reply.word));
+        let is_over = now.saturating_sub(seen_ns) > seconds_ns(silence_s);
+        Some((expired(key, flow.word, seen_ns), is_over))
     }
 }
 
-/// After how much silence a flow in this phase is forgotten.
-fn timeout(timeouts: &Timeouts, protocol: u32, phase: Phase) -> Duration {
-    let is_tcp = protocol == Number::Tcp.number();
-    match phase {
-        Phase::Opening if is_tcp => timeouts.opening,
-        Phase::Opening => timeouts.udp_single,
-        Phase::Live if is_tcp => timeouts.tcp_established,
-        Phase::Live => timeouts.udp_stream,
-        Phase::Closed | Phase::Dead => timeouts.tcp_closed,
+fn end(datapath: &mut Datapath, over: &[Expired]) -> Result<u64, DatapathError> {
+    let mut ended = 0;
+    for run in over.chunks(PER_RUN) {
+        ended += u64::from(datapath.run_sweep(&list(run))?);
     }
+    Ok(ended)
 }
 
-/// No flow is forgotten sooner.
-fn shortest(timeouts: &Timeouts) -> Duration {
-    timeouts
-        .opening
-        .min(timeouts.tcp_established)
-        .min(timeouts.tcp_closed)
-        .min(timeouts.udp_single)
-        .min(timeouts.udp_stream)
+fn expired<A: Octets>(key: &FlowKey<A>, word: u64, seen_ns: u64) -> Expired {
+    Expired {
+        word,
+        seen_ns,
+        key: FlowKey {
+            source: key.source.widened(),
+            destination: key.destination.widened(),
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            protocol: key.protocol,
+        },
+        family: A::INDEX,
+        _pad: 0,
+    }
 }
 
 /// The "packet" that the sweep program reads.
@@ -185,18 +252,26 @@ fn list(expired: &[Expired]) -> Vec<u8> {
         bytes.extend(one.key.source_port.to_ne_bytes());
         bytes.extend(one.key.destination_port.to_ne_bytes());
         bytes.extend(one.key.protocol.to_ne_bytes());
+        bytes.extend(one.family.to_ne_bytes());
+        bytes.extend(one._pad.to_ne_bytes());
     }
     bytes
 }
 
-fn record(key: &FlowKey, flow: &Flow, reply: &Flow, now: u64) -> Option<FlowRecord> {
+fn record<A: Octets>(
+    key: &FlowKey<A>,
+    flow: &Flow<A>,
+    reply: &Flow<A>,
+    now: u64,
+) -> Option<FlowRecord> {
+    let at = |address: A, port| SocketAddr::new(address.into().into(), port);
     let idle_ns = now.saturating_sub(flow.seen_ns.max(reply.seen_ns));
     Some(FlowRecord {
         protocol: Number::from_number(key.protocol)?.into(),
-        client: SocketAddrV4::new(key.source.into(), key.source_port),
-        frontend: SocketAddrV4::new(key.destination.into(), key.destination_port),
-        source: SocketAddrV4::new(flow.source.into(), flow.source_port),
-        backend: SocketAddrV4::new(flow.destination.into(), flow.destination_port),
+        client: at(key.source, key.source_port),
+        frontend: at(key.destination, key.destination_port),
+        source: at(flow.source, flow.source_port),
+        backend: at(flow.destination, flow.destination_port),
         state: Phase::of(flow.word, reply.word).name().into(),
         idle_seconds: idle_ns / 1_000_000_000,
         forward_packets: flow.packets,
@@ -206,8 +281,27 @@ fn record(key: &FlowKey, flow: &Flow, reply: &Flow, now: u64) -> Option<FlowReco
     })
 }
 
-/// The clock of `seen_ns`.
-fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_as_long_as_the_contract_says_and_ipv4_stands_last() {
+        let key = FlowKey {
+            source: Ipv4::new([192, 0, 2, 1]),
+            destination: Ipv4::new([198, 51, 100, 1]),
+            source_port: 40_000,
+            destination_port: 35_000,
+            protocol: 6,
+        };
+        let one = expired(&key, 0x1_0001, 7);
+        let bytes = list(&[one, one]);
+        assert_eq!(bytes.len(), ETHERNET + 2 * size_of::<Expired>());
+        assert_eq!(
+            &bytes[14 + 16..14 + 32],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1]
+        );
+        assert_eq!(bytes[14 + 56], 0);
+        assert_eq!(expired(&FlowKey::<Ipv6>::default(), 0, 0).family, 1);
+    }
 }

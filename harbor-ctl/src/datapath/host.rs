@@ -2,25 +2,25 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
 };
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
-        address::AddressAttribute,
+        address::{AddressAttribute, AddressMessage},
         link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
         tc::{TcAttribute, TcHandle},
     },
 };
 
-use super::{DatapathError, Tried as _};
+use super::{DatapathError, Tried as _, kernel_ways, ways::KernelWays};
 use crate::model::Route;
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) name: String,
@@ -28,14 +28,23 @@ pub(crate) struct Interface {
     pub(crate) is_ethernet: bool,
     /// Part of a bridge or bond, which then is the interface that counts.
     pub(crate) is_port: bool,
-    pub(crate) addresses: BTreeSet<Ipv4Addr>,
+    pub(crate) hardware: [u8; 6],
+    pub(crate) mtu: u32,
+    pub(crate) addresses: BTreeSet<IpAddr>,
 }
 
 impl Interface {
     /// Whether `auto` chooses it: an Ethernet-like interface of its own that is up and has an
-    /// address.
+    /// address that others can reach.
     pub(crate) fn is_eligible(&self) -> bool {
-        self.is_up && self.is_ethernet && !self.is_port && !self.addresses.is_empty()
+        let is_reachable = self.reachable().next().is_some();
+        self.is_up && self.is_ethernet && !self.is_port && is_reachable
+    }
+
+    /// Its addresses but for IPv6 link-local ones, which every interface has.
+    pub(crate) fn reachable(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let addresses = self.addresses.iter().copied();
+        addresses.filter(|address| !is_link_local(address))
     }
 }
 
@@ -46,8 +55,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Every IPv4 address that the host has.
-    pub(crate) fn local_addresses(&self) -> BTreeSet<Ipv4Addr> {
+    /// Every address that the host has.
+    pub(crate) fn local_addresses(&self) -> BTreeSet<IpAddr> {
         self.interfaces
             .iter()
             .flat_map(|interface| interface.addresses.iter().copied())
@@ -83,6 +92,13 @@ impl Host {
             .tried(|| "cannot list interfaces".into())
     }
 
+    /// Rules, routes and neighbours as they are now.
+    pub(crate) fn ways(&self) -> Result<KernelWays, DatapathError> {
+        self.runtime
+            .block_on(kernel_ways::read(&self.handle))
+            .tried(|| "cannot list routes and neighbours".into())
+    }
+
     /// Removes an interface's clsact discipline if it has no filter left.
     pub(crate) fn remove_idle_clsact(&self, ifindex: u32) -> Result<(), DatapathError> {
         self.runtime
@@ -91,8 +107,8 @@ impl Host {
     }
 
     /// The way to each of these hosts; those without one are missing.
-    pub(crate) fn routes(&self, hosts: &BTreeSet<Ipv4Addr>) -> BTreeMap<Ipv4Addr, Route> {
-        let way = |host: &Ipv4Addr| {
+    pub(crate) fn routes(&self, hosts: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Route> {
+        let way = |host: &IpAddr| {
             let route = self.runtime.block_on(route(&self.handle, *host));
             route.map(|route| (*host, route))
         };
@@ -109,13 +125,9 @@ async fn snapshot(handle: &Handle) -> Result<Snapshot, rtnetlink::Error> {
     }
     let mut addresses = handle.address().get().execute();
     while let Some(message) = addresses.try_next().await? {
-        let Some(interface) = interfaces.get_mut(&message.header.index) else {
-            continue;
-        };
-        for attribute in message.attributes {
-            if let AddressAttribute::Local(IpAddr::V4(address)) = attribute {
-                interface.addresses.insert(address);
-            }
+        let interface = interfaces.get_mut(&message.header.index);
+        if let (Some(interface), Some(address)) = (interface, own_address(&message)) {
+            interface.addresses.insert(address);
         }
     }
     Ok(Snapshot {
@@ -124,25 +136,41 @@ async fn snapshot(handle: &Handle) -> Result<Snapshot, rtnetlink::Error> {
 }
 
 fn interface(link: &LinkMessage) -> Interface {
-    let name = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        });
-    let is_port = link
-        .attributes
-        .iter()
-        .any(|a| matches!(a, LinkAttribute::Controller(_)));
-    Interface {
+    let mut interface = Interface {
         index: link.header.index,
-        name: name.unwrap_or_default(),
         is_up: link.header.flags.contains(LinkFlags::Up),
         is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
-        is_port,
-        addresses: BTreeSet::new(),
+        ..Interface::default()
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Controller(_) => interface.is_port = true,
+            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::Address(octets) => {
+                interface.hardware = octets.as_slice().try_into().unwrap_or_default();
+            }
+            _ => {}
+        }
     }
+    interface
+}
+
+/// `IFA_LOCAL` where there is one; of IPv6 addresses without a peer, `IFA_ADDRESS`.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let mut found = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => return Some(*address),
+            AddressAttribute::Address(address) => found = Some(*address),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 async fn remove_idle_clsact(handle: &Handle, ifindex: i32) -> Result<(), rtnetlink::Error> {
@@ -166,10 +194,15 @@ async fn remove_idle_clsact(handle: &Handle, ifindex: i32) -> Result<(), rtnetli
     request.execute().await
 }
 
-async fn route(handle: &Handle, host: Ipv4Addr) -> Option<Route> {
-    let wanted = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(host, 32)
-        .build();
+async fn route(handle: &Handle, host: IpAddr) -> Option<Route> {
+    let wanted = match host {
+        IpAddr::V4(host) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            .destination_prefix(host, 32)
+            .build(),
+        IpAddr::V6(host) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            .destination_prefix(host, 128)
+            .build(),
+    };
     let found = handle
         .route()
         .get(wanted)
@@ -177,11 +210,12 @@ async fn route(handle: &Handle, host: Ipv4Addr) -> Option<Route> {
         .try_next()
         .await
         .ok()??;
-    usable(&found)
+    usable(&found, host)
 }
 
-/// What a route says, if packets can be sent along it: not to the host itself, not into nowhere.
-fn usable(route: &RouteMessage) -> Option<Route> {
+/// What a route says, if packets can be sent along it: not to the host itself, not into nowhere,
+/// and not with a source that only neighbours can answer.
+fn usable(route: &RouteMessage, host: IpAddr) -> Option<Route> {
     if route.header.kind != RouteType::Unicast {
         return None;
     }
@@ -189,10 +223,16 @@ fn usable(route: &RouteMessage) -> Option<Route> {
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(index) => ifindex = Some(*index),
-            RouteAttribute::PrefSource(RouteAddress::Inet(address)) => source = Some(*address),
+            RouteAttribute::PrefSource(RouteAddress::Inet(address)) => {
+                source = Some(IpAddr::V4(*address));
+            }
+            RouteAttribute::PrefSource(RouteAddress::Inet6(address)) => {
+                source = Some(IpAddr::V6(*address));
+            }
             _ => {}
         }
     }
+    let source = source.filter(|source| !is_link_local(source) || is_link_local(&host));
     Some(Route {
         ifindex: ifindex?,
         source: source?,

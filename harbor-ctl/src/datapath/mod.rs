@@ -2,28 +2,48 @@
 //!
 //! `object` is the program in this binary, `pins` where its maps and links live, `attach` how it
 //! gets onto interfaces, `tables` how they are written, `flows` how flows are read and ended,
-//! `host` what the machine's own network looks like, `inspect` what an operator sees without an
-//! agent.
+//! `control` the agent's word that it lives, `host` what the machine's own network looks like and
+//! `events` that it changes, `ways` what the datapath is told of it, `inspect` what an operator sees
+//! without an agent.
 
 mod attach;
 mod batch;
+mod clock;
+mod control;
+mod elements;
+mod events;
+mod explain;
 mod flows;
 mod host;
 mod inspect;
+mod judgement;
+mod kernel_ways;
 mod object;
 mod pins;
 mod program;
+mod reserved;
 mod stats;
 mod tables;
+mod way_tables;
+mod ways;
 
 pub(crate) use attach::Hook;
-pub(crate) use flows::{FlowTable, Sweep};
+pub(crate) use clock::is_ahead;
+pub(crate) use control::Heart;
+pub(crate) use elements::dump;
+pub(crate) use events::{HostChange, listen};
+pub(crate) use explain::Explainer;
+pub(crate) use flows::FlowTables;
 pub(crate) use host::{Host, Interface, Snapshot};
-pub(crate) use inspect::{detach, dump, maps, status};
+pub(crate) use inspect::{detach, maps, status};
+pub(crate) use judgement::{Judgement, Sweep};
 pub(crate) use pins::Pins;
 pub(crate) use program::{Datapath, Options};
-pub(crate) use stats::Counters;
+pub(crate) use reserved::{local_range, release, reserve};
+pub(crate) use stats::{Counters, verdict_side};
 pub(crate) use tables::LiveTables;
+pub(crate) use way_tables::WayTables;
+pub(crate) use ways::KernelWays;
 
 /// An error of the datapath: what was tried, what the kernel said, and the fix where one is known.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +80,7 @@ impl DatapathError {
         }
     }
 
-    fn with_fix(message: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn with_fix(message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             kind: DatapathErrorKind::Failed,
             message: message.into(),

@@ -16,6 +16,8 @@ pub(super) static OBJECT: Option<&[u8]> = None;
 pub(super) const PACKET_PROGRAM: &str = "harbor_tc";
 /// Name of the program that ends expired flows.
 pub(super) const SWEEP_PROGRAM: &str = "harbor_sweep";
+/// Name of the program that arms the kernel's own timer.
+pub(super) const ARM_PROGRAM: &str = "harbor_arm";
 
 /// A map as the object declares it, or as the kernel holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! map of any shape and then corrupts memory.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use aya::maps::MapInfo;
-use harbor_common::maps::{ALL, FLOWS, LAYOUT};
+use harbor_common::maps::{ALL, FLOWS, FLOWS6, LAYOUT};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
@@ -28,6 +29,7 @@ const PRIVATE: u32 = 0o700;
 #[derive(Clone, Debug)]
 pub(crate) struct Pins {
     base: PathBuf,
+    layout: u32,
 }
 
 /// Held as long as an agent owns the pins.
@@ -40,12 +42,28 @@ impl Pins {
     pub(crate) fn new(bpf: &Path) -> Self {
         Self {
             base: bpf.to_path_buf(),
+            layout: LAYOUT,
         }
+    }
+
+    /// Those of every layout that was ever pinned here, by number.
+    pub(super) fn every_layout(bpf: &Path) -> Result<BTreeMap<u32, Self>, DatapathError> {
+        let entries = match fs::read_dir(bpf) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            entries => entries.tried(|| format!("cannot read {}", bpf.display()))?,
+        };
+        let layout = |name: &str| name.strip_prefix('v')?.parse::<u32>().ok();
+        let found = entries.flatten().filter_map(|entry| {
+            let layout = layout(entry.file_name().to_str()?)?;
+            let base = bpf.to_path_buf();
+            Some((layout, Self { base, layout }))
+        });
+        Ok(found.collect())
     }
 
     /// `<bpf>/v<LAYOUT>`
     pub(crate) fn version(&self) -> PathBuf {
-        self.base.join(format!("v{LAYOUT}"))
+        self.base.join(format!("v{}", self.layout))
     }
 
     pub(crate) fn maps(&self) -> PathBuf {
@@ -68,6 +86,7 @@ impl Pins {
     /// Creates the directories where they are missing and checks them where they are not.
     pub(crate) fn prepare(&self) -> Result<(), DatapathError> {
         check_filesystem(&self.base)?;
+        self.refuse_other_layouts()?;
         if let Some(parent) = self.base.parent() {
             DirBuilder::new()
                 .recursive(true)
@@ -83,7 +102,7 @@ impl Pins {
                 _ => check_private(&directory)?,
             }
         }
-        self.refuse_newer_layout()
+        Ok(())
     }
 
     /// Takes the pins for this agent alone.
@@ -112,8 +131,9 @@ impl Pins {
             let (Some(pinned), Some(wanted)) = (pinned_shape(&path)?, declared.get(name)) else {
                 continue;
             };
-            // The capacity of `flows` is a setting; a pinned table keeps the one it was made with.
-            let capacity_differs = name != FLOWS && pinned.max_entries != wanted.max_entries;
+            // How many flows there can be is a setting; pinned tables keep theirs.
+            let is_setting = [FLOWS, FLOWS6].contains(&name);
+            let capacity_differs = !is_setting && pinned.max_entries != wanted.max_entries;
             let same_layout = Shape {
                 max_entries: wanted.max_entries,
                 ..pinned
@@ -135,21 +155,29 @@ impl Pins {
         Ok(())
     }
 
-    fn refuse_newer_layout(&self) -> Result<(), DatapathError> {
-        let entries = fs::read_dir(&self.base).tried(|| format!("{}", self.base.display()))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let version = name
-                .to_str()
-                .and_then(|name| name.strip_prefix('v')?.parse::<u32>().ok());
-            if version.is_some_and(|version| version > LAYOUT) {
+    /// Programs of another layout would answer beside this one's, from tables that nobody keeps.
+    fn refuse_other_layouts(&self) -> Result<(), DatapathError> {
+        for (layout, pins) in Self::every_layout(&self.base)? {
+            let path = pins.version();
+            let path = path.display();
+            if layout > LAYOUT {
                 return Err(DatapathError::foreign(
                     format!(
-                        "{} was made by a newer version of Harbor (this one knows layout {LAYOUT})",
-                        entry.path().display()
+                        "{path} was made by a newer version of Harbor (this one knows layout \
+                         {LAYOUT})"
                     ),
                     "start the newer version, or remove its datapath with its own `harbor-ctl \
                      datapath detach`",
+                ));
+            }
+            if layout < LAYOUT {
+                return Err(DatapathError::foreign(
+                    format!(
+                        "{path} was made by an older version of Harbor (this one has layout \
+                         {LAYOUT})"
+                    ),
+                    "harbor-ctl datapath detach, then start the agent: open flows are lost, ports \
+                     are not",
                 ));
             }
         }

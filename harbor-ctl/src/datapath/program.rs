@@ -8,13 +8,16 @@ use aya::{
     programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
 };
 use aya_log::EbpfLogger;
-use harbor_common::maps::{ALL, FLOWS, LAYOUT, META, Meta, ring_slots};
+use harbor_common::maps::{ALL, FLOWS, FLOWS6, LAYOUT, META, Meta, ring_slots};
 
 use super::{
     DatapathError, LiveTables, Pins, Tried as _,
-    object::{OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM},
+    object::{ARM_PROGRAM, OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM},
     pins::PinLock,
 };
+
+/// The least that the kernel takes for a packet.
+const PACKET: usize = 64;
 
 /// How the programs are to be loaded.
 #[derive(Clone, Debug)]
@@ -54,6 +57,7 @@ impl Datapath {
             _lock: lock,
         };
         datapath.logger = datapath.logger(options.log);
+        datapath.arm()?;
         datapath.sign()?;
         Ok(datapath)
     }
@@ -62,6 +66,12 @@ impl Datapath {
     pub(crate) fn reload(&mut self, options: &Options) -> Result<(), DatapathError> {
         self.ebpf = load(&self.pins, options)?;
         self.logger = self.logger(options.log);
+        self.arm()
+    }
+
+    /// Re-arms the kernel's own timer, which belonged to the program before this one.
+    fn arm(&mut self) -> Result<(), DatapathError> {
+        self.run(ARM_PROGRAM, &[0; PACKET])?;
         Ok(())
     }
 
@@ -99,12 +109,16 @@ impl Datapath {
 
     /// Runs the sweep program on a list; answers with the number of flows that it ended.
     pub(crate) fn run_sweep(&mut self, list: &[u8]) -> Result<u32, DatapathError> {
-        let run = program(&mut self.ebpf, SWEEP_PROGRAM)?
+        self.run(SWEEP_PROGRAM, list)
+    }
+
+    fn run(&mut self, name: &str, packet: &[u8]) -> Result<u32, DatapathError> {
+        let run = program(&mut self.ebpf, name)?
             .test_run(TestRunOptions {
-                data_in: Some(list),
+                data_in: Some(packet),
                 ..TestRunOptions::new()
             })
-            .tried(|| "cannot run the sweep program".into())?;
+            .tried(|| format!("cannot run {name}"))?;
         Ok(run.return_value)
     }
 
@@ -142,7 +156,10 @@ impl Datapath {
     }
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, DatapathError> {
+pub(super) fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, DatapathError> {
     ebpf.program_mut(name)
         .ok_or_else(|| DatapathError::new(format!("the eBPF object has no program {name}")))?
         .try_into()
@@ -150,6 +167,16 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier
 }
 
 fn load(pins: &Pins, options: &Options) -> Result<Ebpf, DatapathError> {
+    let programs = [PACKET_PROGRAM, SWEEP_PROGRAM, ARM_PROGRAM];
+    load_programs(pins, options, (&programs, 0))
+}
+
+/// Loads programs of the object over the pinned maps; `dry_run` is their global of that name.
+pub(super) fn load_programs(
+    pins: &Pins,
+    options: &Options,
+    (programs, dry_run): (&[&str], u32),
+) -> Result<Ebpf, DatapathError> {
     let object = OBJECT.ok_or_else(|| {
         DatapathError::with_fix(
             "this binary was built without the eBPF object",
@@ -169,14 +196,16 @@ fn load(pins: &Pins, options: &Options) -> Result<Ebpf, DatapathError> {
         .override_global("SOURCE_PORT_FIRST", &first, true)
         .override_global("SOURCE_PORT_COUNT", &count, true)
         .override_global("RING_MASK", &ring_mask, true)
-        .map_max_entries(FLOWS, options.flows.saturating_mul(2));
+        .override_global("DRY_RUN", &dry_run, true)
+        .map_max_entries(FLOWS, options.flows.saturating_mul(2))
+        .map_max_entries(FLOWS6, options.flows.saturating_mul(2));
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
     let mut ebpf = loader
         .load(object)
         .map_err(|error| explain_load(&error, options))?;
-    for name in [PACKET_PROGRAM, SWEEP_PROGRAM] {
+    for name in programs {
         program(&mut ebpf, name)?
             .load()
             .map_err(|error| explain_refusal(name, &error))?;

@@ -54,3 +54,30 @@ fn the_embedded_object_declares_every_map_that_the_agent_names() {
         assert!(shapes.contains_key(name), "the object has no map {name}");
     }
 }
+
+#[test]
+fn the_hosts_own_network_is_read_without_rights() {
+    let host = Host::connect().unwrap();
+    let snapshot = host.snapshot().unwrap();
+    let loopback = snapshot.interfaces.iter().find(|link| link.name == "lo");
+    assert!(!loopback.unwrap().is_ethernet);
+    host.ways().unwrap();
+    let nowhere = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    assert_eq!(host.routes(&nowhere.into()).len(), 0);
+}
+
+#[test]
+fn what_an_older_version_pinned_is_taken_away_and_what_a_newer_one_did_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path().join("harbor");
+    let newer = base.join(format!("v{}", harbor_common::maps::LAYOUT + 1));
+    for version in [base.join("v1"), newer.clone()] {
+        fs::create_dir_all(version.join("maps")).unwrap();
+        fs::create_dir(version.join("links")).unwrap();
+    }
+    fs::write(base.join("v1/maps/flows"), "").unwrap();
+    let report = detach(&base).unwrap();
+    assert_eq!(report.maps, ["flows"]);
+    assert!(!base.join("v1").exists());
+    assert!(newer.join("maps").exists());
+}

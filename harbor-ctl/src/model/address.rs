@@ -3,87 +3,46 @@
 //! A backend that is the node itself, or anything but a plain unicast address, turns the datapath
 //! against its host: every input path asks [`BackendRule`] before it keeps an address.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
-    str::FromStr,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
 
 use super::{Refusal, RefusalKind};
 
-/// An IPv4 network in CIDR notation; a bare address is a /32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Network {
-    address: u32,
-    prefix: u8,
-}
+/// Where clouds answer instances with their credentials over IPv6; over IPv4 it is link-local.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
 
-impl Network {
-    fn mask(self) -> u32 {
-        u32::MAX
-            .checked_shl(32 - u32::from(self.prefix))
-            .unwrap_or(0)
-    }
-
-    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
-        u32::from(address) & self.mask() == self.address & self.mask()
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not an IPv4 network: write it as 10.1.0.0/16");
-        let (address, prefix) = text.split_once('/').unwrap_or((text, "32"));
-        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        if prefix > 32 {
-            return Err(wrong());
-        }
-        Ok(Self {
-            address: address.into(),
-            prefix,
-        })
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from(self.address), self.prefix)
-    }
-}
-
-/// Reads `IP:PORT`; IPv6 is understood, and refused by name.
-pub(crate) fn parse_backend(text: &str) -> Result<SocketAddrV4, Refusal> {
-    let fix = "write it as IP:PORT, for example 10.0.0.5:8080";
-    let wrong = || {
-        let text = format!("{text:?} is not a backend's address");
-        Refusal::invalid("address", text).fix(fix)
-    };
+/// Reads `IP:PORT`; an IPv6 address stands in brackets.
+pub(crate) fn parse_backend(text: &str) -> Result<SocketAddr, Refusal> {
+    let fix = "write it as IP:PORT, for example 10.0.0.5:8080 or [2001:db8::5]:8080";
+    let refuse = |text: String| Err(Refusal::invalid("address", text).fix(fix));
     if text.len() > 64 {
-        return Err(Refusal::invalid("address", "the backend's address is too long").fix(fix));
+        return refuse("the backend's address is too long".into());
     }
-    let v6 = |text: String| {
-        Refusal::new(RefusalKind::Unsupported, text)
-            .field("address")
-            .fix("give the backend's IPv4 address")
-    };
-    if matches!(text.parse::<IpAddr>(), Ok(IpAddr::V6(_))) {
-        return Err(v6(format!(
-            "{text} is an IPv6 address: this version forwards IPv4 only"
-        )));
+    match text.parse::<SocketAddr>() {
+        Err(_) if text.parse::<IpAddr>().is_ok() => {
+            refuse(format!("{text} is an address without a port"))
+        }
+        Err(_) => refuse(format!("{text:?} is not a backend's address")),
+        Ok(address) if address.port() == 0 => {
+            refuse(format!("{address}: a backend's port is 1 to 65535"))
+        }
+        Ok(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
+            refuse(format!("{v6}: a backend's address has no zone"))
+        }
+        Ok(address) => Ok(address),
     }
-    match text.parse::<SocketAddr>().map_err(|_| wrong())? {
-        SocketAddr::V6(address) => Err(v6(format!(
-            "{address} is an IPv6 address: this version forwards IPv4 only"
-        ))),
-        SocketAddr::V4(address) if address.port() == 0 => Err(Refusal::invalid(
-            "address",
-            format!("{address}: a backend's port is 1 to 65535"),
-        )
-        .fix(fix)),
-        SocketAddr::V4(address) => Ok(address),
+}
+
+/// The name of an instance that was given none: its address in the letters of a name.
+pub(crate) fn default_instance(address: SocketAddr) -> String {
+    let text = address.to_string().replace(['[', ']'], "");
+    let name = text.replace(':', "-");
+    // A name that begins like an option could not be typed.
+    if name.starts_with('-') {
+        format!("0{name}")
+    } else {
+        name
     }
 }
 
@@ -91,58 +50,92 @@ pub(crate) fn parse_backend(text: &str) -> Result<SocketAddrV4, Refusal> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BackendRule {
     /// The node's own addresses.
-    pub(crate) own: Vec<Ipv4Addr>,
+    pub(crate) own: Vec<IpAddr>,
     /// `[policy].allow_networks`: exceptions that the operator named.
-    pub(crate) allowed: Vec<Network>,
+    pub(crate) allowed: Vec<IpNet>,
 }
 
 impl BackendRule {
     /// Refuses an address that is not a plain unicast address of another machine.
-    pub(crate) fn check(&self, address: SocketAddrV4) -> Result<(), Refusal> {
-        let ip = *address.ip();
-        if self.allowed.iter().any(|network| network.contains(ip)) {
+    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Refusal> {
+        let ip = address.ip();
+        let refuse = |kind: &str| {
+            let text = format!("{address} cannot be a backend: {ip} is {kind}");
+            Refusal::new(RefusalKind::AddressRefused, text).field("address")
+        };
+        if let IpAddr::V6(v6) = ip
+            && let Some(v4) = v6.to_ipv4_mapped()
+        {
+            let port = address.port();
+            return Err(refuse("an IPv4 address in IPv6 notation")
+                .fix(format!("write the IPv4 address: {v4}:{port}")));
+        }
+        if self.allowed.iter().any(|network| network.contains(&ip)) {
             return Ok(());
         }
-        let Some(kind) = self.refused_kind(ip) else {
+        let kind = match ip {
+            IpAddr::V4(v4) => refused_v4(v4),
+            IpAddr::V6(v6) => refused_v6(v6),
+        };
+        let own = self.own.contains(&ip).then_some("an address of this node");
+        let Some(kind) = kind.or(own) else {
             return Ok(());
         };
-        let text = format!("{address} cannot be a backend: {ip} is {kind}");
-        Err(Refusal::new(RefusalKind::AddressRefused, text)
-            .field("address")
-            .fix(format!(
-                "give an address of an app host, or allow it: policy.allow_networks = [\"{ip}/32\"]"
-            )))
+        Err(refuse(kind).fix(format!(
+            "give an address of an app host, or allow it: policy.allow_networks = [\"{}\"]",
+            IpNet::from(ip)
+        )))
     }
+}
 
-    fn refused_kind(&self, ip: Ipv4Addr) -> Option<&'static str> {
-        let first = ip.octets()[0];
-        if ip.is_unspecified() {
-            Some("the unspecified address")
-        } else if ip.is_loopback() {
-            Some("a loopback address")
-        } else if ip.is_link_local() {
-            Some("a link-local address")
-        } else if ip.is_multicast() {
-            Some("a multicast address")
-        } else if ip.is_broadcast() {
-            Some("the broadcast address")
-        } else if first == 0 || first >= 240 {
-            Some("a reserved address")
-        } else if self.own.contains(&ip) {
-            Some("an address of this node")
-        } else {
-            None
-        }
+fn refused_v4(ip: Ipv4Addr) -> Option<&'static str> {
+    let first = ip.octets()[0];
+    if ip.is_unspecified() {
+        Some("the unspecified address")
+    } else if ip.is_loopback() {
+        Some("a loopback address")
+    } else if ip.is_link_local() {
+        Some("a link-local address")
+    } else if ip.is_multicast() {
+        Some("a multicast address")
+    } else if ip.is_broadcast() {
+        Some("the broadcast address")
+    } else if first == 0 || first >= 240 {
+        Some("a reserved address")
+    } else {
+        None
+    }
+}
+
+fn refused_v6(ip: Ipv6Addr) -> Option<&'static str> {
+    // Of ::/8, which is reserved (RFC 4291, section 2.4), only the NAT64 prefix is used (RFC 6052).
+    let is_nat64 = ip.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
+    if ip.is_unspecified() {
+        Some("the unspecified address")
+    } else if ip.is_loopback() {
+        Some("a loopback address")
+    } else if ip.is_unicast_link_local() {
+        Some("a link-local address")
+    } else if ip.is_multicast() {
+        Some("a multicast address")
+    } else if ip == METADATA_V6 {
+        Some("the cloud's metadata service")
+    } else if ip.octets()[0] == 0 && !is_nat64 {
+        Some("a reserved address")
+    } else {
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{check_name, parse_network};
 
     #[test]
     fn addresses_are_read_strictly() {
         assert_eq!(parse_backend("10.0.0.5:80").unwrap().port(), 80);
+        assert!(parse_backend("[2001:db8::5]:80").unwrap().is_ipv6());
         for text in [
             "",
             "10.0.0.5",
@@ -150,26 +143,22 @@ mod tests {
             "10.0.0.5:0",
             "10.0.0.5:65536",
             "010.0.0.5:80",
+            "2001:db8::5",
+            "[2001:db8::5]",
+            "[2001:db8::5]:0",
+            "[fe80::1%2]:80",
         ] {
-            assert!(parse_backend(text).is_err(), "{text}");
+            let refusal = parse_backend(text).unwrap_err();
+            assert!(refusal.fix.unwrap().contains("IP:PORT"), "{text}");
         }
         assert!(parse_backend("host:80").is_err());
         assert!(parse_backend(&"1".repeat(500)).is_err());
     }
 
     #[test]
-    fn ipv6_is_refused_by_name() {
-        for text in ["[fd00::1]:80", "fd00::1", "::1"] {
-            let refusal = parse_backend(text).unwrap_err();
-            assert_eq!(refusal.kind, RefusalKind::Unsupported);
-            assert!(refusal.description.contains("IPv6"), "{refusal}");
-        }
-    }
-
-    #[test]
     fn the_node_itself_and_special_addresses_are_refused() {
         let rule = BackendRule {
-            own: vec![Ipv4Addr::new(192, 0, 2, 1)],
+            own: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             allowed: vec![],
         };
         for text in [
@@ -181,34 +170,64 @@ mod tests {
             "255.255.255.255:80",
             "240.0.0.1:80",
             "192.0.2.1:80",
+            "[::]:80",
+            "[::1]:80",
+            "[fe80::1]:80",
+            "[ff02::1]:80",
+            "[fd00:ec2::254]:80",
+            "[::10.0.0.1]:80",
+            "[2001:db8::1]:80",
         ] {
             let address = parse_backend(text).unwrap();
             let refusal = rule.check(address).unwrap_err();
             assert_eq!(refusal.kind, RefusalKind::AddressRefused, "{text}");
         }
-        assert!(rule.check(parse_backend("10.0.0.5:80").unwrap()).is_ok());
+        for text in [
+            "10.0.0.5:80",
+            "[2001:db8::5]:80",
+            "[fd00::5]:80",
+            "[64:ff9b::10.0.0.1]:80",
+        ] {
+            assert!(rule.check(parse_backend(text).unwrap()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_notation_is_refused_with_the_right_way_to_write_it() {
+        let rule = BackendRule {
+            own: vec![],
+            allowed: vec!["::/0".parse().unwrap()],
+        };
+        let address = parse_backend("[::ffff:10.0.0.5]:80").unwrap();
+        let fix = rule.check(address).unwrap_err().fix.unwrap();
+        assert_eq!(fix, "write the IPv4 address: 10.0.0.5:80");
     }
 
     #[test]
     fn an_allowed_network_overrules() {
         let rule = BackendRule {
             own: vec![],
-            allowed: vec!["127.0.0.0/8".parse().unwrap()],
+            allowed: vec![
+                parse_network("127.0.0.0/8").unwrap(),
+                parse_network("::1").unwrap(),
+            ],
         };
         assert!(rule.check(parse_backend("127.0.0.1:80").unwrap()).is_ok());
-        assert!(
-            rule.check(parse_backend("169.254.0.1:80").unwrap())
-                .is_err()
-        );
+        assert!(rule.check(parse_backend("[::1]:80").unwrap()).is_ok());
+        let other = parse_backend("169.254.0.1:80").unwrap();
+        assert!(rule.check(other).is_err());
     }
 
     #[test]
-    fn networks_hold_what_their_prefix_says() {
-        let all: Network = "0.0.0.0/0".parse().unwrap();
-        assert!(all.contains(Ipv4Addr::new(8, 8, 8, 8)));
-        let one: Network = "10.0.0.1".parse().unwrap();
-        assert!(one.contains(Ipv4Addr::new(10, 0, 0, 1)));
-        assert!(!one.contains(Ipv4Addr::new(10, 0, 0, 2)));
-        assert!("10.0.0.0/33".parse::<Network>().is_err());
+    fn an_instance_without_a_name_gets_a_valid_one() {
+        for (text, name) in [
+            ("10.0.0.5:80", "10.0.0.5-80"),
+            ("[2001:db8::5]:80", "2001-db8--5-80"),
+            ("[::1]:80", "0--1-80"),
+        ] {
+            let made = default_instance(text.parse().unwrap());
+            assert_eq!(made, name);
+            check_name("instance", &made).unwrap();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Flows as they are shown to people and tools.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,12 +10,12 @@ use super::Protocol;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlowRecord {
     pub(crate) protocol: Protocol,
-    pub(crate) client: SocketAddrV4,
+    pub(crate) client: SocketAddr,
     /// The public address and port that the client dialled.
-    pub(crate) frontend: SocketAddrV4,
+    pub(crate) frontend: SocketAddr,
     /// The node's address and source port that the backend sees.
-    pub(crate) source: SocketAddrV4,
-    pub(crate) backend: SocketAddrV4,
+    pub(crate) source: SocketAddr,
+    pub(crate) backend: SocketAddr,
     /// `opening`, `live`, `closed`.
     pub(crate) state: String,
     pub(crate) idle_seconds: u64,

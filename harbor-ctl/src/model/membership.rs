@@ -3,12 +3,15 @@
 //! The order of `Service::backends` is the order of first registration and decides UDP's primary.
 //! A backend that had left and comes back goes to the end: it must not steal live clients.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
-use super::{Backend, BackendState, Refusal, RefusalKind, Service};
+use super::{Backend, BackendState, Refusal, RefusalKind, Service, default_instance};
 
 /// The most backends of one service.
 pub(crate) const BACKEND_LIMIT: usize = 128;
+
+/// The largest share of new flows of one backend.
+pub(crate) const WEIGHT_LIMIT: u8 = 100;
 
 /// How a removed backend goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +26,11 @@ impl Service {
     /// Adds an instance, or makes a known one active again. Repeating it changes nothing.
     pub(crate) fn add_backend(
         &mut self,
-        address: SocketAddrV4,
+        address: SocketAddr,
         instance: Option<&str>,
         now: u64,
     ) -> Result<Backend, Refusal> {
-        let default = address.to_string().replace(':', "-");
+        let default = default_instance(address);
         let known = self.backends.iter().position(|b| b.address == address);
         let instance = match (instance, known) {
             (Some(instance), _) => instance.to_owned(),
@@ -53,6 +56,7 @@ impl Service {
         let fresh = Backend {
             instance,
             address,
+            weight: known.map_or(1, |index| self.backends[index].weight),
             state: BackendState::Active,
             registered_at: now,
         };
@@ -82,6 +86,21 @@ impl Service {
         }
         self.backends.push(fresh.clone());
         Ok(fresh)
+    }
+
+    /// Sets the share of new flows of the backend at this address.
+    pub(crate) fn weigh_backend(
+        &mut self,
+        address: SocketAddr,
+        weight: u8,
+    ) -> Result<Backend, Refusal> {
+        if !(1..=WEIGHT_LIMIT).contains(&weight) {
+            let text = format!("weight = {weight}: 1 to {WEIGHT_LIMIT} is allowed");
+            return Err(Refusal::invalid("weight", text));
+        }
+        let index = self.find_backend(&address.to_string())?;
+        self.backends[index].weight = weight;
+        Ok(self.backends[index].clone())
     }
 
     /// Takes an instance out; returns it as it was left.
@@ -126,7 +145,7 @@ impl Service {
 
     /// By instance or by `IP:PORT`.
     fn find_backend(&self, named: &str) -> Result<usize, Refusal> {
-        let address = named.parse::<SocketAddrV4>().ok();
+        let address = named.parse::<SocketAddr>().ok();
         self.backends
             .iter()
             .position(|b| b.instance == named || Some(b.address) == address)
@@ -142,18 +161,23 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::model::{Protocols, testing::service};
 
-    fn address(last: u8) -> SocketAddrV4 {
-        SocketAddrV4::new([10, 0, 0, last].into(), 8080)
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::new([10, 0, 0, last].into(), 8080)
     }
 
     fn order(service: &Service) -> Vec<u8> {
         service
             .backends
             .iter()
-            .map(|b| b.address.ip().octets()[3])
+            .map(|b| match b.address.ip() {
+                IpAddr::V4(ip) => ip.octets()[3],
+                IpAddr::V6(ip) => ip.octets()[15],
+            })
             .collect()
     }
 
@@ -176,6 +200,19 @@ mod tests {
         assert_eq!(order(&web), [1, 2]);
         web.add_backend(address(1), None, 2).unwrap();
         assert_eq!(order(&web), [2, 1]);
+    }
+
+    #[test]
+    fn a_backend_keeps_its_weight_until_it_is_given_another() {
+        let mut web = service("web", 35000, Protocols::Tcp);
+        web.add_backend(address(1), None, 1).unwrap();
+        assert_eq!(web.weigh_backend(address(1), 7).unwrap().weight, 7);
+        web.drain_backend("10.0.0.1:8080").unwrap();
+        assert_eq!(web.add_backend(address(1), None, 2).unwrap().weight, 7);
+        for weight in [0, 101] {
+            let refusal = web.weigh_backend(address(1), weight).unwrap_err();
+            assert_eq!(refusal.field.as_deref(), Some("weight"));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The domain: services, ports, backends, flows. Pure data; knows only std and serde.
+//! The domain: services, ports, backends, flows. Pure data; knows std, serde, ipnet and strsim.
 //!
 //! What was typed becomes one of these types only after it was checked, so the rest of the agent
 //! never sees a bad name, port or address.
@@ -7,39 +7,53 @@ mod address;
 mod config_item;
 mod escape;
 mod flow;
+mod flow_filter;
 mod membership;
 mod name;
+mod nearest;
+mod network;
 mod period;
+mod policy;
 mod port_ref;
+mod port_set;
 mod port_state;
 mod protocol;
+mod question;
 mod range;
 mod refusal;
 mod report;
 mod service;
+mod settings;
 mod timeouts;
 
 pub(crate) use address::*;
 pub(crate) use config_item::*;
 pub(crate) use escape::*;
 pub(crate) use flow::*;
+pub(crate) use flow_filter::*;
 pub(crate) use membership::*;
 pub(crate) use name::*;
+pub(crate) use nearest::*;
+pub(crate) use network::*;
 pub(crate) use period::*;
+pub(crate) use policy::*;
 pub(crate) use port_ref::*;
+pub(crate) use port_set::*;
 pub(crate) use port_state::*;
 pub(crate) use protocol::*;
+pub(crate) use question::*;
 pub(crate) use range::*;
 pub(crate) use refusal::*;
 pub(crate) use report::*;
 pub(crate) use service::*;
+pub(crate) use settings::*;
 pub(crate) use timeouts::*;
 
 #[cfg(test)]
 pub(crate) mod testing {
     //! Values that unit tests of several modules need.
 
-    use super::{Policy, Protocols, Service};
+    use super::{PortSettings, Protocols, Service};
 
     /// A service without backends, with the defaults of this version.
     pub(crate) fn service(name: &str, port: u16, protocols: Protocols) -> Service {
@@ -48,9 +62,7 @@ pub(crate) mod testing {
             name: name.to_owned(),
             port,
             protocols,
-            tcp_policy: Policy::RoundRobin,
-            udp_policy: Policy::First,
-            drain_seconds: 30,
+            settings: PortSettings::default(),
             draining: false,
             created_at: 1_000,
             backends: Vec::new(),

@@ -79,7 +79,7 @@ mod tests {
     fn with_backends(count: u8) -> Service {
         let mut web = service("web", 35000, Protocols::Tcp);
         for last in 0..count {
-            let address = std::net::SocketAddrV4::new([10, 0, 0, last].into(), 80);
+            let address = std::net::SocketAddr::new([10, 0, 0, last].into(), 80);
             web.add_backend(address, None, 1).unwrap();
         }
         web

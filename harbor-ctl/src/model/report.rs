@@ -1,6 +1,9 @@
 //! What the datapath says about itself.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +58,26 @@ pub(crate) struct FrontendReport {
     pub(crate) forward_bytes: u64,
     pub(crate) reply_packets: u64,
     pub(crate) reply_bytes: u64,
+    /// Flows that a limit, a list of networks or a full table refused.
+    pub(crate) refused: u64,
     /// Backends that new flows can reach: known to the kernel, with a route.
     pub(crate) backends_reachable: u32,
+}
+
+/// What one backend behind one frontend has carried since it was added, and what it carries now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BackendReport {
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
+    pub(crate) address: SocketAddr,
+    pub(crate) flows: u64,
+    pub(crate) flows_total: u64,
+    pub(crate) forward_packets: u64,
+    pub(crate) forward_bytes: u64,
+    pub(crate) reply_packets: u64,
+    pub(crate) reply_bytes: u64,
+    /// It failed: it gets no new flow while another backend can take it.
+    pub(crate) is_suspect: bool,
 }
 
 /// One pinned map.
@@ -76,6 +97,9 @@ pub(crate) struct DetachReport {
     pub(crate) links: Vec<String>,
     pub(crate) maps: Vec<String>,
     pub(crate) directories: Vec<PathBuf>,
+    /// Numbers that are no longer reserved, as the kernel writes them.
+    #[serde(default)]
+    pub(crate) reserved: String,
 }
 
 /// A route towards a backend.
@@ -83,5 +107,5 @@ pub(crate) struct DetachReport {
 pub(crate) struct Route {
     pub(crate) ifindex: u32,
     /// The route's preferred source: the node's address that the backend sees.
-    pub(crate) source: Ipv4Addr,
+    pub(crate) source: IpAddr,
 }

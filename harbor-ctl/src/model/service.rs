@@ -1,10 +1,10 @@
 //! Services and their backends, as the registry keeps them.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Protocol, Protocols};
+use super::{Policy, PortSettings, Protocol, Protocols};
 
 /// What a user created: a public port and the instances behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,12 +15,9 @@ pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) port: u16,
     pub(crate) protocols: Protocols,
-    /// How new TCP connections find their backend.
-    pub(crate) tcp_policy: Policy,
-    /// How new UDP flows find their backend.
-    pub(crate) udp_policy: Policy,
-    /// Seconds that a removed backend keeps its flows.
-    pub(crate) drain_seconds: u32,
+    /// Side by side with the other fields in a record; missing ones have their defaults.
+    #[serde(flatten)]
+    pub(crate) settings: PortSettings,
     /// Takes no new flows while true; set by `ports drain`.
     pub(crate) draining: bool,
     /// Seconds since 1970.
@@ -32,18 +29,10 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn policy(&self, protocol: Protocol) -> Policy {
         match protocol {
-            Protocol::Tcp => self.tcp_policy,
-            Protocol::Udp => self.udp_policy,
+            Protocol::Tcp => self.settings.policy,
+            Protocol::Udp => self.settings.udp_policy,
         }
     }
-}
-
-/// How a new flow finds its backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Policy {
-    RoundRobin,
-    First,
 }
 
 /// One app instance's endpoint behind a service.
@@ -51,10 +40,17 @@ pub(crate) enum Policy {
 pub(crate) struct Backend {
     /// Names the instance within its service.
     pub(crate) instance: String,
-    pub(crate) address: SocketAddrV4,
+    pub(crate) address: SocketAddr,
+    /// Its share of new flows, 1 to 100.
+    #[serde(default = "one")]
+    pub(crate) weight: u8,
     pub(crate) state: BackendState,
     /// Seconds since 1970.
     pub(crate) registered_at: u64,
+}
+
+fn one() -> u8 {
+    1
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,5 +67,32 @@ pub(crate) enum BackendState {
 impl BackendState {
     pub(crate) fn takes_new_flows(self) -> bool {
         self == Self::Active
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_settings_weights_and_ipv6_still_loads() {
+        let record = r#"{
+            "id": "u", "name": "web", "port": 35000, "protocols": "tcp",
+            "tcp_policy": "first", "udp_policy": "round-robin", "drain_seconds": 7,
+            "draining": false, "created_at": 5,
+            "backends": [{"instance": "a", "address": "10.0.0.1:80",
+                          "state": {"state": "leaving", "until": 9}, "registered_at": 1}]
+        }"#;
+        let service: Service = serde_json::from_str(record).unwrap();
+        let expected = PortSettings {
+            policy: Policy::First,
+            udp_policy: Policy::RoundRobin,
+            drain_s: 7,
+            ..PortSettings::default()
+        };
+        assert_eq!(service.settings, expected);
+        assert_eq!(service.backends[0].weight, 1);
+        let again = serde_json::to_vec(&service).unwrap();
+        assert_eq!(serde_json::from_slice::<Service>(&again).unwrap(), service);
     }
 }

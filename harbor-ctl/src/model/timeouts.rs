@@ -11,6 +11,8 @@ pub(crate) struct Timeouts {
     pub(crate) tcp_established: Duration,
     /// A TCP flow that both sides have closed: 30 s.
     pub(crate) tcp_closed: Duration,
+    /// A TCP flow that one side has reset: 10 s.
+    pub(crate) tcp_reset: Duration,
     /// A UDP flow of one direction: 30 s (RFC 4787).
     pub(crate) udp_single: Duration,
     /// A UDP flow of both directions: 180 s.

@@ -1,29 +1,41 @@
 //! What the kernel holds, as the agent read it at start and has kept it since.
 
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use harbor_common::{
-    addr::Ipv4,
-    backend::{Backend, Endpoint},
-    frontend::{BackendSet, Frontend},
+    addr::Ip,
+    backend::{Backend, Endpoint, Sources},
+    frontend::{BackendSet, Frontend, Policy},
     protocol::Protocol as Number,
 };
 
-use super::{BackendKey, FrontendKey};
+use super::{Acl, BackendKey, FrontendKey, Turns};
+
+/// A frontend and its sets in force, IPv4's first.
+pub(crate) type Served = (Frontend, [BackendSet; 2]);
 
 /// The contents of every table that the agent writes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Actual {
     /// Own address to roles.
-    pub(crate) addresses: BTreeMap<Ipv4, u32>,
-    /// Frontends that are served, each with its set in force.
-    pub(crate) frontends: BTreeMap<FrontendKey, (Frontend, BackendSet)>,
+    pub(crate) addresses: BTreeMap<Ip, u32>,
+    /// Frontends that are served.
+    pub(crate) frontends: BTreeMap<FrontendKey, Served>,
     /// Backends that are not gone, with their slots.
     pub(crate) backends: BTreeMap<BackendKey, (u32, Backend)>,
     /// Endpoints that are known as backends.
     pub(crate) endpoints: BTreeMap<Endpoint, u32>,
     /// Generation of every backend slot that was ever used.
     pub(crate) generations: BTreeMap<u32, u32>,
+    /// Lists of translation addresses, with their elements.
+    pub(crate) sources: BTreeMap<u32, Sources>,
+    /// Lists of networks, with their numbers.
+    pub(crate) acls: BTreeMap<u32, Acl>,
+    /// Turn tables, with their elements.
+    pub(crate) turns: BTreeMap<u32, Turns>,
 }
 
 impl Actual {
@@ -35,7 +47,7 @@ impl Actual {
                 protocol: protocol.into(),
                 port: row.frontend_port,
             },
-            address: SocketAddrV4::new(row.address.into(), row.port),
+            address: SocketAddr::new(IpAddr::from(row.address), row.port),
         })
     }
 
@@ -57,6 +69,31 @@ impl Actual {
             }
         } else {
             self.backends.insert(key, (slot, row));
+        }
+    }
+
+    /// Learns from the sets in force what their turn tables were made from; after all rows.
+    pub(crate) fn note_turns(&mut self) {
+        let rows: BTreeMap<u32, SocketAddr> = self
+            .backends
+            .iter()
+            .map(|(key, (slot, _))| (*slot, key.address))
+            .collect();
+        for (_, sets) in self.frontends.values() {
+            for set in sets.iter().filter(|set| set.turns != 0) {
+                let count = (set.count as usize).min(set.backends.len());
+                let weights = &set.weights[..count];
+                let turns = if set.policy == Policy::SourceHash as u32 {
+                    let slots = set.backends[..count].iter().zip(weights);
+                    let backend = |(slot, weight): (_, &u8)| Some((*rows.get(slot)?, *weight));
+                    slots.map(backend).collect::<Option<_>>().map(Turns::Hashed)
+                } else {
+                    Some(Turns::Weighted(weights.to_vec()))
+                };
+                // A set that leads to a row that is gone is about to change: nobody wants its table.
+                let turns = turns.unwrap_or(Turns::Hashed(Vec::new()));
+                self.turns.insert(set.turns, turns);
+            }
         }
     }
 }

@@ -2,47 +2,59 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
 use harbor_common::{
-    addr::{Address, Ipv4},
-    backend::{Backend as Row, Endpoint},
-    frontend::{Policy as PolicyNumber, SET_BACKENDS},
+    addr::{Address, Ip},
+    backend::{Backend as Row, Endpoint, SOURCE_ADDRESSES, Sources},
+    frontend::{Limits, Policy as PolicyNumber, SET_BACKENDS},
 };
 
-use super::{BackendKey, FrontendKey};
-use crate::model::{Backend, BackendState, Policy, Protocol, Route, Service};
+use super::{Acl, BackendKey, FrontendKey};
+use crate::model::{Backend, BackendState, Policy, PortSettings, Protocol, Route, Service};
 
 /// The node's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OwnAddresses {
     /// Those on which clients reach ports.
-    pub(crate) public: BTreeSet<Ipv4Addr>,
+    pub(crate) public: BTreeSet<IpAddr>,
     /// All that the host has.
-    pub(crate) local: BTreeSet<Ipv4Addr>,
+    pub(crate) local: BTreeSet<IpAddr>,
+    /// More addresses that translated packets may carry; those that the host has not are left out.
+    pub(crate) sources: Vec<IpAddr>,
 }
 
 /// The way to each backend's host; hosts without a route are missing.
-pub(crate) type Routes = BTreeMap<Ipv4Addr, Route>;
+pub(crate) type Routes = BTreeMap<IpAddr, Route>;
 
 /// Rows as the tables should hold them; slots and generations are the plan's business.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Desired {
-    pub(crate) addresses: BTreeMap<Ipv4, u32>,
+    pub(crate) addresses: BTreeMap<Ip, u32>,
     pub(crate) frontends: BTreeMap<FrontendKey, DesiredFrontend>,
-    /// Rows without generation.
-    pub(crate) backends: BTreeMap<BackendKey, Row>,
+    pub(crate) backends: BTreeMap<BackendKey, DesiredBackend>,
     /// Backends that cannot be reached now: they take no new flows, and what the tables hold of
     /// them stays, because a route that comes back must find their flows alive.
     pub(crate) unrouted: BTreeSet<BackendKey>,
 }
 
-/// A frontend's policy and the backends that take its new flows, in order.
+/// A backend's row without generation and list of sources, and that list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DesiredBackend {
+    pub(crate) row: Row,
+    pub(crate) sources: Sources,
+}
+
+/// What a frontend does with new flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DesiredFrontend {
-    pub(crate) policy: u32,
-    pub(crate) backends: Vec<BackendKey>,
+    pub(crate) policy: PolicyNumber,
+    /// Without the number of the list.
+    pub(crate) limits: Limits,
+    pub(crate) acl: Acl,
+    /// The backends that take its new flows, in order, with their weights; IPv4's first.
+    pub(crate) takers: [Vec<(BackendKey, u8)>; 2],
 }
 
 /// The tables that serve these services.
@@ -50,12 +62,14 @@ pub(crate) fn desired(services: &[Service], routes: &Routes, own: &OwnAddresses)
     let mut desired = Desired::default();
     for service in services {
         for protocol in service.protocols.each() {
-            add_frontend(&mut desired, service, *protocol, routes);
+            add_frontend(&mut desired, service, *protocol, (routes, own));
         }
     }
-    let mut grant = |address: Ipv4Addr, role| {
+    let mut grant = |address: IpAddr, role| {
         *desired.addresses.entry(address.into()).or_insert(0) |= role;
     };
+    let more = own.sources.iter().filter(|s| own.local.contains(s));
+    more.for_each(|address| grant(*address, Address::TRANSLATION | Address::LOCAL));
     own.local
         .iter()
         .for_each(|address| grant(*address, Address::LOCAL));
@@ -68,40 +82,77 @@ pub(crate) fn desired(services: &[Service], routes: &Routes, own: &OwnAddresses)
     desired
 }
 
-fn add_frontend(desired: &mut Desired, service: &Service, protocol: Protocol, routes: &Routes) {
+fn add_frontend(
+    desired: &mut Desired,
+    service: &Service,
+    protocol: Protocol,
+    (routes, own): (&Routes, &OwnAddresses),
+) {
     let key = FrontendKey {
         protocol,
         port: service.port,
     };
-    let mut takers = Vec::new();
+    let mut takers = [Vec::new(), Vec::new()];
     for backend in &service.backends {
         let backend_key = BackendKey {
             frontend: key,
             address: backend.address,
         };
-        let Some(route) = routes.get(backend.address.ip()) else {
+        let Some(route) = routes.get(&backend.address.ip()) else {
             desired.unrouted.insert(backend_key);
             continue;
         };
-        desired
-            .backends
-            .insert(backend_key, row(backend_key, service, backend, route));
+        let wanted = DesiredBackend {
+            row: row(backend_key, service, backend, route),
+            sources: sources(route, own),
+        };
+        desired.backends.insert(backend_key, wanted);
         if !service.draining && backend.state.takes_new_flows() {
-            takers.push(backend_key);
+            takers[family(backend.address.ip())].push((backend_key, backend.weight.max(1)));
         }
     }
-    takers.truncate(SET_BACKENDS);
-    let policy = match service.policy(protocol) {
+    takers
+        .iter_mut()
+        .for_each(|takers| takers.truncate(SET_BACKENDS));
+    let (acl, acl_default) = Acl::of(&service.settings);
+    let wanted = DesiredFrontend {
+        policy: policy(service.policy(protocol)),
+        limits: limits(&service.settings, protocol, acl_default),
+        acl,
+        takers,
+    };
+    desired.frontends.insert(key, wanted);
+}
+
+/// Where an address's family has its half of a frontend's sets.
+pub(super) fn family(address: IpAddr) -> usize {
+    usize::from(address.is_ipv6())
+}
+
+fn policy(policy: Policy) -> PolicyNumber {
+    match policy {
         Policy::RoundRobin => PolicyNumber::RoundRobin,
         Policy::First => PolicyNumber::First,
-    };
-    desired.frontends.insert(
-        key,
-        DesiredFrontend {
-            policy: policy as u32,
-            backends: takers,
+        Policy::SourceHash => PolicyNumber::SourceHash,
+        Policy::LeastFlows => PolicyNumber::LeastFlows,
+    }
+}
+
+fn limits(settings: &PortSettings, protocol: Protocol, acl_default: u32) -> Limits {
+    Limits {
+        bytes_per_second: settings.bytes_per_second,
+        packets_per_second: settings.packets_per_second,
+        new_per_second: settings.new_per_second,
+        max_flows: settings.max_connections,
+        affinity_s: settings.affinity_s,
+        idle_s: settings.idle_timeout_s,
+        reply_cap: match protocol {
+            Protocol::Tcp => 0,
+            Protocol::Udp => settings.reply_cap_bytes,
         },
-    );
+        acl: 0,
+        acl_default,
+    }
 }
 
 fn row(key: BackendKey, service: &Service, backend: &Backend, route: &Route) -> Row {
@@ -112,14 +163,31 @@ fn row(key: BackendKey, service: &Service, backend: &Backend, route: &Route) -> 
     Row {
         generation: 0,
         state,
-        address: (*key.address.ip()).into(),
-        source: route.source.into(),
+        address: key.address.ip().into(),
         ifindex: route.ifindex,
         protocol: harbor_common::protocol::Protocol::from(key.frontend.protocol).number(),
         port: key.address.port(),
         frontend_port: key.frontend.port,
-        _pad: 0,
+        sources: 0,
     }
+}
+
+/// The route's own source first, then those that the operator named, of the same family.
+fn sources(route: &Route, own: &OwnAddresses) -> Sources {
+    let mut sources = Sources::default();
+    let is_more = |more: &&IpAddr| {
+        more.is_ipv4() == route.source.is_ipv4()
+            && **more != route.source
+            && own.local.contains(more)
+    };
+    let all = [&route.source]
+        .into_iter()
+        .chain(own.sources.iter().filter(is_more));
+    for (place, address) in sources.addresses.iter_mut().zip(all.take(SOURCE_ADDRESSES)) {
+        *place = (*address).into();
+        sources.count += 1;
+    }
+    sources
 }
 
 /// The key under which a backend row's sender is known.

@@ -4,19 +4,26 @@
 //! `apply` carries the difference out through [`Tables`]. All but the last are pure. A packet sees
 //! the old state or the new one: backends are written first, the set aside, the frontend last.
 
+mod acl;
 mod actual;
 mod apply;
+mod books;
 mod desired;
 mod plan;
+mod pool;
 mod slots;
+mod turns;
 
+pub(crate) use acl::{Acl, prefix};
 pub(crate) use actual::Actual;
-pub(crate) use apply::{Books, Tables, apply};
+pub(crate) use apply::{Tables, apply};
+pub(crate) use books::{Books, Capacity};
 pub(crate) use desired::{Desired, OwnAddresses, Routes, desired};
 pub(crate) use plan::Plan;
 pub(crate) use slots::Slots;
+pub(crate) use turns::Turns;
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use crate::model::Protocol;
 
@@ -32,7 +39,7 @@ pub(crate) struct FrontendKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BackendKey {
     pub(crate) frontend: FrontendKey,
-    pub(crate) address: SocketAddrV4,
+    pub(crate) address: SocketAddr,
 }
 
 impl FrontendKey {

@@ -4,53 +4,72 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use harbor_common::{
-    addr::Ipv4,
-    backend::{Backend, Endpoint},
-    frontend::{BackendSet, Frontend},
-    maps::{BACKEND_SLOTS, FRONTEND_SLOTS},
+    addr::Ip,
+    backend::{Backend, Endpoint, Sources},
+    frontend::{BackendSet, Frontend, Policy},
+    maps::{ACL_ENTRIES, BACKEND_SLOTS, FRONTEND_SLOTS, SOURCE_LISTS, TURN_TABLES},
 };
 
 use super::{
-    Actual, BackendKey, Desired, FrontendKey, Slots,
+    Acl, Actual, BackendKey, Desired, FrontendKey, Turns,
+    books::Free,
     desired::{DesiredFrontend, endpoint},
+    pool::Pool,
 };
 
 /// Steps towards the desired state, in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
     /// Own addresses to add or change.
-    pub(crate) grant: Vec<(Ipv4, u32)>,
+    pub(crate) grant: Vec<(Ip, u32)>,
+    /// Lists of translation addresses to write.
+    pub(crate) sources: Vec<(u32, Sources)>,
     /// Backend rows to write: new ones and changed ones.
     pub(crate) backends: Vec<(u32, Backend)>,
     /// Endpoints to make known.
     pub(crate) endpoints: Vec<(Endpoint, u32)>,
-    /// Frontends to begin or change: the set is written aside, then the frontend flipped to it.
-    pub(crate) frontends: Vec<(FrontendKey, Frontend, BackendSet)>,
+    /// Lists of networks to write.
+    pub(crate) acls: Vec<(u32, Acl)>,
+    /// Turn tables to write.
+    pub(crate) turns: Vec<(u32, Turns)>,
+    /// Frontends to begin or change: the sets are written aside, then the frontend flipped to them.
+    pub(crate) frontends: Vec<(FrontendKey, Frontend, [BackendSet; 2])>,
     /// Frontends to end.
     pub(crate) ended: Vec<FrontendKey>,
     /// Backend rows to mark gone.
     pub(crate) gone: Vec<(u32, Backend)>,
     /// Endpoints to forget.
     pub(crate) strangers: Vec<Endpoint>,
+    /// Elements that nothing refers to after all this.
+    pub(crate) idle: Idle,
     /// Own addresses to remove.
-    pub(crate) revoke: Vec<Ipv4>,
-    /// What there was no slot for, in words.
+    pub(crate) revoke: Vec<Ip>,
+    /// What there was no room for, in words.
     pub(crate) refused: Vec<String>,
+}
+
+/// Elements to give back once no packet can read them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Idle {
+    pub(crate) sources: Vec<u32>,
+    pub(crate) acls: Vec<u32>,
+    pub(crate) turns: Vec<u32>,
+}
+
+impl Idle {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.is_empty() && self.acls.is_empty() && self.turns.is_empty()
+    }
 }
 
 impl Plan {
     /// What leads from `actual` to `desired`.
-    pub(crate) fn between(
-        actual: &Actual,
-        desired: &Desired,
-        frontend_slots: &mut Slots,
-        backend_slots: &mut Slots,
-    ) -> Self {
+    pub(crate) fn between(actual: &Actual, desired: &Desired, free: &mut Free) -> Self {
         let mut plan = Self::default();
         plan.addresses(actual, desired);
-        let slots = plan.backends(actual, desired, backend_slots);
-        plan.frontends(actual, desired, &slots, frontend_slots);
-        plan.endpoints(actual, desired, &slots);
+        let placed = plan.backends(actual, desired, free);
+        plan.frontends(actual, desired, &placed, free);
+        plan.endpoints(actual, desired, &placed);
         plan
     }
 
@@ -81,37 +100,42 @@ impl Plan {
         &mut self,
         actual: &Actual,
         desired: &Desired,
-        slots: &mut Slots,
+        free: &mut Free,
     ) -> BTreeMap<BackendKey, u32> {
         let mut placed = BTreeMap::new();
-        for (key, row) in &desired.backends {
+        let mut sources = Pool::new(&actual.sources);
+        for (key, wanted) in &desired.backends {
+            let Some(list) = sources.element(&wanted.sources, &mut free.sources) else {
+                self.refuse_backend(key, "lists of sources", SOURCE_LISTS);
+                continue;
+            };
+            let row = |generation| Backend {
+                generation,
+                sources: list,
+                ..wanted.row
+            };
             match actual.backends.get(key) {
                 Some((slot, held)) => {
-                    let row = Backend {
-                        generation: held.generation,
-                        ..*row
-                    };
+                    let row = row(held.generation);
                     if row != *held {
                         self.backends.push((*slot, row));
                     }
                     placed.insert(*key, *slot);
                 }
-                None => match slots.take() {
+                None => match free.backends.take() {
                     Some(slot) => {
-                        let generation = actual.generations.get(&slot).copied().unwrap_or(0);
-                        let generation = generation.wrapping_add(1).max(1);
-                        self.backends.push((slot, Backend { generation, ..*row }));
+                        let last = actual.generations.get(&slot).copied().unwrap_or(0);
+                        self.backends.push((slot, row(last.wrapping_add(1).max(1))));
                         placed.insert(*key, slot);
                     }
-                    None => self.refused.push(format!(
-                        "backend {} of port {}: all {BACKEND_SLOTS} backend slots are used",
-                        key.address, key.frontend.port
-                    )),
+                    None => self.refuse_backend(key, "backend slots", BACKEND_SLOTS),
                 },
             }
         }
         for (key, (slot, held)) in &actual.backends {
-            if !desired.backends.contains_key(key) && !desired.unrouted.contains(key) {
+            if desired.unrouted.contains(key) {
+                sources.keep(held.sources);
+            } else if !desired.backends.contains_key(key) {
                 self.gone.push((
                     *slot,
                     Backend {
@@ -121,7 +145,15 @@ impl Plan {
                 ));
             }
         }
+        (self.sources, self.idle.sources) = sources.finish();
         placed
+    }
+
+    fn refuse_backend(&mut self, key: &BackendKey, what: &str, count: usize) {
+        self.refused.push(format!(
+            "backend {} of port {}: all {count} {what} are used",
+            key.address, key.frontend.port
+        ));
     }
 
     fn frontends(
@@ -129,36 +161,71 @@ impl Plan {
         actual: &Actual,
         desired: &Desired,
         placed: &BTreeMap<BackendKey, u32>,
-        slots: &mut Slots,
+        free: &mut Free,
     ) {
+        let mut acls = Pool::new(&actual.acls);
+        let mut turns = Pool::new(&actual.turns);
+        let mut room = ACL_ENTRIES - entries(actual.acls.values());
         for (key, wanted) in &desired.frontends {
-            let set = set(wanted, placed);
-            match actual.frontends.get(key) {
-                Some((_, held)) if *held == set => {}
-                Some((frontend, _)) => self.frontends.push((*key, frontend.flipped(), set)),
-                None => match slots.take() {
-                    Some(slot) => {
-                        self.frontends.push((
-                            *key,
-                            Frontend {
-                                slot,
-                                generation: 1,
-                            },
-                            set,
+            let Some(acl) = take_acl(&wanted.acl, &mut acls, free, &mut room) else {
+                self.refused.push(format!(
+                    "port {}/{}: its lists of networks have no room: {ACL_ENTRIES} networks are \
+                     the most, all ports together; it stays as it was",
+                    key.port, key.protocol
+                ));
+                if let Some((_, sets)) = actual.frontends.get(key) {
+                    acls.keep(sets[0].limits.acl);
+                    sets.iter().for_each(|set| turns.keep(set.turns));
+                }
+                continue;
+            };
+            let mut sets = sets(wanted, placed, acl);
+            for (set, identity) in sets.iter_mut().zip(identities(wanted, placed)) {
+                let Some(identity) = identity else { continue };
+                set.turns = turns
+                    .element(&identity, &mut free.turns)
+                    .unwrap_or_else(|| {
+                        self.refused.push(format!(
+                            "port {}/{}: all {TURN_TABLES} turn tables are used: its weights do \
+                             not count",
+                            key.port, key.protocol
                         ));
-                    }
-                    None => self.refused.push(format!(
-                        "port {}/{}: all {FRONTEND_SLOTS} frontend slots are used",
-                        key.port, key.protocol
-                    )),
-                },
+                        0
+                    });
             }
+            self.frontend(actual, *key, sets, free);
         }
         let ended = actual
             .frontends
             .keys()
             .filter(|key| !desired.frontends.contains_key(key));
         self.ended.extend(ended);
+        (self.acls, self.idle.acls) = acls.finish();
+        (self.turns, self.idle.turns) = turns.finish();
+    }
+
+    fn frontend(
+        &mut self,
+        actual: &Actual,
+        key: FrontendKey,
+        sets: [BackendSet; 2],
+        free: &mut Free,
+    ) {
+        match actual.frontends.get(&key) {
+            Some((_, held)) if *held == sets => {}
+            Some((frontend, _)) => self.frontends.push((key, frontend.flipped(), sets)),
+            None => match free.frontends.take() {
+                Some(slot) => {
+                    let generation = 1;
+                    let begun = Frontend { slot, generation };
+                    self.frontends.push((key, begun, sets));
+                }
+                None => self.refused.push(format!(
+                    "port {}/{}: all {FRONTEND_SLOTS} frontend slots are used",
+                    key.port, key.protocol
+                )),
+            },
+        }
     }
 
     fn endpoints(
@@ -172,11 +239,11 @@ impl Plan {
             .iter()
             .filter_map(|key| actual.backends.get(key));
         let mut known: BTreeSet<_> = kept.map(|(_, row)| endpoint(row)).collect();
-        for (key, row) in &desired.backends {
+        for (key, wanted) in &desired.backends {
             let Some(slot) = placed.get(key) else {
                 continue;
             };
-            let endpoint = endpoint(row);
+            let endpoint = endpoint(&wanted.row);
             if known.insert(endpoint) && !actual.endpoints.contains_key(&endpoint) {
                 self.endpoints.push((endpoint, *slot));
             }
@@ -189,15 +256,62 @@ impl Plan {
     }
 }
 
-fn set(wanted: &DesiredFrontend, placed: &BTreeMap<BackendKey, u32>) -> BackendSet {
-    let mut set = BackendSet {
-        policy: wanted.policy,
-        ..BackendSet::default()
-    };
-    let slots = wanted.backends.iter().filter_map(|key| placed.get(key));
-    for (element, slot) in set.backends.iter_mut().zip(slots) {
-        *element = *slot;
-        set.count += 1;
+fn entries<'a>(acls: impl Iterator<Item = &'a Acl>) -> usize {
+    acls.map(|acl| acl.networks.len())
+        .sum::<usize>()
+        .min(ACL_ENTRIES)
+}
+
+/// The list's number, 0 for an empty one; `None` if there is no room for it.
+fn take_acl(acl: &Acl, pool: &mut Pool<'_, Acl>, free: &mut Free, room: &mut usize) -> Option<u32> {
+    if acl.networks.is_empty() {
+        return Some(0);
     }
-    set
+    if !pool.holds(acl) {
+        *room = room.checked_sub(acl.networks.len())?;
+    }
+    pool.element(acl, &mut free.acls)
+}
+
+/// Both families' sets, without turn tables.
+fn sets(wanted: &DesiredFrontend, placed: &BTreeMap<BackendKey, u32>, acl: u32) -> [BackendSet; 2] {
+    let mut sets = [BackendSet::default(); 2];
+    for (set, takers) in sets.iter_mut().zip(&wanted.takers) {
+        set.policy = wanted.policy as u32;
+        set.limits = wanted.limits;
+        set.limits.acl = acl;
+        let slots = takers
+            .iter()
+            .filter_map(|(key, weight)| Some((*placed.get(key)?, *weight)));
+        let places = set.backends.iter_mut().zip(&mut set.weights);
+        for ((place, share), (slot, weight)) in places.zip(slots) {
+            (*place, *share) = (slot, weight);
+            set.count += 1;
+        }
+    }
+    let counts = [sets[1].count, sets[0].count];
+    for (set, other) in sets.iter_mut().zip(counts) {
+        set.other_family = other;
+    }
+    sets
+}
+
+/// What both families' turn tables are made from; `None` where no table is needed.
+fn identities(wanted: &DesiredFrontend, placed: &BTreeMap<BackendKey, u32>) -> [Option<Turns>; 2] {
+    let of = |takers: &Vec<(BackendKey, u8)>| {
+        let takers = takers.iter().filter(|(key, _)| placed.contains_key(key));
+        let weights: Vec<u8> = takers.clone().map(|(_, weight)| *weight).collect();
+        match wanted.policy {
+            _ if weights.is_empty() => None,
+            Policy::SourceHash => {
+                let backend = |(key, weight): &(BackendKey, u8)| (key.address, *weight);
+                Some(Turns::Hashed(takers.map(backend).collect()))
+            }
+            Policy::RoundRobin if weights.iter().any(|weight| *weight != weights[0]) => {
+                Some(Turns::Weighted(weights))
+            }
+            _ => None,
+        }
+    };
+    [of(&wanted.takers[0]), of(&wanted.takers[1])]
 }

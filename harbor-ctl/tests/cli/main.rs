@@ -13,4 +13,5 @@ mod numbers;
 mod output;
 mod refusals;
 mod rig;
+mod settings;
 mod survival;

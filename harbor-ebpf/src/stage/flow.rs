@@ -1,183 +1,277 @@
 //! Finds the flow that a packet belongs to, and keeps its state.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use harbor_common::{
     backend::Backend,
-    flow::{Flow, FlowKey, Phase},
+    control::Control,
+    explain::Explanation,
+    flow::{Flow, FlowKey},
     protocol::Protocol,
-    verdict::{DropReason, PassReason, Verdict},
+    verdict::{DropReason, Verdict},
 };
 
 use super::parse::{Oddity, Parsed, Tcp};
 use crate::{
-    maps::{BACKENDS, FLOWS},
-    table::{RACE, add_state, retire, unchanged},
+    account, config,
+    family::Stack,
+    maps::BACKENDS,
+    route::{self, Exit},
+    state::{self, LEAP, opposite_key},
+    suspicion,
+    table::{RACE, opposite, retire, retire_either, unchanged},
+    way::{Doubt, Way},
 };
 
-/// A client's first ACK may acknowledge data that came with the SYN-ACK (TCP Fast Open).
-const ACK_SLACK: u32 = 65_536;
+/// What there is to a packet.
+pub enum Found {
+    /// No flow.
+    None,
+    /// A flow, whose way is known now.
+    Way,
+}
 
-/// The translation of the flow that this packet belongs to; `None` where there is no such flow.
+/// Finds the packet's flow.
 #[inline(always)]
-pub fn follow(parsed: &Parsed) -> Result<Option<Flow>, Verdict> {
-    let Some(entry) = FLOWS.get_ptr_mut(parsed.key) else {
-        return Ok(None);
+pub fn follow<A: Stack>(
+    parsed: &Parsed<A>,
+    control: &Control,
+    now: u64,
+    way: &mut Way<A>,
+) -> Result<Found, Verdict> {
+    let Some(entry) = A::flows().get_ptr_mut(&parsed.key) else {
+        return Ok(Found::None);
     };
     // SAFETY: the pointer comes from the lookup above; reads of a recycled element are caught by
     // the comparison of words before the translation is used (`table`).
-    let flow = unsafe { entry.read_volatile() };
-    if flow.word & Flow::DEAD != 0 {
+    unsafe { read(entry, way) };
+    let is_forward = way.direction == Flow::<A>::FORWARD;
+    account::step(Explanation::FLOW, |note| {
+        (note.backend, note.word) = (way.backend, way.word);
+    });
+    if way.word & Flow::<A>::DEAD != 0 {
         return Err(RACE);
     }
-    if is_backend_gone(&flow) {
-        retire(&parsed.key, flow.word);
-        return match flow.direction {
-            Flow::REPLY => Err(Verdict::Drop(DropReason::BackendGone)),
-            // The stack resets the connection, or the next backend takes the datagram.
-            _ => Ok(None),
-        };
+    let opens = is_forward && parsed.opens();
+    match backend_state(way) {
+        Backend::GONE => {
+            account::step(Explanation::RETIRED, |_| {});
+            end(&parsed.key, way);
+            return match parsed.protocol {
+                // The next backend takes the datagram, or the new connection.
+                Protocol::Udp if is_forward => Ok(Found::None),
+                Protocol::Tcp if opens => Ok(Found::None),
+                _ => Err(Verdict::Drop(DropReason::BackendGone)),
+            };
+        }
+        Backend::UNHEALTHY if is_forward && matches!(parsed.protocol, Protocol::Udp) => {
+            account::step(Explanation::RETIRED, |_| {});
+            return again(&parsed.key, way.word);
+        }
+        _ => {}
     }
-    match (parsed.oddity, parsed.protocol) {
-        (Oddity::None, _) => {}
-        (Oddity::Options, _) => return Err(Verdict::Drop(DropReason::FlowOptions)),
-        (Oddity::FirstFragment, Protocol::Tcp) => {
-            return Err(Verdict::Drop(DropReason::FlowFragment));
-        }
-        // The datagram's other fragments carry no ports and pass as well: the stack has them all.
-        (Oddity::FirstFragment, Protocol::Udp) => {
-            return Err(Verdict::Pass(PassReason::Fragment));
-        }
+    if matches!(parsed.oddity, Oddity::TinyFragment) {
+        return Err(Verdict::Drop(DropReason::FlowFragment));
     }
     if parsed.ttl <= 1 {
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
-    if flow.direction == Flow::FORWARD && parsed.tcp.opens() && begins_anew(&flow) {
-        return if retire(&parsed.key, flow.word) {
-            Ok(None)
-        } else {
-            Err(RACE)
-        };
-    }
     match parsed.protocol {
-        Protocol::Tcp => advance_tcp(entry, &flow, &parsed.tcp)?,
-        Protocol::Udp => advance_udp(entry, &flow)?,
+        Protocol::Tcp => {
+            if opens {
+                if state::begins_anew(way) {
+                    return again(&parsed.key, way.word);
+                }
+                if state::is_unanswered(entry, way, now) {
+                    way.doubt = Doubt::Silent;
+                }
+            }
+            state::advance_tcp(entry, way, parsed)?;
+        }
+        Protocol::Udp => state::advance_udp(entry, way, parsed)?,
     }
-    touch(entry, parsed.length);
-    Ok(Some(flow))
+    // SAFETY: from the lookup above.
+    unsafe {
+        revalidate(entry, control, way);
+        touch(entry, way, parsed, now);
+    }
+    Ok(Found::Way)
 }
 
-/// The flow that an ICMP error belongs to; its state stays as it is.
+/// Ends a flow whose client begins anew.
 #[inline(always)]
-pub fn quoted(key: &FlowKey) -> Option<Flow> {
-    let entry = FLOWS.get_ptr(key)?;
+fn again<A: Stack>(key: &FlowKey<A>, word: u64) -> Result<Found, Verdict> {
+    if retire(key, word) {
+        Ok(Found::None)
+    } else {
+        Err(RACE)
+    }
+}
+
+/// Ends a packet's flow for the sake of another backend.
+#[inline(always)]
+pub fn abandon<A: Stack>(key: &FlowKey<A>, way: &Way<A>, now: u64) -> bool {
+    suspicion::suspect(way.backend, way.backend_generation, now);
+    end(key, way)
+}
+
+/// Ends a packet's flow.
+#[inline(never)]
+fn end<A: Stack>(key: &FlowKey<A>, way: &Way<A>) -> bool {
+    retire_either(
+        key,
+        way.word,
+        way.direction,
+        &opposite_key(way, key.protocol),
+    )
+}
+
+/// Copies what a packet needs of its entry.
+///
+/// # Safety
+///
+/// `entry` comes from a lookup of this program run.
+#[inline(always)]
+unsafe fn read<A: Stack>(entry: *mut Flow<A>, way: &mut Way<A>) {
+    macro_rules! copy {
+        ($($name:ident),+) => {$(
+            // SAFETY: by the caller; a recycled element shows itself by its word.
+            way.$name = unsafe { (&raw const (*entry).$name).read_volatile() };
+        )+};
+    }
+    // SAFETY: as below.
+    unsafe {
+        way.source = A::load(&raw const (*entry).source);
+        way.destination = A::load(&raw const (*entry).destination);
+    }
+    copy!(word, source_port, destination_port);
+    copy!(address_delta, port_delta, direction, mtu, ifindex, next_hop);
+    copy!(frontend, backend, backend_generation);
+    way.doubt = Doubt::None;
+}
+
+/// Finds the flow that an ICMP error belongs to; its state stays as it is.
+#[inline(always)]
+pub fn quoted<A: Stack>(key: &FlowKey<A>, control: &Control, way: &mut Way<A>) -> bool {
+    let Some(entry) = A::flows().get_ptr_mut(key) else {
+        return false;
+    };
     // SAFETY: from the lookup above; a recycled element shows itself by its word.
-    let flow = unsafe { entry.read_volatile() };
-    // SAFETY: as above.
-    let word = unsafe { (&raw const (*entry).word).read_volatile() };
-    (word == flow.word && word & Flow::DEAD == 0 && !is_backend_gone(&flow)).then_some(flow)
+    unsafe { read(entry, way) };
+    if unchanged(entry, way.word).is_err() || backend_state(way) == Backend::GONE {
+        return false;
+    }
+    // SAFETY: from the lookup above.
+    unsafe { revalidate(entry, control, way) };
+    true
 }
 
+/// Whether an error about a packet of this flow can be true: a forger must guess a sequence number
+/// that the quoted side has sent lately (RFC 5927). Of UDP there is nothing to guess.
 #[inline(always)]
-fn is_backend_gone(flow: &Flow) -> bool {
-    let Some(backend) = BACKENDS.get_ptr(flow.backend) else {
+pub fn is_credible<A: Stack>(key: &FlowKey<A>, way: &Way<A>, sequence: u32) -> bool {
+    if key.protocol == Protocol::Udp.number() {
         return true;
+    }
+    match opposite(&opposite_key(way, key.protocol), way.word) {
+        // SAFETY: from the lookup in `opposite`.
+        Some(entry) => unsafe { (*entry).next_sequence.wrapping_sub(sequence) < LEAP },
+        None => false,
+    }
+}
+
+/// Whether no client would miss the flow: it travels towards the client, and nothing has come back
+/// yet, or it is UDP.
+#[inline(always)]
+pub fn is_young<A: Stack>(key: &FlowKey<A>, way: &Way<A>) -> bool {
+    way.direction == Flow::<A>::REPLY
+        && (key.protocol == Protocol::Udp.number() || way.word & Flow::<A>::LIVE == 0)
+}
+
+/// The state of the flow's backend: one of [`Backend`]'s constants.
+#[inline(always)]
+fn backend_state<A>(way: &Way<A>) -> u32 {
+    let Some(backend) = BACKENDS.get_ptr(way.backend) else {
+        return Backend::GONE;
     };
     // SAFETY: an element of the map, aligned to 8; generation and state are its first eight bytes
     // and are read at once, as the agent writes them.
     let word = unsafe { backend.cast::<u64>().read_volatile() };
-    word as u32 != flow.backend_generation || (word >> 32) as u32 == Backend::GONE
+    if word as u32 == way.backend_generation {
+        (word >> 32) as u32
+    } else {
+        Backend::GONE
+    }
 }
 
-/// Takes the packet's flags into the state of its entry, and the flow's phase from there.
+/// Looks the way up anew if ways have changed since the entry was written.
+///
+/// # Safety
+///
+/// `entry` comes from a lookup of this program run.
 #[inline(always)]
-fn advance_tcp(entry: *mut Flow, flow: &Flow, tcp: &Tcp) -> Result<(), Verdict> {
-    let mut adds = 0;
-    if flow.direction == Flow::FORWARD {
-        if flow.word & Flow::LIVE == 0 && tcp.flags & Tcp::ACK != 0 && takes_answer(flow, tcp) {
-            adds |= Flow::LIVE;
-        }
-    } else if tcp.accepts() && flow.word & Flow::LIVE == 0 {
-        // SAFETY: the entry is in the map; the field is an aligned word of its own.
-        unsafe { (&raw mut (*entry).sequence).write_volatile(tcp.sequence) };
-        adds |= Flow::LIVE;
+unsafe fn revalidate<A: Stack>(entry: *mut Flow<A>, control: &Control, way: &mut Way<A>) {
+    let route_generation = control.route_generation;
+    // SAFETY: by the caller.
+    if unsafe { (*entry).route_generation } == route_generation {
+        return;
     }
-    // A reset or FIN before the flow lives answers an older connection of the same tuple.
-    if (flow.word | adds) & Flow::LIVE != 0 {
-        if tcp.flags & Tcp::FIN != 0 {
-            adds |= Flow::FIN;
-        }
-        if tcp.flags & Tcp::RST != 0 {
-            adds |= Flow::RST;
-        }
+    look_up(way);
+    if config::is_dry_run() {
+        return;
     }
-    add_state(entry, flow.word, adds)
-}
-
-/// Whether a client's ACK takes the backend's SYN-ACK.
-#[inline(always)]
-fn takes_answer(flow: &Flow, tcp: &Tcp) -> bool {
-    let Some(reply) = FLOWS.get_ptr(flow.opposite_key(Protocol::Tcp.number())) else {
-        return false;
-    };
-    // SAFETY: from the lookup above; the cookie says whether it is still ours.
-    let (word, sequence) = unsafe {
-        (
-            (&raw const (*reply).word).read_volatile(),
-            (&raw const (*reply).sequence).read_volatile(),
-        )
-    };
-    Flow::cookie(word) == Flow::cookie(flow.word)
-        && word & Flow::LIVE != 0
-        && tcp.acknowledgment.wrapping_sub(sequence).wrapping_sub(1) < ACK_SLACK
-}
-
-/// Whether a client's SYN finds its old flow closed: then the connection is a new one, with a turn
-/// of its own and never to a backend that drains. On any other flow the SYN is a repetition, or is
-/// answered by the far end with a challenge (RFC 5961).
-#[inline(always)]
-fn begins_anew(flow: &Flow) -> bool {
-    if flow.word & (Flow::LIVE | Flow::FIN | Flow::RST) == 0 {
-        return false;
-    }
-    let Some(reply) = FLOWS.get_ptr(flow.opposite_key(Protocol::Tcp.number())) else {
-        return true;
-    };
-    // SAFETY: from the lookup above; the cookie says whether it is still ours.
-    let reply_word = unsafe { (&raw const (*reply).word).read_volatile() };
-    Flow::cookie(reply_word) != Flow::cookie(flow.word)
-        || Phase::of(flow.word, reply_word) == Phase::Closed
-}
-
-/// An answer makes a UDP flow live, in both entries.
-#[inline(always)]
-fn advance_udp(entry: *mut Flow, flow: &Flow) -> Result<(), Verdict> {
-    if flow.direction == Flow::FORWARD || flow.word & Flow::LIVE != 0 {
-        return unchanged(entry, flow.word);
-    }
-    let forward = FLOWS
-        .get_ptr_mut(flow.opposite_key(Protocol::Udp.number()))
-        .ok_or(RACE)?;
-    // SAFETY: from the lookup above; the cookie says whether it is still ours.
-    let forward_word = unsafe { (&raw const (*forward).word).read_volatile() };
-    if Flow::cookie(forward_word) != Flow::cookie(flow.word) {
-        return Err(RACE);
-    }
-    add_state(forward, forward_word, Flow::LIVE)?;
-    add_state(entry, flow.word, Flow::LIVE)
-}
-
-/// Counts the packet in its entry and notes the time.
-#[inline(always)]
-fn touch(entry: *mut Flow, bytes: u32) {
-    // SAFETY: the helper takes nothing and cannot fail.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    // SAFETY: from a lookup of this program run. Plain writes: the counts of a flow that two CPUs
-    // serve at once may lose one, which is documented, and no decision depends on them.
+    // SAFETY: by the caller. Aligned fields; a packet that reads some of them old and some new is
+    // sent on the old way or the new one, because a next hop names its interface.
     unsafe {
-        if (*entry).seen_ns != now {
-            (*entry).seen_ns = now;
-        }
-        (*entry).packets += 1;
-        (*entry).bytes += u64::from(bytes);
+        (*entry).ifindex = way.ifindex;
+        (*entry).next_hop = way.next_hop;
+        (*entry).mtu = way.mtu;
+        (*entry).route_generation = route_generation;
+    }
+}
+
+#[inline(never)]
+fn look_up<A: Stack>(way: &mut Way<A>) -> bool {
+    let mut exit = Exit::default();
+    let is_known = route::find(&way.destination.ip(), &mut exit);
+    if is_known {
+        (way.ifindex, way.next_hop) = (exit.ifindex, exit.next_hop);
+        way.mtu = exit.mtu16();
+    } else {
+        way.next_hop = 0;
+    }
+    is_known
+}
+
+/// Counts the packet in its entry, and notes the time and how far TCP has come.
+///
+/// # Safety
+///
+/// `entry` comes from a lookup of this program run.
+#[inline(always)]
+unsafe fn touch<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed<A>, now: u64) {
+    if config::is_dry_run() {
+        return;
+    }
+    // SAFETY: by the caller. Plain writes: the counts of a flow that two CPUs serve at once may
+    // lose one, which is documented, and no decision depends on them.
+    let flow = unsafe { &mut *entry };
+    if flow.seen_ns != now {
+        flow.seen_ns = now;
+    }
+    flow.packets += 1;
+    flow.bytes += u64::from(parsed.length);
+    let tcp = &parsed.tcp;
+    if !matches!(parsed.protocol, Protocol::Tcp) || tcp.flags & Tcp::RST != 0 {
+        return;
+    }
+    // Until the flow lives each side's first segment sets the number; afterwards a stray one, for
+    // example a repeated SYN, must not move it.
+    let is_new = way.word & Flow::<A>::LIVE == 0;
+    let next = tcp.sequence.wrapping_add(parsed.sequence_space());
+    if is_new || next.wrapping_sub(flow.next_sequence) < LEAP {
+        flow.next_sequence = next;
+    }
+    let is_further = tcp.acknowledgment.wrapping_sub(flow.acknowledged) < LEAP;
+    if tcp.flags & Tcp::ACK != 0 && (is_new || is_further) {
+        flow.acknowledged = tcp.acknowledgment;
     }
 }

@@ -1,17 +1,20 @@
 //! Is the packet ours? By port first (two arrays, no hash), by address only when no flow matched.
 
 use harbor_common::{
-    addr::{Address, Ipv4},
+    addr::{Address, Ip},
     backend::Endpoint,
-    frontend::Frontend,
+    explain::Explanation,
+    flow::FlowKey,
+    frontend::{BackendSet, Frontend},
     protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},
 };
 
 use super::parse::{Oddity, Parsed};
 use crate::{
-    config,
-    maps::{ADDRESSES, ENDPOINTS, FRONTENDS},
+    account, config,
+    family::Stack,
+    maps::{ADDRESSES, BACKEND_SETS, ENDPOINTS, FRONTENDS},
 };
 
 /// Which of our port ranges a packet is for.
@@ -25,70 +28,69 @@ pub enum Side {
 
 /// Looks at the destination port alone.
 #[inline(always)]
-pub fn find(parsed: &Parsed) -> Result<Side, Verdict> {
-    let index = Frontend::index(parsed.protocol, parsed.key.destination_port);
-    match FRONTENDS.get_ptr(index) {
-        Some(frontend) => {
-            // SAFETY: an aligned element of eight bytes, which the agent changes as one value;
-            // the volatile read takes slot and generation at once.
-            let frontend = unsafe { read(frontend) };
-            if frontend.is_served() {
-                return Ok(Side::Client(frontend));
-            }
-        }
-        None => return Err(Verdict::Pass(PassReason::NotOurs)),
+pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Side, Verdict> {
+    const OTHER: Verdict = Verdict::Pass(PassReason::NotOurs);
+    let frontend = at(protocol, key.destination_port).ok_or(OTHER)?;
+    if frontend.is_served() {
+        account::step(Explanation::FRONTEND, |note| note.frontend = frontend.slot);
+        return Ok(Side::Client(frontend));
     }
-    if config::is_source_port(parsed.key.destination_port) {
+    if config::is_source_port(key.destination_port) {
+        account::step(Explanation::REPLY, |_| {});
         Ok(Side::Backend)
     } else {
-        Err(Verdict::Pass(PassReason::NotOurs))
+        Err(OTHER)
     }
 }
 
-/// Reads an element as one value.
-///
-/// # Safety
-///
-/// `frontend` points to a readable element of the `frontends` map.
+/// What stands at a (protocol, port).
 #[inline(always)]
-unsafe fn read(frontend: *const Frontend) -> Frontend {
-    // SAFETY: by the caller; `Frontend` is repr(C, align(8)) and asserted to have eight bytes.
+pub fn at(protocol: Protocol, port: u16) -> Option<Frontend> {
+    let frontend = FRONTENDS.get_ptr(Frontend::index(protocol, port))?;
+    // SAFETY: an aligned element of eight bytes, which the agent changes as one value; the volatile
+    // read takes slot and generation at once.
     let word = unsafe { frontend.cast::<u64>().read_volatile() };
-    Frontend {
+    Some(Frontend {
         slot: word as u32,
         generation: (word >> 32) as u32,
-    }
+    })
 }
 
-/// Decides what becomes of a packet without a flow: only an orderly opening from outside goes on.
+/// The set in force of a frontend.
 #[inline(always)]
-pub fn admit(parsed: &Parsed, side: Side) -> Result<Frontend, Verdict> {
-    match side {
-        Side::Client(frontend) => {
-            if roles(&parsed.key.destination) & Address::PUBLIC == 0 {
-                return Err(Verdict::Pass(PassReason::NotOurs));
-            }
-            match parsed.oddity {
-                Oddity::None => {}
-                Oddity::Options => return Err(Verdict::Pass(PassReason::Options)),
-                Oddity::FirstFragment => return Err(Verdict::Pass(PassReason::Fragment)),
-            }
-            if is_martian(&parsed.key.source) {
-                return Err(Verdict::Drop(DropReason::Martian));
-            }
-            if roles(&parsed.key.source) != 0 {
-                return Err(Verdict::Drop(DropReason::OwnSource));
-            }
-            if matches!(parsed.protocol, Protocol::Tcp) && !parsed.tcp.opens() {
-                return Err(Verdict::Pass(PassReason::NoFlow));
-            }
-            if parsed.ttl <= 1 {
-                return Err(Verdict::Drop(DropReason::TtlExpired));
-            }
-            Ok(frontend)
-        }
-        Side::Backend => Err(refuse_backend(parsed)),
+pub fn set(frontend: &Frontend, family: u32) -> Option<&'static BackendSet> {
+    BACKEND_SETS.get(frontend.set_index(family))
+}
+
+/// The frontend of a packet without a flow: only an orderly opening from outside goes on.
+#[inline(always)]
+pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, side: Side) -> Result<Frontend, Verdict> {
+    let frontend = match side {
+        Side::Client(frontend) => frontend,
+        Side::Backend => return Err(refuse_backend(parsed, source)),
+    };
+    if roles(&parsed.key.destination.ip()) & Address::PUBLIC == 0 {
+        return Err(Verdict::Pass(PassReason::NotOurs));
     }
+    match (parsed.oddity, parsed.protocol) {
+        (Oddity::None, _) | (Oddity::FirstFragment, Protocol::Udp) => {}
+        (Oddity::Options, _) => return Err(Verdict::Pass(PassReason::Options)),
+        _ => return Err(Verdict::Pass(PassReason::Fragment)),
+    }
+    if is_martian(source) {
+        return Err(Verdict::Drop(DropReason::Martian));
+    }
+    if roles(source) != 0 {
+        return Err(Verdict::Drop(DropReason::OwnSource));
+    }
+    if matches!(parsed.protocol, Protocol::Tcp) && !parsed.tcp.opens() {
+        return Err(Verdict::Pass(PassReason::NoFlow));
+    }
+    if parsed.ttl <= 1 {
+        return Err(Verdict::Drop(DropReason::TtlExpired));
+    }
+    account::step(Explanation::ADMITTED, |_| {});
+    Ok(frontend)
 }
 
 /// A packet for the translation range outside any flow.
@@ -96,31 +98,38 @@ pub fn admit(parsed: &Parsed, side: Side) -> Result<Frontend, Verdict> {
 /// A backend must not open connections through that range; everybody else may have business with
 /// the host there (node ports, databases), so strangers pass.
 #[inline(always)]
-fn refuse_backend(parsed: &Parsed) -> Verdict {
-    if roles(&parsed.key.destination) & Address::TRANSLATION == 0 {
+fn refuse_backend<A: Stack>(parsed: &Parsed<A>, source: &Ip) -> Verdict {
+    if roles(&parsed.key.destination.ip()) & Address::TRANSLATION == 0 {
         return Verdict::Pass(PassReason::NotOurs);
     }
     let sender = Endpoint {
-        address: parsed.key.source,
+        address: *source,
         port: parsed.key.source_port,
         protocol: parsed.key.protocol as u16,
     };
-    match ENDPOINTS.get_ptr(sender) {
+    match ENDPOINTS.get_ptr(&sender) {
         Some(_) => Verdict::Drop(DropReason::BackendNoFlow),
         None => Verdict::Pass(PassReason::UnknownSender),
     }
 }
 
-/// Sources that no packet on a wire has (RFC 6890): 0/8, 127/8, and 224/3, which is multicast,
-/// the reserved block and broadcast.
+/// Sources that no packet from another host has (RFC 6890): of IPv4 0/8, 127/8, and 224/3, which is
+/// multicast, the reserved block and broadcast; of IPv6 the unspecified and the loopback address,
+/// multicast, and IPv4 addresses in disguise.
 #[inline(always)]
-fn is_martian(source: &Ipv4) -> bool {
-    let first = source.octets[0];
-    first == 0 || first == 127 || first >= 224
+fn is_martian(source: &Ip) -> bool {
+    let octets = &source.octets;
+    if source.is_v4() {
+        let first = octets[12];
+        // An IPv6 packet cannot carry this form: the stack's own rule (RFC 4291, section 2.5.5.2).
+        return first == 0 || first == 127 || first >= 224;
+    }
+    let is_small = u128::from_be_bytes(*octets) >> 1 == 0;
+    is_small || octets[0] == 0xff
 }
 
 #[inline(always)]
-fn roles(address: &Ipv4) -> u32 {
+fn roles(address: &Ip) -> u32 {
     match ADDRESSES.get_ptr(address) {
         // SAFETY: a readable element; a concurrent change of one aligned word is either seen or not.
         Some(found) => unsafe { (*found).roles },

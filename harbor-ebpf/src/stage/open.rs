@@ -1,203 +1,208 @@
-//! Opens a flow: makes room, takes a source port, enters both directions.
-//!
-//! The reply entry goes in first, and only if nobody has its key: whoever inserts it owns the
-//! source port. Without the forward entry it is taken out again: both exist, or none.
+//! Opens a flow: makes room, puts its two entries together, and enters the forward direction once
+//! `claim` has entered the reply direction: both exist, or none.
 
-use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::{bpf_get_prandom_u32, generated::bpf_ktime_get_coarse_ns},
-};
 use harbor_common::{
-    backend::Backend,
+    backend::{Backend, BackendState},
     checksum,
-    flow::{Flow, FlowKey, Phase},
-    frontend::Frontend,
+    explain::Explanation,
+    flow::{Flow, OPENED_SHIFT},
     protocol::Protocol,
     verdict::{DropReason, Verdict},
 };
 
-use super::{parse::Parsed, select::Choice};
 use crate::{
-    atomic, config,
-    maps::{COOKIES, FLOWS, RING},
-    table::{RACE, retire},
+    account, atomic, config,
+    family::Stack,
+    maps::{BACKEND_STATE, BACKENDS, Context},
+    ring,
+    route::{self, Exit},
+    table::{self, RACE, enter},
+    way::{Doubt, Way},
 };
 
-/// How often a source port is drawn before giving up.
-const DRAWS: u32 = 32;
-/// How many of them only try, without looking at who has the port.
-const HASTY_DRAWS: u32 = 4;
-/// A flow that nobody has answered for this long may lose its source port to a new one.
-const HALF_OPEN_NS: u64 = 1_000_000_000;
 /// `bpf_map_update_elem` found the key taken.
 const EEXIST: i32 = -17;
 
-/// Opens a flow to the chosen backend: takes a source port, then enters both directions.
+/// Makes room, and puts together all of a flow's two entries that does not depend on its source.
 #[inline(always)]
-pub fn open(
-    parsed: &Parsed,
-    frontend: &Frontend,
-    choice: &Choice,
-    ingress: u32,
-) -> Result<Flow, Verdict> {
-    let counter = COOKIES.get_ptr_mut(0).ok_or(RACE)?;
-    // SAFETY: an element of the map, aligned to 8.
-    let cookie = unsafe { atomic::fetch_add(counter, 1) } + 1;
-    // SAFETY: the helper takes nothing and cannot fail.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let key = &parsed.key;
-    let backend = &choice.backend;
-    make_room(cookie);
+pub fn prepare<A: Stack>(context: &mut Context<A>, ingress: u32) -> Result<(), Verdict> {
+    let backend = BACKENDS.get(context.backend).ok_or(RACE)?;
+    let place = ring::next::<A>(context.frontend.slot, context.parsed.protocol).ok_or(RACE)?;
+    context.ring_index = place.index;
+    ring::make_room(place.index, &mut context.former);
+    begin_forward(context, backend, place.cookie);
+    begin_reply(context, backend, ingress);
+    Ok(())
+}
 
-    let mut reply = Flow {
-        word: cookie << Flow::STATE_BITS,
-        seen_ns: now,
-        source: key.destination,
-        destination: key.source,
-        source_port: key.destination_port,
-        destination_port: key.source_port,
-        address_delta: checksum::delta_address(backend.address, key.destination)
-            + checksum::delta_address(backend.source, key.source),
-        ifindex: ingress,
-        backend: choice.slot,
-        backend_generation: backend.generation,
-        frontend: frontend.slot,
-        direction: Flow::REPLY,
-        ..Flow::default()
-    };
-    let reply_key = claim_source_port(parsed, backend, &mut reply)?;
-    let forward = Flow {
-        packets: 1,
-        bytes: u64::from(parsed.length),
-        source: backend.source,
-        destination: backend.address,
-        source_port: reply_key.destination_port,
-        destination_port: backend.port,
-        address_delta: checksum::delta_address(key.source, backend.source)
-            + checksum::delta_address(key.destination, backend.address),
-        port_delta: checksum::delta_port(key.source_port, reply_key.destination_port)
-            + checksum::delta_port(key.destination_port, backend.port),
-        ifindex: backend.ifindex,
-        direction: Flow::FORWARD,
-        ..reply
-    };
-    match FLOWS.insert(key, forward, u64::from(BPF_NOEXIST)) {
+/// Enters the forward direction of a flow whose reply direction stands, or takes that out again.
+#[inline(always)]
+pub fn complete<A: Stack>(context: &mut Context<A>) -> Result<(), Verdict> {
+    finish(context);
+    let Context {
+        parsed,
+        way,
+        forward,
+        reply_key,
+        ring_index,
+        ..
+    } = context;
+    match enter(&parsed.key, &raw const *forward) {
         Ok(()) => {
-            enter_ring(cookie, key);
-            Ok(forward)
+            ring::enter(*ring_index, Flow::<A>::cookie(forward.word), &parsed.key);
+            account::opened(forward.frontend);
+            count_flow(forward.backend);
+            set_way(way, forward);
+            Ok(())
         }
         Err(error) => {
-            let _ = FLOWS.remove(reply_key);
-            Err(Verdict::Drop(if error == EEXIST {
-                DropReason::FlowRace
+            table::remove(reply_key);
+            Err(if error == EEXIST {
+                RACE
             } else {
-                DropReason::FlowsFull
-            }))
+                Verdict::Drop(DropReason::FlowsFull)
+            })
         }
     }
 }
 
-/// Retires the flow that took this flow's ring slot one round ago, if it still is half-open: so
-/// there are never more of those than the ring has slots, and live flows are out of reach.
-#[inline(never)]
-fn make_room(cookie: u64) -> bool {
-    let Some(slot) = RING.get(config::ring_slot(cookie)) else {
-        return false;
-    };
-    let former = *slot;
-    let Some(entry) = FLOWS.get_ptr(former.key) else {
-        return false;
-    };
-    // SAFETY: from the lookup above; the cookie says whose it is.
-    let word = unsafe { (&raw const (*entry).word).read_volatile() };
-    Flow::cookie(word) == former.cookie
-        && word & (Flow::LIVE | Flow::DEAD) == 0
-        && retire(&former.key, word)
-}
-
-/// Takes the ring slot. Half-written it names nobody.
+/// Puts together what of the forward entry does not depend on the source address and port.
 #[inline(always)]
-fn enter_ring(cookie: u64, key: &FlowKey) {
-    let Some(slot) = RING.get_ptr_mut(config::ring_slot(cookie)) else {
-        return;
+fn begin_forward<A: Stack>(context: &mut Context<A>, backend: &Backend, cookie: u64) {
+    let Context {
+        parsed, forward, ..
+    } = context;
+    let route_generation = match route::control() {
+        Some(control) => control.route_generation,
+        None => 0,
     };
-    // SAFETY: an element of the map; two CPUs meet here only when the ring has gone round in
-    // between, and a torn key then names no flow with that cookie.
-    unsafe {
-        (&raw mut (*slot).cookie).write_volatile(0);
-        (&raw mut (*slot).key).write_volatile(*key);
-        (&raw mut (*slot).cookie).write_volatile(cookie);
+    let mut word = cookie << Flow::<A>::STATE_BITS;
+    if context.is_capped != 0 && matches!(parsed.protocol, Protocol::Udp) {
+        word |= Flow::<A>::CAPPED;
     }
+    let exit = way_to(context.backend, backend, route_generation);
+    forward.word = word;
+    forward.seen_ns = context.now;
+    forward.packets = 1;
+    forward.bytes = u64::from(parsed.length);
+    forward.destination = A::of(&backend.address);
+    forward.destination_port = backend.port;
+    forward.direction = Flow::<A>::FORWARD;
+    forward.mtu = exit.mtu16();
+    forward.ifindex = exit.ifindex;
+    forward.next_hop = exit.next_hop;
+    forward.route_generation = route_generation;
+    forward.backend = context.backend;
+    forward.backend_generation = backend.generation;
+    forward.frontend = context.frontend.slot;
+    forward.acknowledged = 0;
+    forward.next_sequence = parsed.tcp.sequence.wrapping_add(parsed.sequence_space());
+    forward.opened = (context.now >> OPENED_SHIFT) as u32;
 }
 
-/// Enters the reply direction under a source port that nobody else has towards this backend.
-///
-/// The client's own port comes first if it lies in the range; then independent draws, because a
-/// constant stride clusters.
+/// The way to a backend, as it was found for an earlier flow if no way has changed since.
 #[inline(always)]
-fn claim_source_port(
-    parsed: &Parsed,
-    backend: &Backend,
-    reply: &mut Flow,
-) -> Result<FlowKey, Verdict> {
-    let client_port = parsed.key.source_port;
-    let mut key = FlowKey {
-        source: backend.address,
-        destination: backend.source,
-        source_port: backend.port,
-        destination_port: client_port,
-        protocol: parsed.key.protocol,
+fn way_to(slot: u32, backend: &Backend, route_generation: u32) -> Exit {
+    let mut exit = Exit::by(backend.ifindex);
+    let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {
+        return exit;
     };
-    for draw in 0..DRAWS {
-        if draw > 0 || !config::is_source_port(client_port) {
-            // SAFETY: the helper takes nothing and cannot fail.
-            key.destination_port = config::source_port(unsafe { bpf_get_prandom_u32() });
-        }
-        reply.port_delta = checksum::delta_port(backend.port, parsed.key.destination_port)
-            + checksum::delta_port(key.destination_port, client_port);
-        match FLOWS.insert(key, &*reply, u64::from(BPF_NOEXIST)) {
-            Ok(()) => return Ok(key),
-            Err(EEXIST) => {}
-            Err(_) => return Err(Verdict::Drop(DropReason::FlowsFull)),
-        }
-        // Looking at the holder costs a cold line, so the first draws only try.
-        if draw >= HASTY_DRAWS
-            && take_over(&key, reply.seen_ns)
-            && FLOWS.insert(key, &*reply, u64::from(BPF_NOEXIST)).is_ok()
-        {
-            return Ok(key);
-        }
+    // SAFETY: aligned words of a map value. Two CPUs that write at once write the same, and a way
+    // that is read half old and half new sends by one interface or the other: a next hop names its.
+    let state: &mut BackendState = unsafe { &mut *state };
+    if state.route_generation == route_generation && state.ifindex != 0 {
+        exit.ifindex = state.ifindex;
+        exit.next_hop = state.next_hop;
+        exit.mtu = state.mtu;
+        return exit;
     }
-    Err(Verdict::Drop(DropReason::SourcePorts))
+    if route::find(&backend.address, &mut exit) && !config::is_dry_run() {
+        state.ifindex = exit.ifindex;
+        state.next_hop = exit.next_hop;
+        state.mtu = exit.mtu;
+        state.route_generation = route_generation;
+    }
+    exit
 }
 
-/// Ends the flow that holds a wanted source port if nobody will miss it: both sides have closed
-/// it, or it has been half-open for a while, or it was one question with one answer.
-#[inline(never)]
-fn take_over(reply_key: &FlowKey, now_ns: u64) -> bool {
-    let Some(holder) = FLOWS.get_ptr(reply_key) else {
-        return true;
-    };
-    // SAFETY: from the lookup above; the cookie says whether the other entry belongs to it.
-    let reply = unsafe { holder.read_volatile() };
-    let key = reply.opposite_key(reply_key.protocol);
-    let Some(entry) = FLOWS.get_ptr(key) else {
-        return false;
-    };
-    // SAFETY: from the lookup above.
-    let forward = unsafe { entry.read_volatile() };
-    if Flow::cookie(forward.word) != Flow::cookie(reply.word) {
-        return false;
+/// Puts together the reply entry and its key, but for what depends on the source.
+#[inline(always)]
+fn begin_reply<A: Stack>(context: &mut Context<A>, backend: &Backend, ingress: u32) {
+    let Context {
+        parsed,
+        forward,
+        reply,
+        reply_key,
+        ..
+    } = context;
+    let key = &parsed.key;
+    reply_key.source = forward.destination;
+    reply_key.source_port = backend.port;
+    reply_key.destination_port = key.source_port;
+    reply_key.protocol = key.protocol;
+    reply.word = forward.word;
+    reply.seen_ns = forward.seen_ns;
+    reply.packets = 0;
+    reply.bytes = 0;
+    reply.source = key.destination;
+    reply.destination = key.source;
+    reply.source_port = key.destination_port;
+    reply.destination_port = key.source_port;
+    reply.direction = Flow::<A>::REPLY;
+    // The first reply looks its way up, as after a change: a flow that nobody answers need not.
+    reply.mtu = 0;
+    reply.ifindex = ingress;
+    reply.next_hop = 0;
+    reply.route_generation = forward.route_generation.wrapping_sub(1);
+    reply.backend = forward.backend;
+    reply.backend_generation = forward.backend_generation;
+    reply.frontend = forward.frontend;
+    reply.acknowledged = 0;
+    reply.next_sequence = 0;
+    reply.opened = forward.opened;
+}
+
+/// Completes the forward entry with the source that was claimed.
+#[inline(always)]
+fn finish<A: Stack>(context: &mut Context<A>) {
+    let Context {
+        parsed,
+        forward,
+        reply_key,
+        ..
+    } = context;
+    let key = &parsed.key;
+    forward.source = reply_key.destination;
+    forward.source_port = reply_key.destination_port;
+    forward.address_delta = checksum::fold(
+        checksum::delta_address(&key.source, &forward.source)
+            + checksum::delta_address(&key.destination, &forward.destination),
+    );
+    forward.port_delta = checksum::fold(
+        checksum::delta_port(key.source_port, forward.source_port)
+            + checksum::delta_port(key.destination_port, forward.destination_port),
+    );
+    account::step(Explanation::ROUTED, |note| {
+        (note.next_hop, note.ifindex) = (forward.next_hop, forward.ifindex);
+    });
+}
+
+/// The first packet's way.
+#[inline(always)]
+fn set_way<A: Stack>(way: &mut Way<A>, forward: &Flow<A>) {
+    macro_rules! copy {
+        ($($name:ident),+) => { $(way.$name = forward.$name;)+ };
     }
-    let idle_ns = now_ns.saturating_sub(forward.seen_ns.max(reply.seen_ns));
-    let is_over = match Phase::of(forward.word, reply.word) {
-        Phase::Closed => true,
-        Phase::Opening => idle_ns > HALF_OPEN_NS,
-        Phase::Live => {
-            let is_tcp = reply_key.protocol == Protocol::Tcp.number();
-            !is_tcp && forward.packets <= 1 && idle_ns > HALF_OPEN_NS
-        }
-        Phase::Dead => false,
-    };
-    is_over && retire(&key, forward.word)
+    copy!(word, source, destination, source_port, destination_port);
+    copy!(address_delta, port_delta, direction, mtu, ifindex, next_hop);
+    copy!(frontend, backend, backend_generation);
+    way.doubt = Doubt::None;
+}
+
+#[inline(always)]
+fn count_flow(backend: u32) {
+    if let Some(state) = BACKEND_STATE.get_ptr_mut(backend) {
+        // SAFETY: a field of a map value, aligned to 8.
+        unsafe { atomic::add(&raw mut (*state).flows, 1) };
+    }
 }

@@ -1,44 +1,67 @@
 //! Frame to [`Parsed`]. Whatever is odd is left to the stack: nothing is known to be ours yet.
 
 use harbor_common::{
-    addr::Ipv4,
+    addr::{Ipv4, Ipv6},
     flow::FlowKey,
     protocol::Protocol,
     verdict::{PassReason, Verdict},
 };
-use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{ip::Ipv6Hdr, tcp::TcpHdr, udp::UdpHdr};
 
-use crate::packet::{Ethernet, L3, L4, Packet, Ports};
+use crate::{
+    bound::masked,
+    ip::IpHeader,
+    packet::{Ethernet, Extension, L3, Packet},
+};
 
-/// What the later stages need to know of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parsed {
-    /// The five-tuple as it arrived.
-    pub key: FlowKey,
-    /// The transport protocol, as in the key.
-    pub protocol: Protocol,
-    /// Where the transport header starts.
-    pub l4: usize,
+/// What the later stages need to know of a packet; of IPv4, one cache line.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parsed<A> {
+    /// The five-tuple as it arrived; of a later fragment without its ports.
+    pub key: FlowKey<A>,
+    /// Where the transport header starts; to be read by [`Parsed::l4`].
+    transport: usize,
     /// Length of the IP packet; of a super-packet that of all its segments together.
     pub length: u32,
     /// Time to live as it arrived.
     pub ttl: u32,
-    /// Why this packet cannot be translated even if it is ours.
+    /// The identification of a fragmented packet.
+    pub identification: u32,
+    /// What sets this packet apart from a plain one.
     pub oddity: Oddity,
     /// TCP only.
     pub tcp: Tcp,
+    /// The transport protocol, as in the key.
+    pub protocol: Protocol,
 }
 
-/// What this version cannot translate.
+/// What sets a packet apart from a plain one.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Oddity {
     /// A plain packet.
+    #[default]
     None,
-    /// IP options.
+    /// IP options or extension headers.
     Options,
     /// The first of several fragments.
     FirstFragment,
+    /// The first of several fragments, and with IP options or extension headers.
+    OddFragment,
+    /// The first of several fragments, without the whole TCP header.
+    TinyFragment,
+}
+
+/// What a frame can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A packet with a transport header.
+    Whole,
+    /// ICMP or ICMPv6, without options or extensions; nothing else was read.
+    Icmp,
+    /// A later fragment: it has no ports.
+    Fragment,
 }
 
 /// The part of the TCP header that the state machine looks at; all zero for UDP.
@@ -50,6 +73,8 @@ pub struct Tcp {
     pub sequence: u32,
     /// Acknowledgment number.
     pub acknowledgment: u32,
+    /// Length of the TCP header.
+    pub header: u32,
 }
 
 impl Tcp {
@@ -75,125 +100,277 @@ impl Tcp {
     }
 }
 
+impl<A> Parsed<A> {
+    /// Where the transport header starts, bounded for the verifier.
+    #[inline(always)]
+    pub fn l4(&self) -> usize {
+        masked::<{ FARTHEST_L4 }>(self.transport)
+    }
+
+    /// Whether this packet asks for a new connection, in a way that one may begin.
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        self.tcp.opens() && matches!(self.oddity, Oddity::None)
+    }
+
+    /// Octets of the sequence space that this TCP segment takes (RFC 9293, section 3.4).
+    #[inline(always)]
+    pub fn sequence_space(&self) -> u32 {
+        let headers = (self.l4() - L3) as u32 + self.tcp.header;
+        let flags = (self.tcp.flags & Tcp::FIN) + ((self.tcp.flags & Tcp::SYN) >> 1);
+        self.length.saturating_sub(headers) + flags
+    }
+}
+
+/// Which family's packet a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 const IPV4_VERSION: u8 = 4;
 /// "More fragments" in the word of flags and fragment offset (RFC 791, section 3.1).
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
+/// The same of the fragment header of IPv6 (RFC 8200, section 4.5).
+const MORE_FRAGMENTS_V6: u16 = 0x0001;
+const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 
-/// All headers that the packet path reads, IP options excluded.
-const HEADERS: usize = L4 + TcpHdr::LEN;
-/// IP protocol number of ICMP.
-const ICMP: u8 = 1;
+/// Extension headers that are read over (IANA protocol numbers).
+const HOP_BY_HOP: u8 = 0;
+const DESTINATION_OPTIONS: u8 = 60;
+const FRAGMENT: u8 = 44;
+/// Routing header: a packet that carries one is none of ours.
+const ROUTING: u8 = 43;
+/// How many extension headers are read over, and how many octets of them.
+const EXTENSIONS: usize = 4;
+const EXTENSION_OCTETS: usize = 256;
+/// No transport header starts farther on; all bits set.
+const FARTHEST_L4: usize = 511;
 
 const TRUNCATED: Verdict = Verdict::Pass(PassReason::Truncated);
 const MALFORMED: Verdict = Verdict::Pass(PassReason::Malformed);
 
-/// Reads the frame's headers, or says why they are none of Harbor's business.
+/// Reads the frame's Ethernet header.
 #[inline(always)]
-pub fn parse<P: Packet>(packet: &mut P) -> Result<Parsed, Verdict> {
+pub fn link<P: Packet>(packet: &mut P) -> Result<Version, Verdict> {
     if !packet.is_for_this_host() {
         return Err(Verdict::Pass(PassReason::OtherHost));
     }
-    packet.pull(HEADERS);
-    check_link(packet.view(0).ok_or(TRUNCATED)?)?;
-
-    let ip: &Ipv4Hdr = packet.view(L3).ok_or(TRUNCATED)?;
-    let header_length = usize::from(ip.vihl & 0x0f) * 4;
-    if ip.vihl >> 4 != IPV4_VERSION || header_length < Ipv4Hdr::LEN {
-        return Err(MALFORMED);
+    if packet.has_vlan() {
+        return Err(Verdict::Pass(PassReason::NotIp));
     }
-    if ip.proto == ICMP {
-        return Err(Verdict::Pass(PassReason::Icmp));
-    }
-    let protocol = Protocol::from_number(u32::from(ip.proto))
-        .ok_or(Verdict::Pass(PassReason::OtherProtocol))?;
-    let oddity = oddity(ip, header_length)?;
-    let length = packet_length(packet, u16::from_be_bytes(ip.tot_len)).ok_or(MALFORMED)?;
-    let transport = match protocol {
-        Protocol::Tcp => TcpHdr::LEN,
-        Protocol::Udp => UdpHdr::LEN,
-    };
-    if (length as usize) < header_length + transport {
-        return Err(MALFORMED);
-    }
-
-    let l4 = L3 + header_length;
-    let ports: &Ports = packet.view(l4).ok_or(TRUNCATED)?;
-    let key = FlowKey {
-        source: Ipv4::new(ip.src_addr),
-        destination: Ipv4::new(ip.dst_addr),
-        source_port: u16::from_be_bytes(ports.source),
-        destination_port: u16::from_be_bytes(ports.destination),
-        protocol: protocol.number(),
-    };
-    let ttl = u32::from(ip.ttl);
-    let tcp = match protocol {
-        Protocol::Udp => Tcp::default(),
-        Protocol::Tcp => read_tcp(packet, l4).ok_or(TRUNCATED)?,
-    };
-    Ok(Parsed {
-        key,
-        protocol,
-        l4,
-        length,
-        ttl,
-        oddity,
-        tcp,
-    })
-}
-
-#[inline(always)]
-fn check_link(header: &Ethernet) -> Result<(), Verdict> {
+    packet.pull(L3 + Ipv6::LENGTH + TcpHdr::LEN);
+    let header: &Ethernet = packet.view(0).ok_or(TRUNCATED)?;
     match header.ether_type {
-        ETHERTYPE_IPV4 => Ok(()),
-        ETHERTYPE_IPV6 => Err(Verdict::Pass(PassReason::Ipv6)),
+        ETHERTYPE_IPV4 => Ok(Version::V4),
+        ETHERTYPE_IPV6 => Ok(Version::V6),
         _ => Err(Verdict::Pass(PassReason::NotIp)),
     }
 }
 
-/// What of the IP header cannot be translated; later fragments have no ports at all.
-#[inline(always)]
-fn oddity(ip: &Ipv4Hdr, header_length: usize) -> Result<Oddity, Verdict> {
-    let fragment = u16::from_be_bytes(ip.frags);
-    if fragment & FRAGMENT_OFFSET != 0 {
-        Err(Verdict::Pass(PassReason::Fragment))
-    } else if fragment & MORE_FRAGMENTS != 0 {
-        Ok(Oddity::FirstFragment)
-    } else if header_length != Ipv4Hdr::LEN {
-        Ok(Oddity::Options)
-    } else {
-        Ok(Oddity::None)
+/// Reading a family's header.
+pub trait Parse: IpHeader {
+    /// Reads the frame's other headers, or says why they are none of Harbor's business.
+    fn parse<P: Packet>(packet: &mut P, parsed: &mut Parsed<Self>) -> Result<Kind, Verdict>;
+}
+
+const OTHER_PROTOCOL: Verdict = Verdict::Pass(PassReason::OtherProtocol);
+
+impl Parse for Ipv4 {
+    #[inline(always)]
+    fn parse<P: Packet>(packet: &mut P, parsed: &mut Parsed<Self>) -> Result<Kind, Verdict> {
+        let [version, fragment, ttl, source, destination] = packet.words(L3).ok_or(TRUNCATED)?;
+        let [vihl, _, length_high, length_low] = version.to_ne_bytes();
+        let [id_high, id_low, high, low] = fragment.to_ne_bytes();
+        let [ttl, protocol, ..] = ttl.to_ne_bytes();
+        let header = usize::from(vihl & 0x0f) * 4;
+        if vihl >> 4 != IPV4_VERSION || header < Self::LENGTH {
+            return Err(MALFORMED);
+        }
+        let is_icmp = protocol == Self::ICMP;
+        if !is_icmp {
+            parsed.protocol = Protocol::from_number(u32::from(protocol)).ok_or(OTHER_PROTOCOL)?;
+        }
+        let stated = u16::from_be_bytes([length_high, length_low]);
+        parsed.length = packet_length(packet, stated, 0).ok_or(MALFORMED)?;
+        if (parsed.length as usize) < header {
+            return Err(MALFORMED);
+        }
+        if is_icmp {
+            return Ok(Kind::Icmp);
+        }
+        parsed.key.source = Self::new(source.to_ne_bytes());
+        parsed.key.destination = Self::new(destination.to_ne_bytes());
+        parsed.key.protocol = parsed.protocol.number();
+        parsed.identification = u32::from(u16::from_be_bytes([id_high, id_low]));
+        parsed.ttl = u32::from(ttl);
+        parsed.transport = L3 + header;
+        let fragment = u16::from_be_bytes([high, low]);
+        if fragment & FRAGMENT_OFFSET != 0 {
+            return Ok(Kind::Fragment);
+        }
+        parsed.oddity = oddity(fragment & MORE_FRAGMENTS != 0, header != Self::LENGTH);
+        transport(packet, parsed)
     }
 }
 
-/// Length of the IP packet: what its header says, if the frame can hold that much.
+impl Parse for Ipv6 {
+    #[inline(always)]
+    fn parse<P: Packet>(packet: &mut P, parsed: &mut Parsed<Self>) -> Result<Kind, Verdict> {
+        let FlowKey {
+            source,
+            destination,
+            ..
+        } = &mut parsed.key;
+        let facts = Self::read(packet, L3, source, destination).ok_or(TRUNCATED)?;
+        let ip: &Ipv6Hdr = packet.view(L3).ok_or(TRUNCATED)?;
+        if !facts.is_plain {
+            return Err(MALFORMED);
+        }
+        let stated = u16::from_be_bytes(ip.payload_len);
+        parsed.length = packet_length(packet, stated, Self::LENGTH).ok_or(MALFORMED)?;
+        if facts.protocol == Self::ICMP {
+            return Ok(Kind::Icmp);
+        }
+        parsed.ttl = u32::from(facts.ttl);
+        parsed.transport = L3 + Self::LENGTH;
+        parsed.oddity = Oddity::None;
+        let mut next = facts.protocol;
+        let mut kind = Kind::Whole;
+        if !is_transport(next) {
+            kind = walk(packet, parsed, &mut next)?;
+        }
+        parsed.protocol = Protocol::from_number(u32::from(next)).ok_or(OTHER_PROTOCOL)?;
+        parsed.key.protocol = parsed.protocol.number();
+        match kind {
+            Kind::Whole => transport(packet, parsed),
+            other => Ok(other),
+        }
+    }
+}
+
+/// What a first fragment is, or a whole packet, with options or without.
+#[inline(always)]
+const fn oddity(is_first: bool, has_options: bool) -> Oddity {
+    match (is_first, has_options) {
+        (false, false) => Oddity::None,
+        (false, true) => Oddity::Options,
+        (true, false) => Oddity::FirstFragment,
+        (true, true) => Oddity::OddFragment,
+    }
+}
+
+#[inline(always)]
+const fn is_transport(next: u8) -> bool {
+    next as u32 == Protocol::Tcp.number() || next as u32 == Protocol::Udp.number()
+}
+
+/// Reads over extension headers, a few of the known kinds; `next` becomes what follows them.
+#[inline(always)]
+fn walk<P: Packet>(
+    packet: &mut P,
+    parsed: &mut Parsed<Ipv6>,
+    next: &mut u8,
+) -> Result<Kind, Verdict> {
+    packet.pull(L3 + Ipv6::LENGTH + EXTENSION_OCTETS + TcpHdr::LEN);
+    // A fragment header of a packet in one piece is an oddity like any other.
+    let (mut is_first, mut has_options) = (false, true);
+    for index in 0..EXTENSIONS {
+        if is_transport(*next) {
+            break;
+        }
+        let extension: &Extension = packet.view(parsed.l4()).ok_or(TRUNCATED)?;
+        let octets = match *next {
+            HOP_BY_HOP | DESTINATION_OPTIONS => {
+                has_options = true;
+                (usize::from(extension.length) + 1) * 8
+            }
+            FRAGMENT => {
+                parsed.identification = u32::from_be_bytes(extension.identification);
+                let word = u16::from_be_bytes(extension.fragment);
+                if word & FRAGMENT_OFFSET_V6 != 0 {
+                    *next = extension.next_header;
+                    return Ok(Kind::Fragment);
+                }
+                if word & MORE_FRAGMENTS_V6 != 0 {
+                    is_first = true;
+                    has_options = index != 0;
+                }
+                size_of::<Extension>()
+            }
+            ROUTING => return Err(Verdict::Pass(PassReason::Options)),
+            _ => return Err(OTHER_PROTOCOL),
+        };
+        *next = extension.next_header;
+        parsed.transport += octets;
+        if parsed.transport > L3 + Ipv6::LENGTH + EXTENSION_OCTETS {
+            return Err(Verdict::Pass(PassReason::Options));
+        }
+    }
+    parsed.oddity = oddity(is_first, has_options);
+    Ok(Kind::Whole)
+}
+
+/// Reads the transport header that begins at `parsed.l4()`.
+#[inline(always)]
+fn transport<A: IpHeader, P: Packet>(
+    packet: &mut P,
+    parsed: &mut Parsed<A>,
+) -> Result<Kind, Verdict> {
+    let l4 = parsed.l4();
+    let room = (parsed.length as usize + L3).saturating_sub(l4);
+    let is_tcp = matches!(parsed.protocol, Protocol::Tcp);
+    let is_first = matches!(parsed.oddity, Oddity::FirstFragment | Oddity::OddFragment);
+    let is_tiny = is_tcp && is_first && room < TcpHdr::LEN;
+    if is_tiny {
+        parsed.oddity = Oddity::TinyFragment;
+    }
+    let has_tcp = is_tcp && !is_tiny;
+    let wanted = if has_tcp { TcpHdr::LEN } else { UdpHdr::LEN };
+    if room < wanted {
+        return Err(MALFORMED);
+    }
+    parsed.tcp = Tcp::default();
+    let ports = if has_tcp {
+        let [ports, sequence, acknowledgment, rest, _] = packet.words(l4).ok_or(TRUNCATED)?;
+        // Data offset and flags (RFC 9293, section 3.1).
+        let [offset, flags, ..] = rest.to_ne_bytes();
+        parsed.tcp = Tcp {
+            flags: u32::from(flags),
+            sequence: u32::from_be(sequence),
+            acknowledgment: u32::from_be(acknowledgment),
+            header: u32::from(offset >> 4) * 4,
+        };
+        ports
+    } else {
+        let [ports, _] = packet.words(l4).ok_or(TRUNCATED)?;
+        ports
+    };
+    let [a, b, c, d] = ports.to_ne_bytes();
+    parsed.key.source_port = u16::from_be_bytes([a, b]);
+    parsed.key.destination_port = u16::from_be_bytes([c, d]);
+    Ok(Kind::Whole)
+}
+
+/// Length of the IP packet: what its header says, if the frame can hold that much. `header` is
+/// what the stated length does not count.
 ///
 /// Frames may be longer (Ethernet pads to 60 octets). A segmented super-packet above 64 KiB says 0
 /// (BIG TCP, Linux 6.3): then the frame knows.
 #[inline(always)]
-fn packet_length<P: Packet>(packet: &P, stated: u16) -> Option<u32> {
+fn packet_length<P: Packet>(packet: &P, stated: u16, header: usize) -> Option<u32> {
     let available = packet.length().saturating_sub(L3);
     if stated == 0 && packet.is_segmented() {
         return Some(available as u32);
     }
-    (usize::from(stated) <= available).then_some(u32::from(stated))
-}
-
-/// Where the flags stand in the TCP header (RFC 9293, section 3.1).
-const TCP_FLAGS: usize = 13;
-
-#[inline(always)]
-fn read_tcp<P: Packet>(packet: &P, l4: usize) -> Option<Tcp> {
-    let header: &TcpHdr = packet.view(l4)?;
-    // Not by TcpHdr's bit field, which reads bit by bit.
-    let flags: &u8 = packet.view(l4 + TCP_FLAGS)?;
-    Some(Tcp {
-        flags: u32::from(*flags),
-        sequence: u32::from_be_bytes(header.seq),
-        acknowledgment: u32::from_be_bytes(header.ack_seq),
-    })
+    let length = usize::from(stated) + header;
+    (length <= available).then_some(length as u32)
 }
 
 #[cfg(test)]

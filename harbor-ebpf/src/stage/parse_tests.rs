@@ -1,10 +1,27 @@
 //! Frames in, fields or reasons out.
 
 use super::*;
-use crate::testing::{Frame, tcp, udp};
+use crate::testing::{Frame, tcp, tcp_v6, udp, udp_v6, v6};
 
-fn parsed(octets: &[u8]) -> Result<Parsed, Verdict> {
-    parse(&mut Frame::new(octets))
+/// Reads a frame as the pipeline does.
+fn read<A: Parse>(frame: &mut Frame) -> Result<(Kind, Parsed<A>), Verdict> {
+    let version = link(frame)?;
+    assert_eq!(version == Version::V4, A::INDEX == 0, "the other family");
+    let mut parsed = Parsed::default();
+    let kind = A::parse(frame, &mut parsed)?;
+    Ok((kind, parsed))
+}
+
+fn parsed(octets: &[u8]) -> Result<Parsed<Ipv4>, Verdict> {
+    read(&mut Frame::new(octets)).map(|(_, parsed)| parsed)
+}
+
+fn parsed_v6(octets: &[u8]) -> Result<(Kind, Parsed<Ipv6>), Verdict> {
+    read(&mut Frame::new(octets))
+}
+
+fn kind(octets: &[u8]) -> Kind {
+    read::<Ipv4>(&mut Frame::new(octets)).unwrap().0
 }
 
 fn pass(octets: &[u8]) -> PassReason {
@@ -30,16 +47,18 @@ fn a_tcp_segment_is_read() {
         (parsed.key.source_port, parsed.key.destination_port),
         (40000, 35000)
     );
-    assert_eq!((parsed.l4, parsed.length, parsed.ttl), (34, 44, 64));
+    assert_eq!((parsed.l4(), parsed.length, parsed.ttl), (34, 44, 64));
     assert_eq!(
         parsed.tcp,
         Tcp {
             flags: Tcp::SYN,
             sequence: 7,
-            acknowledgment: 9
+            acknowledgment: 9,
+            header: 20,
         }
     );
     assert!(parsed.tcp.opens());
+    assert_eq!(parsed.sequence_space(), 5, "four octets and the SYN");
 }
 
 #[test]
@@ -61,13 +80,96 @@ fn every_truncation_of_every_frame_is_left_to_the_stack() {
 }
 
 #[test]
-fn what_is_not_plain_ipv4_has_its_own_reason() {
-    assert_eq!(pass(&with(tcp(), 12, &[0x86, 0xdd])), PassReason::Ipv6);
+fn what_is_no_transport_over_ip_has_its_own_reason() {
     assert_eq!(pass(&with(tcp(), 12, &[0x08, 0x06])), PassReason::NotIp);
     assert_eq!(pass(&with(tcp(), 12, &[0x81, 0x00])), PassReason::NotIp);
-    assert_eq!(pass(&with(tcp(), 23, &[1])), PassReason::Icmp);
     assert_eq!(pass(&with(tcp(), 23, &[132])), PassReason::OtherProtocol);
-    assert_eq!(pass(&with(tcp(), 20, &[0x00, 0x05])), PassReason::Fragment);
+    let mut tagged = Frame::new(&tcp());
+    tagged.has_vlan = true;
+    let passed = Err(Verdict::Pass(PassReason::NotIp));
+    assert_eq!(link(&mut tagged), passed, "a tag that the device took out");
+}
+
+#[test]
+fn icmp_and_later_fragments_are_told_apart() {
+    assert_eq!(kind(&tcp()), Kind::Whole);
+    assert_eq!(kind(&with(tcp(), 23, &[1])), Kind::Icmp);
+    assert_eq!(kind(&with(tcp(), 20, &[0x00, 0x05])), Kind::Fragment);
+    assert_eq!(
+        parsed(&with(tcp(), 20, &[0x00, 0x05]))
+            .unwrap()
+            .identification,
+        0x1234
+    );
+}
+
+#[test]
+fn ipv6_is_read_alike() {
+    let (kind, parsed) = parsed_v6(&tcp_v6()).unwrap();
+    assert_eq!((kind, parsed.l4(), parsed.length), (Kind::Whole, 54, 64));
+    assert_eq!(
+        (parsed.key.source_port, parsed.key.destination_port),
+        (40000, 35000)
+    );
+    assert_eq!(parsed.key.destination.octets[15], 1);
+    assert!(parsed.tcp.opens());
+    assert_eq!(parsed.sequence_space(), 5);
+    let (_, parsed) = parsed_v6(&udp_v6()).unwrap();
+    assert_eq!((parsed.protocol, parsed.length), (Protocol::Udp, 51));
+    for whole in [tcp_v6(), udp_v6()] {
+        for length in 0..whole.len() {
+            assert!(parsed_v6(&whole[..length]).is_err(), "{length} octets");
+        }
+    }
+}
+
+#[test]
+fn extension_headers_are_read_over_within_bounds() {
+    let transport = tcp()[34..].to_vec();
+    let hop_by_hop = [60, 0, 1, 4, 0, 0, 0, 0];
+    let options = [6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let both = [&hop_by_hop[..], &options[..]].concat();
+    let (kind, parsed) = parsed_v6(&v6(0, &both, &transport)).unwrap();
+    assert_eq!((kind, parsed.oddity), (Kind::Whole, Oddity::Options));
+    assert_eq!((parsed.l4(), parsed.key.destination_port), (78, 35000));
+
+    let routing = [6, 0, 0, 0, 0, 0, 0, 0];
+    let passed = |reason| Err(Verdict::Pass(reason));
+    assert_eq!(
+        parsed_v6(&v6(43, &routing, &transport)),
+        passed(PassReason::Options)
+    );
+    let endless: Vec<u8> = std::iter::repeat_n([60, 0, 1, 4, 0, 0, 0, 0], 5)
+        .flatten()
+        .collect();
+    assert!(parsed_v6(&v6(60, &endless, &transport)).is_err());
+    assert_eq!(
+        parsed_v6(&v6(50, &[], &transport)),
+        passed(PassReason::OtherProtocol)
+    );
+}
+
+#[test]
+fn fragments_of_ipv6_are_told_apart() {
+    let transport = udp()[34..].to_vec();
+    let fragment = |offset: u8, more: u8| [17, 0, 0, offset << 3 | more, 0, 0, 0, 9];
+    let (kind, parsed) = parsed_v6(&v6(44, &fragment(0, 1), &transport)).unwrap();
+    assert_eq!((kind, parsed.oddity), (Kind::Whole, Oddity::FirstFragment));
+    assert_eq!(
+        (parsed.identification, parsed.key.destination_port),
+        (9, 35000)
+    );
+    let (kind, parsed) = parsed_v6(&v6(44, &fragment(3, 0), &transport)).unwrap();
+    assert_eq!((kind, parsed.identification), (Kind::Fragment, 9));
+    assert_eq!(parsed.key.protocol, 17);
+}
+
+#[test]
+fn a_first_fragment_without_the_whole_tcp_header_is_tiny() {
+    let mut frame = with(tcp(), 20, &[0x20, 0x00]);
+    frame.truncate(34 + 8);
+    frame[17] = 28;
+    assert_eq!(parsed(&frame).unwrap().oddity, Oddity::TinyFragment);
 }
 
 #[test]
@@ -91,14 +193,14 @@ fn a_padded_frame_is_as_long_as_its_header_says() {
 fn a_super_packet_without_a_length_is_as_long_as_the_frame() {
     let mut frame = Frame::new(&with(tcp(), 16, &[0, 0]));
     frame.is_segmented = true;
-    assert_eq!(parse(&mut frame).unwrap().length, 44);
+    assert_eq!(read::<Ipv4>(&mut frame).unwrap().1.length, 44);
 }
 
 #[test]
 fn another_hosts_frame_is_not_looked_at() {
     let mut frame = Frame::new(&tcp());
     frame.is_for_other_host = true;
-    assert_eq!(parse(&mut frame), Err(Verdict::Pass(PassReason::OtherHost)));
+    assert_eq!(link(&mut frame), Err(Verdict::Pass(PassReason::OtherHost)));
 }
 
 #[test]
@@ -111,6 +213,6 @@ fn oddities_are_named_and_the_ports_still_found() {
     frame.splice(34..34, [1, 1, 1, 0]);
     frame[17] += 4;
     let parsed = parsed(&frame).unwrap();
-    assert_eq!((parsed.oddity, parsed.l4), (Oddity::Options, 38));
+    assert_eq!((parsed.oddity, parsed.l4()), (Oddity::Options, 38));
     assert_eq!(parsed.key.destination_port, 35000);
 }

@@ -1,54 +1,364 @@
 //! Chooses the backend of a new flow.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use harbor_common::{
+    addr::Ip,
     backend::Backend,
-    frontend::{Frontend, Policy, SET_BACKENDS},
-    verdict::{DropReason, Verdict},
+    explain::Explanation,
+    frontend::{Affinity, AffinityKey, BackendSet, Policy, SET_BACKENDS, TURN_SLOTS, TURNS},
+    verdict::{DropReason, PassReason, Verdict},
 };
 
 use crate::{
-    atomic,
-    maps::{BACKEND_SETS, BACKENDS, CURSORS},
+    account, atomic,
+    bound::masked,
+    config,
+    maps::{self, AFFINITY, BACKEND_STATE, BACKENDS, FRONTEND_STATE},
+    suspicion,
 };
 
-/// The backend that a new flow gets.
-pub struct Choice {
-    /// Its slot in the `backends` array.
-    pub slot: u32,
-    /// What stood there.
-    pub backend: Backend,
+/// How many turns in a row may fall to suspects before one of them gets the flow all the same.
+const LOOKS: u32 = 32;
+/// No slot.
+const NOBODY: u32 = u32::MAX;
+
+/// Applies the frontend's policy to its set in force; the slot of the backend.
+#[inline(always)]
+pub fn select(
+    frontend: u32,
+    family: u32,
+    set: &BackendSet,
+    client: &Ip,
+    now: u64,
+) -> Result<u32, Verdict> {
+    if set.count == 0 {
+        return Err(if set.other_family == 0 {
+            Verdict::Drop(DropReason::NoBackend)
+        } else {
+            Verdict::Pass(PassReason::OtherFamily)
+        });
+    }
+    let mut slot = NOBODY;
+    if set.limits.affinity_s != 0 {
+        slot = kept(frontend, client, now);
+    }
+    if slot == NOBODY {
+        slot = by_policy(frontend, family, set, client, now);
+        if slot != NOBODY && set.limits.affinity_s != 0 {
+            keep(frontend, set.limits.affinity_s, client, slot, now);
+        }
+    }
+    if slot == NOBODY {
+        return Err(Verdict::Drop(DropReason::NoBackend));
+    }
+    account::step(Explanation::SELECTED, |note| {
+        (note.backend, note.policy) = (slot, set.policy);
+    });
+    Ok(slot)
 }
 
-/// Applies the frontend's policy to its set in force.
-#[inline(always)]
-pub fn select(frontend: &Frontend) -> Result<Choice, Verdict> {
-    const NONE: Verdict = Verdict::Drop(DropReason::NoBackend);
+/// Whether another backend of the set than this one can take a flow now.
+#[inline(never)]
+pub fn has_other(set: &BackendSet, slot: u32, now: u64) -> bool {
+    let mut scan = Scan::new(set, now);
+    scan.avoided = slot;
+    scan.run();
+    scan.found != NOBODY
+}
 
-    let set = BACKEND_SETS.get(frontend.set_index()).ok_or(NONE)?;
-    let count = u64::from(set.count);
-    if count == 0 {
-        return Err(NONE);
-    }
-    let turn = if set.policy == Policy::RoundRobin as u32 {
-        next_turn(frontend.slot) % count
-    } else {
-        0
+/// How well a backend suits a new flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grade {
+    /// It has left, and the agent is about to flip to a set without it.
+    None,
+    /// It has failed others.
+    Suspect,
+    Good,
+}
+
+#[inline(always)]
+fn grade(slot: u32, now: u64) -> Grade {
+    let Some(backend) = BACKENDS.get(slot) else {
+        return Grade::None;
     };
-    // The mask shows the verifier that the index is inside the set.
-    let slot = set.backends[turn as usize & (SET_BACKENDS - 1)];
-    let backend = *BACKENDS.get(slot).ok_or(NONE)?;
     if backend.state != Backend::ACTIVE {
-        // The agent has begun to remove it and is about to flip to the set without it.
-        return Err(NONE);
+        Grade::None
+    } else if suspicion::is_suspect(slot, backend.generation, now) {
+        Grade::Suspect
+    } else {
+        Grade::Good
     }
-    Ok(Choice { slot, backend })
+}
+
+/// The backend at a position of the set.
+#[inline(always)]
+fn at(set: &BackendSet, position: u32) -> u32 {
+    set.backends[masked::<{ SET_BACKENDS - 1 }>(position as usize)]
+}
+
+/// The backend that a client keeps, if it keeps one that is well.
+#[inline(never)]
+fn kept(frontend: u32, client: &Ip, now: u64) -> u32 {
+    let key = AffinityKey {
+        frontend,
+        client: *client,
+    };
+    let Some(found) = AFFINITY.get_ptr(key) else {
+        return NOBODY;
+    };
+    // SAFETY: from the lookup; a recycled element names a backend that is checked like any other.
+    let kept = unsafe { found.read_volatile() };
+    let is_tenant = match BACKENDS.get(kept.backend) {
+        Some(backend) => backend.generation == kept.generation,
+        None => false,
+    };
+    if kept.until_ns > now && is_tenant && grade(kept.backend, now) == Grade::Good {
+        account::step(Explanation::AFFINITY, |_| {});
+        kept.backend
+    } else {
+        NOBODY
+    }
+}
+
+#[inline(never)]
+fn keep(frontend: u32, seconds: u32, client: &Ip, slot: u32, now: u64) -> bool {
+    let Some(backend) = BACKENDS.get(slot) else {
+        return false;
+    };
+    let key = AffinityKey {
+        frontend,
+        client: *client,
+    };
+    let affinity = Affinity {
+        backend: slot,
+        generation: backend.generation,
+        until_ns: now + u64::from(seconds) * 1_000_000_000,
+    };
+    !config::is_dry_run() && AFFINITY.insert(key, affinity, 0).is_ok()
 }
 
 #[inline(always)]
-fn next_turn(slot: u32) -> u64 {
-    match CURSORS.get_ptr_mut(slot) {
-        // SAFETY: an element of the map, aligned to 8.
-        Some(cursor) => unsafe { atomic::fetch_add(cursor, 1) },
+fn by_policy(frontend: u32, family: u32, set: &BackendSet, client: &Ip, now: u64) -> u32 {
+    if set.policy == Policy::First as u32 {
+        first(frontend, family, set, now)
+    } else if set.policy == Policy::LeastFlows as u32 {
+        least(set, now)
+    } else if set.policy == Policy::SourceHash as u32 {
+        in_turn(set, u64::from(hash(client)), now)
+    } else {
+        in_turn(set, next_turn(frontend), now)
+    }
+}
+
+#[inline(always)]
+fn next_turn(frontend: u32) -> u64 {
+    match FRONTEND_STATE.get_ptr_mut(frontend) {
+        // SAFETY: a field of a map value, aligned to 8.
+        Some(state) => unsafe { atomic::fetch_add(&raw mut (*state).cursor, 1) },
         None => 0,
     }
+}
+
+/// A walk over a set's positions; run by `bpf_loop`, so that the verifier looks at one step of it
+/// and not at every way through all of them.
+struct Scan<'a> {
+    set: &'a BackendSet,
+    /// Where the walk begins.
+    turn: u64,
+    now: u64,
+    /// Element of `turns` that orders the walk; 0 = the order of registration.
+    turns: u32,
+    /// The slot that is not looked for.
+    avoided: u32,
+    /// The first backend that is well.
+    found: u32,
+    /// The first that is there at all.
+    fallback: u32,
+    /// Of `least`: what `found` has, and its weight.
+    flows: u64,
+    weight: u64,
+}
+
+impl<'a> Scan<'a> {
+    #[inline(always)]
+    fn new(set: &'a BackendSet, now: u64) -> Self {
+        Self {
+            set,
+            turn: 0,
+            now,
+            turns: 0,
+            avoided: NOBODY,
+            found: NOBODY,
+            fallback: NOBODY,
+            flows: 0,
+            weight: 1,
+        }
+    }
+
+    /// Walks until a backend is found that is well.
+    #[inline(always)]
+    fn run(&mut self) {
+        self.walk(look as Step);
+    }
+
+    #[inline(always)]
+    fn walk(&mut self, step: Step) {
+        let count = if self.set.count > LOOKS && self.turns != 0 {
+            LOOKS
+        } else {
+            self.set.count
+        };
+        // SAFETY: the callback takes what it is given here, which outlives the call.
+        unsafe { bpf_loop(count, step as *mut c_void, (&raw mut *self).cast(), 0) };
+    }
+
+    #[inline(always)]
+    fn choice(&self) -> u32 {
+        if self.found == NOBODY {
+            self.fallback
+        } else {
+            self.found
+        }
+    }
+
+    /// The slot at a step of the walk.
+    #[inline(always)]
+    fn slot(&self, index: u64) -> u32 {
+        let turn = self.turn + index;
+        if self.turns != 0
+            && let Some(table) = maps::TURNS.get(self.turns)
+        {
+            let index = (turn % TURNS as u64) as usize;
+            let position = table.positions[masked::<{ TURN_SLOTS - 1 }>(index)];
+            return at(self.set, position.into());
+        }
+        match self.set.count {
+            0 => NOBODY,
+            count => at(self.set, (turn % u64::from(count)) as u32),
+        }
+    }
+}
+
+type Step = unsafe extern "C" fn(u64, *mut c_void) -> i64;
+
+/// One step of a walk that ends at the first backend that is well.
+///
+/// # Safety
+///
+/// Called by `bpf_loop` with a [`Scan`].
+unsafe extern "C" fn look(index: u64, scan: *mut c_void) -> i64 {
+    // SAFETY: by the caller.
+    let scan = unsafe { &mut *scan.cast::<Scan<'_>>() };
+    let slot = scan.slot(index);
+    if slot == scan.avoided {
+        return 0;
+    }
+    match grade(slot, scan.now) {
+        Grade::Good => {
+            scan.found = slot;
+            return 1;
+        }
+        Grade::Suspect if scan.fallback == NOBODY => scan.fallback = slot,
+        _ => {}
+    }
+    0
+}
+
+/// From a turn on, the first backend that is well; if none is, the first that is there at all.
+#[inline(never)]
+fn in_turn(set: &BackendSet, turn: u64, now: u64) -> u32 {
+    let mut scan = Scan::new(set, now);
+    scan.turn = turn;
+    scan.turns = set.turns;
+    scan.run();
+    scan.choice()
+}
+
+/// The current backend while it is well, else the next in order of registration, which then stays
+/// current: an instance that comes back does not take its clients back.
+#[inline(never)]
+fn first(frontend: u32, family: u32, set: &BackendSet, now: u64) -> u32 {
+    let Some(state) = FRONTEND_STATE.get_ptr_mut(frontend) else {
+        return NOBODY;
+    };
+    // SAFETY: a field of a map value, aligned to 8; the mask keeps the index inside.
+    let pointer = unsafe {
+        let currents = (&raw mut (*state).current).cast::<u64>();
+        currents.add(masked::<1>(family as usize))
+    };
+    // SAFETY: as above.
+    let current = unsafe { pointer.read_volatile() };
+    let (slot, generation) = (current as u32, (current >> 32) as u32);
+    if generation != 0
+        && let Some(backend) = BACKENDS.get(slot)
+        && backend.generation == generation
+        && grade(slot, now) == Grade::Good
+    {
+        return slot;
+    }
+    let mut scan = Scan::new(set, now);
+    scan.run();
+    if scan.found != NOBODY
+        && let Some(backend) = BACKENDS.get(scan.found)
+    {
+        let new = u64::from(backend.generation) << 32 | u64::from(scan.found);
+        // SAFETY: as above. Who loses the race goes to this backend all the same.
+        unsafe { atomic::compare_exchange(pointer, current, new) };
+    }
+    scan.choice()
+}
+
+/// The backend with the fewest flows for its weight.
+#[inline(never)]
+fn least(set: &BackendSet, now: u64) -> u32 {
+    let mut scan = Scan::new(set, now);
+    scan.walk(weigh as Step);
+    scan.choice()
+}
+
+/// One step of the walk that looks for the fewest flows.
+///
+/// # Safety
+///
+/// Called by `bpf_loop` with a [`Scan`].
+unsafe extern "C" fn weigh(index: u64, scan: *mut c_void) -> i64 {
+    // SAFETY: by the caller.
+    let scan = unsafe { &mut *scan.cast::<Scan<'_>>() };
+    let slot = at(scan.set, index as u32);
+    let Some(state) = BACKEND_STATE.get_ptr(slot) else {
+        return 0;
+    };
+    // SAFETY: an aligned word of a map value.
+    let flows = unsafe { (&raw const (*state).flows).read_volatile() };
+    let weight = u64::from(scan.set.weights[masked::<{ SET_BACKENDS - 1 }>(index as usize)]);
+    match grade(slot, scan.now) {
+        Grade::Good if scan.found == NOBODY || flows * scan.weight < scan.flows * weight => {
+            (scan.found, scan.flows, scan.weight) = (slot, flows, weight);
+        }
+        Grade::Suspect if scan.fallback == NOBODY => scan.fallback = slot,
+        _ => {}
+    }
+    0
+}
+
+/// Mixes an address to a number (the finalizer of MurmurHash3, by Austin Appleby).
+#[inline(always)]
+fn hash(client: &Ip) -> u32 {
+    let o = &client.octets;
+    let mut hash = u32::from_ne_bytes([o[0], o[1], o[2], o[3]]);
+    for word in [
+        u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+        u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+        u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+    ] {
+        hash = hash.wrapping_mul(31) ^ word;
+        hash ^= hash >> 16;
+        hash = hash.wrapping_mul(0x85eb_ca6b);
+        hash ^= hash >> 13;
+        hash = hash.wrapping_mul(0xc2b2_ae35);
+        hash ^= hash >> 16;
+    }
+    hash
 }

@@ -5,85 +5,105 @@
 
 use harbor_common::{
     checksum,
-    flow::Flow,
     protocol::Protocol,
     verdict::{DropReason, Verdict},
 };
-use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
 use super::parse::Parsed;
-use crate::packet::{ChecksumChange, L3, Packet, Ports};
+use crate::{
+    ip::{IpHeader, Rewrite, pseudo_header},
+    packet::{ChecksumChange, L3, Packet},
+    way::Way,
+};
 
 /// Rewrites addresses, ports, time to live and checksums.
 #[inline(always)]
-pub fn translate<P: Packet>(packet: &mut P, parsed: &Parsed, flow: &Flow) -> Result<(), Verdict> {
+pub fn translate<A: IpHeader, P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed<A>,
+    way: &Way<A>,
+) -> Result<(), Verdict> {
     const REFUSED: Verdict = Verdict::Drop(DropReason::Rewrite);
 
+    let l4 = parsed.l4();
     // The helper may move the frame, so it comes first and the views are taken after it.
-    let checksum = match parsed.protocol {
+    let field = match parsed.protocol {
         Protocol::Tcp => core::mem::offset_of!(TcpHdr, check),
         Protocol::Udp => core::mem::offset_of!(UdpHdr, check),
     };
     packet
         .fix_transport_checksum(ChecksumChange {
-            offset: parsed.l4 + checksum,
-            pseudo_header: flow.address_delta,
-            header: flow.port_delta,
+            offset: l4 + field,
+            pending: checksum::fold(pseudo_header(
+                &parsed.key.source,
+                &parsed.key.destination,
+                parsed.key.protocol as u8,
+                (parsed.length as usize + L3 - l4) as u16,
+            )),
+            is_v4: A::INDEX == 0,
+            pseudo_header: way.address_delta,
+            header: way.port_delta,
             is_udp: matches!(parsed.protocol, Protocol::Udp),
         })
         .map_err(|_| REFUSED)?;
 
-    let ip: &mut Ipv4Hdr = packet.view_mut(L3).ok_or(REFUSED)?;
-    // Time to live and protocol share a word of the header checksum (RFC 791).
-    let ttl = (parsed.ttl - 1) as u8;
-    let old = u16::from_ne_bytes([ip.ttl, ip.proto]);
-    let new = u16::from_ne_bytes([ttl, ip.proto]);
-    let delta = flow.address_delta + checksum::delta16(old, new);
-    ip.check = checksum::apply(u16::from_ne_bytes(ip.check), delta).to_ne_bytes();
-    ip.ttl = ttl;
-    ip.src_addr = flow.source.octets;
-    ip.dst_addr = flow.destination.octets;
-
-    let ports: &mut Ports = packet.view_mut(parsed.l4).ok_or(REFUSED)?;
-    ports.source = flow.source_port.to_be_bytes();
-    ports.destination = flow.destination_port.to_be_bytes();
-    Ok(())
+    let new = Rewrite {
+        source: &way.source,
+        destination: &way.destination,
+        ttl: (parsed.ttl - 1) as u8,
+        delta: way.address_delta,
+    };
+    A::rewrite(packet, L3, &new).ok_or(REFUSED)?;
+    let [a, b] = way.source_port.to_be_bytes();
+    let [c, d] = way.destination_port.to_be_bytes();
+    let ports = u32::from_ne_bytes([a, b, c, d]);
+    packet.set_words(l4, [ports]).ok_or(REFUSED)
 }
 
 #[cfg(test)]
 mod tests {
-    use harbor_common::addr::Ipv4;
+    use harbor_common::{
+        addr::{Family, Ipv4, Ipv6},
+        flow::Flow,
+    };
 
     use super::*;
     use crate::{
-        stage::parse::parse,
-        testing::{Frame, is_sound, tcp, udp},
+        stage::parse::{Kind, Parse},
+        testing::{Frame, is_sound, is_sound_v6, tcp, tcp_v6, udp, udp_v6},
     };
 
-    fn translated(octets: &[u8]) -> Vec<u8> {
+    fn translated<A: Parse>(octets: &[u8], source: A, destination: A) -> Vec<u8> {
         let mut frame = Frame::new(octets);
-        let parsed = parse(&mut frame).unwrap();
-        let (source, destination) = (Ipv4::new([10, 9, 8, 7]), Ipv4::new([172, 16, 255, 254]));
+        let mut parsed = Parsed::default();
+        assert_eq!(A::parse(&mut frame, &mut parsed), Ok(Kind::Whole));
         let (source_port, destination_port) = (10240, 65535);
-        let flow = Flow {
+        let way = Way {
             source,
             destination,
             source_port,
             destination_port,
-            address_delta: checksum::delta_address(parsed.key.source, source)
-                + checksum::delta_address(parsed.key.destination, destination),
-            port_delta: checksum::delta_port(parsed.key.source_port, source_port)
-                + checksum::delta_port(parsed.key.destination_port, destination_port),
-            ..Flow::default()
+            address_delta: checksum::fold(
+                checksum::delta_address(&parsed.key.source, &source)
+                    + checksum::delta_address(&parsed.key.destination, &destination),
+            ),
+            port_delta: checksum::fold(
+                checksum::delta_port(parsed.key.source_port, source_port)
+                    + checksum::delta_port(parsed.key.destination_port, destination_port),
+            ),
+            direction: Flow::<A>::FORWARD,
+            ..Way::default()
         };
-        translate(&mut frame, &parsed, &flow).unwrap();
+        translate(&mut frame, &parsed, &way).unwrap();
         frame.octets
     }
 
     #[test]
     fn addresses_ports_time_to_live_and_sums_change_and_nothing_else() {
         for before in [tcp(), udp()] {
-            let after = translated(&before);
+            let (source, destination) = (Ipv4::new([10, 9, 8, 7]), Ipv4::new([172, 16, 255, 254]));
+            let after = translated(&before, source, destination);
             assert!(is_sound(&before) && is_sound(&after));
             assert_eq!(after[22], before[22] - 1);
             assert_eq!(
@@ -101,9 +121,26 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_changes_in_the_same_places() {
+        let address = |last| {
+            let ip = core::net::IpAddr::from([0xfd00, 0, 0, 7, 0, 0, 0xffff, last]);
+            Ipv6::of(&ip.into())
+        };
+        for before in [tcp_v6(), udp_v6()] {
+            let after = translated(&before, address(1), address(2));
+            assert!(is_sound_v6(&before) && is_sound_v6(&after));
+            assert_eq!(after[21], before[21] - 1);
+            assert_eq!(after[22..38], address(1).octets);
+            assert_eq!(after[38..54], address(2).octets);
+            assert_eq!(after[..21], before[..21]);
+        }
+    }
+
+    #[test]
     fn a_datagram_without_a_checksum_keeps_none() {
         let mut frame = udp();
         frame[40..42].fill(0);
-        assert_eq!(translated(&frame)[40..42], [0, 0]);
+        let after = translated(&frame, Ipv4::new([10, 9, 8, 7]), Ipv4::new([10, 0, 0, 1]));
+        assert_eq!(after[40..42], [0, 0]);
     }
 }

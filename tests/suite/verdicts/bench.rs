@@ -109,7 +109,7 @@ impl Bench {
         self.prober(side).run_all(frames)
     }
 
-    fn prober(&self, side: Side) -> &Prober {
+    pub(super) fn prober(&self, side: Side) -> &Prober {
         match side {
             Side::Client => &self.client_side,
             Side::Backend => &self.backend_side,

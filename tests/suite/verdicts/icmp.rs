@@ -1,6 +1,6 @@
 //! ICMP errors: translated for whoever sent the packet that they quote, left alone otherwise.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kit::{
     APP_MACS, CLIENT_MAC, Family, NODE_BACKEND_MAC, NODE_MAC, V4,
@@ -80,6 +80,14 @@ fn translated(bench: &Bench, side: Side, error: &[u8], sent: &[u8], ends: (IpAdd
 fn an_error_about_a_clients_packet_reaches_the_client() {
     for family in FAMILIES {
         let bench = Bench::plain(family);
+        // With another backend to go to, the client would not hear that this one is not there.
+        for port in ["web", "udp-game"] {
+            let second = SocketAddr::new(bench.app(1), APP_PORT).to_string();
+            bench
+                .agent
+                .ctl(&["backends", "remove", port, &second, "--now"])
+                .ok();
+        }
         let errors: [About; 4] = [NEED_FRAG, Icmp::no_port, Icmp::no_host, Icmp::expired];
         for error in errors {
             for octets in [8, 20, 24] {

@@ -1,24 +1,26 @@
 //! One row for every reason, and more where a reason has several causes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kit::{
-    CLIENT_MAC, NODE_MAC,
-    frame::{Frame, Packet, Tcp, Transport, ethertype, flag},
+    CLIENT_MAC, Family, NODE_MAC, V4, V6,
+    frame::{Frame, Icmp, Packet, Seen, Transport, ethertype, flag, fragments, parse},
     verdict::{Action, is_drop},
 };
 
 use super::bench::{
     APP_PORT, Bench, EMPTY_PORT, RANGE_PORT, Side, TCP_PORT, UDP_PORT, datagram, segment, syn,
 };
+use crate::scene::FAMILIES;
 
-/// A frame and what becomes of it.
+/// A frame and what becomes of it; alike in both families, unless it says otherwise.
 pub(super) struct Row {
     promise: &'static str,
     /// The name of the verdict that is counted.
     pub(super) verdict: &'static str,
     side: Side,
     frame: fn(&Bench) -> Vec<u8>,
+    families: &'static [Family],
 }
 
 const fn row(
@@ -32,6 +34,31 @@ const fn row(
         verdict,
         side,
         frame,
+        families: &Family::BOTH,
+    }
+}
+
+const fn row_v4(
+    verdict: &'static str,
+    promise: &'static str,
+    side: Side,
+    frame: fn(&Bench) -> Vec<u8>,
+) -> Row {
+    Row {
+        families: &[V4],
+        ..row(verdict, promise, side, frame)
+    }
+}
+
+const fn row_v6(
+    verdict: &'static str,
+    promise: &'static str,
+    side: Side,
+    frame: fn(&Bench) -> Vec<u8>,
+) -> Row {
+    Row {
+        families: &[V6],
+        ..row(verdict, promise, side, frame)
     }
 }
 
@@ -57,54 +84,54 @@ pub(super) const ROWS: &[Row] = &[
     row("not-ip", "LLDP", Client, |_| {
         raw(0x88cc, &[2, 7, 4, 2, 0, 0, 0, 1, 1])
     }),
-    row("ipv6", "IPv6", Client, |_| {
-        raw(ethertype::IPV6, &[0x60; 60])
-    }),
     row(
         "malformed",
         "a frame that ends before the packet does",
         Client,
-        |b| b.to_node(syn(b.client_port(), TCP_PORT)).bytes()[..50].to_vec(),
+        |b| {
+            let whole = b.to_node(syn(b.client_port(), TCP_PORT)).bytes();
+            whole[..whole.len() - 4].to_vec()
+        },
     ),
     row("malformed", "version 5", Client, |b| patched(b, 14, 0x55)),
-    row("malformed", "a header of 16 bytes", Client, |b| {
+    row_v4("malformed", "a header of 16 bytes", Client, |b| {
         patched(b, 14, 0x44)
     }),
     row(
         "malformed",
-        "a total length shorter than its headers",
+        "a length shorter than its headers",
         Client,
-        |b| patched(b, 17, 39),
+        |b| patched(b, if b.family == V4 { 17 } else { 19 }, 19),
     ),
     row("icmp", "an ICMP echo request", Client, |b| {
-        b.to_node(Transport::Raw(1, vec![8, 0, 0xf7, 0xff, 0, 0, 0, 0]))
-            .bytes()
+        let echo = Icmp::echo_request(b.family, b"are you there");
+        b.to_node(Transport::Icmp(echo)).bytes()
     }),
     row("other-protocol", "GRE", Client, |b| {
         b.to_node(Transport::Raw(47, vec![0; 24])).bytes()
     }),
     row(
         "fragment",
-        "the later part of a datagram for a port",
+        "the later part of a datagram whose first part nobody has seen",
         Client,
-        |b| {
-            let datagram = datagram(b.client_port(), UDP_PORT, b"later");
-            b.to_node(datagram).with(|ip| ip.fragment = 185).bytes()
-        },
+        |b| parts(b, datagram(b.client_port(), UDP_PORT, &[0; 64])).remove(1),
     ),
     row(
         "fragment",
-        "the first part of a datagram that opens nothing",
+        "the first part of a SYN, which opens nothing",
         Client,
-        |b| {
-            let datagram = datagram(b.client_port(), UDP_PORT, &[0; 64]);
-            b.to_node(datagram).with(|ip| ip.fragment = 0x2000).bytes()
-        },
+        |b| parts(b, syn(b.client_port(), TCP_PORT)).remove(0),
     ),
-    row("ip-options", "IP options on a SYN", Client, |b| {
-        b.to_node(syn(b.client_port(), TCP_PORT))
-            .with(|ip| ip.options = OPTIONS.to_vec())
-            .bytes()
+    row(
+        "ip-options",
+        "options or extension headers on a SYN",
+        Client,
+        |b| b.to_node(syn(b.client_port(), TCP_PORT)).optioned().bytes(),
+    ),
+    row_v6("ip-options", "a routing header", Client, |b| {
+        let mut bytes = b.to_node(syn(b.client_port(), TCP_PORT)).bytes();
+        bytes[20] = 43;
+        bytes
     }),
     row(
         "other-host",
@@ -141,9 +168,8 @@ pub(super) const ROWS: &[Row] = &[
         "another host's address with a number of ours",
         Client,
         |b| {
-            let elsewhere = |ip: &mut kit::frame::Ip| ip.destination = Ipv4Addr::new(192, 0, 2, 1);
             b.to_node(syn(b.client_port(), TCP_PORT))
-                .with(elsewhere)
+                .destination(b.lab.backend_host(b.family, 77))
                 .bytes()
         },
     ),
@@ -193,25 +219,41 @@ pub(super) const ROWS: &[Row] = &[
                 .bytes()
         },
     ),
-    row("martian-source", "loopback as the sender", Client, |b| {
-        martian(b, [127, 0, 0, 1])
+    row_v4("martian-source", "loopback as the sender", Client, |b| {
+        martian(b, Ipv4Addr::LOCALHOST.into())
     }),
-    row(
+    row_v4(
         "martian-source",
         "this network as the sender",
         Client,
-        |b| martian(b, [0, 0, 0, 0]),
+        |b| martian(b, Ipv4Addr::UNSPECIFIED.into()),
     ),
-    row("martian-source", "a group as the sender", Client, |b| {
-        martian(b, [224, 0, 0, 1])
+    row_v4("martian-source", "a group as the sender", Client, |b| {
+        martian(b, Ipv4Addr::new(224, 0, 0, 1).into())
     }),
-    row("martian-source", "broadcast as the sender", Client, |b| {
-        martian(b, [255; 4])
+    row_v4("martian-source", "broadcast as the sender", Client, |b| {
+        martian(b, Ipv4Addr::BROADCAST.into())
     }),
+    row_v6(
+        "martian-source",
+        "IPv6 loopback as the sender",
+        Client,
+        |b| martian(b, Ipv6Addr::LOCALHOST.into()),
+    ),
+    row_v6(
+        "martian-source",
+        "no IPv6 address as the sender",
+        Client,
+        |b| martian(b, Ipv6Addr::UNSPECIFIED.into()),
+    ),
+    row_v6(
+        "martian-source",
+        "an IPv6 group as the sender",
+        Client,
+        |b| martian(b, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into()),
+    ),
     row("ttl-expired", "a SYN whose time is up", Client, |b| {
-        b.to_node(syn(b.client_port(), TCP_PORT))
-            .with(|ip| ip.ttl = 1)
-            .bytes()
+        b.to_node(syn(b.client_port(), TCP_PORT)).ttl(1).bytes()
     }),
     row(
         "ttl-expired",
@@ -219,14 +261,12 @@ pub(super) const ROWS: &[Row] = &[
         Client,
         |b| {
             let request = Transport::Tcp(b.established().request());
-            b.to_node(request).with(|ip| ip.ttl = 1).bytes()
+            b.to_node(request).ttl(1).bytes()
         },
     ),
     row("ttl-expired", "a reply whose time is up", Backend, |b| {
         let talk = b.established();
-        b.reply(&talk, Transport::Tcp(talk.reply()))
-            .with(|ip| ip.ttl = 0)
-            .bytes()
+        b.reply(&talk, Transport::Tcp(talk.reply())).ttl(0).bytes()
     }),
     row(
         "backend-no-flow",
@@ -238,53 +278,33 @@ pub(super) const ROWS: &[Row] = &[
         },
     ),
     row(
-        "flow-options",
-        "IP options in the middle of a live flow",
+        "backend-no-flow",
+        "a backend that sends a datagram instead of answering one",
+        Backend,
+        |b| {
+            b.host_frame(b.app(1), datagram(APP_PORT, RANGE_PORT, b"!"))
+                .bytes()
+        },
+    ),
+    row(
+        "backend-no-flow",
+        "a backend's reset, which nothing answers",
+        Backend,
+        |b| {
+            b.app_frame(segment(APP_PORT, RANGE_PORT, flag::RST))
+                .bytes()
+        },
+    ),
+    row(
+        "flow-fragment",
+        "the first part of a live flow's segment, without the whole TCP header",
         Client,
         |b| {
             let request = Transport::Tcp(b.established().request());
-            b.to_node(request)
-                .with(|ip| ip.options = OPTIONS.to_vec())
-                .bytes()
-        },
-    ),
-    row("flow-options", "IP options in a reply", Backend, |b| {
-        let talk = b.established();
-        let reply = b.reply(&talk, Transport::Tcp(talk.reply()));
-        reply.with(|ip| ip.options = OPTIONS.to_vec()).bytes()
-    }),
-    row(
-        "flow-fragment",
-        "the first part of a segment of a live flow",
-        Client,
-        |b| {
-            let request = Tcp {
-                payload: vec![1; 64],
-                ..b.established().request()
-            };
-            b.to_node(Transport::Tcp(request))
-                .with(|ip| ip.fragment = 0x2000)
-                .bytes()
-        },
-    ),
-    // Last, because the backend stays away: nothing after it may need the first app.
-    row(
-        "backend-gone",
-        "a reply from a backend that was removed",
-        Backend,
-        |b| {
-            let talk = b.established();
-            let endpoint = format!("{}:{APP_PORT}", talk.backend);
-            b.agent
-                .ctl(&["backends", "remove", "web", &endpoint, "--now"])
-                .ok();
-            b.reply(&talk, Transport::Tcp(talk.reply())).bytes()
+            fragments(&b.to_node(request), 16, 7).remove(0).bytes()
         },
     ),
 ];
-
-/// Router alert, padded (RFC 2113).
-const OPTIONS: [u8; 4] = [0x94, 4, 0, 0];
 
 fn raw(kind: u16, payload: &[u8]) -> Vec<u8> {
     let packet = Packet::Raw(kind, payload.to_vec());
@@ -304,31 +324,60 @@ fn patched(bench: &Bench, at: usize, value: u8) -> Vec<u8> {
     bytes
 }
 
-fn martian(bench: &Bench, source: [u8; 4]) -> Vec<u8> {
+fn martian(bench: &Bench, source: IpAddr) -> Vec<u8> {
     let request = bench.to_node(syn(bench.client_port(), TCP_PORT));
-    request
-        .with(|ip| ip.source = Ipv4Addr::from(source))
-        .bytes()
+    request.source(source).bytes()
 }
 
+/// A packet for the node in parts of 24 octets.
+fn parts(bench: &Bench, transport: Transport) -> Vec<Vec<u8>> {
+    let parts = fragments(&bench.to_node(transport), 24, 0xbeef);
+    parts.iter().map(Frame::bytes).collect()
+}
+
+/// Reasons that are told to the sender, if it is one that can be told.
+const TOLD: [&str; 4] = [
+    "ttl-expired",
+    "backend-gone",
+    "backend-no-flow",
+    "source-ports",
+];
+
 #[test]
-fn each_frame_has_the_verdict_of_its_row_and_leaves_as_it_came() {
-    let bench = Bench::new();
-    for row in ROWS {
-        let frame = (row.frame)(&bench);
-        let outcome = bench.run(row.side, &frame);
-        let action = if is_drop(row.verdict) {
-            Action::Drop
-        } else {
-            Action::Pass
-        };
-        let found = (outcome.verdict.as_str(), outcome.action);
-        assert_eq!(
-            found,
-            (row.verdict, action),
-            "{}: {frame:02x?}",
-            row.promise
-        );
-        assert_eq!(outcome.frame, frame, "{} changed the frame", row.promise);
+fn each_frame_has_the_verdict_of_its_row_and_what_is_passed_leaves_as_it_came() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        for row in ROWS.iter().filter(|row| row.families.contains(&family)) {
+            let frame = (row.frame)(&bench);
+            let outcome = bench.run(row.side, &frame);
+            let shown = format!("{}: {frame:02x?}", row.promise);
+            assert_eq!(outcome.verdict, row.verdict, "{shown}");
+            match outcome.action {
+                Action::Answer => {
+                    assert!(TOLD.contains(&row.verdict), "{shown}");
+                    is_answer(&frame, &outcome.frame);
+                }
+                action => {
+                    let expected = match is_drop(row.verdict) {
+                        true => Action::Drop,
+                        false => Action::Pass,
+                    };
+                    assert_eq!(action, expected, "{shown}");
+                    assert_eq!(outcome.frame, frame, "{} changed the frame", row.promise);
+                }
+            }
+        }
     }
+}
+
+/// An answer goes back to where the frame came from, and its sums are right.
+#[track_caller]
+pub(super) fn is_answer(frame: &[u8], answer: &[u8]) -> Seen {
+    let (before, after) = (parse(frame).unwrap(), parse(answer).unwrap());
+    assert_eq!((after.to, after.from), (before.from, before.to));
+    assert_eq!(
+        (after.source, after.destination),
+        (before.destination, before.source)
+    );
+    after
 }

@@ -80,7 +80,8 @@ fn a_backend_without_a_free_source_port_takes_no_more_flows() {
     let outcome = refused.unwrap_or_else(|| panic!("{} flows to two backends", talks.len()));
     assert_eq!(
         (outcome.verdict.as_str(), outcome.action),
-        ("source-ports", Action::Drop)
+        ("source-ports", Action::Answer),
+        "the client is told at once"
     );
     assert!(
         (RANGE..=2 * RANGE).contains(&talks.len()),

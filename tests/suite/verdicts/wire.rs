@@ -1,40 +1,16 @@
 //! Frames put on a real wire: the ones that test_run does not take, and whatever a broken neighbour
 //! sends.
 
-use std::{io, os::fd::AsRawFd, time::Duration};
+use std::time::Duration;
 
-use kit::{Lab, NODE_MAC, eventually, traffic};
-use nix::{
-    libc,
-    sys::socket::{AddressFamily, SockFlag, SockType, socket},
-};
+use kit::{Lab, NODE_MAC, Wire, eventually, traffic};
 
 use super::bench::{Bench, TCP_PORT, UDP_PORT, datagram, syn};
 
 /// Sends frames out of the client's interface as they are.
 fn send(lab: &Lab, frames: &[Vec<u8>]) {
-    lab.client.enter(|| {
-        let packet = AddressFamily::Packet;
-        let socket = socket(packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        // SAFETY: all zero is a valid sockaddr_ll.
-        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        to.sll_family = libc::AF_PACKET as u16;
-        to.sll_ifindex = nix::net::if_::if_nametoindex("eth0").unwrap().cast_signed();
-        for frame in frames {
-            // SAFETY: buffer and address are valid for the lengths given.
-            let sent = unsafe {
-                libc::sendto(
-                    socket.as_raw_fd(),
-                    frame.as_ptr().cast(),
-                    frame.len(),
-                    0,
-                    (&raw const to).cast(),
-                    size_of::<libc::sockaddr_ll>() as u32,
-                )
-            };
-            assert!(sent >= 0, "{}", io::Error::last_os_error());
-        }
-    });
+    let wire = Wire::open(&lab.client, "eth0");
+    frames.iter().for_each(|frame| wire.send(frame));
 }
 
 #[test]

@@ -2,12 +2,18 @@
 //!
 //! Names of fields are a contract with scripts: add, never rename. Requests refuse unknown fields.
 
-use std::{collections::BTreeMap, net::SocketAddrV4, path::PathBuf};
+mod explained;
+mod requests;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use explained::*;
+pub(crate) use requests::*;
+
 use crate::model::{
-    BackendState, DatapathReport, FlowRecord, Policy, PortState, Protocol, Protocols, Refusal,
+    BackendState, DatapathReport, FlowRecord, Policy, PortSettings, PortState, Protocol, Refusal,
     RefusalKind,
 };
 
@@ -81,64 +87,10 @@ impl From<ErrorBody> for Refusal {
     }
 }
 
-/// `POST /v1/ports`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CreatePort {
-    pub(crate) name: String,
-    /// Missing: the name decides.
-    #[serde(default)]
-    pub(crate) protocol: Option<Protocols>,
-    /// Missing: a random free number.
-    #[serde(default)]
-    pub(crate) port: Option<u16>,
-    /// `IP:PORT` each.
-    #[serde(default)]
-    pub(crate) backends: Vec<String>,
-}
-
-/// `PATCH /v1/ports/{port}`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PortSettings {
-    /// For new TCP connections.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) policy: Option<Policy>,
-    /// For new UDP flows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) udp_policy: Option<Policy>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) drain_s: Option<u32>,
-}
-
-/// `POST /v1/backends`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AddBackend {
-    pub(crate) port: String,
-    /// `IP:PORT`
-    pub(crate) address: String,
-    #[serde(default)]
-    pub(crate) instance: Option<String>,
-}
-
-/// `POST /v1/backends/remove` and `POST /v1/backends/drain`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NameBackend {
-    pub(crate) port: String,
-    /// An instance or `IP:PORT`.
-    pub(crate) backend: String,
-    /// Ends its flows at once instead of draining them; only for `remove`.
-    #[serde(default)]
-    pub(crate) now: bool,
-}
-
-/// `PUT /v1/config/{key}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SetConfig {
-    pub(crate) value: String,
+/// What was ended.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct KilledFlows {
+    pub(crate) flows: u64,
 }
 
 /// Backends of a port, counted.
@@ -165,9 +117,15 @@ pub(crate) struct PortItem {
     pub(crate) flows: u64,
     /// Bits per second, both directions, over the last second or so.
     pub(crate) rate_bps: u64,
+    /// From clients.
+    pub(crate) rate_in_bps: u64,
+    /// To clients.
+    pub(crate) rate_out_bps: u64,
     pub(crate) policy: Policy,
     pub(crate) udp_policy: Policy,
     pub(crate) drain_s: u32,
+    /// Every setting, with the names that `ports set` knows.
+    pub(crate) settings: PortSettings,
     /// Seconds since 1970.
     pub(crate) created_at: u64,
     pub(crate) age_s: u64,
@@ -184,6 +142,8 @@ pub(crate) struct PortCounters {
     pub(crate) forward_bytes: u64,
     pub(crate) reply_packets: u64,
     pub(crate) reply_bytes: u64,
+    /// Flows that a limit, a list of networks or a full table refused.
+    pub(crate) refused: u64,
 }
 
 /// What a deletion took away.
@@ -204,15 +164,22 @@ pub(crate) struct BackendItem {
     pub(crate) port: u16,
     pub(crate) service: String,
     pub(crate) instance: String,
-    pub(crate) address: SocketAddrV4,
-    /// `up`, `draining` or `leaving`.
+    pub(crate) address: SocketAddr,
+    /// `up`, `suspect`, `draining` or `leaving`.
     pub(crate) state: String,
     /// Seconds until a leaving backend is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leaves_in_s: Option<u64>,
     /// The app host that announced it; none for backends added by hand.
     pub(crate) dea: Option<String>,
+    pub(crate) weight: u8,
+    /// Flows now; the totals are of all flows since the backend was added.
     pub(crate) flows: u64,
+    pub(crate) flows_total: u64,
+    pub(crate) forward_packets: u64,
+    pub(crate) forward_bytes: u64,
+    pub(crate) reply_packets: u64,
+    pub(crate) reply_bytes: u64,
     pub(crate) registered_at: u64,
 }
 
@@ -226,6 +193,7 @@ pub(crate) struct ServiceItem {
     pub(crate) policy: Policy,
     pub(crate) udp_policy: Policy,
     pub(crate) drain_s: u32,
+    pub(crate) settings: PortSettings,
     pub(crate) draining: bool,
     pub(crate) created_at: u64,
     pub(crate) instances: Vec<InstanceItem>,
@@ -235,7 +203,8 @@ pub(crate) struct ServiceItem {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct InstanceItem {
     pub(crate) instance: String,
-    pub(crate) address: SocketAddrV4,
+    pub(crate) address: SocketAddr,
+    pub(crate) weight: u8,
     #[serde(flatten)]
     pub(crate) state: BackendState,
     pub(crate) registered_at: u64,

@@ -1,0 +1,59 @@
+//! Ways out of the node, as the agent read them from the kernel's own tables.
+//!
+//! A flow looks its way up once: `routes` says by which interface and gateway, `neighbours` which
+//! element of `next_hops` holds the hardware addresses. Whatever is missing is left to the kernel.
+
+use crate::addr::Ip;
+
+/// Value of the `routes` trie, whose key is a prefix of an [`Ip`] (an IPv4 prefix has 96 more bits).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The gateway; unspecified = the destination is a neighbour itself.
+    pub gateway: Ip,
+    /// The interface; 0 = leave it to the kernel (no route, several ways, a special route).
+    pub ifindex: u32,
+    /// The largest IP packet that this way takes.
+    pub mtu: u32,
+}
+crate::assert_size!(Route, 24);
+
+/// Key of the `neighbours` hash; its value is an index of `next_hops`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Neighbour {
+    /// The neighbour.
+    pub address: Ip,
+    /// The interface that it lives behind.
+    pub ifindex: u32,
+}
+crate::assert_size!(Neighbour, 20);
+
+/// A neighbour's hardware address, ready to be written; an element of `next_hops`. An element that
+/// may be in use is never changed but for `probed_ns`: a changed neighbour gets another one.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHop {
+    /// Destination MAC, then source MAC: the first twelve octets of the frame, in memory order.
+    pub hardware: [u32; 3],
+    /// The interface; 0 = unused.
+    pub ifindex: u32,
+    /// When a packet last went through the kernel's own neighbour table instead, so that the
+    /// kernel notices a neighbour that is gone. Written by the datapath, `CLOCK_MONOTONIC` ns.
+    pub probed_ns: u64,
+}
+crate::assert_size!(NextHop, 24);
+
+impl NextHop {
+    /// `hardware` from its octets in the order of the frame.
+    pub fn words(octets: [u8; 12]) -> [u32; 3] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = octets;
+        [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_ne_bytes)
+    }
+
+    /// The octets of `hardware` in the order of the frame.
+    pub fn octets(&self) -> [u8; 12] {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] = self.hardware.map(u32::to_ne_bytes);
+        [a, b, c, d, e, f, g, h, i, j, k, l]
+    }
+}

@@ -1,0 +1,87 @@
+//! Services and their backends as readers see them.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use crate::{
+    control::wire::{BackendItem, InstanceItem, ServiceItem},
+    model::{Backend, BackendReport, BackendState, Protocol, Service},
+};
+
+/// What the kernel says of every backend, by frontend and address.
+#[derive(Debug, Default)]
+pub(super) struct Loads(BTreeMap<(Protocol, u16, SocketAddr), BackendReport>);
+
+impl Loads {
+    pub(super) fn of(reports: Vec<BackendReport>) -> Self {
+        let key = |report: &BackendReport| (report.protocol, report.port, report.address);
+        let keyed = reports.into_iter().map(|report| (key(&report), report));
+        Self(keyed.collect())
+    }
+
+    /// Of each of the service's protocols.
+    pub(super) fn of_backend(&self, service: &Service, address: SocketAddr) -> Vec<&BackendReport> {
+        let protocols = service.protocols.each().iter();
+        let found = protocols.filter_map(|p| self.0.get(&(*p, service.port, address)));
+        found.collect()
+    }
+}
+
+/// One backend.
+pub(super) fn backend_item(
+    service: &Service,
+    backend: &Backend,
+    loads: &Loads,
+    now: u64,
+) -> BackendItem {
+    let (state, leaves_in_s) = match backend.state {
+        BackendState::Active => ("up", None),
+        BackendState::Draining => ("draining", None),
+        BackendState::Leaving { until } => ("leaving", Some(until.saturating_sub(now))),
+    };
+    let own = loads.of_backend(service, backend.address);
+    let sum = |count: fn(&BackendReport) -> u64| own.iter().map(|report| count(report)).sum();
+    let is_suspect = own.iter().any(|report| report.is_suspect);
+    BackendItem {
+        port: service.port,
+        service: service.name.clone(),
+        instance: backend.instance.clone(),
+        address: backend.address,
+        state: match is_suspect && state == "up" {
+            true => "suspect".to_owned(),
+            false => state.to_owned(),
+        },
+        leaves_in_s,
+        dea: None,
+        weight: backend.weight,
+        flows: sum(|report| report.flows),
+        flows_total: sum(|report| report.flows_total),
+        forward_packets: sum(|report| report.forward_packets),
+        forward_bytes: sum(|report| report.forward_bytes),
+        reply_packets: sum(|report| report.reply_packets),
+        reply_bytes: sum(|report| report.reply_bytes),
+        registered_at: backend.registered_at,
+    }
+}
+
+pub(super) fn service_item(service: &Service) -> ServiceItem {
+    let instance = |backend: &Backend| InstanceItem {
+        instance: backend.instance.clone(),
+        address: backend.address,
+        weight: backend.weight,
+        state: backend.state,
+        registered_at: backend.registered_at,
+    };
+    ServiceItem {
+        name: service.name.clone(),
+        id: service.id.clone(),
+        port: service.port,
+        protocols: service.protocols.each().to_vec(),
+        policy: service.settings.policy,
+        udp_policy: service.settings.udp_policy,
+        drain_s: service.settings.drain_s,
+        settings: service.settings.clone(),
+        draining: service.draining,
+        created_at: service.created_at,
+        instances: service.backends.iter().map(instance).collect(),
+    }
+}

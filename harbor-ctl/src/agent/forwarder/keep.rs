@@ -1,0 +1,198 @@
+//! Keeps the kernel's tables as they should be: what the services ask for, and what the host's own
+//! routes and neighbours say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Instant,
+};
+
+use super::{Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
+use crate::{
+    datapath::{DatapathError, KernelWays},
+    model::Service,
+    reconcile::{self, Acl, Books, Capacity, Plan, Tables as _},
+};
+
+/// Frontend slots whose list of networks has changed, with the new one.
+type Relisted = BTreeMap<u32, (Acl, u32)>;
+
+impl Forwarder {
+    /// Takes over what is to be served.
+    ///
+    /// Before the first complete list of services nothing is touched: an agent that does not know
+    /// yet must not take for unwanted what its predecessor served.
+    pub(super) fn wish(&mut self, services: Vec<Service>) {
+        let wishes = &mut self.wishes;
+        let backends = services.iter().flat_map(|service| &service.backends);
+        wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
+        let is_new = |host: &&IpAddr| !wishes.routes.contains_key(host);
+        let fresh: BTreeSet<IpAddr> = wishes.hosts.iter().filter(is_new).copied().collect();
+        let found = self.host.routes(&fresh);
+        wishes.routes.extend(found);
+        wishes.routes.retain(|host, _| wishes.hosts.contains(host));
+        wishes.services = Some(services);
+        wishes.is_open = true;
+    }
+
+    /// Brings the tables to what the services ask for.
+    pub(super) fn reconcile(&mut self) -> Result<(), DatapathError> {
+        self.keep_routes();
+        let own = self.settings.own_addresses(&self.snapshot);
+        if self.wishes.own != own {
+            self.wishes.own = own;
+            self.wishes.is_open = true;
+        }
+        let wishes = &self.wishes;
+        let Some(services) = wishes.services.as_ref().filter(|_| wishes.is_open) else {
+            return Ok(());
+        };
+        let desired = reconcile::desired(services, &wishes.routes, &wishes.own);
+        let plan = Plan::between(&self.books.actual, &desired, &mut self.books.free);
+        for refused in &plan.refused {
+            tracing::error!("{refused}");
+        }
+        if !plan.is_empty() {
+            tracing::debug!(?plan, "applying");
+            self.apply(&plan)?;
+        }
+        self.wishes.is_open = false;
+        Ok(())
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<(), DatapathError> {
+        let relisted = self.relisted(plan);
+        if let Err(error) = reconcile::apply(plan, &mut self.books, &mut self.tables) {
+            // What was written is uncertain: look, and leave the rest to the next round.
+            let actual = self.tables.read()?;
+            self.books = Books::open(actual, Capacity::default());
+            return Err(error);
+        }
+        if self.heart.meter(self.is_metered()) {
+            self.beat();
+        }
+        self.end_denied(&relisted)
+    }
+
+    fn relisted(&self, plan: &Plan) -> Relisted {
+        let list = |number: u32| {
+            let fresh = plan.acls.iter().find(|(list, _)| *list == number);
+            let held = self.books.actual.acls.get(&number);
+            fresh
+                .map(|(_, acl)| acl)
+                .or(held)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let changed = plan.frontends.iter().filter_map(|(key, frontend, sets)| {
+            let (_, held) = self.books.actual.frontends.get(key)?;
+            let (old, new) = (held[0].limits, sets[0].limits);
+            let is_new = (old.acl, old.acl_default) != (new.acl, new.acl_default);
+            is_new.then(|| (frontend.slot, (list(new.acl), new.acl_default)))
+        });
+        changed.collect()
+    }
+
+    /// Ends the flows of clients that may no longer have any.
+    fn end_denied(&mut self, relisted: &Relisted) -> Result<(), DatapathError> {
+        if relisted.is_empty() {
+            return Ok(());
+        }
+        // A packet that still saw the old list may open a flow.
+        self.tables.wait_for_readers()?;
+        let ended = self.flows.end_now(&mut self.datapath, |flow, frontend| {
+            let list = relisted.get(&frontend);
+            list.is_some_and(|(acl, default)| !acl.allows(flow.client.ip(), *default))
+        })?;
+        if ended > 0 {
+            tracing::info!(
+                flows = ended,
+                "flows of clients that are not allowed have ended"
+            );
+        }
+        Ok(())
+    }
+
+    fn is_metered(&self) -> bool {
+        let mut served = self.books.actual.frontends.values();
+        served.any(|(_, sets)| {
+            let limits = sets[0].limits;
+            limits.packets_per_second != 0 || limits.bytes_per_second != 0
+        })
+    }
+
+    fn keep_routes(&mut self) {
+        let wishes = &mut self.wishes;
+        if std::mem::take(&mut wishes.is_stale) {
+            let routes = self.host.routes(&wishes.hosts);
+            if routes != wishes.routes {
+                wishes.routes = routes;
+                wishes.is_open = true;
+            }
+        }
+    }
+
+    /// Looks at what has changed on the host, and follows at once.
+    pub(super) fn look(&mut self) {
+        let started = Instant::now();
+        let news = std::mem::take(&mut self.news);
+        if news.links {
+            self.keep_snapshot();
+            self.attach();
+        }
+        self.keep_ways();
+        if news.links || news.routes {
+            self.wishes.is_stale = true;
+            if let Err(error) = self.reconcile() {
+                tracing::error!("cannot bring the tables up to date: {error}");
+            }
+        }
+        self.next_look = Instant::now() + LOOK_GAP.max(started.elapsed() * LOOK_SHARE);
+    }
+
+    pub(super) fn keep_snapshot(&mut self) {
+        match self.host.snapshot() {
+            Ok(snapshot) => self.snapshot = snapshot,
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Brings the datapath's ways to what the kernel says; flows follow when they have changed.
+    ///
+    /// Ways that cannot be read are forgotten: the datapath would take old ones for true, and the
+    /// kernel finds every way by itself.
+    pub(super) fn keep_ways(&mut self) {
+        self.next_ways = Instant::now() + WAYS;
+        let read = self.host.ways();
+        let updated = match &read {
+            Ok(kernel) => self.ways.update(kernel, &self.snapshot),
+            Err(_) => self.ways.update(&KernelWays::default(), &self.snapshot),
+        };
+        let problem = match (&read, &updated) {
+            (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
+            _ => None,
+        };
+        if let Some(problem) = problem
+            .as_ref()
+            .filter(|p| self.no_ways.as_ref() != Some(*p))
+        {
+            tracing::warn!("the kernel finds every way by itself: {problem}");
+        }
+        self.no_ways = problem;
+        if updated.is_err() {
+            self.next_ways = Instant::now();
+        }
+        // What was written before something failed is a change as well.
+        if updated.unwrap_or(true) {
+            self.heart.turn_generation();
+            self.beat();
+        }
+    }
+
+    /// Tells the datapath that the agent lives.
+    pub(super) fn beat(&mut self) {
+        if let Err(error) = self.heart.beat() {
+            tracing::error!("{error}");
+        }
+    }
+}

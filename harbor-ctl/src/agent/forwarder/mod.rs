@@ -1,0 +1,274 @@
+//! The thread behind [`super::Forwarding`]: owns the datapath, answers requests, and in between
+//! keeps what it attached in place, says that it lives, ends flows that are over and hands on the
+//! programs' log records.
+
+mod chosen;
+mod explain;
+mod interfaces;
+mod keep;
+mod report;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use super::forwarding::{ForwardingError, Request, Settings};
+use crate::{
+    datapath::{
+        self, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
+        HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Sweep, WayTables,
+    },
+    model::Service,
+    reconcile::{Books, Capacity, OwnAddresses, Routes, Tables as _},
+};
+
+/// How long the thread sleeps when nothing is asked.
+const IDLE: Duration = Duration::from_millis(100);
+/// How often interfaces and addresses are looked at, and flows are swept.
+const ROUND: Duration = Duration::from_secs(1);
+/// How often routes and neighbours are read without anybody having said that they changed.
+const WAYS: Duration = Duration::from_secs(30);
+/// After a look at the host, the next change waits at least this long: changes come in flocks.
+const LOOK_GAP: Duration = Duration::from_millis(20);
+/// A look at the host may take this part of the thread's time: one in ten.
+const LOOK_SHARE: u32 = 10;
+/// A sweep may take this part of the thread's time: one in twenty.
+const SWEEP_SHARE: u32 = 20;
+
+/// Everything that the forwarding thread owns.
+pub(super) struct Forwarder {
+    settings: Settings,
+    datapath: Datapath,
+    tables: LiveTables,
+    books: Books,
+    flows: FlowTables,
+    counters: Counters,
+    heart: Heart,
+    ways: WayTables,
+    /// Loaded when it is first asked.
+    explainer: Option<Explainer>,
+    host: Host,
+    snapshot: Snapshot,
+    wishes: Wishes,
+    attached: BTreeMap<String, (u32, Hook)>,
+    sweep: Sweep,
+    /// What has changed on the host since it was looked at.
+    news: HostChange,
+    next_look: Instant,
+    next_ways: Instant,
+    next_round: Instant,
+    next_sweep: Instant,
+    problems: BTreeSet<String>,
+    /// Why the datapath is told of no ways.
+    no_ways: Option<String>,
+    /// Held for the listener, which ends when this is gone.
+    _listened: Arc<()>,
+}
+
+/// What the tables are made from, and whether they are made from it yet.
+#[derive(Default)]
+struct Wishes {
+    services: Option<Vec<Service>>,
+    hosts: BTreeSet<IpAddr>,
+    routes: Routes,
+    own: OwnAddresses,
+    /// The routes may have changed since they were asked for.
+    is_stale: bool,
+    /// The tables differ, or may differ.
+    is_open: bool,
+}
+
+impl Forwarder {
+    /// Loads the programs, reads what the kernel holds and attaches. News of the host come in as
+    /// requests by `inbox`.
+    pub(super) fn start(settings: Settings, inbox: Sender<Request>) -> Result<Self, DatapathError> {
+        let pins = Pins::new(&settings.bpf);
+        let datapath = Datapath::load(pins.clone(), &settings.options())?;
+        let mut tables = datapath.tables()?;
+        let actual = tables.read()?;
+        tracing::info!(
+            frontends = actual.frontends.len(),
+            backends = actual.backends.len(),
+            "datapath loaded under {}",
+            pins.version().display()
+        );
+        let now = Instant::now();
+        let mut forwarder = Self {
+            flows: FlowTables::open(&pins)?,
+            counters: Counters::open(&pins)?,
+            heart: Heart::open(&pins, &settings.timeouts)?,
+            ways: WayTables::open(&pins)?,
+            explainer: None,
+            host: Host::connect()?,
+            settings,
+            datapath,
+            tables,
+            books: Books::open(actual, Capacity::default()),
+            snapshot: Snapshot::default(),
+            wishes: Wishes::default(),
+            attached: BTreeMap::new(),
+            sweep: Sweep::default(),
+            news: HostChange::default(),
+            next_look: now,
+            next_ways: now,
+            next_round: now,
+            next_sweep: now,
+            problems: BTreeSet::new(),
+            no_ways: None,
+            _listened: listen(inbox)?,
+        };
+        forwarder.snapshot = forwarder.host.snapshot()?;
+        forwarder.keep_ways();
+        forwarder.beat();
+        forwarder.attach();
+        Ok(forwarder)
+    }
+
+    /// Answers requests until told to stop.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            match requests.recv_timeout(self.patience()) {
+                Ok(Request::Stop(answer)) => {
+                    drop(self);
+                    let _ = answer.send(());
+                    return;
+                }
+                Ok(request) => self.answer(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.datapath.flush_log();
+            if self.news.is_any() && Instant::now() >= self.next_look {
+                self.look();
+            }
+            if Instant::now() >= self.next_round {
+                self.round();
+            }
+            if Instant::now() >= self.next_sweep {
+                self.sweep();
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self.news.is_any() {
+            true => IDLE.min(self.next_look.saturating_duration_since(Instant::now())),
+            false => IDLE,
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        // Whoever asked may have gone: then the answer is of no use to anybody.
+        match request {
+            Request::Apply(services, answer) => {
+                self.wish(services);
+                let _ = answer.send(self.reconcile().map_err(ForwardingError::from));
+            }
+            Request::Flows(answer) => {
+                let _ = answer.send(self.flows.records().map_err(ForwardingError::from));
+            }
+            Request::EndFlows(filter, answer) => {
+                let ended = self
+                    .flows
+                    .end_now(&mut self.datapath, |flow, _| filter.holds(flow));
+                // What is shown next is no longer what the last sweep saw.
+                self.next_sweep = Instant::now();
+                let _ = answer.send(ended.map_err(ForwardingError::from));
+            }
+            Request::Explain(question, answer) => {
+                let _ = answer.send(self.explain(&question).map_err(ForwardingError::from));
+            }
+            Request::Frontends(answer) => {
+                let _ = answer.send(self.frontends().map_err(ForwardingError::from));
+            }
+            Request::Backends(answer) => {
+                let _ = answer.send(self.backends().map_err(ForwardingError::from));
+            }
+            Request::Report(answer) => {
+                let _ = answer.send(self.report().map_err(ForwardingError::from));
+            }
+            Request::SetLog(level, answer) => {
+                let _ = answer.send(self.set_log(level).map_err(ForwardingError::from));
+            }
+            Request::HostChanged(change) => self.news.add(change),
+            Request::Stop(_) => unreachable!("`run` answers it"),
+        }
+    }
+
+    /// Looks at the host again and repairs what has changed.
+    fn round(&mut self) {
+        self.next_round = Instant::now() + ROUND;
+        self.beat();
+        self.keep_snapshot();
+        match self.datapath.restore_pins() {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!("pins were missing and have been made again"),
+            Err(error) => tracing::error!("{error}"),
+        }
+        self.attach();
+        if Instant::now() >= self.next_ways {
+            self.wishes.is_stale = true;
+            self.keep_ways();
+        }
+        if let Err(error) = self.reconcile() {
+            tracing::error!("cannot bring the tables up to date: {error}");
+        }
+    }
+
+    fn sweep(&mut self) {
+        let started = Instant::now();
+        let judgement = self.judgement();
+        match self.flows.sweep(&mut self.datapath, &judgement) {
+            Ok(sweep) => {
+                if sweep.ended > 0 {
+                    tracing::trace!(flows = sweep.flows, ended = sweep.ended, "swept");
+                }
+                self.sweep = sweep;
+            }
+            Err(error) => tracing::error!("cannot sweep flows: {error}"),
+        }
+        self.next_sweep = Instant::now() + ROUND.max(started.elapsed() * SWEEP_SHARE);
+    }
+
+    fn judgement(&self) -> Judgement {
+        let actual = &self.books.actual;
+        let served = actual.frontends.values();
+        let backends = actual.backends.values();
+        Judgement {
+            control: self.heart.control,
+            idle_s: served
+                .map(|(frontend, sets)| (frontend.slot, sets[0].limits.idle_s))
+                .collect(),
+            generations: backends
+                .map(|(slot, row)| (*slot, row.generation))
+                .collect(),
+        }
+    }
+
+    fn set_log(&mut self, level: log::LevelFilter) -> Result<(), DatapathError> {
+        self.settings.log = level;
+        self.datapath.reload(&self.settings.options())?;
+        self.attached.clear();
+        self.attach();
+        Ok(())
+    }
+}
+
+/// Has news of the host sent to the inbox for as long as what is answered lives.
+fn listen(inbox: Sender<Request>) -> Result<Arc<()>, DatapathError> {
+    let listened = Arc::new(());
+    let is_listened = Arc::downgrade(&listened);
+    datapath::listen(move |change| {
+        if change.is_any() && inbox.send(Request::HostChanged(change)).is_err() {
+            return false;
+        }
+        is_listened.strong_count() > 0
+    })?;
+    Ok(listened)
+}

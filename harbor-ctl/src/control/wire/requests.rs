@@ -1,0 +1,90 @@
+//! What is asked of the agent. Unknown fields are refused.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Protocol, Protocols, SettingValues, TcpFlag};
+
+/// `POST /v1/ports`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreatePort {
+    pub(crate) name: String,
+    /// Missing: the name decides.
+    #[serde(default)]
+    pub(crate) protocol: Option<Protocols>,
+    /// Missing: a random free number.
+    #[serde(default)]
+    pub(crate) port: Option<u16>,
+    /// `IP:PORT` each.
+    #[serde(default)]
+    pub(crate) backends: Vec<String>,
+    /// What is not to have its default; the body of `PATCH /v1/ports/{port}` is such an object.
+    #[serde(default)]
+    pub(crate) settings: SettingValues,
+}
+
+/// `POST /v1/backends`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddBackend {
+    pub(crate) port: String,
+    /// `IP:PORT`
+    pub(crate) address: String,
+    #[serde(default)]
+    pub(crate) instance: Option<String>,
+    /// 1 to 100; missing: as it was, and 1 for a new one.
+    #[serde(default)]
+    pub(crate) weight: Option<u8>,
+}
+
+/// `POST /v1/backends/remove` and `POST /v1/backends/drain`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NameBackend {
+    pub(crate) port: String,
+    /// An instance or `IP:PORT`.
+    pub(crate) backend: String,
+    /// Ends its flows at once instead of draining them; only for `remove`.
+    #[serde(default)]
+    pub(crate) now: bool,
+}
+
+/// `POST /v1/flows/kill`: what is named must all be so of a flow.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KillFlows {
+    #[serde(default)]
+    pub(crate) port: Option<String>,
+    /// `IP` or `IP:PORT`
+    #[serde(default)]
+    pub(crate) client: Option<String>,
+    /// An instance or `IP:PORT`.
+    #[serde(default)]
+    pub(crate) backend: Option<String>,
+    /// Needed where nothing is named.
+    #[serde(default)]
+    pub(crate) all: bool,
+}
+
+/// `POST /v1/explain`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExplainPacket {
+    /// `IP:PORT`
+    pub(crate) src: String,
+    /// `IP:PORT`
+    pub(crate) dst: String,
+    /// Missing: TCP.
+    #[serde(default)]
+    pub(crate) proto: Option<Protocol>,
+    /// Missing: `syn`.
+    #[serde(default)]
+    pub(crate) flags: Vec<TcpFlag>,
+}
+
+/// `PUT /v1/config/{key}`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetConfig {
+    pub(crate) value: String,
+}

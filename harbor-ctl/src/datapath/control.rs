@@ -1,0 +1,71 @@
+//! The agent's word to the datapath, kept fresh: that it lives, how long silence may last, and under
+//! which generation its routes and neighbours stand.
+
+use std::time::Duration;
+
+use aya::maps::{Array, MapData};
+use harbor_common::{control::Control, maps::CONTROL};
+
+use super::{
+    DatapathError, Pins, Tried as _,
+    clock::{monotonic_ns, seconds_ns},
+    tables::{open, set},
+};
+use crate::model::Timeouts;
+
+/// How long the datapath believes what it was told.
+const VALID_S: u32 = 5;
+
+/// The `control` map, opened.
+pub(crate) struct Heart {
+    map: Array<MapData, Control>,
+    /// What was written last.
+    pub(crate) control: Control,
+}
+
+impl Heart {
+    pub(crate) fn open(pins: &Pins, timeouts: &Timeouts) -> Result<Self, DatapathError> {
+        let map: Array<_, Control> = open(pins, CONTROL)?;
+        let found = map.get(&0, 0).tried(|| format!("cannot read {CONTROL}"))?;
+        let control = Control {
+            route_generation: found.route_generation,
+            flags: found.flags,
+            ..said(timeouts)
+        };
+        Ok(Self { map, control })
+    }
+
+    /// Says that some port is limited in packets or bytes, or that none is; whether that is new.
+    pub(crate) fn meter(&mut self, is_metered: bool) -> bool {
+        let flags = if is_metered { Control::METERED } else { 0 };
+        std::mem::replace(&mut self.control.flags, flags) != flags
+    }
+
+    /// Says that ways have changed: flows look theirs up anew.
+    pub(crate) fn turn_generation(&mut self) {
+        self.control.route_generation = self.control.route_generation.wrapping_add(1).max(1);
+    }
+
+    /// Gives the word for the next seconds.
+    pub(crate) fn beat(&mut self) -> Result<(), DatapathError> {
+        self.control.valid_until_ns = monotonic_ns() + seconds_ns(VALID_S);
+        set(&mut self.map, (CONTROL, 0), &self.control)
+    }
+}
+
+fn said(timeouts: &Timeouts) -> Control {
+    // Parts of a second count as one.
+    let seconds = |period: Duration| {
+        let whole = period.as_secs() + u64::from(period.subsec_nanos() > 0);
+        u32::try_from(whole).unwrap_or(u32::MAX).max(1)
+    };
+    Control {
+        opening_s: seconds(timeouts.opening),
+        tcp_established_s: seconds(timeouts.tcp_established),
+        tcp_closed_s: seconds(timeouts.tcp_closed),
+        tcp_reset_s: seconds(timeouts.tcp_reset),
+        udp_single_s: seconds(timeouts.udp_single),
+        udp_stream_s: seconds(timeouts.udp_stream),
+        ..Control::default()
+    }
+}

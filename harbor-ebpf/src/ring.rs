@@ -1,0 +1,87 @@
+//! Rings of the latest flows: the oldest half-open one makes room for a new one.
+//!
+//! Each ring serves the frontends of some slots. A new flow takes the next place of its ring; whoever
+//! took that place one round ago goes, unless it lives. So there are never more half-open flows of a
+//! ring than it has places, and a port that is flooded evicts its own.
+
+use harbor_common::{
+    flow::{Flow, FlowKey},
+    maps::{RING_SHARES, RING_SLOTS, TCP_RINGS, UDP_RINGS},
+    protocol::Protocol,
+};
+
+use crate::{
+    atomic, config,
+    family::Stack,
+    maps::HANDS,
+    table::{self, retire},
+};
+
+/// A place in a ring, and the cookie of the flow that takes it.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Element of `ring` or `ring6`.
+    pub index: u32,
+    /// Never used twice.
+    pub cookie: u64,
+}
+
+/// The next place in the ring of a frontend.
+#[inline(always)]
+pub fn next<A: Stack>(frontend: u32, protocol: Protocol) -> Option<Place> {
+    let (share, shares) = match protocol {
+        Protocol::Tcp => (frontend & (TCP_RINGS - 1), 1),
+        Protocol::Udp => (TCP_RINGS + (frontend & (UDP_RINGS - 1)) * 4, 4),
+    };
+    let ring = share + A::INDEX * RING_SHARES;
+    let hand = HANDS.get_ptr_mut(ring)?;
+    // SAFETY: a field of a map value, aligned to 8.
+    let count = unsafe { atomic::fetch_add(&raw mut (*hand).count, 1) };
+    Some(Place {
+        index: share * RING_SLOTS + (count as u32 & config::ring_mask(shares)),
+        cookie: (count + 1) * u64::from(2 * RING_SHARES) + u64::from(ring),
+    })
+}
+
+/// Retires the flow that took this ring slot one round ago, if it still is half-open: so there are
+/// never more of those than the ring has slots, and live flows are out of reach. `former` is where
+/// its key is kept meanwhile: in the ring it may change.
+#[inline(never)]
+pub fn make_room<A: Stack>(index: u32, former: &mut FlowKey<A>) -> bool {
+    let Some(slot) = A::ring_slot(index) else {
+        return false;
+    };
+    // SAFETY: an element of the map; a torn key names no flow with this cookie.
+    let cookie = unsafe { (*slot).cookie };
+    if cookie == 0 {
+        return false;
+    }
+    // SAFETY: as above.
+    *former = unsafe { (*slot).key };
+    let Some(entry) = A::flows().get_ptr(&*former) else {
+        return false;
+    };
+    // SAFETY: from the lookup above; the cookie says whose it is.
+    let word = unsafe { table::word(entry) };
+    Flow::<A>::cookie(word) == cookie
+        && word & (Flow::<A>::LIVE | Flow::<A>::DEAD) == 0
+        && retire(former, word)
+}
+
+/// Takes the ring slot. Half-written it names nobody.
+#[inline(always)]
+pub fn enter<A: Stack>(index: u32, cookie: u64, key: &FlowKey<A>) {
+    if config::is_dry_run() {
+        return;
+    }
+    let Some(slot) = A::ring_slot(index) else {
+        return;
+    };
+    // SAFETY: an element of the map; two CPUs meet here only when the ring has gone round in
+    // between, and a torn key then names no flow with that cookie.
+    unsafe {
+        (&raw mut (*slot).cookie).write_volatile(0);
+        (&raw mut (*slot).key).write_volatile(*key);
+        (&raw mut (*slot).cookie).write_volatile(cookie);
+    }
+}

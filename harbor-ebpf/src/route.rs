@@ -1,0 +1,107 @@
+//! Finds the way out: interface, next hop and size, from what the agent has read off the kernel.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use harbor_common::{
+    addr::Ip,
+    control::Control,
+    route::{Neighbour, NextHop},
+};
+
+use crate::{
+    config,
+    maps::{CONTROL, NEIGHBOURS, NEXT_HOPS, ROUTES},
+};
+
+/// How often a packet takes the kernel's own way, so that it notices a neighbour that is gone.
+const PROBE_NS: u64 = 5_000_000_000;
+
+/// A way out.
+#[derive(Clone, Copy, Default)]
+pub struct Exit {
+    /// The interface; 0 = not known.
+    pub ifindex: u32,
+    /// Element of `next_hops`; 0 = the kernel finds the neighbour.
+    pub next_hop: u32,
+    /// The largest IP packet; 0 = not known.
+    pub mtu: u32,
+}
+
+impl Exit {
+    /// By this interface, and no more known.
+    #[inline(always)]
+    pub fn by(ifindex: u32) -> Self {
+        Self {
+            ifindex,
+            ..Self::default()
+        }
+    }
+
+    /// The same as a flow's entry holds it.
+    #[inline(always)]
+    pub fn mtu16(&self) -> u16 {
+        if self.mtu > u32::from(u16::MAX) {
+            0
+        } else {
+            self.mtu as u16
+        }
+    }
+}
+
+/// The way to a destination, as far as it is known.
+#[inline(never)]
+pub fn find(destination: &Ip, exit: &mut Exit) -> bool {
+    let Some(route) = ROUTES.get(&Key::new(128, *destination)) else {
+        return false;
+    };
+    if route.ifindex == 0 {
+        return false;
+    }
+    let address = if route.gateway.is_unspecified() {
+        *destination
+    } else {
+        route.gateway
+    };
+    let neighbour = Neighbour {
+        address,
+        ifindex: route.ifindex,
+    };
+    exit.ifindex = route.ifindex;
+    exit.mtu = route.mtu;
+    exit.next_hop = match NEIGHBOURS.get_ptr(neighbour) {
+        // SAFETY: from the lookup; one aligned word.
+        Some(index) => unsafe { *index },
+        None => 0,
+    };
+    true
+}
+
+/// What the agent keeps telling, if it has told anything.
+#[inline(always)]
+pub fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+/// The hardware addresses of a next hop, if they can be relied on now.
+#[inline(always)]
+pub fn hardware(index: u32, ifindex: u32, now: u64) -> Option<[u32; 3]> {
+    if index == 0 {
+        return None;
+    }
+    let hop = NEXT_HOPS.get_ptr_mut(index)?;
+    // SAFETY: an element of the map; the agent does not change one that may be in use.
+    let NextHop {
+        hardware,
+        ifindex: by,
+        probed_ns,
+    } = unsafe { hop.read_volatile() };
+    if by != ifindex {
+        return None;
+    }
+    if now.saturating_sub(probed_ns) > PROBE_NS && !config::is_dry_run() {
+        // Several CPUs may do so at once; each such packet only costs a little more.
+        // SAFETY: as above; an aligned word that only the datapath writes.
+        unsafe { (&raw mut (*hop).probed_ns).write_volatile(now) };
+        return None;
+    }
+    Some(hardware)
+}

@@ -1,0 +1,179 @@
+//! What a port is limited to: who may open flows, how many, how fast, and how much may pass.
+//!
+//! Rates are kept as in the generic cell rate algorithm (ITU-T I.371): one word says when what was
+//! taken will have been worked off, and a second's worth may be taken at once.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use harbor_common::{
+    addr::Ip,
+    control::Control,
+    flow::{Flow, FlowKey},
+    frontend::{AclNetwork, BackendSet, Limits},
+    protocol::Protocol,
+    verdict::{DropReason, Verdict},
+};
+
+use super::{frontend, parse::Parsed};
+use crate::{
+    atomic,
+    family::Stack,
+    maps::{ACL, FRONTEND_STATE},
+    way::Way,
+};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Whether a client may open a flow now; if so it is counted.
+#[inline(always)]
+pub fn admit(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> Result<(), Verdict> {
+    match refusal(limits, frontend, client, now) {
+        0 => Ok(()),
+        1 => Err(Verdict::Drop(DropReason::Denied)),
+        2 => Err(Verdict::Drop(DropReason::NewFlowLimit)),
+        _ => Err(Verdict::Drop(DropReason::FlowQuota)),
+    }
+}
+
+/// Why a client may not open a flow now: 0 for no reason.
+#[inline(never)]
+fn refusal(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> u32 {
+    let Some(state) = FRONTEND_STATE.get_ptr_mut(frontend) else {
+        return 0;
+    };
+    // SAFETY: fields of a map value, aligned to 8.
+    let (flows, bucket, refused) = unsafe {
+        (
+            &raw mut (*state).flows,
+            &raw mut (*state).new_flows_ns,
+            &raw mut (*state).refused,
+        )
+    };
+    let mut reason = 0;
+    if limits.acl != 0 && !is_allowed(limits, client) {
+        reason = 1;
+    } else if limits.new_per_second != 0 && !take(bucket, 1, limits.new_per_second.into(), now) {
+        reason = 2;
+    } else {
+        // SAFETY: as above.
+        let before = unsafe { atomic::fetch_add(flows, 1) };
+        if limits.max_flows != 0 && before >= u64::from(limits.max_flows) {
+            // SAFETY: as above.
+            unsafe { atomic::add(flows, u64::MAX) };
+            reason = 3;
+        }
+    }
+    if reason != 0 {
+        // SAFETY: as above.
+        unsafe { atomic::add(refused, 1) };
+    }
+    reason
+}
+
+/// Takes back what `admit` has counted, for a flow that could not be opened after all.
+#[inline(always)]
+pub fn release(frontend: u32) {
+    if let Some(state) = FRONTEND_STATE.get_ptr_mut(frontend) {
+        // SAFETY: a field of a map value, aligned to 8.
+        unsafe { atomic::add(&raw mut (*state).flows, u64::MAX) };
+    }
+}
+
+#[inline(always)]
+fn is_allowed(limits: &Limits, client: &Ip) -> bool {
+    let network = AclNetwork {
+        list: limits.acl,
+        address: *client,
+    };
+    match ACL.get(&Key::new(160, network)) {
+        Some(verdict) => *verdict == AclNetwork::ALLOW,
+        None => limits.acl_default == 0,
+    }
+}
+
+/// Takes `amount` from what is granted a second; whether that much was there.
+#[inline(always)]
+fn take(bucket: *mut u64, amount: u64, per_second: u64, now: u64) -> bool {
+    if per_second == 0 {
+        return true;
+    }
+    let cost = amount * SECOND_NS / per_second;
+    // What is larger than a second's worth passes when the bucket is full.
+    let cost = if cost > SECOND_NS { SECOND_NS } else { cost };
+    // SAFETY: a field of a map value, aligned to 8.
+    let found = unsafe { bucket.read_volatile() };
+    let start = if found > now { found } else { now };
+    if start - now > SECOND_NS - cost {
+        return false;
+    }
+    // Two CPUs that take at once: one of them takes for nothing, which no limit of this kind feels.
+    // SAFETY: as above.
+    unsafe { atomic::compare_exchange(bucket, found, start + cost) };
+    true
+}
+
+/// Whether a packet of a flow may pass.
+#[inline(always)]
+pub fn meter<A: Stack>(
+    parsed: &Parsed<A>,
+    way: &Way<A>,
+    control: &Control,
+    now: u64,
+) -> Result<(), Verdict> {
+    let is_metered = control.flags & Control::METERED != 0;
+    let is_capped = way.direction == Flow::<A>::REPLY && way.word & Flow::<A>::CAPPED != 0;
+    if !is_metered && !is_capped {
+        return Ok(());
+    }
+    let port = way.public_port(parsed.key.destination_port);
+    let set = set_of(way.frontend, parsed.protocol, port, A::INDEX);
+    let Some(set) = set else {
+        return Ok(());
+    };
+    match excess(way.frontend, &set.limits, parsed.length, now) {
+        0 => {}
+        1 => return Err(Verdict::Drop(DropReason::PacketLimit)),
+        _ => return Err(Verdict::Drop(DropReason::ByteLimit)),
+    }
+    if is_capped && exceeds_cap(&parsed.key, set.limits.reply_cap) {
+        return Err(Verdict::Drop(DropReason::ReplyCap));
+    }
+    Ok(())
+}
+
+/// Which limit a packet exceeds: 0 none, 1 packets, 2 bytes.
+#[inline(never)]
+fn excess(slot: u32, limits: &Limits, length: u32, now: u64) -> u32 {
+    let Some(state) = FRONTEND_STATE.get_ptr_mut(slot) else {
+        return 0;
+    };
+    // SAFETY: fields of a map value, aligned to 8.
+    let (packets, bytes) = unsafe { (&raw mut (*state).packets_ns, &raw mut (*state).bytes_ns) };
+    if !take(packets, 1, limits.packets_per_second.into(), now) {
+        1
+    } else if !take(bytes, length.into(), limits.bytes_per_second, now) {
+        2
+    } else {
+        0
+    }
+}
+
+/// The set in force of the port whose frontend has this slot.
+#[inline(always)]
+fn set_of(slot: u32, protocol: Protocol, port: u16, family: u32) -> Option<&'static BackendSet> {
+    let frontend = frontend::at(protocol, port)?;
+    if !frontend.is_served() || frontend.slot != slot {
+        return None;
+    }
+    frontend::set(&frontend, family)
+}
+
+/// Whether a backend has said more than the port allows before its client has spoken again;
+/// `follow` has counted this packet already.
+#[inline(always)]
+fn exceeds_cap<A: Stack>(key: &FlowKey<A>, cap: u32) -> bool {
+    match A::flows().get_ptr(key) {
+        // SAFETY: from the lookup.
+        Some(entry) => cap != 0 && unsafe { (*entry).bytes } > u64::from(cap),
+        None => false,
+    }
+}

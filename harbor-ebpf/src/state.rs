@@ -1,0 +1,207 @@
+//! The states of flows: what a packet's flags do to its entry, and to the flow as a whole.
+//!
+//! A flow lives once the client has taken the backend's answer. FIN counts for each direction, RST
+//! only within the window and only as long as nothing contradicts it (RFC 9293, RFC 5961).
+
+use harbor_common::{
+    flow::{Flow, FlowKey, OPENED_SHIFT, Phase},
+    protocol::Protocol,
+    verdict::Verdict,
+};
+
+use crate::{
+    family::Stack,
+    stage::parse::{Parsed, Tcp},
+    suspicion,
+    table::{self, RACE, change_state, opposite},
+    way::{Doubt, Way},
+};
+
+const TCP: u32 = Protocol::Tcp.number();
+/// A client's first ACK may acknowledge data that came with the SYN-ACK (TCP Fast Open).
+const ACK_SLACK: u32 = 65_536;
+/// A reset may lie this far beyond what the other side has acknowledged: an unscaled window.
+const WINDOW: u32 = 65_535;
+/// No segment moves a sequence number further at once.
+pub const LEAP: u32 = 1 << 22;
+/// A SYN that comes again sooner says nothing of the backend: half a second, see `Flow::opened`.
+const PATIENCE: u32 = (500_000_000u64 >> OPENED_SHIFT) as u32;
+
+/// The key of a flow's other entry.
+#[inline(always)]
+pub fn opposite_key<A: Stack>(way: &Way<A>, protocol: u32) -> FlowKey<A> {
+    FlowKey {
+        source: way.destination,
+        destination: way.source,
+        source_port: way.destination_port,
+        destination_port: way.source_port,
+        protocol,
+    }
+}
+
+/// Takes the packet's flags into the state of its entry, and the flow's phase from there.
+#[inline(always)]
+pub fn advance_tcp<A: Stack>(
+    entry: *mut Flow<A>,
+    way: &mut Way<A>,
+    parsed: &Parsed<A>,
+) -> Result<(), Verdict> {
+    let tcp = &parsed.tcp;
+    let is_forward = way.direction == Flow::<A>::FORWARD;
+    let (mut adds, mut clears) = (0, 0);
+    if way.word & Flow::<A>::LIVE == 0 {
+        if is_forward {
+            if tcp.flags & Tcp::ACK != 0 && takes_answer(way, tcp) {
+                adds |= Flow::<A>::LIVE;
+                suspicion::trust(way.backend);
+            }
+        } else if tcp.accepts() {
+            adds |= Flow::<A>::LIVE;
+        } else if tcp.flags & Tcp::RST != 0 && answers_syn(way, tcp) {
+            way.doubt = Doubt::Refused;
+        }
+    }
+    // A reset or FIN before the flow lives answers an older connection of the same tuple.
+    if (way.word | adds) & Flow::<A>::LIVE != 0 {
+        if tcp.flags & Tcp::FIN != 0 {
+            adds |= Flow::<A>::FIN;
+        }
+        if tcp.flags & Tcp::RST != 0 {
+            if reset(entry, way, tcp) {
+                adds |= Flow::<A>::RST;
+            }
+        } else if way.word & Flow::<A>::RESET != 0 {
+            // The other side was said to have reset the connection, and this one speaks on.
+            change_opposite(way, TCP, 0, Flow::<A>::RST);
+            clears |= Flow::<A>::RESET;
+        }
+    }
+    change_state(entry, way.word, adds, clears)
+}
+
+/// Whether a client's ACK takes the backend's SYN-ACK.
+#[inline(never)]
+fn takes_answer<A: Stack>(way: &Way<A>, tcp: &Tcp) -> bool {
+    let Some(reply) = opposite(&opposite_key(way, TCP), way.word) else {
+        return false;
+    };
+    // SAFETY: from the lookup in `opposite`.
+    let (word, next) = unsafe {
+        (
+            table::word(reply),
+            (&raw const (*reply).next_sequence).read_volatile(),
+        )
+    };
+    word & Flow::<A>::LIVE != 0 && next.wrapping_sub(tcp.acknowledgment) < ACK_SLACK
+}
+
+/// Whether a backend's reset answers the client's SYN.
+#[inline(never)]
+fn answers_syn<A: Stack>(way: &Way<A>, tcp: &Tcp) -> bool {
+    match opposite(&opposite_key(way, TCP), way.word) {
+        Some(forward) => {
+            // SAFETY: from the lookup in `opposite`.
+            let (word, next) = unsafe { (table::word(forward), (*forward).next_sequence) };
+            word & Flow::<A>::LIVE == 0 && tcp.acknowledgment == next
+        }
+        None => false,
+    }
+}
+
+/// Takes a reset into the flow's other entry if it lies in the window; whether it does.
+#[inline(never)]
+fn reset<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, tcp: &Tcp) -> bool {
+    let Some(other) = opposite(&opposite_key(way, TCP), way.word) else {
+        return true;
+    };
+    // SAFETY: from lookups of this program run.
+    let (acknowledged, sent, word) = unsafe {
+        (
+            (*other).acknowledged,
+            (*entry).next_sequence,
+            table::word(other),
+        )
+    };
+    let flight = sent.wrapping_sub(acknowledged);
+    let window = if flight < LEAP && flight > WINDOW {
+        flight
+    } else {
+        WINDOW
+    };
+    tcp.sequence.wrapping_sub(acknowledged) <= window
+        && change_state(other, word, Flow::<A>::RESET, 0).is_ok()
+}
+
+/// Whether a client's SYN finds its old flow closed: then the connection is a new one, with a turn
+/// of its own and never to a backend that drains. On any other flow the SYN is a repetition, or is
+/// answered by the far end with a challenge (RFC 5961).
+#[inline(never)]
+pub fn begins_anew<A: Stack>(way: &Way<A>) -> bool {
+    if way.word & (Flow::<A>::LIVE | Flow::<A>::FIN | Flow::<A>::RST) == 0 {
+        return false;
+    }
+    match opposite(&opposite_key(way, TCP), way.word) {
+        // SAFETY: from the lookup in `opposite`.
+        Some(reply) => matches!(
+            Phase::of(way.word, unsafe { table::word(reply) }),
+            Phase::Closed | Phase::Reset
+        ),
+        None => true,
+    }
+}
+
+/// Whether the client asks again because its backend has not answered for a while.
+#[inline(never)]
+pub fn is_unanswered<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, now: u64) -> bool {
+    if way.word & Flow::<A>::LIVE != 0 {
+        return false;
+    }
+    // SAFETY: from a lookup of this program run.
+    let opened = unsafe { (*entry).opened };
+    if ((now >> OPENED_SHIFT) as u32).wrapping_sub(opened) < PATIENCE {
+        return false;
+    }
+    match opposite(&opposite_key(way, TCP), way.word) {
+        // SAFETY: from the lookup in `opposite`.
+        Some(reply) => unsafe { table::word(reply) & Flow::<A>::LIVE == 0 },
+        None => true,
+    }
+}
+
+/// An answer makes a UDP flow live, in both entries; a question after it makes it a stream.
+#[inline(always)]
+pub fn advance_udp<A: Stack>(
+    entry: *mut Flow<A>,
+    way: &Way<A>,
+    parsed: &Parsed<A>,
+) -> Result<(), Verdict> {
+    let is_forward = way.direction == Flow::<A>::FORWARD;
+    let (mut adds, mut clears) = (0, 0);
+    if is_forward {
+        if way.word & (Flow::<A>::LIVE | Flow::<A>::STREAM) == Flow::<A>::LIVE {
+            adds |= Flow::<A>::STREAM;
+        }
+        if way.word & Flow::<A>::CAPPED != 0 {
+            clears |= Flow::<A>::CAPPED;
+        }
+    } else if way.word & Flow::<A>::LIVE == 0 {
+        adds |= Flow::<A>::LIVE;
+        suspicion::trust(way.backend);
+    }
+    if (adds & Flow::<A>::LIVE) | clears != 0
+        && !change_opposite(way, parsed.key.protocol, adds & Flow::<A>::LIVE, clears)
+    {
+        return Err(RACE);
+    }
+    change_state(entry, way.word, adds, clears)
+}
+
+/// Changes the state of the flow's other entry; whether that was still there.
+#[inline(never)]
+fn change_opposite<A: Stack>(way: &Way<A>, protocol: u32, adds: u64, clears: u64) -> bool {
+    match opposite(&opposite_key(way, protocol), way.word) {
+        // SAFETY: from the lookup in `opposite`.
+        Some(other) => change_state(other, unsafe { table::word(other) }, adds, clears).is_ok(),
+        None => false,
+    }
+}

@@ -1,0 +1,73 @@
+//! Backends that have failed a new flow get no other one for a while, if another can take it.
+
+use harbor_common::backend::BackendState;
+
+use crate::{config, maps::BACKEND_STATE};
+
+/// How long the first suspicion lasts; each failure in a row doubles it.
+const FIRST_NS: u64 = 2_000_000_000;
+/// No suspicion lasts longer.
+const LONGEST_NS: u64 = 60_000_000_000;
+/// Failures in a row that still count: 2 s doubled so often exceeds a minute.
+const FAILURES: u32 = 5;
+
+/// Whether a backend should get no new flow now.
+#[inline(always)]
+pub fn is_suspect(slot: u32, generation: u32, now: u64) -> bool {
+    match BACKEND_STATE.get_ptr(slot) {
+        // SAFETY: aligned words of a map value; a concurrent change is seen or not.
+        Some(state) => unsafe {
+            (*state).suspect_until_ns > now && (*state).generation == generation
+        },
+        None => false,
+    }
+}
+
+/// Notes that a backend has failed a flow.
+#[inline(never)]
+pub fn suspect(slot: u32, generation: u32, now: u64) -> bool {
+    let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {
+        return false;
+    };
+    if config::is_dry_run() {
+        return true;
+    }
+    // SAFETY: aligned words of a map value that only the datapath writes; two CPUs that note the
+    // same failure at once write the same.
+    let state: &mut BackendState = unsafe { &mut *state };
+    let is_known = state.generation == generation;
+    if is_known && state.suspect_until_ns > now {
+        return true;
+    }
+    let failures = if is_known { state.failures } else { 0 };
+    let failures = if failures >= FAILURES {
+        FAILURES
+    } else {
+        failures
+    };
+    let doubled = FIRST_NS << failures;
+    state.generation = generation;
+    state.failures = failures + 1;
+    state.suspect_until_ns = now
+        + if doubled > LONGEST_NS {
+            LONGEST_NS
+        } else {
+            doubled
+        };
+    true
+}
+
+/// Notes that a backend has taken a flow.
+#[inline(always)]
+pub fn trust(slot: u32) {
+    let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: as in `suspect`.
+    unsafe {
+        if (*state).failures != 0 && !config::is_dry_run() {
+            (*state).failures = 0;
+            (*state).suspect_until_ns = 0;
+        }
+    }
+}

@@ -19,6 +19,7 @@ mod forward_tcp;
 mod forward_udp;
 mod host;
 mod kit_itself;
+mod model;
 mod real_servers;
 mod restart;
 mod scene;

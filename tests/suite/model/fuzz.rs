@@ -1,0 +1,235 @@
+//! Frames against the model, one after the other, in one world that lives on.
+
+use std::{collections::VecDeque, env, fmt::Write as _};
+
+use kit::{
+    frame::parse,
+    verdict::{Action, Outcome, is_drop, is_runnable},
+};
+
+use super::{
+    Ground, Side,
+    check::{Chosen, header_residue, holds},
+    flow::{Key, Way},
+    generate::Generator,
+    judge::{Case, Step},
+    reading::{Part, Reading, read},
+    world::{Policy, World},
+};
+use crate::scene::FAMILIES;
+
+/// Frames in CI; `HARBOR_FUZZ_PACKETS` says how many otherwise.
+const FRAMES: u64 = 200_000;
+/// After so many frames the model forgets what must have fallen silent long ago.
+const ROUND: u64 = 100_000;
+/// How many frames are kept to be shown beside one that fails.
+const HISTORY: usize = 300_000;
+
+/// A frame and what became of it.
+struct Entry {
+    side: Side,
+    frame: Vec<u8>,
+    verdict: String,
+    key: Option<Key>,
+}
+
+#[test]
+fn every_frame_becomes_what_the_contract_says() {
+    run(FRAMES);
+}
+
+/// Runs so many frames, unless `HARBOR_FUZZ_PACKETS` says otherwise.
+pub(crate) fn run(frames: u64) {
+    let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
+    let frames = number("HARBOR_FUZZ_PACKETS").unwrap_or(frames);
+    let seed = number("HARBOR_FUZZ_SEED").unwrap_or_else(fresh);
+    let ground = Ground::new();
+    let mut world = ground.world();
+    let mut generator = Generator::new(seed, &ground.lab, &FAMILIES);
+    let mut history = VecDeque::new();
+    ground.lab.node.enter(|| {
+        for count in 0..frames {
+            if count % ROUND == ROUND - 1 {
+                world.forget();
+            }
+            let (side, frame) = generator.next(&world);
+            if !is_runnable(&frame) || frame.len() > 4_000 {
+                continue;
+            }
+            if world.is_vague(&frame, side.hardware()) {
+                continue;
+            }
+            let outcome = ground.prober(side).run_here(&frame);
+            let reading = step(&mut world, side, &frame, &outcome).unwrap_or_else(|wrong| {
+                fail((seed, count), &wrong, (side, &frame), (&world, &history))
+            });
+            follow(&mut generator, side, &outcome);
+            history.push_back(Entry {
+                side,
+                frame,
+                verdict: outcome.verdict,
+                key: reading.packet.and_then(|packet| packet.key()),
+            });
+            if history.len() > HISTORY {
+                history.pop_front();
+            }
+        }
+    });
+    assert!(world.begun > frames / 20, "{} flows", world.begun);
+    fair(&world);
+}
+
+/// Where every backend is well and each has its turn, all of a family have had as many.
+fn fair(world: &World) {
+    for (port, frontend) in &world.frontends {
+        for family in FAMILIES {
+            let takers = world.takers(frontend, family);
+            let is_sure = takers
+                .iter()
+                .all(|index| !world.backends[*index].is_suspect);
+            let taken = |index: &usize| frontend.taken.get(index).copied().unwrap_or_default();
+            let counts: Vec<u64> = takers.iter().map(taken).collect();
+            let (least, most) = (counts.iter().min(), counts.iter().max());
+            if let (Policy::RoundRobin, true, Some(least), Some(most)) =
+                (frontend.policy, is_sure, least, most)
+            {
+                assert!(
+                    most - least <= 10 + most / 10,
+                    "{port:?} {family:?}: {counts:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A seed that nobody has had.
+pub(super) fn fresh() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_nanos() as u64
+}
+
+/// Finds the case that an outcome is, and lets the world follow.
+pub(super) fn step(
+    world: &mut World,
+    side: Side,
+    frame: &[u8],
+    outcome: &Outcome,
+) -> Result<Reading, String> {
+    let (reading, cases) = world.judge(frame, side.hardware());
+    let packet = reading.packet.as_ref();
+    let mut wrong = String::new();
+    let (mut found, mut is_ambiguous) = (None, false);
+    for case in &cases {
+        match holds(world, frame, packet, case, outcome) {
+            Ok(chosen) if found.is_none() => found = Some((case, chosen)),
+            Ok(_) => is_ambiguous |= found.is_some_and(|(first, _)| first.differs(case)),
+            Err(reason) => {
+                let _ = writeln!(wrong, "  not {:?} {:?}: {reason}", case.names, case.out);
+            }
+        }
+    }
+    let (case, chosen) = found.ok_or_else(|| {
+        let own = |packet| {
+            world
+                .flow_of(packet)
+                .or_else(|| world.flow_in(frame, packet))
+        };
+        let flow = packet.and_then(own);
+        format!("{reading:?}\nof {flow:?}\n{wrong}{outcome:?}")
+    })?;
+    header_residue(frame, packet, outcome)?;
+    let is_out = matches!(outcome.action, Action::Redirect | Action::Answer);
+    if let (true, true, Err(wrong)) = (parse(frame).is_ok(), is_out, parse(&outcome.frame)) {
+        return Err(format!("a right frame left wrong: {wrong}\n{outcome:?}"));
+    }
+    apply(world, case, chosen, &reading);
+    if let Some(packet) = packet {
+        if is_drop(&outcome.verdict) || is_ambiguous {
+            world.forget_turn(packet);
+        }
+        if is_ambiguous {
+            world.doubt(packet);
+        }
+        if ["too-big", "ttl-expired"].contains(&outcome.verdict.as_str()) {
+            world.hide(packet);
+        }
+    }
+    Ok(reading)
+}
+
+fn apply(world: &mut World, case: &Case, chosen: Chosen, reading: &Reading) {
+    for step in &case.then {
+        let packet = reading.packet.as_ref();
+        match (step, packet, chosen) {
+            (Step::End(id), ..) => world.end(*id),
+            (Step::Touch(id, way), Some(packet), _) => world.touch(*id, *way, packet),
+            (Step::Open, Some(packet), Chosen::Flow { backend, source }) => {
+                world.open(packet, backend, source);
+            }
+            (Step::Follow(id, way), Some(packet), _) => world.follow(*id, *way, packet),
+            (Step::Suspect(backend), ..) => world.suspect(*backend),
+            _ => unreachable!("a step without what it needs: {step:?}"),
+        }
+    }
+}
+
+/// Lets the generator know what left the node.
+fn follow(generator: &mut Generator, side: Side, outcome: &Outcome) {
+    if outcome.action == Action::Redirect && outcome.verdict == "forward" {
+        generator.remember(side.other(), &outcome.frame);
+    }
+}
+
+fn fail(
+    (seed, count): (u64, u64),
+    wrong: &str,
+    (side, frame): (Side, &[u8]),
+    (world, history): (&World, &VecDeque<Entry>),
+) -> Reading {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let packet = read(frame, side.hardware()).packet;
+    let own = |packet| {
+        world
+            .flow_of(packet)
+            .or_else(|| world.flow_in(frame, packet))
+    };
+    let flow = packet.as_ref().and_then(own);
+    let part = |bytes: &[u8], side: Side| match read(bytes, side.hardware()).packet?.part {
+        Part::Later { id, .. } | Part::First { id } if id != 0x1234 => Some(id),
+        _ => None,
+    };
+    let own_part = part(frame, side);
+    let own_key = packet.as_ref().and_then(|packet| packet.key());
+    let is_related = |entry: &&Entry| {
+        if own_part.is_some() && part(&entry.frame, entry.side) == own_part {
+            return true;
+        }
+        let is_own = |key: &Key| match flow {
+            Some(flow) => {
+                let backend = world.backends[flow.backend].address;
+                [Way::Forward, Way::Reply]
+                    .iter()
+                    .any(|way| flow.key(*way, backend) == *key)
+            }
+            None => Some(*key) == own_key,
+        };
+        entry.key.as_ref().is_some_and(is_own)
+    };
+    let mut shown: Vec<&Entry> = history.iter().filter(is_related).collect();
+    let skip = shown.len().saturating_sub(12);
+    shown.drain(..skip);
+    let mut text = String::new();
+    for entry in shown {
+        let _ = writeln!(
+            text,
+            "  {:?} {}: {}",
+            entry.side,
+            entry.verdict,
+            hex(&entry.frame)
+        );
+    }
+    panic!(
+        "HARBOR_FUZZ_SEED={seed}, frame {count}, by the {side:?} side:\n{}\n{wrong}\nbefore it:\n{text}",
+        hex(frame)
+    )
+}

@@ -1,0 +1,330 @@
+//! What the model knows: the node, its ports and backends, and every flow that it has seen begin.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
+
+use harbor_common::maps;
+use kit::{Family, frame::protocol};
+
+use super::{
+    flow::{Flow, Is, Key, Way},
+    reading::{Packet, Part},
+};
+
+/// A node, and what it does.
+pub(super) struct World {
+    /// Addresses that frontends answer on.
+    pub(super) public: Vec<IpAddr>,
+    /// Addresses that backends see, one a family.
+    pub(super) translation: Vec<IpAddr>,
+    /// Source ports of translated packets.
+    pub(super) range: RangeInclusive<u16>,
+    /// By protocol number and port.
+    pub(super) frontends: HashMap<(u8, u16), Frontend>,
+    pub(super) backends: Vec<Backend>,
+    pub(super) flows: HashMap<u64, Flow>,
+    /// Both directions of every flow, as packets arrive.
+    pub(super) keys: HashMap<Key, (u64, Way)>,
+    /// Fragmented packets whose first fragment was forwarded.
+    pub(super) parts: HashMap<PartKey, Trail>,
+    /// How many there have been.
+    pub(super) followed: usize,
+    /// Clients' datagrams that were too big, or too old, to be sent on: each may have begun a flow all
+    /// the same.
+    pub(super) hidden: HashSet<Key>,
+    /// Ends that a backend's packets may still leave with: the flow is over for the model, and need
+    /// not be for the node.
+    pub(super) former: HashMap<Key, (SocketAddr, SocketAddr)>,
+    /// Flows that have begun.
+    pub(super) begun: u64,
+    /// How many flows may begin before a half-open one can have lost its place.
+    pub(super) half_open: u64,
+    /// As many flows fit into the tables of one family.
+    pub(super) capacity: usize,
+}
+
+/// What answers on a port.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Frontend {
+    pub(super) policy: Policy,
+    /// In order of registration; both families.
+    pub(super) backends: Vec<usize>,
+    /// Who took the last new flow of a family, if it is known for certain.
+    pub(super) last: [Option<usize>; 2],
+    /// New flows by backend.
+    pub(super) taken: HashMap<usize, u64>,
+    /// Clients that may not open flows.
+    pub(super) denied: Vec<IpAddr>,
+    /// Its backends may refuse flows; then it is no longer known who gets the next one.
+    pub(super) is_rough: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Policy {
+    #[default]
+    RoundRobin,
+    First,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Backend {
+    pub(super) address: SocketAddr,
+    pub(super) protocol: u8,
+    pub(super) state: State,
+    /// It has refused a flow, or was unreachable: it may be passed over.
+    pub(super) is_suspect: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Active,
+    Gone,
+}
+
+/// What the rest of a fragmented packet follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trail {
+    pub(super) flow: u64,
+    pub(super) way: Way,
+    /// The ends that the first part left with.
+    pub(super) ends: (SocketAddr, SocketAddr),
+    /// [`World::followed`] when it did, and when that was.
+    order: usize,
+    seen: Instant,
+}
+
+/// Source, destination, identification and protocol.
+pub(super) type PartKey = (IpAddr, IpAddr, u32, u8);
+
+impl Packet {
+    /// What its flow stands under, if it has ports.
+    pub(super) fn key(&self) -> Option<Key> {
+        let (from, to) = self.ports?;
+        Some(Key {
+            protocol: self.protocol,
+            from: SocketAddr::new(self.source, from),
+            to: SocketAddr::new(self.destination, to),
+        })
+    }
+}
+
+impl World {
+    /// The flow that a packet belongs to.
+    pub(super) fn flow_of(&self, packet: &Packet) -> Option<&Flow> {
+        let (id, _) = self.keys.get(&packet.key()?)?;
+        self.flows.get(id)
+    }
+
+    pub(super) fn own(&self) -> impl Iterator<Item = &IpAddr> {
+        self.public.iter().chain(&self.translation)
+    }
+
+    pub(super) fn translation(&self, family: Family) -> IpAddr {
+        let of = |address: &&IpAddr| Family::of(**address) == family;
+        *self.translation.iter().find(of).unwrap()
+    }
+
+    /// Whether an address is on one of the node's networks: of its own, as far as the prefix goes.
+    pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
+        self.own().any(|own| match (own, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                // The network itself and everybody on it are no neighbours.
+                let is_host = ![0, 255].contains(&other.octets()[3]);
+                own.octets()[..3] == other.octets()[..3] && is_host
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => own.segments()[..4] == other.segments()[..4],
+            _ => false,
+        })
+    }
+
+    /// Whether its place may have been given to another, or its time may be up.
+    pub(super) fn may_be_gone(&self, flow: &Flow) -> bool {
+        let has_backend = self.backends[flow.backend].state != State::Gone;
+        let is_displaced =
+            !has_backend || flow.live != Is::Yes && self.begun - flow.order >= self.half_open;
+        is_displaced || flow.is_doubtful || flow.seen.elapsed() > flow.silence()
+    }
+
+    /// Backends of a frontend that take new flows of a family.
+    pub(super) fn takers(&self, frontend: &Frontend, family: Family) -> Vec<usize> {
+        let takes = |index: &&usize| {
+            let backend = &self.backends[**index];
+            backend.state == State::Active && Family::of(backend.address.ip()) == family
+        };
+        frontend.backends.iter().filter(takes).copied().collect()
+    }
+
+    /// Who may get the next flow.
+    pub(super) fn candidates(&self, frontend: &Frontend, family: Family) -> Vec<usize> {
+        let takers = self.takers(frontend, family);
+        let is_sure = takers.iter().all(|index| !self.backends[*index].is_suspect);
+        if !is_sure {
+            return takers;
+        }
+        let next = match frontend.policy {
+            Policy::First => frontend.last[family as usize].filter(|last| takers.contains(last)),
+            // Whose turn it is depends on turns that were used up unseen; in the end all have had
+            // the same number.
+            Policy::RoundRobin => None,
+        };
+        next.map_or(takers, |next| vec![next])
+    }
+
+    /// It is no longer known who gets the next flow of a port: a turn may have been used up.
+    pub(super) fn forget_turn(&mut self, packet: &Packet) {
+        let port = packet.ports.map(|(_, to)| (packet.protocol, to));
+        if let Some(frontend) = port.and_then(|port| self.frontends.get_mut(&port)) {
+            frontend.last = [None; 2];
+        }
+    }
+
+    /// A packet was too big, or too old, to be sent on.
+    pub(super) fn hide(&mut self, packet: &Packet) {
+        let is_known = self
+            .flow_of(packet)
+            .is_some_and(|flow| !self.may_be_gone(flow));
+        if let Some(key) = packet.key().filter(|_| !is_known) {
+            self.hidden.insert(key);
+        }
+    }
+
+    /// The packet's flow goes on, or has begun anew in the same place: nobody can tell.
+    pub(super) fn doubt(&mut self, packet: &Packet) {
+        let entry = packet.key().and_then(|key| self.keys.get(&key).copied());
+        if let Some(flow) = entry.and_then(|(id, _)| self.flows.get_mut(&id)) {
+            (flow.live, flow.fin, flow.resets) = (Is::Maybe, [Is::Maybe; 2], [Is::Maybe; 2]);
+            flow.is_stream = false;
+            flow.is_doubtful = true;
+        }
+    }
+
+    /// A flow begins, by this packet.
+    pub(super) fn open(&mut self, packet: &Packet, backend: usize, source: SocketAddr) {
+        let (from, to) = packet.ports.unwrap();
+        let client = SocketAddr::new(packet.source, from);
+        let public = SocketAddr::new(packet.destination, to);
+        self.begun += 1;
+        let sequence = packet
+            .tcp
+            .map_or(0, |tcp| tcp.sequence.wrapping_add(tcp.length));
+        let flow = Flow {
+            protocol: packet.protocol,
+            client,
+            public,
+            source,
+            backend,
+            live: Is::No,
+            fin: [Is::No; 2],
+            resets: [Is::No; 2],
+            is_stream: false,
+            next: [sequence, 0],
+            acknowledged: [0, sequence],
+            offered: None,
+            is_offer_sure: false,
+            is_orderly: true,
+            is_doubtful: false,
+            order: self.begun,
+            opened: Instant::now(),
+            seen: Instant::now(),
+        };
+        let id = self.begun;
+        if let Some(key) = packet.key() {
+            self.hidden.remove(&key);
+        }
+        for way in [Way::Forward, Way::Reply] {
+            let key = flow.key(way, self.backends[backend].address);
+            if let Some((former, _)) = self.keys.insert(key, (id, way)) {
+                self.end(former);
+            }
+        }
+        self.flows.insert(id, flow);
+        if let Some(frontend) = self.frontends.get_mut(&(packet.protocol, to)) {
+            frontend.last[packet.family as usize] = Some(backend);
+            *frontend.taken.entry(backend).or_default() += 1;
+        }
+    }
+
+    /// The rest of a fragmented packet goes where its first part went.
+    pub(super) fn follow(&mut self, id: u64, way: Way, packet: &Packet) {
+        if let (Part::First { id: number }, Some(flow)) = (packet.part, self.flows.get(&id)) {
+            let ends = flow.ends(way, self.backends[flow.backend].address);
+            let key = (packet.source, packet.destination, number, packet.protocol);
+            self.followed += 1;
+            let trail = Trail {
+                flow: id,
+                way,
+                ends,
+                order: self.followed,
+                seen: Instant::now(),
+            };
+            self.parts.insert(key, trail);
+        }
+    }
+
+    /// Whether a trail is surely still known: not too old, and not displaced by later ones.
+    pub(super) fn is_fresh(&self, trail: &Trail) -> bool {
+        let later = self.followed - trail.order;
+        later < maps::FRAGMENT_SLOTS / 2 && trail.seen.elapsed() < Duration::from_secs(3)
+    }
+
+    /// A backend has failed.
+    pub(super) fn suspect(&mut self, backend: usize) {
+        self.backends[backend].is_suspect = true;
+    }
+
+    /// A flow is over; its keys go, unless they are another one's already.
+    pub(super) fn end(&mut self, id: u64) {
+        let Some(flow) = self.flows.remove(&id) else {
+            return;
+        };
+        for way in [Way::Forward, Way::Reply] {
+            let key = flow.key(way, self.backends[flow.backend].address);
+            if self.keys.get(&key).is_some_and(|(owner, _)| *owner == id) {
+                self.keys.remove(&key);
+                if way == Way::Reply && self.may_be_gone(&flow) {
+                    let ends = flow.ends(way, self.backends[flow.backend].address);
+                    self.former.insert(key, ends);
+                }
+            }
+        }
+    }
+
+    /// Drops flows that the node must have forgotten: their timeouts have passed for half a minute.
+    pub(super) fn forget(&mut self) {
+        let is_past = |flow: &Flow| flow.seen.elapsed() > flow.longest_silence() + LATE;
+        let past: Vec<u64> = (self.flows.iter())
+            .filter(|(_, flow)| is_past(flow))
+            .map(|(id, _)| *id)
+            .collect();
+        past.into_iter().for_each(|id| self.end(id));
+    }
+
+    /// A packet of a flow has passed.
+    pub(super) fn touch(&mut self, id: u64, way: Way, packet: &Packet) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        flow.seen = Instant::now();
+        match packet.tcp {
+            Some(tcp) => flow.segment(way, tcp, packet.part == Part::Whole),
+            None if packet.protocol == protocol::UDP => match way {
+                Way::Reply => flow.live = Is::Yes,
+                Way::Forward => flow.is_stream |= flow.live == Is::Yes,
+            },
+            None => {}
+        }
+    }
+}
+
+/// How much later than its timeout a flow may still be there.
+const LATE: Duration = Duration::from_secs(30);
+
+/// How many flows may begin in a table of this size before the oldest half-open one must go.
+pub(super) fn half_open(flows: u32) -> u64 {
+    // A flow that began anew unseen, in its own place, has taken a place as well: some slack.
+    (u64::from(maps::ring_slots(flows)) * 7 / 8).max(1)
+}

@@ -2,12 +2,21 @@
 
 use std::{
     env,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
-use kit::{Config, Lab, eventually, traffic};
+use kit::{Config, Family, Lab, bound, eventually, traffic};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::scene::Scene;
+use crate::{
+    flood::{flood, syns},
+    model,
+    scene::{FAMILIES, Scene},
+};
 
 fn duration() -> Duration {
     let seconds = env::var("HARBOR_SOAK_SECONDS")
@@ -66,4 +75,126 @@ fn agents_die_all_the_time_and_no_connection_notices() {
     }
     println!("{kills} kills in {:?}", begun.elapsed());
     assert_eq!(live.finish().errors, Vec::<String>::new());
+}
+
+/// Connections through one port, in how many threads, and how many between two looks.
+const MILLION: usize = 1_000_000;
+const THREADS: usize = 2;
+const ROUND: usize = 10_000;
+
+#[test]
+#[ignore = "runs for minutes"]
+fn a_million_connections_through_one_port_leave_an_empty_table() {
+    let timeouts = "[timeouts]\nopening = \"2s\"\ntcp_closed = \"2s\"\ntcp_reset = \"2s\"\n";
+    let scene = Scene::on(Lab::routed(), &Config::with(timeouts));
+    let client = &scene.lab.client;
+    // The client must not run out of ports of its own; reusing them is part of the exercise.
+    client.set("net/ipv4/ip_local_port_range", "1024 65000");
+    client.set("net/ipv4/tcp_tw_reuse", "1");
+    let web = scene.port("web");
+    let begun = Instant::now();
+    let mut served = [0; 2];
+    while served[0] + served[1] < MILLION {
+        let round = || traffic::connect(client, web, ROUND / THREADS);
+        let tallies: Vec<traffic::Tally> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(round)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        for tally in tallies {
+            let done = served[0] + served[1];
+            assert_eq!(tally.errors, Vec::<String>::new(), "after {done}");
+            served[0] += tally.of("app1");
+            served[1] += tally.of("app2");
+        }
+    }
+    println!("{served:?} connections in {:?}, 0 errors", begun.elapsed());
+    assert_eq!(served, [MILLION / 2; 2]);
+    let ended = Instant::now();
+    eventually(Duration::from_secs(60), || {
+        scene.agent.items(&["flows", "list"]).is_empty()
+    });
+    println!("the table is empty {:?} after the last", ended.elapsed());
+}
+
+/// What `[datapath].flows` is by default; ten times as many SYNs arrive.
+const FLOWS: u64 = 262_144;
+/// SYNs that differ: many more than the table holds half-open flows, so that each opens one anew.
+const SYNS: usize = 100_000;
+const FLOOD: Duration = Duration::from_secs(30);
+/// Connections to the flooded port that talk, and as many that do not.
+const CONNECTIONS: usize = 500;
+/// TCP asks again after a second: a connect that takes longer has lost a packet, or more.
+const SOON: Duration = Duration::from_millis(1_100);
+
+#[test]
+#[ignore = "runs for minutes"]
+fn a_flood_of_ten_tables_costs_neither_idle_nor_busy_connections_nor_other_ports() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    for family in FAMILIES {
+        let scene = Scene::routed().of(family);
+        let (flooded, beside) = (scene.port("web"), scene.port("api"));
+        let idle: Vec<_> = (0..CONNECTIONS).map(|_| quiet(&scene, flooded)).collect();
+        let busy = traffic::Live::open(&scene.lab.client, flooded, CONNECTIONS);
+        let (ends, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let prepared: Vec<_> = syns(&scene, family, flooded).take(SYNS).collect();
+        let begun = Instant::now();
+        let connects = thread::scope(|scope| {
+            scope.spawn(|| flood(&scene, prepared.iter().cycle(), &ends, &sent));
+            let mut took = Vec::new();
+            while begun.elapsed() < FLOOD || sent.load(Ordering::Relaxed) < 10 * FLOWS {
+                let begun = Instant::now();
+                let tally = traffic::connect(&scene.lab.client, beside, 1);
+                took.push((begun.elapsed(), tally.errors.is_empty()));
+            }
+            ends.store(true, Ordering::Relaxed);
+            took
+        });
+        let is_soon = |connect: &&(Duration, bool)| connect.1 && connect.0 <= SOON;
+        let soon = connects.iter().filter(is_soon).count();
+        println!(
+            "{family:?}: {} SYNs in {:?}; {soon} of {} connects beside it within {SOON:?}, \
+             {} failed, slowest {:?}; {} messages of busy connections",
+            sent.load(Ordering::Relaxed),
+            begun.elapsed(),
+            connects.len(),
+            connects.iter().filter(|connect| !connect.1).count(),
+            connects.iter().map(|connect| connect.0).max().unwrap(),
+            busy.exchanged(),
+        );
+        let lost = idle.iter().filter(|stream| !answers(stream)).count();
+        busy.progress();
+        let tally = busy.finish();
+        println!("{family:?}: lost {lost} idle, {} busy", tally.errors.len());
+        assert_eq!((lost, tally.errors), (0, Vec::new()));
+        assert!(soon * 100 >= connects.len() * 99);
+    }
+}
+
+/// A connection that was greeted.
+fn quiet(scene: &Scene, to: SocketAddr) -> TcpStream {
+    let from = SocketAddr::new(Family::of(to.ip()).any(), 0);
+    let mut stream = scene.lab.client.enter(|| bound::dial(from, to)).unwrap();
+    stream.read_exact(&mut [0; "app1\n".len()]).unwrap();
+    stream
+}
+
+/// Whether the other end is there.
+fn answers(mut stream: &TcpStream) -> bool {
+    let mut echo = [0; 5];
+    stream.write_all(b"still").is_ok() && stream.read_exact(&mut echo).is_ok() && &echo == b"still"
+}
+
+/// `cargo xtask soak fuzz`
+#[test]
+#[ignore = "runs for half an hour"]
+fn fuzz_twenty_million_frames() {
+    model::fuzz::run(20_000_000);
+}
+
+/// `cargo xtask soak sequences`
+#[test]
+#[ignore = "runs for a quarter of an hour"]
+fn sequences_a_hundred_thousand() {
+    model::sequences::run_both(100_000);
 }

@@ -25,6 +25,11 @@ pub(crate) fn programs() -> Result<Vec<Executable>> {
     build(&["build", "--workspace", "--bins"])
 }
 
+/// Builds every program as it is shipped.
+pub(crate) fn release() -> Result<Vec<Executable>> {
+    build(&["build", "--workspace", "--bins", "--release"])
+}
+
 /// Builds every test, and the programs that they start: those of packages with integration tests.
 pub(crate) fn tests() -> Result<Vec<Executable>> {
     build(&["test", "--workspace", "--no-run"])

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod build;
 mod ci;
 mod ebpf;
@@ -47,6 +48,8 @@ enum Verb {
     Test(test::Arguments),
     /// Run a long test by name, out of CI
     Soak(soak::Arguments),
+    /// Measure what a packet costs, beside plain routing and nftables
+    Bench(bench::Arguments),
     /// Check formatting and lints
     Lint,
     /// What a change must pass: lint, then all tests
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Lint => lint::run(),
         Verb::Ci => ci::run(),
     };

@@ -34,6 +34,7 @@ pub(super) fn backend_item(
     now: u64,
 ) -> BackendItem {
     let (state, leaves_in_s) = match backend.state {
+        BackendState::Active if backend.failing.is_some() => ("failing", None),
         BackendState::Active => ("up", None),
         BackendState::Draining => ("draining", None),
         BackendState::Leaving { until } => ("leaving", Some(until.saturating_sub(now))),
@@ -51,7 +52,7 @@ pub(super) fn backend_item(
             false => state.to_owned(),
         },
         leaves_in_s,
-        dea: None,
+        dea: backend.announced.as_ref().map(|a| a.dea.clone()),
         weight: backend.weight,
         flows: sum(|report| report.flows),
         flows_total: sum(|report| report.flows_total),

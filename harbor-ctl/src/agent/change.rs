@@ -8,19 +8,25 @@ use crate::{
         Backend, Departure, PortRef, PortSettings, Protocol, Protocols, Refusal, RefusalKind,
         Service, SettingValues, check_name, parse_backend,
     },
-    registry::{Registry, RegistryError},
+    registry::{Registry, RegistryError, Rests},
 };
 
 impl<R: Registry> Owner<R> {
     /// Creates a service with its port; answers its id.
     pub(super) async fn create_port(&mut self, request: CreatePort) -> Result<String, Refusal> {
         let mut service = self.new_service(&request)?;
+        let rests = match request.port {
+            Some(_) => Rests::Ended,
+            None => Rests::Respected,
+        };
         loop {
             service.port = self.draw(&service, request.port).await?;
-            match self.registry.allocate(&service).await {
-                Ok(()) => break,
+            match self.registry.allocate(&service, rests).await {
+                Ok(recorded) => break service = recorded,
                 // Somebody who shares the registry was faster; a number asked for is gone then.
-                Err(RegistryError::NumberTaken { .. }) if request.port.is_none() => {}
+                Err(RegistryError::NumberTaken { .. }) if request.port.is_none() => {
+                    self.look_again().await?;
+                }
                 Err(error) => return Err(refused(&error)),
             }
         }
@@ -67,6 +73,8 @@ impl<R: Registry> Owner<R> {
             settings: defaults.with(&request.settings, &defaults)?,
             draining: false,
             created_at,
+            node: self.node(),
+            revision: 0,
             backends: Vec::new(),
         };
         let rule = self.backend_rule();
@@ -115,9 +123,12 @@ impl<R: Registry> Owner<R> {
         port: &PortRef,
         values: SettingValues,
     ) -> Result<String, Refusal> {
-        let mut service = self.find(port)?;
-        service.settings = service.settings.with(&values, &self.default_settings())?;
-        self.commit_named(service, "port set").await
+        let defaults = self.default_settings();
+        let set = |service: &mut Service| {
+            service.settings = service.settings.with(&values, &defaults)?;
+            Ok(())
+        };
+        self.amend_port(port, set, "port set").await
     }
 
     pub(super) async fn drain_port(
@@ -125,22 +136,26 @@ impl<R: Registry> Owner<R> {
         port: &PortRef,
         draining: bool,
     ) -> Result<String, Refusal> {
-        let mut service = self.find(port)?;
-        service.draining = draining;
-        self.commit_named(
-            service,
-            if draining {
-                "port drains"
-            } else {
-                "port resumed"
-            },
-        )
-        .await
+        let drain = |service: &mut Service| {
+            service.draining = draining;
+            Ok(())
+        };
+        let what = match draining {
+            true => "port drains",
+            false => "port resumed",
+        };
+        self.amend_port(port, drain, what).await
     }
 
-    async fn commit_named(&mut self, service: Service, what: &str) -> Result<String, Refusal> {
-        let (id, name, port) = (service.id.clone(), service.name.clone(), service.port);
-        self.commit(service).await?;
+    async fn amend_port(
+        &mut self,
+        port: &PortRef,
+        change: impl Fn(&mut Service) -> Result<(), Refusal>,
+        what: &str,
+    ) -> Result<String, Refusal> {
+        let id = self.find(port)?.id;
+        let (service, ()) = self.amend(&id, change).await?;
+        let Service { id, name, port, .. } = service;
         tracing::info!(id, name, port, "{what}");
         Ok(id)
     }
@@ -148,14 +163,14 @@ impl<R: Registry> Owner<R> {
     /// Ends a port and its flows; the number rests.
     pub(super) async fn delete_port(&mut self, port: &PortRef) -> Result<DeletedPort, Refusal> {
         let service = self.find(port)?;
-        let rest = self.running.config.rest.as_secs();
-        let until = now().saturating_add(rest);
+        let rest = self.running.config.rest;
+        let until = now().saturating_add(rest.as_secs());
         self.registry
-            .release(&service.id, until)
+            .release(&service.id, rest)
             .await
             .map_err(|error| refused(&error))?;
         self.services.retain(|s| s.id != service.id);
-        if rest > 0 {
+        if !rest.is_zero() {
             for &protocol in service.protocols.each() {
                 self.resting.insert((protocol, service.port), until);
             }
@@ -183,32 +198,35 @@ impl<R: Registry> Owner<R> {
         &mut self,
         request: AddBackend,
     ) -> Result<(Service, Backend), Refusal> {
-        let mut service = self.find(&PortRef::parse(&request.port)?)?;
+        let id = self.find(&PortRef::parse(&request.port)?)?.id;
         let address = parse_backend(&request.address)?;
         self.backend_rule().check(address)?;
         if let Some(instance) = &request.instance {
             check_name("instance", instance)?;
         }
-        let mut backend = service.add_backend(address, request.instance.as_deref(), now())?;
-        if let Some(weight) = request.weight {
-            backend = service.weigh_backend(address, weight)?;
-        }
-        self.commit_backend(service, backend, "backend added").await
+        let add = |service: &mut Service| {
+            let added = service.add_backend(address, request.instance.as_deref(), now())?;
+            match request.weight {
+                Some(weight) => service.weigh_backend(address, weight),
+                None => Ok(added),
+            }
+        };
+        self.amend_backend(&id, add, "backend added").await
     }
 
     pub(super) async fn remove_backend(
         &mut self,
         request: NameBackend,
     ) -> Result<(Service, Backend), Refusal> {
-        let mut service = self.find(&PortRef::parse(&request.port)?)?;
-        let departure = match service.settings.drain_s {
-            _ if request.now => Departure::Now,
-            0 => Departure::Now,
-            seconds => Departure::DrainUntil(now().saturating_add(u64::from(seconds))),
+        let id = self.find(&PortRef::parse(&request.port)?)?.id;
+        let remove = |service: &mut Service| {
+            let departure = match request.now {
+                true => Departure::Now,
+                false => Departure::after(service.settings.drain_s, now()),
+            };
+            service.remove_backend(&request.backend, departure)
         };
-        let backend = service.remove_backend(&request.backend, departure)?;
-        self.commit_backend(service, backend, "backend removed")
-            .await
+        self.amend_backend(&id, remove, "backend removed").await
     }
 
     pub(super) async fn drain_backend(
@@ -219,19 +237,18 @@ impl<R: Registry> Owner<R> {
             let text = "drain ends no flows: `now` belongs to remove";
             return Err(Refusal::invalid("now", text));
         }
-        let mut service = self.find(&PortRef::parse(&request.port)?)?;
-        let backend = service.drain_backend(&request.backend)?;
-        self.commit_backend(service, backend, "backend drains")
-            .await
+        let id = self.find(&PortRef::parse(&request.port)?)?.id;
+        let drain = |service: &mut Service| service.drain_backend(&request.backend);
+        self.amend_backend(&id, drain, "backend drains").await
     }
 
-    async fn commit_backend(
+    async fn amend_backend(
         &mut self,
-        service: Service,
-        backend: Backend,
+        id: &str,
+        change: impl Fn(&mut Service) -> Result<Backend, Refusal>,
         what: &str,
     ) -> Result<(Service, Backend), Refusal> {
-        self.commit(service.clone()).await?;
+        let (service, backend) = self.amend(id, change).await?;
         let (name, port, instance) = (&service.name, service.port, &backend.instance);
         tracing::info!(name, port, instance, address = %backend.address, "{what}");
         Ok((service, backend))

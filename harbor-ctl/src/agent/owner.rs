@@ -24,6 +24,8 @@ use crate::{
 
 /// The kernel must have a change within this time, or the answer says that it has not.
 const APPLY_LIMIT: Duration = Duration::from_secs(10);
+/// How often a change is made again because somebody else was faster.
+const AMEND_TRIES: usize = 8;
 
 /// The datapath, or why there is none.
 #[derive(Clone, Debug)]
@@ -159,17 +161,60 @@ impl<R: Registry> Owner<R> {
         port.resolve(&self.services).cloned()
     }
 
-    /// Makes a changed service durable, then current, then brings it to the kernel.
-    pub(super) async fn commit(&mut self, service: Service) -> Result<(), Refusal> {
-        self.registry
-            .update(&service)
-            .await
-            .map_err(|error| refused(&error))?;
-        if let Some(current) = self.services.iter_mut().find(|s| s.id == service.id) {
-            *current = service;
+    /// Changes a service: durable first, then current, then in the kernel. The change is made
+    /// again on a newer record when somebody else was faster.
+    pub(super) async fn amend<T>(
+        &mut self,
+        id: &str,
+        change: impl Fn(&mut Service) -> Result<T, Refusal>,
+    ) -> Result<(Service, T), Refusal> {
+        for _ in 0..AMEND_TRIES {
+            let current = self.services.iter().find(|service| service.id == id);
+            let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
+            let current = current.ok_or_else(gone)?;
+            let mut service = current.clone();
+            let answer = change(&mut service)?;
+            if service == *current {
+                return Ok((service, answer));
+            }
+            match self.registry.update(&service).await {
+                Ok(recorded) => {
+                    self.take_over(recorded.clone());
+                    self.apply_change().await;
+                    return Ok((recorded, answer));
+                }
+                Err(RegistryError::Changed(_)) => self.look_again().await?,
+                Err(error) => return Err(refused(&error)),
+            }
         }
-        self.apply_change().await;
+        let text = "others change this port all the time";
+        Err(Refusal::new(RefusalKind::Conflict, text).fix("try again"))
+    }
+
+    /// Takes over a record as it is in the registry now.
+    fn take_over(&mut self, recorded: Service) {
+        let known = self.services.iter_mut().find(|s| s.id == recorded.id);
+        match known {
+            Some(current) => *current = recorded,
+            None => self.services.push(recorded),
+        }
+    }
+
+    /// Reads the registry again: somebody who shares it has changed something.
+    pub(super) async fn look_again(&mut self) -> Result<(), Refusal> {
+        let loaded = self.registry.load().await;
+        let contents = loaded.map_err(|error| refused(&error))?;
+        self.services = contents.services;
+        self.resting = contents.resting;
         Ok(())
+    }
+
+    /// The name that this node's services bear.
+    pub(super) fn node(&self) -> String {
+        match R::IS_SHARED {
+            true => self.running.config.node.clone(),
+            false => String::new(),
+        }
     }
 
     /// The rule for backends as of now: addresses of the node come and go.

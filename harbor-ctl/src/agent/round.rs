@@ -12,7 +12,10 @@ use super::{
     owner::{Link, Owner, now},
     settings,
 };
-use crate::{model::Protocol, registry::Registry};
+use crate::{
+    model::{Protocol, Service},
+    registry::Registry,
+};
 
 const ROUND: Duration = Duration::from_secs(1);
 /// How often the host's listeners are read.
@@ -68,25 +71,26 @@ impl<R: Registry> Owner<R> {
     /// Forgets backends whose drain is over and rests that ended.
     async fn expire(&mut self) {
         let time = now();
-        let mut changed = Vec::new();
-        for service in &self.services {
-            let mut after = service.clone();
-            let gone = after.expire_backends(time);
-            if !gone.is_empty() {
-                changed.push((after, gone));
-            }
-        }
-        for (service, gone) in changed {
-            for backend in gone {
-                let (name, instance) = (&service.name, &backend.instance);
-                tracing::info!(name, instance, address = %backend.address, "backend is gone");
-            }
-            if let Err(refusal) = self.commit(service).await {
-                tracing::error!("a backend that left was not forgotten: {refusal}");
+        let over: Vec<String> = self
+            .services
+            .iter()
+            .filter(|service| service.backends.iter().any(|b| b.is_over(time)))
+            .map(|service| service.id.clone())
+            .collect();
+        for id in over {
+            let expire = |service: &mut Service| Ok(service.expire_backends(time));
+            match self.amend(&id, expire).await {
+                Ok((service, gone)) => {
+                    for backend in gone {
+                        let (name, instance) = (&service.name, &backend.instance);
+                        tracing::info!(name, instance, address = %backend.address, "backend is gone");
+                    }
+                }
+                Err(refusal) => tracing::error!("a backend that left was not forgotten: {refusal}"),
             }
         }
         if self.resting.values().any(|until| *until <= time) {
-            match self.registry.end_rests(time).await {
+            match self.registry.end_rests().await {
                 Ok(()) => self.resting.retain(|_, until| *until > time),
                 Err(error) => tracing::error!("rests were not ended: {error}"),
             }
@@ -94,7 +98,7 @@ impl<R: Registry> Owner<R> {
     }
 
     fn assigned(&self) -> Vec<(Protocol, u16)> {
-        let each = |service: &crate::model::Service| {
+        let each = |service: &Service| {
             let port = service.port;
             service
                 .protocols

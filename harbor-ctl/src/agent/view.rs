@@ -89,7 +89,7 @@ impl Snapshot {
         let active = service
             .backends
             .iter()
-            .filter(|b| b.state.takes_new_flows())
+            .filter(|b| b.takes_new_flows())
             .count();
         let up = facts.reachable.unwrap_or(active).min(active);
         let [rate_in_bps, rate_out_bps] = self.rates.of(service);

@@ -10,6 +10,8 @@ use crate::model::{PortRange, Timeouts, check_name, parse_network, parse_period}
 /// Everything that can be configured, valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// This node's name.
+    pub(crate) node: String,
     /// Empty: choose by itself.
     pub(crate) interfaces: Vec<String>,
     /// Empty: every address of the chosen interfaces.
@@ -86,6 +88,15 @@ impl Check {
         let source_ports = self.read("datapath.source_ports", str::parse, placeholder());
         self.ranges_apart(range, source_ports);
         Config {
+            node: self.read(
+                "node.id",
+                |id| {
+                    check_name("id", id)
+                        .map(|()| id.to_owned())
+                        .map_err(|r| r.description)
+                },
+                String::new(),
+            ),
             interfaces: self.list_or_auto("node.interfaces", check_interface),
             addresses: self.list_or_auto("node.addresses", own_address),
             range,
@@ -148,11 +159,6 @@ impl Check {
     }
 
     fn names(&mut self) {
-        self.read(
-            "node.id",
-            |id| check_name("id", id).map_err(|r| r.description),
-            (),
-        );
         let host = |text: &str| match text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')

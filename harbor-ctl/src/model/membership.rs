@@ -22,6 +22,16 @@ pub(crate) enum Departure {
     Now,
 }
 
+impl Departure {
+    /// With so many seconds for its flows.
+    pub(crate) fn after(drain_s: u32, now: u64) -> Self {
+        match drain_s {
+            0 => Self::Now,
+            seconds => Self::DrainUntil(now.saturating_add(u64::from(seconds))),
+        }
+    }
+}
+
 impl Service {
     /// Adds an instance, or makes a known one active again. Repeating it changes nothing.
     pub(crate) fn add_backend(
@@ -59,6 +69,8 @@ impl Service {
             weight: known.map_or(1, |index| self.backends[index].weight),
             state: BackendState::Active,
             registered_at: now,
+            announced: None,
+            failing: None,
         };
         match known {
             Some(index) if self.backends[index].state == BackendState::Active => {
@@ -135,10 +147,8 @@ impl Service {
 
     /// Forgets backends whose drain time is over; returns those.
     pub(crate) fn expire_backends(&mut self, now: u64) -> Vec<Backend> {
-        let over = |b: &Backend| matches!(b.state, BackendState::Leaving { until } if until <= now);
-        let (gone, kept) = std::mem::take(&mut self.backends)
-            .into_iter()
-            .partition(over);
+        let all = std::mem::take(&mut self.backends);
+        let (gone, kept) = all.into_iter().partition(|backend| backend.is_over(now));
         self.backends = kept;
         gone
     }

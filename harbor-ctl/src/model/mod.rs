@@ -4,6 +4,7 @@
 //! never sees a bad name, port or address.
 
 mod address;
+mod app_host;
 mod config_item;
 mod escape;
 mod flow;
@@ -27,6 +28,7 @@ mod settings;
 mod timeouts;
 
 pub(crate) use address::*;
+pub(crate) use app_host::*;
 pub(crate) use config_item::*;
 pub(crate) use escape::*;
 pub(crate) use flow::*;
@@ -65,6 +67,8 @@ pub(crate) mod testing {
             settings: PortSettings::default(),
             draining: false,
             created_at: 1_000,
+            node: String::new(),
+            revision: 0,
             backends: Vec::new(),
         }
     }

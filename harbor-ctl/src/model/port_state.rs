@@ -43,7 +43,7 @@ pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Op
     let active = service
         .backends
         .iter()
-        .filter(|b| b.state.takes_new_flows())
+        .filter(|b| b.takes_new_flows())
         .count();
     let reachable = facts.reachable.unwrap_or(active).min(active);
     let total = service.backends.len();

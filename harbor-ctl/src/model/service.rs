@@ -22,6 +22,12 @@ pub(crate) struct Service {
     pub(crate) draining: bool,
     /// Seconds since 1970.
     pub(crate) created_at: u64,
+    /// The node that serves it; empty in a registry of one node's own.
+    #[serde(default)]
+    pub(crate) node: String,
+    /// Counts the changes of this record: a writer who did not see the latest is refused.
+    #[serde(default)]
+    pub(crate) revision: u64,
     /// In order of first registration: the first is UDP's primary.
     pub(crate) backends: Vec<Backend>,
 }
@@ -47,6 +53,44 @@ pub(crate) struct Backend {
     pub(crate) state: BackendState,
     /// Seconds since 1970.
     pub(crate) registered_at: u64,
+    /// Who announced it; `None` for a backend that an operator added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) announced: Option<Announced>,
+    /// Its probes fail, since then and because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failing: Option<Failing>,
+}
+
+impl Backend {
+    /// Whether it has left and its flows had their time.
+    pub(crate) fn is_over(&self, now: u64) -> bool {
+        matches!(self.state, BackendState::Leaving { until } if until <= now)
+    }
+
+    /// Whether new flows may go to it, as far as the registry knows.
+    pub(crate) fn takes_new_flows(&self) -> bool {
+        self.state == BackendState::Active && self.failing.is_none()
+    }
+}
+
+/// What an app host says of an instance besides its address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Announced {
+    /// The app host, by whose lease the backend lives.
+    pub(crate) dea: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) app: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<u32>,
+}
+
+/// Why and since when a backend is left out of new flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failing {
+    /// Seconds since 1970.
+    pub(crate) since: u64,
+    /// One line.
+    pub(crate) reason: String,
 }
 
 fn one() -> u8 {
@@ -62,12 +106,6 @@ pub(crate) enum BackendState {
     Draining,
     /// Removed: keeps its flows until this moment (seconds since 1970), then it is gone.
     Leaving { until: u64 },
-}
-
-impl BackendState {
-    pub(crate) fn takes_new_flows(self) -> bool {
-        self == Self::Active
-    }
 }
 
 #[cfg(test)]

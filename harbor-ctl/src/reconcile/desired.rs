@@ -12,7 +12,7 @@ use harbor_common::{
 };
 
 use super::{Acl, BackendKey, FrontendKey};
-use crate::model::{Backend, BackendState, Policy, PortSettings, Protocol, Route, Service};
+use crate::model::{Backend, Policy, PortSettings, Protocol, Route, Service};
 
 /// The node's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,7 +107,7 @@ fn add_frontend(
             sources: sources(route, own),
         };
         desired.backends.insert(backend_key, wanted);
-        if !service.draining && backend.state.takes_new_flows() {
+        if !service.draining && backend.takes_new_flows() {
             takers[family(backend.address.ip())].push((backend_key, backend.weight.max(1)));
         }
     }
@@ -156,9 +156,9 @@ fn limits(settings: &PortSettings, protocol: Protocol, acl_default: u32) -> Limi
 }
 
 fn row(key: BackendKey, service: &Service, backend: &Backend, route: &Route) -> Row {
-    let state = match backend.state {
-        BackendState::Active if !service.draining => Row::ACTIVE,
-        _ => Row::DRAINING,
+    let state = match backend.takes_new_flows() && !service.draining {
+        true => Row::ACTIVE,
+        false => Row::DRAINING,
     };
     Row {
         generation: 0,

@@ -3,8 +3,10 @@
 //! redb locks its file, so a second agent on the same state is refused here at the latest.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use redb::{
@@ -12,8 +14,8 @@ use redb::{
     WriteTransaction,
 };
 
-use super::{Contents, Registry, RegistryError};
-use crate::model::{Protocol, Service};
+use super::{Contents, Registry, RegistryError, Rests};
+use crate::model::{AppHost, Protocol, Service, Spoken};
 
 /// Service id to its record (JSON).
 const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
@@ -21,6 +23,8 @@ const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("service
 const NUMBERS: TableDefinition<'_, (u8, u16), &str> = TableDefinition::new("numbers");
 /// IP protocol number and port to the second (since 1970) at which the rest ends.
 const RESTING: TableDefinition<'_, (u8, u16), u64> = TableDefinition::new("resting");
+/// App host to the epoch and number of its last announcement.
+const APP_HOSTS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("app_hosts");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const SCHEMA: u64 = 1;
@@ -30,7 +34,12 @@ const SCHEMA: u64 = 1;
 pub(crate) struct EmbeddedRegistry {
     database: Arc<Database>,
     path: PathBuf,
+    /// Leases are not kept on disk: after a restart every app host has a whole one.
+    leases: Arc<Mutex<Leases>>,
 }
+
+/// App host to how far it has spoken and when its lease ends; `None`: when it is first asked for.
+type Leases = BTreeMap<String, (Spoken, Option<Instant>)>;
 
 impl EmbeddedRegistry {
     /// Opens or makes the file; refuses one that another process has open.
@@ -42,6 +51,7 @@ impl EmbeddedRegistry {
         let registry = Self {
             database: Arc::new(database),
             path: path.to_owned(),
+            leases: Arc::default(),
         };
         registry.write_now(|transaction| {
             let mut meta = transaction.open_table(META).map_err(engine)?;
@@ -61,34 +71,53 @@ impl EmbeddedRegistry {
             transaction.open_table(SERVICES).map_err(engine)?;
             transaction.open_table(NUMBERS).map_err(engine)?;
             transaction.open_table(RESTING).map_err(engine)?;
+            transaction.open_table(APP_HOSTS).map_err(engine)?;
             Ok(())
         })?;
+        registry.read_app_hosts()?;
         tracing::info!("opened, {}", registry.describe());
         Ok(registry)
     }
 
-    fn write_now(
+    fn write_now<T>(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), RegistryError>,
-    ) -> Result<(), RegistryError> {
+        change: impl FnOnce(&WriteTransaction) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
         let mut transaction = self.database.begin_write().map_err(engine)?;
         transaction
             .set_durability(Durability::Immediate)
             .map_err(engine)?;
         // An error drops the transaction, which aborts it.
-        change(&transaction)?;
-        transaction.commit().map_err(engine)
+        let answer = change(&transaction)?;
+        transaction.commit().map_err(engine)?;
+        Ok(answer)
     }
 
     /// Runs a change where it may block: a commit waits for the disk.
-    async fn write(
+    async fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), RegistryError> + Send + 'static,
-    ) -> Result<(), RegistryError> {
+        change: impl FnOnce(&WriteTransaction) -> Result<T, RegistryError> + Send + 'static,
+    ) -> Result<T, RegistryError> {
         let registry = self.clone();
         tokio::task::spawn_blocking(move || registry.write_now(change))
             .await
             .map_err(engine)?
+    }
+
+    fn read_app_hosts(&self) -> Result<(), RegistryError> {
+        let transaction = self.database.begin_read().map_err(engine)?;
+        let table = transaction.open_table(APP_HOSTS).map_err(engine)?;
+        for row in table.iter().map_err(engine)? {
+            let (dea, spoken) = row.map_err(engine)?;
+            let (epoch, seq) = spoken.value();
+            let spoken = Spoken { epoch, seq };
+            self.leases().insert(dea.value().to_owned(), (spoken, None));
+        }
+        Ok(())
+    }
+
+    fn leases(&self) -> std::sync::MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn load_now(&self) -> Result<Contents, RegistryError> {
@@ -125,6 +154,8 @@ impl EmbeddedRegistry {
 }
 
 impl Registry for EmbeddedRegistry {
+    const IS_SHARED: bool = false;
+
     async fn load(&self) -> Result<Contents, RegistryError> {
         let registry = self.clone();
         tokio::task::spawn_blocking(move || registry.load_now())
@@ -132,18 +163,19 @@ impl Registry for EmbeddedRegistry {
             .map_err(engine)?
     }
 
-    async fn allocate(&self, service: &Service) -> Result<(), RegistryError> {
-        let service = service.clone();
+    async fn allocate(&self, service: &Service, rests: Rests) -> Result<Service, RegistryError> {
+        let mut service = service.clone();
+        service.revision = 1;
         self.write(move |transaction| {
             let mut numbers = transaction.open_table(NUMBERS).map_err(engine)?;
             let mut resting = transaction.open_table(RESTING).map_err(engine)?;
             for &protocol in service.protocols.each() {
                 let key = (number(protocol), service.port);
-                let owner = numbers
-                    .get(key)
-                    .map_err(engine)?
-                    .map(|id| id.value().to_owned());
-                if owner.is_some_and(|owner| owner != service.id) {
+                let owner = numbers.get(key).map_err(engine)?;
+                let is_taken = owner.is_some_and(|owner| owner.value() != service.id);
+                let until = resting.get(key).map_err(engine)?.map(|until| until.value());
+                let rests = rests == Rests::Respected && until.is_some_and(|until| until > now());
+                if is_taken || rests {
                     return Err(RegistryError::NumberTaken {
                         protocol,
                         port: service.port,
@@ -152,27 +184,39 @@ impl Registry for EmbeddedRegistry {
                 numbers.insert(key, service.id.as_str()).map_err(engine)?;
                 resting.remove(key).map_err(engine)?;
             }
-            put(transaction, &service)
+            put(transaction, &service)?;
+            Ok(service)
         })
         .await
     }
 
-    async fn update(&self, service: &Service) -> Result<(), RegistryError> {
-        let service = service.clone();
+    async fn update(&self, service: &Service) -> Result<Service, RegistryError> {
+        let mut service = service.clone();
         self.write(move |transaction| {
-            let known = {
+            let held = {
                 let services = transaction.open_table(SERVICES).map_err(engine)?;
-                services.get(service.id.as_str()).map_err(engine)?.is_some()
+                let record = services.get(service.id.as_str()).map_err(engine)?;
+                let record = record.map(|record| serde_json::from_slice::<Service>(record.value()));
+                record.transpose().map_err(engine)?
             };
-            if !known {
+            let Some(held) = held else {
                 return Err(RegistryError::NoService(service.id));
+            };
+            let seen = service.revision;
+            service.revision = seen + 1;
+            if held == service {
+                return Ok(service);
             }
-            put(transaction, &service)
+            if held.revision != seen {
+                return Err(RegistryError::Changed(service.id));
+            }
+            put(transaction, &service)?;
+            Ok(service)
         })
         .await
     }
 
-    async fn release(&self, id: &str, rest_until: u64) -> Result<(), RegistryError> {
+    async fn release(&self, id: &str, rest: Duration) -> Result<(), RegistryError> {
         let id = id.to_owned();
         self.write(move |transaction| {
             let mut services = transaction.open_table(SERVICES).map_err(engine)?;
@@ -185,19 +229,83 @@ impl Registry for EmbeddedRegistry {
             for &protocol in service.protocols.each() {
                 let key = (number(protocol), service.port);
                 numbers.remove(key).map_err(engine)?;
-                resting.insert(key, rest_until).map_err(engine)?;
+                if !rest.is_zero() {
+                    let until = now().saturating_add(rest.as_secs());
+                    resting.insert(key, until).map_err(engine)?;
+                }
             }
             Ok(())
         })
         .await
     }
 
-    async fn end_rests(&self, now: u64) -> Result<(), RegistryError> {
+    async fn end_rests(&self) -> Result<(), RegistryError> {
         self.write(move |transaction| {
             let mut resting = transaction.open_table(RESTING).map_err(engine)?;
-            resting.retain(|_, until| until > now).map_err(engine)
+            resting.retain(|_, until| until > now()).map_err(engine)
         })
         .await
+    }
+
+    async fn app_hosts(&self) -> Result<Vec<AppHost>, RegistryError> {
+        let moment = Instant::now();
+        let host = |(dea, (spoken, ends)): (&String, &(Spoken, Option<Instant>))| AppHost {
+            dea: dea.clone(),
+            spoken: *spoken,
+            lease_left: ends.map(|ends| ends.saturating_duration_since(moment)),
+        };
+        Ok(self.leases().iter().map(host).collect())
+    }
+
+    async fn heard(
+        &self,
+        dea: &str,
+        spoken: Spoken,
+        lease: Option<Duration>,
+    ) -> Result<(), RegistryError> {
+        let (epoch, ends) = {
+            let leases = self.leases();
+            let known = leases.get(dea);
+            (
+                known.map(|(known, _)| known.epoch),
+                known.and_then(|(_, ends)| *ends),
+            )
+        };
+        // A heartbeat alone moves nothing on disk: after a restart its number may be lower, and
+        // what an older message could say again is put right by the next digest.
+        if lease.is_none() || epoch != Some(spoken.epoch) {
+            let name = dea.to_owned();
+            self.write(move |transaction| {
+                let mut table = transaction.open_table(APP_HOSTS).map_err(engine)?;
+                let held = table
+                    .get(name.as_str())
+                    .map_err(engine)?
+                    .map(|row| row.value());
+                if held.is_none_or(|held| held < (spoken.epoch, spoken.seq)) {
+                    let row = (spoken.epoch, spoken.seq);
+                    table.insert(name.as_str(), row).map_err(engine)?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        let ends = lease.map(|lease| Instant::now() + lease).or(ends);
+        let mut leases = self.leases();
+        let entry = leases.entry(dea.to_owned()).or_default();
+        *entry = (entry.0.max(spoken), ends);
+        Ok(())
+    }
+
+    async fn forget_app_host(&self, dea: &str) -> Result<(), RegistryError> {
+        let name = dea.to_owned();
+        self.write(move |transaction| {
+            let mut table = transaction.open_table(APP_HOSTS).map_err(engine)?;
+            table.remove(name.as_str()).map_err(engine)?;
+            Ok(())
+        })
+        .await?;
+        self.leases().remove(dea);
+        Ok(())
     }
 
     fn describe(&self) -> String {
@@ -218,6 +326,12 @@ fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Registr
     RegistryError::Engine(error.into())
 }
 
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// IP protocol numbers, as in every other table of Harbor's.
 fn number(protocol: Protocol) -> u8 {
     match protocol {
@@ -236,8 +350,6 @@ fn protocol(number: u8) -> Option<Protocol> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::model::{Protocols, testing::service};
 
@@ -247,28 +359,35 @@ mod tests {
         (directory, path)
     }
 
+    const REST: Duration = Duration::from_secs(1_000);
+
     #[tokio::test]
     async fn what_was_acknowledged_is_there_after_a_reopen() {
         let (_directory, path) = file();
         let mut web = service("web", 35_000, Protocols::Both);
+        let spoken = Spoken { epoch: 3, seq: 7 };
         {
             let registry = EmbeddedRegistry::open(&path).unwrap();
-            registry.allocate(&web).await.unwrap();
+            web = registry.allocate(&web, Rests::Respected).await.unwrap();
             web.add_backend("10.0.0.1:80".parse().unwrap(), None, 1)
                 .unwrap();
-            registry.update(&web).await.unwrap();
-            registry
-                .allocate(&service("old", 35_001, Protocols::Udp))
-                .await
-                .unwrap();
-            registry.release("id-old", 99).await.unwrap();
+            web = registry.update(&web).await.unwrap();
+            let old = service("old", 35_001, Protocols::Udp);
+            registry.allocate(&old, Rests::Respected).await.unwrap();
+            registry.release("id-old", REST).await.unwrap();
+            registry.heard("dea1", spoken, Some(REST)).await.unwrap();
         }
-        let contents = EmbeddedRegistry::open(&path).unwrap().load().await.unwrap();
+        let registry = EmbeddedRegistry::open(&path).unwrap();
+        let contents = registry.load().await.unwrap();
         assert_eq!(contents.services, [web]);
-        assert_eq!(
-            contents.resting,
-            BTreeMap::from([((Protocol::Udp, 35_001), 99)])
-        );
+        let resting: Vec<_> = contents.resting.keys().copied().collect();
+        assert_eq!(resting, [(Protocol::Udp, 35_001)]);
+        let host = AppHost {
+            dea: "dea1".into(),
+            spoken,
+            lease_left: None,
+        };
+        assert_eq!(registry.app_hosts().await.unwrap(), [host]);
     }
 
     #[tokio::test]
@@ -276,12 +395,10 @@ mod tests {
         let (_directory, path) = file();
         let registry = EmbeddedRegistry::open(&path).unwrap();
         let web = service("web", 35_000, Protocols::Tcp);
-        registry.allocate(&web).await.unwrap();
-        registry.allocate(&web).await.unwrap();
-        let error = registry
-            .allocate(&service("b", 35_000, Protocols::Both))
-            .await
-            .unwrap_err();
+        registry.allocate(&web, Rests::Respected).await.unwrap();
+        registry.allocate(&web, Rests::Respected).await.unwrap();
+        let both = service("b", 35_000, Protocols::Both);
+        let error = registry.allocate(&both, Rests::Ended).await.unwrap_err();
         assert!(matches!(
             error,
             RegistryError::NumberTaken {
@@ -289,31 +406,67 @@ mod tests {
                 ..
             }
         ));
+        let other_half = service("u", 35_000, Protocols::Udp);
         registry
-            .allocate(&service("u", 35_000, Protocols::Udp))
+            .allocate(&other_half, Rests::Respected)
             .await
             .unwrap();
         assert_eq!(registry.load().await.unwrap().services.len(), 2);
     }
 
     #[tokio::test]
-    async fn verbs_can_be_repeated() {
+    async fn a_resting_number_is_not_drawn_but_can_be_asked_for() {
         let (_directory, path) = file();
         let registry = EmbeddedRegistry::open(&path).unwrap();
         let web = service("web", 35_000, Protocols::Tcp);
-        registry.allocate(&web).await.unwrap();
-        registry.release("id-web", 10).await.unwrap();
-        registry.release("id-web", 90).await.unwrap();
-        assert_eq!(
-            registry.load().await.unwrap().resting[&(Protocol::Tcp, 35_000)],
-            10
-        );
-        registry.end_rests(9).await.unwrap();
+        registry.allocate(&web, Rests::Respected).await.unwrap();
+        registry.release("id-web", REST).await.unwrap();
+        registry.release("id-web", Duration::ZERO).await.unwrap();
+        let next = service("next", 35_000, Protocols::Tcp);
+        let error = registry
+            .allocate(&next, Rests::Respected)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RegistryError::NumberTaken { .. }));
+        registry.end_rests().await.unwrap();
         assert_eq!(registry.load().await.unwrap().resting.len(), 1);
-        registry.end_rests(10).await.unwrap();
+        registry.allocate(&next, Rests::Ended).await.unwrap();
         assert!(registry.load().await.unwrap().resting.is_empty());
-        let error = registry.update(&web).await.unwrap_err();
-        assert!(matches!(error, RegistryError::NoService(_)));
+    }
+
+    #[tokio::test]
+    async fn a_writer_who_did_not_see_the_latest_is_refused() {
+        let (_directory, path) = file();
+        let registry = EmbeddedRegistry::open(&path).unwrap();
+        let web = service("web", 35_000, Protocols::Tcp);
+        let first = registry.allocate(&web, Rests::Respected).await.unwrap();
+        let mut drained = first.clone();
+        drained.draining = true;
+        let second = registry.update(&drained).await.unwrap();
+        assert_eq!(second.revision, first.revision + 1);
+        // The answer was lost: asked again, the same is answered.
+        assert_eq!(registry.update(&drained).await.unwrap(), second);
+        let error = registry.update(&first).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Changed(_)), "{error}");
+        registry.release("id-web", Duration::ZERO).await.unwrap();
+        let error = registry.update(&second).await.unwrap_err();
+        assert!(matches!(error, RegistryError::NoService(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_app_host_never_goes_back() {
+        let (_directory, path) = file();
+        let registry = EmbeddedRegistry::open(&path).unwrap();
+        let spoken = |epoch, seq| Spoken { epoch, seq };
+        let lease = Some(Duration::from_secs(60));
+        registry.heard("d", spoken(2, 5), lease).await.unwrap();
+        registry.heard("d", spoken(2, 4), None).await.unwrap();
+        registry.heard("d", spoken(1, 9), None).await.unwrap();
+        let hosts = registry.app_hosts().await.unwrap();
+        assert_eq!(hosts[0].spoken, spoken(2, 5));
+        assert!(hosts[0].lease_left.unwrap() > Duration::from_secs(50));
+        registry.forget_app_host("d").await.unwrap();
+        assert!(registry.app_hosts().await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -1,23 +1,32 @@
-//! Durable state: services, and numbers that rest after their release.
+//! Durable state: services, numbers that rest after their release, and how far app hosts have spoken.
 //!
 //! A verb returns only when its change would survive a loss of power. Every verb is idempotent:
-//! a caller that did not hear the answer asks again. A second engine (Redis) fits the same trait.
+//! a caller that did not hear the answer asks again. Seconds are those of the registry's own clock.
 
 mod embedded;
 
-use std::{collections::BTreeMap, future::Future, path::PathBuf};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, time::Duration};
 
 pub(crate) use embedded::EmbeddedRegistry;
 
-use crate::model::{Protocol, Service};
+use crate::model::{AppHost, Protocol, Service, Spoken};
 
-/// Everything the registry holds.
+/// Everything the registry holds, but for app hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// By creation.
+    /// By creation; of every node.
     pub(crate) services: Vec<Service>,
     /// Released halves, with the second (since 1970) at which their rest ends.
     pub(crate) resting: BTreeMap<(Protocol, u16), u64>,
+}
+
+/// Whether a resting number may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rests {
+    /// It was drawn: the rest counts.
+    Respected,
+    /// It was asked for by name.
+    Ended,
 }
 
 /// Why the registry did not do what it was asked.
@@ -35,32 +44,60 @@ pub(crate) enum RegistryError {
     NumberTaken { protocol: Protocol, port: u16 },
     #[error("no service with id {0}")]
     NoService(String),
+    /// Somebody else was faster: what the caller knew of the service is no longer so.
+    #[error("service {0} was changed by somebody else meanwhile")]
+    Changed(String),
     #[error("the registry failed: {0}")]
     Engine(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Durable state, whoever keeps it.
 pub(crate) trait Registry: Send + Sync + 'static {
+    /// Several nodes keep their state here: a service belongs to the node that it names.
+    const IS_SHARED: bool;
+
     /// Everything, as of one moment.
     fn load(&self) -> impl Future<Output = Result<Contents, RegistryError>> + Send;
 
     /// Records a new service and takes its number in all its protocols, or changes nothing.
-    /// A resting number stops resting.
-    fn allocate(&self, service: &Service)
-    -> impl Future<Output = Result<(), RegistryError>> + Send;
+    /// Answers the record.
+    fn allocate(
+        &self,
+        service: &Service,
+        rests: Rests,
+    ) -> impl Future<Output = Result<Service, RegistryError>> + Send;
 
-    /// Replaces what is known about a service; its number and protocols do not change.
-    fn update(&self, service: &Service) -> impl Future<Output = Result<(), RegistryError>> + Send;
+    /// Replaces what is known about a service, if its record has the same revision still; its
+    /// number and protocols do not change. Answers the record, with its new revision.
+    fn update(
+        &self,
+        service: &Service,
+    ) -> impl Future<Output = Result<Service, RegistryError>> + Send;
 
-    /// Forgets a service; its number rests until that second. Unknown services are no error.
+    /// Forgets a service; its number rests for so long. Unknown services are no error.
     fn release(
         &self,
         id: &str,
-        rest_until: u64,
+        rest: Duration,
     ) -> impl Future<Output = Result<(), RegistryError>> + Send;
 
-    /// Forgets rests that are over by now.
-    fn end_rests(&self, now: u64) -> impl Future<Output = Result<(), RegistryError>> + Send;
+    /// Forgets rests that are over.
+    fn end_rests(&self) -> impl Future<Output = Result<(), RegistryError>> + Send;
+
+    /// Every app host with what is left of its lease.
+    fn app_hosts(&self) -> impl Future<Output = Result<Vec<AppHost>, RegistryError>> + Send;
+
+    /// Records how far an app host has spoken, never backwards, and begins its lease anew unless
+    /// `lease` is `None`.
+    fn heard(
+        &self,
+        dea: &str,
+        spoken: Spoken,
+        lease: Option<Duration>,
+    ) -> impl Future<Output = Result<(), RegistryError>> + Send;
+
+    /// Forgets an app host of which nothing is left.
+    fn forget_app_host(&self, dea: &str) -> impl Future<Output = Result<(), RegistryError>> + Send;
 
     /// Engine and place, for `status`.
     fn describe(&self) -> String;

@@ -165,7 +165,7 @@ pub(crate) struct BackendItem {
     pub(crate) service: String,
     pub(crate) instance: String,
     pub(crate) address: SocketAddr,
-    /// `up`, `suspect`, `draining` or `leaving`.
+    /// `up`, `suspect`, `failing`, `draining` or `leaving`.
     pub(crate) state: String,
     /// Seconds until a leaving backend is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

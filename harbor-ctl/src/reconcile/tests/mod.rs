@@ -176,6 +176,8 @@ fn backend(last: u8, port: u16, state: BackendState) -> Backend {
         weight: 1,
         state,
         registered_at: 0,
+        announced: None,
+        failing: None,
     }
 }
 
@@ -196,6 +198,8 @@ fn service(port: u16, protocols: Protocols, backends: Vec<Backend>) -> Service {
         settings: PortSettings::default(),
         draining: false,
         created_at: 0,
+        node: String::new(),
+        revision: 0,
         backends,
     }
 }

@@ -223,6 +223,9 @@ impl World {
             ground.drop("ttl-expired", Is::Maybe);
         }
         let mut cases = self.unseen(packet, sender);
+        if !cases.is_empty() && packet.end - kit::frame::ETHERNET > MTU {
+            ground.drop("too-big", Is::Maybe);
+        }
         let is_reset = packet.tcp.is_some_and(|tcp| tcp.flags & flag::RST != 0);
         let is_answered = packet.protocol == protocol::TCP && !is_reset;
         let out = if is_answered { Out::Reset } else { Out::Same };

@@ -23,7 +23,7 @@ const FRAMES: u64 = 200_000;
 /// After so many frames the model forgets what must have fallen silent long ago.
 const ROUND: u64 = 100_000;
 /// How many frames are kept to be shown beside one that fails.
-const HISTORY: usize = 300_000;
+const HISTORY: usize = 3_000_000;
 
 /// A frame and what became of it.
 struct Entry {

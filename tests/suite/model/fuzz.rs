@@ -1,6 +1,6 @@
 //! Frames against the model, one after the other, in one world that lives on.
 
-use std::{collections::VecDeque, env, fmt::Write as _};
+use std::{collections::VecDeque, env, fmt::Write as _, time::Instant};
 
 use kit::{
     frame::parse,
@@ -31,6 +31,9 @@ struct Entry {
     frame: Vec<u8>,
     verdict: String,
     key: Option<Key>,
+    /// What an answer to the frame that left would stand under.
+    answer: Option<Key>,
+    at: Instant,
 }
 
 #[test]
@@ -67,8 +70,12 @@ pub(crate) fn run(frames: u64) {
             history.push_back(Entry {
                 side,
                 frame,
-                verdict: outcome.verdict,
                 key: reading.packet.and_then(|packet| packet.key()),
+                answer: (outcome.action == Action::Redirect)
+                    .then(|| answer(&outcome.frame))
+                    .flatten(),
+                verdict: outcome.verdict,
+                at: Instant::now(),
             });
             if history.len() > HISTORY {
                 history.pop_front();
@@ -180,6 +187,17 @@ fn follow(generator: &mut Generator, side: Side, outcome: &Outcome) {
     }
 }
 
+/// The key under which an answer to a frame would come.
+fn answer(frame: &[u8]) -> Option<Key> {
+    let hardware = frame.get(..6)?.try_into().ok()?;
+    let key = read(frame, hardware).packet?.key()?;
+    Some(Key {
+        from: key.to,
+        to: key.from,
+        ..key
+    })
+}
+
 fn fail(
     (seed, count): (u64, u64),
     wrong: &str,
@@ -200,31 +218,40 @@ fn fail(
     };
     let own_part = part(frame, side);
     let own_key = packet.as_ref().and_then(|packet| packet.key());
+    let mut keys: Vec<Key> = own_key.into_iter().collect();
+    if let Some(flow) = flow {
+        let backend = world.backends[flow.backend].address;
+        keys.extend([Way::Forward, Way::Reply].map(|way| flow.key(way, backend)));
+    }
+    // Where packets of these keys went, and who else went there.
+    let is_in = |keys: &[Key], key: &Option<Key>| key.is_some_and(|key| keys.contains(&key));
+    for _ in 0..2 {
+        let related = history
+            .iter()
+            .filter(|e| is_in(&keys, &e.key) || is_in(&keys, &e.answer));
+        let more: Vec<Key> = related.flat_map(|e| [e.key, e.answer]).flatten().collect();
+        keys.extend(more);
+        keys.sort_by_key(|key| (key.protocol, key.from, key.to));
+        keys.dedup();
+    }
     let is_related = |entry: &&Entry| {
-        if own_part.is_some() && part(&entry.frame, entry.side) == own_part {
-            return true;
-        }
-        let is_own = |key: &Key| match flow {
-            Some(flow) => {
-                let backend = world.backends[flow.backend].address;
-                [Way::Forward, Way::Reply]
-                    .iter()
-                    .any(|way| flow.key(*way, backend) == *key)
-            }
-            None => Some(*key) == own_key,
-        };
-        entry.key.as_ref().is_some_and(is_own)
+        own_part.is_some() && part(&entry.frame, entry.side) == own_part
+            || is_in(&keys, &entry.key)
+            || is_in(&keys, &entry.answer)
     };
     let mut shown: Vec<&Entry> = history.iter().filter(is_related).collect();
-    let skip = shown.len().saturating_sub(12);
+    let skip = shown.len().saturating_sub(40);
     shown.drain(..skip);
     let mut text = String::new();
     for entry in shown {
         let _ = writeln!(
             text,
-            "  {:?} {}: {}",
+            "  {:.1?} ago, {:?} {} {:?} {:?}: {}",
+            entry.at.elapsed(),
             entry.side,
             entry.verdict,
+            entry.key,
+            entry.answer,
             hex(&entry.frame)
         );
     }

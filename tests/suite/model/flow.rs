@@ -75,7 +75,7 @@ pub(super) struct Flow {
     pub(super) is_orderly: bool,
     /// It may have ended.
     pub(super) is_doubtful: bool,
-    /// [`World::begun`] when it began.
+    /// [`World::turns`] when it began.
     pub(super) order: u64,
     pub(super) opened: Instant,
     pub(super) seen: Instant,

@@ -157,6 +157,9 @@ pub(super) fn step(
         if is_ambiguous {
             world.doubt(packet);
         }
+        if ["flows-full", "source-ports"].contains(&outcome.verdict.as_str()) {
+            world.turns += 1;
+        }
         if ["too-big", "ttl-expired"].contains(&outcome.verdict.as_str()) {
             world.hide(packet);
         }

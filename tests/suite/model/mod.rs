@@ -182,6 +182,7 @@ impl Ground {
             hidden: HashSet::new(),
             former: HashMap::new(),
             begun: 0,
+            turns: 0,
             half_open: world::half_open(self.flows),
             capacity: self.flows as usize,
         };

@@ -41,6 +41,9 @@ pub(super) struct World {
     pub(super) former: HashMap<Key, (SocketAddr, SocketAddr)>,
     /// Flows that have begun.
     pub(super) begun: u64,
+    /// Flows that have begun, and those that were refused for want of room: each of either has had
+    /// the oldest half-open flow of its ring make room.
+    pub(super) turns: u64,
     /// How many flows may begin before a half-open one can have lost its place.
     pub(super) half_open: u64,
     /// As many flows fit into the tables of one family.
@@ -145,7 +148,7 @@ impl World {
     pub(super) fn may_be_gone(&self, flow: &Flow) -> bool {
         let has_backend = self.backends[flow.backend].state != State::Gone;
         let is_displaced =
-            !has_backend || flow.live != Is::Yes && self.begun - flow.order >= self.half_open;
+            !has_backend || flow.live != Is::Yes && self.turns - flow.order >= self.half_open;
         is_displaced || flow.is_doubtful || flow.seen.elapsed() > flow.silence()
     }
 
@@ -208,6 +211,7 @@ impl World {
         let client = SocketAddr::new(packet.source, from);
         let public = SocketAddr::new(packet.destination, to);
         self.begun += 1;
+        self.turns += 1;
         let sequence = packet
             .tcp
             .map_or(0, |tcp| tcp.sequence.wrapping_add(tcp.length));
@@ -227,7 +231,7 @@ impl World {
             is_offer_sure: false,
             is_orderly: true,
             is_doubtful: false,
-            order: self.begun,
+            order: self.turns,
             opened: Instant::now(),
             seen: Instant::now(),
         };

@@ -6,6 +6,8 @@ mod cli;
 mod config;
 mod control;
 mod datapath;
+mod dea;
+mod discovery;
 mod model;
 mod reconcile;
 mod registry;
@@ -14,5 +16,7 @@ mod telemetry;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // One provider of cryptography for every client and server in this process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     cli::run(|path, flags| agent::run(path, flags).map_err(model::Refusal::from))
 }

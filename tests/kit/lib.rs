@@ -12,6 +12,7 @@
 )]
 
 mod agent;
+pub mod app_host;
 mod beyond;
 pub mod bound;
 mod bpffs;

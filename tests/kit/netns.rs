@@ -21,7 +21,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
-use crate::process::die_with_parent;
+use crate::process::{die_with_parent, finish};
 
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
@@ -117,6 +117,12 @@ impl Netns {
     #[track_caller]
     pub fn ip(&self, lines: &str) {
         batch(&mut self.command("ip"), lines);
+    }
+
+    /// Runs one line of `nft` inside.
+    #[track_caller]
+    pub fn nft(&self, line: &str) {
+        finish(self.command("nft").arg(line)).ok();
     }
 
     /// Writes a sysctl, for example `net/ipv4/ip_forward`.

@@ -16,6 +16,7 @@ mod bpftool;
 mod cli;
 mod conflict;
 mod datagrams;
+mod discovery;
 mod documents;
 mod failover;
 mod flood;

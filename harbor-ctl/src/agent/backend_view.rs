@@ -37,6 +37,7 @@ pub(super) fn backend_item(
         BackendState::Active if backend.failing.is_some() => ("failing", None),
         BackendState::Active => ("up", None),
         BackendState::Draining => ("draining", None),
+        BackendState::Removed => ("removed", None),
         BackendState::Leaving { until } => ("leaving", Some(until.saturating_sub(now))),
     };
     let own = loads.of_backend(service, backend.address);

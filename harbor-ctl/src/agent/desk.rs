@@ -12,17 +12,20 @@ use super::{
     explain,
     forwarding::ForwardingError,
     owner::{Link, Owner, now},
+    tcp_side::TcpProblem,
     view::{self, Snapshot},
 };
 use crate::{
+    config::ControlConfig,
     control::{
         Answer, Operations,
         wire::{
-            AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, ExplainPacket,
-            ExplainReport, FlowItem, KillFlows, KilledFlows, NameBackend, PortItem, RangeReport,
-            ServiceItem, StatusReport,
+            AddBackend, AppHostItem, BackendItem, ConfigChange, CreatePort, DeletedPort,
+            ExplainPacket, ExplainReport, FlowItem, Heard, KillFlows, KilledFlows, NameBackend,
+            PortItem, RangeReport, ServiceItem, StatusReport,
         },
     },
+    discovery::Message,
     model::{
         Backend, ClientName, ConfigItem, FlowFilter, FlowRecord, FrontendReport, PortRef, Protocol,
         Question, Refusal, RefusalKind, Service, SettingValues,
@@ -55,6 +58,15 @@ impl<R: Registry> Desk<R> {
 
     pub(super) async fn headline(&self) -> String {
         view::headline(&self.snapshot().await)
+    }
+
+    /// What the TCP side of the control API is to be, and where its trouble is told.
+    pub(super) async fn tcp_side(&self) -> (ControlConfig, TcpProblem) {
+        let owner = self.lock().await;
+        (
+            owner.running.config.control.clone(),
+            owner.tcp_problem.clone(),
+        )
     }
 
     /// Ends the forwarding thread; what is in the kernel stays.
@@ -309,6 +321,15 @@ impl<R: Registry> Operations for Desk<R> {
             });
         }
         Ok(items)
+    }
+
+    async fn hear(&self, message: Message) -> Answer<Heard> {
+        self.change(|mut owner| async move { owner.hear(message).await })
+            .await
+    }
+
+    async fn app_hosts(&self) -> Answer<Vec<AppHostItem>> {
+        self.lock().await.app_hosts().await
     }
 
     async fn kill_flows(&self, request: KillFlows) -> Answer<KilledFlows> {

@@ -217,6 +217,7 @@ fn not_now(backend: &Backend) -> Option<String> {
         BackendState::Active => return None,
         BackendState::Draining => "draining",
         BackendState::Leaving { .. } => "leaving",
+        BackendState::Removed => "removed",
     };
     Some(format!(
         "{} is {state}: it takes no new flows",

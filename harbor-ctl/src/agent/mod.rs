@@ -8,6 +8,7 @@ mod change;
 mod conflicts;
 mod desk;
 mod directories;
+mod discovery;
 mod explain;
 mod forwarder;
 mod forwarding;
@@ -17,6 +18,7 @@ mod reload;
 mod reserved;
 mod round;
 mod settings;
+mod tcp_side;
 mod view;
 
 use std::{io, path::PathBuf, time::Duration};
@@ -171,6 +173,8 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     };
     let server = tokio::spawn(control::serve(listener, desk.clone(), stop));
     let (report_fatal, fatal) = mpsc::channel(1);
+    let (config, problem) = desk.tcp_side().await;
+    let tcp_side = tokio::spawn(tcp_side::run(config, desk.clone(), problem));
     let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
     notify::ready(&desk.headline().await);
     tracing::info!("control socket: {}", socket.display());
@@ -179,6 +183,7 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     notify::stopping();
     tracing::info!("the agent stops; the datapath stays");
     rounds.abort();
+    tcp_side.abort();
     let _ = stop_server.send(());
     let _ = tokio::time::timeout(STOP_STEP, server).await;
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;

@@ -13,11 +13,13 @@ use super::{
     conflicts::Conflicts,
     forwarding::{Forwarding, ForwardingError},
     reserved::Reserved,
+    tcp_side::TcpProblem,
     view::{Rates, Snapshot},
 };
 use crate::{
     allocator::Numbers,
     config::Loaded,
+    discovery::Leases,
     model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
     registry::{Contents, Registry, RegistryError},
 };
@@ -72,13 +74,18 @@ pub(super) struct Owner<R> {
     pub(super) conflicts: Conflicts,
     pub(super) reserved: Reserved,
     pub(super) rates: Rates,
+    pub(super) leases: Leases,
+    pub(super) tcp_problem: TcpProblem,
     pub(super) started: Instant,
 }
 
 impl<R: Registry> Owner<R> {
     pub(super) fn new(loaded: Loaded, registry: R, contents: Contents, link: Link) -> Self {
+        let leases = Leases::new(loaded.config.lease, Instant::now());
         Self {
             registry,
+            leases,
+            tcp_problem: TcpProblem::default(),
             services: contents.services,
             resting: contents.resting,
             link,
@@ -148,6 +155,8 @@ impl<R: Registry> Owner<R> {
             range: self.running.config.range,
             config: self.running.source.path.clone(),
             registry: self.registry.describe(),
+            tcp_problem: self.tcp_problem.text(),
+            leases_frozen: self.leases.is_frozen(),
             uptime: self.started.elapsed(),
         }
     }
@@ -161,9 +170,24 @@ impl<R: Registry> Owner<R> {
         port.resolve(&self.services).cloned()
     }
 
-    /// Changes a service: durable first, then current, then in the kernel. The change is made
-    /// again on a newer record when somebody else was faster.
+    /// Changes a service: durable first, then current, then in the kernel.
     pub(super) async fn amend<T>(
+        &mut self,
+        id: &str,
+        change: impl Fn(&mut Service) -> Result<T, Refusal>,
+    ) -> Result<(Service, T), Refusal> {
+        let before = self.services.iter().find(|s| s.id == id);
+        let before = before.map(|service| service.revision);
+        let (service, answer) = self.record(id, change).await?;
+        if before != Some(service.revision) {
+            self.apply_change().await;
+        }
+        Ok((service, answer))
+    }
+
+    /// Changes a service: durable first, then current; the caller brings it to the kernel. The
+    /// change is made again on a newer record when somebody else was faster.
+    pub(super) async fn record<T>(
         &mut self,
         id: &str,
         change: impl Fn(&mut Service) -> Result<T, Refusal>,
@@ -180,7 +204,6 @@ impl<R: Registry> Owner<R> {
             match self.registry.update(&service).await {
                 Ok(recorded) => {
                     self.take_over(recorded.clone());
-                    self.apply_change().await;
                     return Ok((recorded, answer));
                 }
                 Err(RegistryError::Changed(_)) => self.look_again().await?,

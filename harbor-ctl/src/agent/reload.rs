@@ -72,6 +72,7 @@ impl<R: Registry> Owner<R> {
         to.range = from.range;
         to.rest = from.rest;
         to.drain = from.drain;
+        to.lease = from.lease;
         to.allow_networks.clone_from(&from.allow_networks);
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);

@@ -39,6 +39,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         }
         let mut owner = desk.lock().await;
         owner.expire().await;
+        owner.end_leases().await;
         // The forwarding thread keeps what it has up to date by itself.
         if owner.not_applied.is_some()
             && let Err(error) = owner.apply().await

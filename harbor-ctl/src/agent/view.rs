@@ -68,6 +68,10 @@ pub(super) struct Snapshot {
     pub(super) range: PortRange,
     pub(super) config: PathBuf,
     pub(super) registry: String,
+    /// Why nobody answers by TCP.
+    pub(super) tcp_problem: Option<String>,
+    /// The registry does not say which app hosts live.
+    pub(super) leases_frozen: bool,
     pub(super) uptime: Duration,
 }
 
@@ -200,17 +204,32 @@ impl Snapshot {
         let pid = std::process::id();
         let uptime_s = self.uptime.as_secs();
         let age = format_age(uptime_s);
-        let agent = part(
+        let mut agent = part(
             "ok",
             format!("{version}, up {age}, pid {pid}, {}", self.config.display()),
         );
+        if let Some(problem) = &self.tcp_problem {
+            agent.text.push_str("; ");
+            agent.text.push_str(problem);
+            agent.state = "degraded".to_owned();
+            agent.fix = Some("harbor-ctl config show".to_owned());
+        }
         let datapath = self.datapath_part(&report);
         let mut port_states = BTreeMap::new();
         for item in ports {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
         let ports = self.with_reservation(ports_part(ports, self.range));
-        let registry = part("ok", self.registry.clone());
+        let registry = match self.leases_frozen {
+            false => part("ok", self.registry.clone()),
+            true => part(
+                "degraded",
+                format!(
+                    "{}; it does not answer, leases do not end meanwhile",
+                    self.registry
+                ),
+            ),
+        };
         let overall = worst(&[&agent, &datapath, &ports, &registry]).to_owned();
         StatusReport {
             api_version: crate::control::wire::API_VERSION.into(),

@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
     agent::AgentNoun, backends::BackendsVerb, config::ConfigVerb, datapath::DatapathVerb,
-    explain::ExplainNoun, flows::FlowsVerb, ports::PortsVerb, stats::StatsNoun, status::StatusNoun,
+    dea::DeaVerb, explain::ExplainNoun, flows::FlowsVerb, ports::PortsVerb, stats::StatsNoun,
+    status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -124,6 +125,11 @@ pub(crate) enum Noun {
     Stats(StatsNoun),
     /// Show what would become of a packet, and why
     Explain(ExplainNoun),
+    /// Run and announce instances on an app host
+    Dea {
+        #[command(subcommand)]
+        verb: DeaVerb,
+    },
     /// Inspect and remove what is in the kernel; works without an agent
     Datapath {
         #[command(subcommand)]

@@ -24,6 +24,12 @@ pub(crate) enum Exit {
     Timeout = 8,
 }
 
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> Self {
+        exit as Self
+    }
+}
+
 /// A command that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -171,7 +177,9 @@ impl From<ClientError> for Failure {
             ClientError::Timeout(_) => Self::new(Exit::Timeout, "timeout", text)
                 .fix("give it longer with --timeout, or see: harbor-ctl status"),
             ClientError::Refused(refusal) => refusal.into(),
-            ClientError::Transport(_) => Self::failed(text),
+            ClientError::Unreachable(_) => Self::new(Exit::Unreachable, "unreachable", text)
+                .fix("see that the agent runs there, with control.listen in its configuration"),
+            ClientError::Transport(_) | ClientError::Local(_) => Self::failed(text),
         }
     }
 }

@@ -10,6 +10,7 @@ mod arguments;
 mod backends;
 mod config;
 mod datapath;
+mod dea;
 mod explain;
 mod failure;
 mod flows;
@@ -48,40 +49,41 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
     }
     let globals = arguments.globals;
     let outcome = match arguments.noun {
-        Noun::Agent(noun) => agent::run(start, &globals, noun),
+        Noun::Agent(noun) => agent::run(start, &globals, noun).map(u8::from),
         Noun::Completions { shell } => {
             completions(shell);
-            Ok(Exit::Ok)
+            Ok(Exit::Ok.into())
         }
-        Noun::Version => version::run(&globals),
+        Noun::Version => version::run(&globals).map(u8::from),
         Noun::Ports { verb } => with_session(&globals, async |s| ports::run(s, verb).await),
         Noun::Backends { verb } => with_session(&globals, async |s| backends::run(s, verb).await),
         Noun::Flows { verb } => with_session(&globals, async |s| flows::run(s, verb).await),
         Noun::Status(noun) => with_session(&globals, async |s| status::run(s, noun).await),
         Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),
         Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),
+        Noun::Dea { verb } => with_session(&globals, async |s| dea::run(s, verb).await),
         Noun::Datapath { verb } => with_session(&globals, async |s| datapath::run(s, verb).await),
         Noun::Config { verb } => with_session(&globals, async |s| config::run(s, verb).await),
     };
     match outcome {
-        Ok(exit) => ExitCode::from(exit as u8),
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprint!("{}", failure.render(globals.output));
-            ExitCode::from(failure.exit() as u8)
+            ExitCode::from(u8::from(failure.exit()))
         }
     }
 }
 
-fn with_session(
+fn with_session<E: Into<u8>>(
     globals: &arguments::Globals,
-    work: impl AsyncFnOnce(&Session) -> Result<Exit, Failure>,
-) -> Result<Exit, Failure> {
+    work: impl AsyncFnOnce(&Session) -> Result<E, Failure>,
+) -> Result<u8, Failure> {
     let session = Session::new(globals)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(work(&session))
+    runtime.block_on(work(&session)).map(Into::into)
 }
 
 /// Help and version on stdout; anything else is a usage error, with what was typed made harmless.
@@ -94,7 +96,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     for line in error.render().to_string().lines() {
         eprintln!("{}", crate::model::escaped(line));
     }
-    ExitCode::from(Exit::Usage as u8)
+    ExitCode::from(u8::from(Exit::Usage))
 }
 
 fn completions(shell: clap_complete::Shell) {

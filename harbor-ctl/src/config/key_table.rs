@@ -191,6 +191,21 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart()
     .only(&["embedded"], "a registry other than the embedded one"),
     key(
+        "discovery",
+        "lease",
+        Text,
+        "\"17s\"",
+        "how long an app host's instances live without a heartbeat",
+    ),
+    key(
+        "discovery",
+        "token_file",
+        Text,
+        "\"\"",
+        "token with which app hosts may announce over TCP, and nothing else",
+    )
+    .on_restart(),
+    key(
         "gateway",
         "listen",
         Text,
@@ -224,8 +239,7 @@ pub(crate) static KEYS: &[Key] = &[
         "\"\"",
         "TCP side of the control API",
     )
-    .on_restart()
-    .only(&[""], "a control API over TCP"),
+    .on_restart(),
     key(
         "control",
         "token_file",
@@ -233,8 +247,7 @@ pub(crate) static KEYS: &[Key] = &[
         "\"\"",
         "token of the control API over TCP",
     )
-    .on_restart()
-    .only(&[""], "a control API over TCP"),
+    .on_restart(),
     key(
         "control",
         "tls_cert",
@@ -242,8 +255,7 @@ pub(crate) static KEYS: &[Key] = &[
         "\"\"",
         "certificate of the control API over TCP",
     )
-    .on_restart()
-    .only(&[""], "a control API over TCP"),
+    .on_restart(),
     key(
         "control",
         "tls_key",
@@ -251,8 +263,15 @@ pub(crate) static KEYS: &[Key] = &[
         "\"\"",
         "key of the control API over TCP",
     )
-    .on_restart()
-    .only(&[""], "a control API over TCP"),
+    .on_restart(),
+    key(
+        "control",
+        "tls_client_ca",
+        Text,
+        "\"\"",
+        "authority of the certificates that clients of the control API over TCP must show",
+    )
+    .on_restart(),
     key(
         "metrics",
         "listen",

@@ -81,7 +81,6 @@ fn what_this_version_lacks_is_refused_by_name() {
             "[gateway]\npassword_file = \"/x\"\n",
             "gateway.password_file",
         ),
-        ("[control]\nlisten = \"0.0.0.0:1\"\n", "control.listen"),
         ("[metrics]\nlisten = \"0.0.0.0:1\"\n", "metrics.listen"),
         ("[health]\n", "[health]"),
     ] {
@@ -93,6 +92,28 @@ fn what_this_version_lacks_is_refused_by_name() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn a_control_api_by_tcp_must_ask_who_comes() {
+    let refused = [
+        ("listen = \"10.0.0.1:8442\"\n", "would let everybody in"),
+        (
+            "listen = \"10.0.0.1\"\ntoken_file = \"/t\"\n",
+            "not an address with a port",
+        ),
+        ("tls_cert = \"/c\"\n", "belong together"),
+        ("tls_client_ca = \"/c\"\n", "needs control.tls_cert"),
+        ("token_file = \"t\"\n", "not an absolute path"),
+    ];
+    for (lines, words) in refused {
+        let found = problems(&format!("[control]\n{lines}"));
+        assert!(found.iter().any(|p| p.message.contains(words)), "{found:?}");
+    }
+    let text = "[control]\nlisten = \"10.0.0.1:8442\"\n[discovery]\ntoken_file = \"/t\"\n";
+    let loaded = load_text(&source(&[], &[]), text).unwrap();
+    let control = loaded.config.control;
+    assert!(control.token_file.is_none() && control.announcer_token_file.is_some());
 }
 
 #[test]

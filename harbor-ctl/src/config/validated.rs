@@ -1,6 +1,10 @@
 //! The configuration that the agent uses: typed, checked, complete.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::{ConfigError, Entry, Problem, Value, keys::KEYS, raw::Layers};
 use ipnet::IpNet;
@@ -27,8 +31,25 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
+    pub(crate) lease: Duration,
+    pub(crate) control: ControlConfig,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
+}
+
+/// The TCP side of the control API: `[control]`, and the token of `[discovery]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ControlConfig {
+    /// `None`: off.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Whoever has this token may do everything.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Whoever has this one may announce.
+    pub(crate) announcer_token_file: Option<PathBuf>,
+    /// Certificate and key.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Clients must show a certificate of this authority.
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// `[log]`
@@ -115,6 +136,8 @@ impl Check {
             },
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
+            lease: self.period("discovery.lease", second * 3),
+            control: self.control(),
             log: LogConfig {
                 level: self.level("log.level"),
                 datapath: self.level("log.datapath"),
@@ -127,6 +150,54 @@ impl Check {
                 log: self.path("paths.log"),
                 bpf: self.path("paths.bpf"),
             },
+        }
+    }
+
+    fn control(&mut self) -> ControlConfig {
+        let listen = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                format!("{text:?} is not an address with a port, for example 10.0.0.1:8442")
+            }),
+        };
+        let listen = self.read("control.listen", listen, None);
+        let token_file = self.file("control.token_file");
+        let announcer_token_file = self.file("discovery.token_file");
+        let client_ca = self.file("control.tls_client_ca");
+        let pair = (self.file("control.tls_cert"), self.file("control.tls_key"));
+        if pair.0.is_some() != pair.1.is_some() {
+            let text = "control.tls_cert and control.tls_key belong together".to_owned();
+            self.problem(
+                "control.tls_cert",
+                text,
+                Some("give both, or neither".into()),
+            );
+        }
+        let tls = pair.0.zip(pair.1);
+        if client_ca.is_some() && tls.is_none() {
+            let text = "control.tls_client_ca needs control.tls_cert and control.tls_key";
+            self.problem("control.tls_client_ca", text.to_owned(), None);
+        }
+        let is_open = token_file.is_none() && announcer_token_file.is_none() && client_ca.is_none();
+        if listen.is_some() && is_open {
+            let text = "control.listen would let everybody in".to_owned();
+            let fix = "give control.token_file, discovery.token_file or control.tls_client_ca";
+            self.problem("control.listen", text, Some(fix.into()));
+        }
+        ControlConfig {
+            listen,
+            token_file,
+            announcer_token_file,
+            tls,
+            client_ca,
+        }
+    }
+
+    /// An absolute path, or nothing.
+    fn file(&mut self, key: &str) -> Option<PathBuf> {
+        match self.text(key).is_empty() {
+            true => None,
+            false => Some(self.path(key)),
         }
     }
 
@@ -231,7 +302,7 @@ impl Check {
     fn period(&mut self, key: &str, least: Duration) -> Duration {
         let most = Duration::from_secs(30 * 86_400);
         let parse = |text: &str| match parse_period(text)? {
-            period if period < least => Err(format!("{text} is too short: 1s is the least")),
+            period if period < least => Err(format!("{text} is too short: {least:?} is the least")),
             period if period > most => Err(format!("{text} is too long: 30d is the most")),
             period => Ok(period),
         };

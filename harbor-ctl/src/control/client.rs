@@ -1,6 +1,7 @@
 //! The other end of the control socket, for the command line.
 
 use std::{
+    fs,
     io::ErrorKind,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::wire::{ErrorBody, List};
-use crate::model::Refusal;
+use crate::model::{Refusal, Secret};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,10 @@ pub(crate) enum ClientError {
     NobodyListens(PathBuf),
     #[error("permission denied: {0}")]
     Denied(PathBuf),
+    #[error("nobody answers at {0}")]
+    Unreachable(String),
+    #[error("{0}")]
+    Local(String),
     #[error("the agent did not answer within {0:?}")]
     Timeout(Duration),
     #[error("{0}")]
@@ -30,12 +35,31 @@ pub(crate) enum ClientError {
     Transport(String),
 }
 
+/// Where an agent is.
+#[derive(Clone, Debug)]
+enum Place {
+    Socket(PathBuf),
+    Network { url: String, token: Option<Secret> },
+}
+
 /// A connection to one agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    socket: PathBuf,
+    place: Place,
     timeout: Duration,
+}
+
+/// An agent's control API by TCP.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    /// `http://HOST:PORT` or `https://HOST:PORT`
+    pub(crate) url: String,
+    pub(crate) token_file: Option<PathBuf>,
+    /// The authority of the agent's certificate, if the system does not know it.
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate and key in one file, for an agent that asks for one.
+    pub(crate) identity: Option<PathBuf>,
 }
 
 impl Client {
@@ -58,7 +82,39 @@ impl Client {
             .map_err(|error| ClientError::Transport(error.to_string()))?;
         Ok(Self {
             http,
-            socket: socket.to_owned(),
+            place: Place::Socket(socket.to_owned()),
+            timeout,
+        })
+    }
+
+    /// Makes ready to ask an agent by TCP; connects with the first question.
+    pub(crate) fn remote(remote: &Remote, timeout: Duration) -> Result<Self, ClientError> {
+        let wrong = |path: &Path, error: &dyn std::fmt::Display| {
+            ClientError::Local(format!("{}: {error}", path.display()))
+        };
+        let token = remote.token_file.as_deref().map(|path| {
+            let read = Secret::read(path);
+            read.map_err(|error| wrong(path, &error))
+        });
+        let mut builder = reqwest::Client::builder().no_proxy().timeout(timeout);
+        if let Some(path) = &remote.ca {
+            let pem = fs::read(path).map_err(|error| wrong(path, &error))?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem);
+            let authorities = authorities.map_err(|error| wrong(path, &error))?;
+            builder = builder.tls_certs_only(authorities);
+        }
+        if let Some(path) = &remote.identity {
+            let pem = fs::read(path).map_err(|error| wrong(path, &error))?;
+            let identity = reqwest::Identity::from_pem(&pem);
+            builder = builder.identity(identity.map_err(|error| wrong(path, &error))?);
+        }
+        let http = builder.build();
+        Ok(Self {
+            http: http.map_err(|error| ClientError::Local(error.to_string()))?,
+            place: Place::Network {
+                url: remote.url.trim_end_matches('/').to_owned(),
+                token: token.transpose()?,
+            },
             timeout,
         })
     }
@@ -120,7 +176,14 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
-        let mut request = self.http.request(method, format!("http://localhost{path}"));
+        let (base, token) = match &self.place {
+            Place::Socket(_) => ("http://localhost", None),
+            Place::Network { url, token } => (url.as_str(), token.as_ref()),
+        };
+        let mut request = self.http.request(method, format!("{base}{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token.reveal());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -143,11 +206,23 @@ impl Client {
         if error.is_timeout() {
             ClientError::Timeout(self.timeout)
         } else if error.is_connect() {
-            ClientError::NobodyListens(self.socket.clone())
+            match &self.place {
+                Place::Socket(socket) => ClientError::NobodyListens(socket.clone()),
+                Place::Network { url, .. } => ClientError::Unreachable(because(url, error)),
+            }
         } else {
             ClientError::Transport(error.to_string())
         }
     }
+}
+
+/// The innermost reason: "refused", "certificate not trusted" and the like.
+fn because(url: &str, error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    format!("{url}: {inner}")
 }
 
 /// Text as one segment of a path, or one value of a query.

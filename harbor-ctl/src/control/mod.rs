@@ -1,9 +1,12 @@
-//! The local API between the agent and everybody else: HTTP with JSON over a Unix socket.
+//! The local API between the agent and everybody else: HTTP with JSON over a Unix socket, and over
+//! TCP for those with a token or a certificate.
 //!
 //! [`server`] turns requests into calls of [`Operations`], which the agent implements; [`client`] is
 //! the other end; [`wire`] is what travels. Nothing here decides anything about ports.
 
+mod access;
 mod client;
+mod listener;
 mod lock;
 mod operations;
 mod page;
@@ -11,8 +14,10 @@ mod server;
 mod socket;
 pub(crate) mod wire;
 
-pub(crate) use client::{Client, ClientError, segment};
+pub(crate) use access::Tokens;
+pub(crate) use client::{Client, ClientError, Remote, segment};
+pub(crate) use listener::{TcpSide, Tls};
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{Answer, Operations};
-pub(crate) use server::serve;
+pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

@@ -3,11 +3,14 @@
 use std::future::Future;
 
 use super::wire::{
-    AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, ExplainPacket, ExplainReport,
-    FlowItem, KillFlows, KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem,
-    StatusReport,
+    AddBackend, AppHostItem, BackendItem, ConfigChange, CreatePort, DeletedPort, ExplainPacket,
+    ExplainReport, FlowItem, Heard, KillFlows, KilledFlows, NameBackend, PortItem, RangeReport,
+    ServiceItem, StatusReport,
 };
-use crate::model::{ConfigItem, PortRef, Refusal, SettingValues};
+use crate::{
+    discovery::Message,
+    model::{ConfigItem, PortRef, Refusal, SettingValues},
+};
 
 /// The outcome of a request.
 pub(crate) type Answer<T> = Result<T, Refusal>;
@@ -48,6 +51,10 @@ pub(crate) trait Operations: Clone + Send + Sync + 'static {
 
     /// Of one port, or of all.
     fn flows(&self, port: Option<PortRef>) -> impl Future<Output = Answer<Vec<FlowItem>>> + Send;
+
+    /// What an app host says.
+    fn hear(&self, message: Message) -> impl Future<Output = Answer<Heard>> + Send;
+    fn app_hosts(&self) -> impl Future<Output = Answer<Vec<AppHostItem>>> + Send;
 
     fn kill_flows(&self, request: KillFlows) -> impl Future<Output = Answer<KilledFlows>> + Send;
 

@@ -9,56 +9,33 @@ use axum::{
     body::Bytes,
     extract::{
         ConnectInfo, DefaultBodyLimit, Path, Query, Request, State,
-        connect_info::Connected,
         rejection::{BytesRejection, QueryRejection},
     },
     http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Json, Response},
     routing::{get, post},
-    serve::IncomingStream,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixListener;
 
 use super::{
     Answer, Operations,
+    access::{Peer, Tokens, authorize},
+    listener::TcpSide,
     page::page,
-    wire::{BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
+    wire::{AppHostItem, BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
 };
-use crate::model::{PortRef, Refusal, RefusalKind};
+use crate::{
+    discovery::{DOCUMENT_LIMIT, Message},
+    model::{PortRef, Refusal, RefusalKind},
+};
 
 const BODY_LIMIT: usize = 64 * 1024;
 /// A request that takes longer is answered with a timeout; a change it began is still finished.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// Who is at the other end of the socket.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Peer {
-    uid: u32,
-    gid: u32,
-    pid: i32,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        match stream.io().peer_cred() {
-            Ok(cred) => Self {
-                uid: cred.uid(),
-                gid: cred.gid(),
-                pid: cred.pid().unwrap_or_default(),
-            },
-            // Without credentials the line shows the overflow ids, never root's.
-            Err(_) => Self {
-                uid: 65_534,
-                gid: 65_534,
-                pid: 0,
-            },
-        }
-    }
-}
-
-/// Serves until `stop` resolves and open requests are answered.
+/// Serves the control socket until `stop` resolves and open requests are answered.
 pub(crate) async fn serve<O: Operations>(
     listener: UnixListener,
     operations: O,
@@ -68,6 +45,19 @@ pub(crate) async fn serve<O: Operations>(
     axum::serve(listener, service)
         .with_graceful_shutdown(stop)
         .await
+}
+
+/// Serves the TCP side, which asks for tokens or certificates.
+pub(crate) async fn serve_tcp<O: Operations>(
+    listener: TcpSide,
+    tokens: Tokens,
+    operations: O,
+) -> std::io::Result<()> {
+    let guard = middleware::from_fn_with_state(Arc::new(tokens), authorize);
+    let service = router(operations)
+        .layer(guard)
+        .into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service).await
 }
 
 /// All routes.
@@ -90,6 +80,7 @@ fn router<O: Operations>(operations: O) -> Router {
         )
         .route("/v1/backends/remove", post(remove_backend::<O>))
         .route("/v1/backends/drain", post(drain_backend::<O>))
+        .route("/v1/deas", get(list_app_hosts::<O>))
         .route("/v1/flows", get(list_flows::<O>))
         .route("/v1/flows/kill", post(kill_flows::<O>))
         .route("/v1/explain", post(explain::<O>))
@@ -105,8 +96,17 @@ fn router<O: Operations>(operations: O) -> Router {
             (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .merge(announcers::<O>())
         .layer(middleware::from_fn(bound_and_audit))
         .with_state(Arc::new(operations))
+}
+
+/// What app hosts may ask: full announcements are long.
+fn announcers<O: Operations>() -> Router<Arc<O>> {
+    Router::new()
+        .route("/v1/announce", post(hear::<O>))
+        .route("/v1/heartbeat", post(hear::<O>))
+        .layer(DefaultBodyLimit::max(DOCUMENT_LIMIT))
 }
 
 type Shared<O> = State<Arc<O>>;
@@ -266,6 +266,27 @@ async fn list_flows<O: Operations>(
     .await
 }
 
+async fn hear<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async {
+        let document = body.map_err(|_| too_long(DOCUMENT_LIMIT))?;
+        o.hear(Message::parse(&document)?).await
+    })
+    .await
+}
+
+async fn list_app_hosts<O: Operations>(
+    State(o): Shared<O>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Response {
+    answer(async {
+        let query = checked(query)?;
+        let key = |host: &AppHostItem| host.dea.clone();
+        let page_of = (query.limit, query.token);
+        page("DeaList", o.app_hosts().await?, key, page_of)
+    })
+    .await
+}
+
 async fn kill_flows<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
     answer(async { o.kill_flows(parsed(body)?).await }).await
 }
@@ -306,11 +327,13 @@ async fn ready<O: Operations>(State(o): Shared<O>) -> Response {
 type Body = Result<Bytes, BytesRejection>;
 
 fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
-    let bytes = body.map_err(|_| {
-        let text = format!("the request's body is longer than {BODY_LIMIT} bytes");
-        Refusal::new(RefusalKind::BodyTooLarge, text)
-    })?;
+    let bytes = body.map_err(|_| too_long(BODY_LIMIT))?;
     serde_json::from_slice(&bytes).map_err(|error| from_serde(&error.to_string()))
+}
+
+fn too_long(limit: usize) -> Refusal {
+    let text = format!("the request's body is longer than {limit} bytes");
+    Refusal::new(RefusalKind::BodyTooLarge, text)
 }
 
 fn checked<T>(query: Result<Query<T>, QueryRejection>) -> Answer<T> {
@@ -341,7 +364,7 @@ async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Res
     }
 }
 
-fn failure(refusal: Refusal) -> Response {
+pub(super) fn failure(refusal: Refusal) -> Response {
     (status_of(refusal.kind), Json(ErrorBody::from(refusal))).into_response()
 }
 
@@ -385,9 +408,9 @@ async fn bound_and_audit(request: Request, next: Next) -> Response {
         )),
     };
     if method != Method::GET {
-        let Peer { uid, gid, pid } = peer.unwrap_or_default();
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let status = response.status().as_u16();
-        tracing::info!(uid, gid, pid, %method, path, status, "change requested");
+        tracing::info!(%method, path, status, "change requested, {peer}");
     }
     response
 }

@@ -21,3 +21,10 @@ pub(crate) struct AppHost {
     /// registry was opened, and whoever asks gives it a whole one.
     pub(crate) lease_left: Option<Duration>,
 }
+
+impl AppHost {
+    /// Whether its lease runs.
+    pub(crate) fn has_lease(&self) -> bool {
+        self.lease_left.is_some_and(|left| !left.is_zero())
+    }
+}

@@ -69,7 +69,7 @@ impl Service {
             weight: known.map_or(1, |index| self.backends[index].weight),
             state: BackendState::Active,
             registered_at: now,
-            announced: None,
+            announced: known.and_then(|index| self.backends[index].announced.clone()),
             failing: None,
         };
         match known {
@@ -123,11 +123,20 @@ impl Service {
     ) -> Result<Backend, Refusal> {
         let index = self.find_backend(named)?;
         match departure {
+            Departure::Now if self.backends[index].announced.is_some() => {
+                self.backends[index].state = BackendState::Removed;
+                Ok(self.backends[index].clone())
+            }
             Departure::Now => Ok(self.backends.remove(index)),
             Departure::DrainUntil(until) => {
                 let backend = &mut self.backends[index];
                 // A second removal never lengthens the first one's drain.
-                if !matches!(backend.state, BackendState::Leaving { until: set } if set <= until) {
+                let is_sooner = match backend.state {
+                    BackendState::Leaving { until: set } => set <= until,
+                    BackendState::Removed => true,
+                    BackendState::Active | BackendState::Draining => false,
+                };
+                if !is_sooner {
                     backend.state = BackendState::Leaving { until };
                 }
                 Ok(backend.clone())
@@ -145,11 +154,18 @@ impl Service {
         Ok(backend.clone())
     }
 
-    /// Forgets backends whose drain time is over; returns those.
+    /// Forgets backends whose drain time is over; returns those. What its app host still announces
+    /// is not forgotten: it would come back with the next announcement.
     pub(crate) fn expire_backends(&mut self, now: u64) -> Vec<Backend> {
-        let all = std::mem::take(&mut self.backends);
-        let (gone, kept) = all.into_iter().partition(|backend| backend.is_over(now));
-        self.backends = kept;
+        let mut gone = Vec::new();
+        self.backends.retain_mut(|backend| {
+            if !backend.is_over(now) {
+                return true;
+            }
+            gone.push(backend.clone());
+            backend.state = BackendState::Removed;
+            backend.announced.is_some()
+        });
         gone
     }
 

@@ -62,6 +62,11 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
+    /// Whether it lives by that app host's lease.
+    pub(crate) fn is_announced_by(&self, dea: &str) -> bool {
+        self.announced.as_ref().is_some_and(|said| said.dea == dea)
+    }
+
     /// Whether it has left and its flows had their time.
     pub(crate) fn is_over(&self, now: u64) -> bool {
         matches!(self.state, BackendState::Leaving { until } if until <= now)
@@ -78,10 +83,36 @@ impl Backend {
 pub(crate) struct Announced {
     /// The app host, by whose lease the backend lives.
     pub(crate) dea: String,
+    /// How the app host calls the service.
+    pub(crate) service: String,
+    /// What it said of the instance last; an operator may have decided otherwise.
+    pub(crate) said: Readiness,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) app: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<u32>,
+}
+
+/// What an instance is ready for, in the words of its app host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Readiness {
+    /// New flows.
+    Up,
+    /// The flows that it has.
+    Draining,
+    /// Nothing: it is withdrawn.
+    Down,
+}
+
+impl Readiness {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Draining => "draining",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// Why and since when a backend is left out of new flows.
@@ -106,6 +137,9 @@ pub(crate) enum BackendState {
     Draining,
     /// Removed: keeps its flows until this moment (seconds since 1970), then it is gone.
     Leaving { until: u64 },
+    /// Gone by an operator's word, while its app host still announces it: it stays out until the app
+    /// host withdraws it or falls silent.
+    Removed,
 }
 
 #[cfg(test)]

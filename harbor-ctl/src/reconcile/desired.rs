@@ -12,7 +12,7 @@ use harbor_common::{
 };
 
 use super::{Acl, BackendKey, FrontendKey};
-use crate::model::{Backend, Policy, PortSettings, Protocol, Route, Service};
+use crate::model::{Backend, BackendState, Policy, PortSettings, Protocol, Route, Service};
 
 /// The node's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,8 @@ fn add_frontend(
         port: service.port,
     };
     let mut takers = [Vec::new(), Vec::new()];
-    for backend in &service.backends {
+    let there = service.backends.iter();
+    for backend in there.filter(|backend| backend.state != BackendState::Removed) {
         let backend_key = BackendKey {
             frontend: key,
             address: backend.address,

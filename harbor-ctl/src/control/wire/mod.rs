@@ -2,6 +2,7 @@
 //!
 //! Names of fields are a contract with scripts: add, never rename. Requests refuse unknown fields.
 
+mod discovery;
 mod explained;
 mod requests;
 
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use discovery::*;
 pub(crate) use explained::*;
 pub(crate) use requests::*;
 
@@ -165,7 +167,8 @@ pub(crate) struct BackendItem {
     pub(crate) service: String,
     pub(crate) instance: String,
     pub(crate) address: SocketAddr,
-    /// `up`, `suspect`, `failing`, `draining` or `leaving`.
+    /// `up`, `suspect`, `failing`, `draining`, `leaving`
+    /// or `removed`.
     pub(crate) state: String,
     /// Seconds until a leaving backend is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,283 @@
+//! What app hosts announce, and what becomes of those that fall silent.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use super::owner::{Owner, now, refused};
+use crate::{
+    control::wire::{AppHostItem, Heard, RefusedInstance},
+    discovery::{self, Instance, Message, Says, Turn},
+    model::{Announced, AppHost, BackendRule, PortRef, Refusal, RefusalKind, Service, Spoken},
+    registry::Registry,
+};
+
+/// The most app hosts.
+const HOST_LIMIT: usize = 10_000;
+
+impl<R: Registry> Owner<R> {
+    /// Takes over what an app host says. What it has said before changes nothing.
+    pub(super) async fn hear(&mut self, message: Message) -> Result<Heard, Refusal> {
+        let hosts = self.registry.app_hosts().await.map_err(|e| refused(&e))?;
+        let known = hosts.iter().find(|host| host.dea == message.dea);
+        if known.is_none() && hosts.len() >= HOST_LIMIT {
+            let text = format!("{HOST_LIMIT} app hosts are known, the most allowed");
+            return Err(Refusal::new(RefusalKind::Conflict, text).field("dea"));
+        }
+        if let Some(known) = known.filter(|known| message.spoken <= known.spoken) {
+            return self.is_stale(&message, known.spoken);
+        }
+        let has_lease = known.is_some_and(AppHost::has_lease);
+        let Message { dea, spoken, says } = message;
+        let mut heard = self.answer(true);
+        let renews = match says {
+            Says::Alive { digest } => {
+                let registered = discovery::registered(&self.services, &dea);
+                let is_same = digest == discovery::digest(registered);
+                heard.announce = !is_same;
+                is_same
+            }
+            Says::One(said) => {
+                let instance = said.instance.clone();
+                self.hear_one(&dea, *said).await?;
+                // Who has one instance has said everything.
+                let mut others = discovery::registered(&self.services, &dea);
+                others.retain(|entry| entry.instance != instance);
+                !has_lease || others.is_empty()
+            }
+            Says::All(said) => {
+                heard.refused = self.hear_all(&dea, &said).await?;
+                true
+            }
+        };
+        let lease = renews.then_some(self.running.config.lease);
+        let recorded = self.registry.heard(&dea, spoken, lease).await;
+        recorded.map_err(|error| refused(&error))?;
+        Ok(heard)
+    }
+
+    fn answer(&self, applied: bool) -> Heard {
+        let lease = self.running.config.lease;
+        Heard {
+            applied,
+            announce: false,
+            lease_s: lease.as_secs(),
+            heartbeat_s: (lease.as_secs() * 5 / 17).max(1),
+            refused: Vec::new(),
+        }
+    }
+
+    fn is_stale(&self, message: &Message, known: Spoken) -> Result<Heard, Refusal> {
+        if message.spoken.epoch == known.epoch {
+            return Ok(self.answer(false));
+        }
+        let (dea, old, new) = (&message.dea, message.spoken.epoch, known.epoch);
+        let text =
+            format!("{dea} has started again since: epoch {old} is over, {new} is its epoch");
+        Err(Refusal::new(RefusalKind::Conflict, text)
+            .field("epoch")
+            .fix("end the older announcer, or give one of them another name"))
+    }
+
+    async fn hear_one(&mut self, dea: &str, said: Instance) -> Result<(), Refusal> {
+        let id = self.announced_service(&said, &self.backend_rule())?;
+        self.record(&id, |service| {
+            discovery::register(service, dea, &said, now())
+        })
+        .await?;
+        self.vacate(&id, std::slice::from_ref(&said)).await?;
+        self.told(dea, &said);
+        self.apply_change().await;
+        Ok(())
+    }
+
+    /// Everything that an app host has; answers what of it was refused.
+    async fn hear_all(
+        &mut self,
+        dea: &str,
+        said: &[Instance],
+    ) -> Result<Vec<RefusedInstance>, Refusal> {
+        let rule = self.backend_rule();
+        let mut refused = Vec::new();
+        let mut by_service: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
+        for service in &self.services {
+            if service.backends.iter().any(|b| b.is_announced_by(dea)) {
+                by_service.insert(service.id.clone(), Vec::new());
+            }
+        }
+        for said in said {
+            match self.announced_service(said, &rule) {
+                Ok(id) => by_service.entry(id).or_default().push(said.clone()),
+                Err(refusal) => refused.push(RefusedInstance::new(said, refusal)),
+            }
+        }
+        for (id, said) in by_service {
+            let change = |service: &mut Service| Ok(replace(service, dea, &said));
+            let (_, mut more) = self.record(&id, change).await?;
+            self.vacate(&id, &said).await?;
+            refused.append(&mut more);
+        }
+        tracing::info!(
+            dea,
+            instances = said.len(),
+            refused = refused.len(),
+            "announced all"
+        );
+        self.apply_change().await;
+        Ok(refused)
+    }
+
+    /// The id of the service that an instance is announced for.
+    fn announced_service(&self, said: &Instance, rule: &BackendRule) -> Result<String, Refusal> {
+        rule.check(said.address())
+            .map_err(|refusal| refusal.field("ip"))?;
+        let service = PortRef::parse(&said.service)?
+            .resolve(&self.services)
+            .map_err(|refusal| refusal.field("service"))?;
+        Ok(service.id.clone())
+    }
+
+    /// Takes addresses that were announced from instances of other services that had them.
+    async fn vacate(&mut self, own: &str, said: &[Instance]) -> Result<(), Refusal> {
+        let addresses: BTreeSet<_> = said
+            .iter()
+            .map(|said| (said.address(), &said.instance))
+            .collect();
+        let is_held = |service: &&Service| {
+            let mut held = service.backends.iter().filter(|b| b.announced.is_some());
+            let other = |b: &crate::model::Backend| {
+                addresses
+                    .iter()
+                    .any(|(address, instance)| *address == b.address && **instance != b.instance)
+            };
+            service.id != own && held.any(other)
+        };
+        let held: Vec<String> = self
+            .services
+            .iter()
+            .filter(is_held)
+            .map(|s| s.id.clone())
+            .collect();
+        for id in held {
+            self.record(&id, |service| {
+                said.iter()
+                    .for_each(|said| discovery::vacate(service, said));
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    fn told(&self, dea: &str, said: &Instance) {
+        let Instance {
+            service, instance, ..
+        } = said;
+        let (address, state) = (said.address(), said.state.name());
+        tracing::info!(dea, service, instance, %address, state, "announced");
+    }
+
+    /// Ends leases that are over: what an app host had is gone at once.
+    pub(super) async fn end_leases(&mut self) {
+        let Ok(hosts) = self.registry.app_hosts().await else {
+            self.leases.freeze();
+            return;
+        };
+        let lease = self.running.config.lease;
+        let announced = self.services.iter().flat_map(|s| &s.backends);
+        let dea = |said: &Announced| said.dea.clone();
+        let holders: BTreeSet<String> = announced
+            .filter_map(|b| b.announced.as_ref().map(dea))
+            .collect();
+        let names = holders.iter().map(String::as_str).collect();
+        let turn = self.leases.turn(&hosts, &names, (lease, Instant::now()));
+        if turn == Turn::default() {
+            return;
+        }
+        for dea in &turn.begin {
+            let spoken = hosts.iter().find(|host| host.dea == *dea);
+            let spoken = spoken.map(|host| host.spoken).unwrap_or_default();
+            if let Err(error) = self.registry.heard(dea, spoken, Some(lease)).await {
+                tracing::error!(dea, "no lease was begun: {error}");
+            }
+        }
+        for dea in &turn.over {
+            self.end_lease(dea).await;
+        }
+        if !turn.over.is_empty() {
+            self.apply_change().await;
+        }
+        for dea in &turn.forget {
+            if let Err(error) = self.registry.forget_app_host(dea).await {
+                tracing::error!(dea, "an app host was not forgotten: {error}");
+            }
+        }
+    }
+
+    async fn end_lease(&mut self, dea: &str) {
+        let has = |service: &&Service| service.backends.iter().any(|b| b.is_announced_by(dea));
+        let held: Vec<String> = self
+            .services
+            .iter()
+            .filter(has)
+            .map(|s| s.id.clone())
+            .collect();
+        for id in held {
+            let end = |service: &mut Service| Ok(discovery::end_lease(service, dea));
+            match self.record(&id, end).await {
+                Ok((service, gone)) => {
+                    let (name, instances) = (&service.name, gone.len());
+                    tracing::warn!(
+                        dea,
+                        name,
+                        instances,
+                        "the lease is over, its instances are gone"
+                    );
+                }
+                Err(refusal) => tracing::error!(dea, "a lease was not ended: {refusal}"),
+            }
+        }
+    }
+
+    /// Every app host that is known.
+    pub(super) async fn app_hosts(&self) -> Result<Vec<AppHostItem>, Refusal> {
+        let hosts = self.registry.app_hosts().await.map_err(|e| refused(&e))?;
+        let item = |host: AppHost| {
+            let of_host = |service: &&Service| {
+                service
+                    .backends
+                    .iter()
+                    .any(|b| b.is_announced_by(&host.dea))
+            };
+            let services = self.services.iter().filter(of_host);
+            AppHostItem {
+                instances: discovery::registered(&self.services, &host.dea).len(),
+                services: services.map(|service| service.name.clone()).collect(),
+                epoch: host.spoken.epoch,
+                seq: host.spoken.seq,
+                lease_left_s: host.lease_left.map(|left| left.as_secs()),
+                dea: host.dea,
+            }
+        };
+        Ok(hosts.into_iter().map(item).collect())
+    }
+}
+
+/// Makes a service's backends of an app host exactly these; answers what was refused.
+fn replace(service: &mut Service, dea: &str, said: &[Instance]) -> Vec<RefusedInstance> {
+    let is_said = |instance: &str| said.iter().any(|said| said.instance == instance);
+    let there = service.backends.iter().filter(|b| b.is_announced_by(dea));
+    let left_out: Vec<String> = there
+        .map(|backend| backend.instance.clone())
+        .filter(|instance| !is_said(instance))
+        .collect();
+    for instance in left_out {
+        discovery::withdraw(service, dea, &instance, now());
+    }
+    let refused = said.iter().filter_map(|said| {
+        let refusal = discovery::register(service, dea, said, now()).err()?;
+        Some(RefusedInstance::new(said, refusal))
+    });
+    refused.collect()
+}

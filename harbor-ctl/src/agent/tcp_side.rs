@@ -1,0 +1,87 @@
+//! Keeps the TCP side of the control API open: what stands in the way is shown and tried again.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::desk::Desk;
+use crate::{
+    config::ControlConfig,
+    control::{self, TcpSide, Tls, Tokens},
+    model::Secret,
+    registry::Registry,
+};
+
+/// How long to wait before listening is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why nobody listens by TCP, while nobody does although somebody should.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TcpProblem(Arc<Mutex<Option<String>>>);
+
+impl TcpProblem {
+    pub(super) fn text(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, problem: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+}
+
+/// Serves until the runtime ends.
+pub(super) async fn run<R: Registry>(config: ControlConfig, desk: Desk<R>, problem: TcpProblem) {
+    loop {
+        match open(&config).await {
+            Ok(None) => return,
+            Ok(Some((listener, tokens))) => {
+                problem.set(None);
+                let way = if config.tls.is_some() {
+                    "TLS"
+                } else {
+                    "no TLS"
+                };
+                tracing::info!("control API by TCP: {}, {way}", listener.address());
+                if let Err(error) = control::serve_tcp(listener, tokens, desk.clone()).await {
+                    problem.set(Some(format!("the control API by TCP has ended: {error}")));
+                }
+            }
+            Err(error) => {
+                let text = format!("the control API by TCP does not run: {error}");
+                if problem.text().as_ref() != Some(&text) {
+                    tracing::error!("{text}");
+                }
+                problem.set(Some(text));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn open(config: &ControlConfig) -> io::Result<Option<(TcpSide, Tokens)>> {
+    let Some(address) = config.listen else {
+        return Ok(None);
+    };
+    let read = |path: &PathBuf| {
+        let wrong = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        Secret::read(path).map_err(wrong)
+    };
+    let tokens = Tokens {
+        all: config.token_file.as_ref().map(read).transpose()?,
+        announce: config.announcer_token_file.as_ref().map(read).transpose()?,
+    };
+    let tls = config.tls.as_ref().map(|(certificate, key)| Tls {
+        certificate,
+        key,
+        client_ca: config.client_ca.as_deref(),
+    });
+    let bound = TcpSide::bind(address, tls).await;
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
+    Ok(Some((bound.map_err(named)?, tokens)))
+}

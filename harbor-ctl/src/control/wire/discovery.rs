@@ -1,0 +1,56 @@
+//! Answers to app hosts.
+
+use serde::{Deserialize, Serialize};
+
+use super::ErrorBody;
+use crate::{discovery::Instance, model::Refusal};
+
+/// `POST /v1/announce` and `POST /v1/heartbeat`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Heard {
+    /// False for what had been said before.
+    pub(crate) applied: bool,
+    /// Harbor believes something else than the app host: a full announcement is wanted.
+    pub(crate) announce: bool,
+    /// How long instances live without a heartbeat.
+    pub(crate) lease_s: u64,
+    /// How often one is expected.
+    pub(crate) heartbeat_s: u64,
+    /// Of a full announcement: what was not taken over; it is not registered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) refused: Vec<RefusedInstance>,
+}
+
+/// An instance that was not taken over, and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RefusedInstance {
+    pub(crate) service: String,
+    pub(crate) instance: String,
+    #[serde(flatten)]
+    pub(crate) error: ErrorBody,
+}
+
+impl RefusedInstance {
+    pub(crate) fn new(said: &Instance, refusal: Refusal) -> Self {
+        Self {
+            service: said.service.clone(),
+            instance: said.instance.clone(),
+            error: refusal.into(),
+        }
+    }
+}
+
+/// An app host as `GET /v1/deas` lists it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AppHostItem {
+    pub(crate) dea: String,
+    /// Instances that it has registered.
+    pub(crate) instances: usize,
+    /// Names of the services that they belong to.
+    pub(crate) services: Vec<String>,
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+    /// Missing: it has not been heard since the agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lease_left_s: Option<u64>,
+}

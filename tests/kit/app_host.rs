@@ -1,0 +1,86 @@
+//! Instances on app hosts, run and announced by `harbor-ctl dea run`.
+
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+use nix::sys::signal::Signal;
+
+use crate::{Lab, Process, binary, process::Finished, process::finish};
+
+/// Where agents of these tests have the TCP side of their control API.
+pub const CONTROL: &str = "10.77.2.1:8442";
+
+/// Configuration lines for an agent that app hosts can reach, with leases of this length.
+pub fn reachable(lab: &Lab, lease: &str) -> String {
+    let token = token(lab);
+    format!(
+        "[control]\nlisten = \"{CONTROL}\"\n[discovery]\nlease = \"{lease}\"\ntoken_file = {token:?}\n"
+    )
+}
+
+/// The file with the app hosts' token.
+pub fn token(lab: &Lab) -> PathBuf {
+    let path = lab.folder().join("dea.token");
+    if !path.exists() {
+        fs::write(&path, "a-token-of-app-hosts\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    path
+}
+
+/// One instance with its announcer.
+#[derive(Debug)]
+pub struct Instance {
+    /// `harbor-ctl dea run`
+    pub announcer: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Instance {
+    /// Starts an instance of a service on an app host, counted from 0; it greets with its name.
+    #[track_caller]
+    pub fn start(
+        lab: &Lab,
+        app: u8,
+        (service, name): (&str, &str),
+        port: u16,
+        more: &[&str],
+    ) -> Self {
+        let address = SocketAddr::new(lab.app(crate::V4, app), port);
+        let server = binary("harbor-traffic").display().to_string();
+        let ip = address.ip();
+        // The number comes from the environment, as for every app.
+        let line = format!(
+            "exec {server} serve --name {name} --tcp {ip}:$STACKATO_HARBOR --udp {ip}:$STACKATO_HARBOR"
+        );
+        let mut command = lab.apps[usize::from(app)].command(binary("harbor-ctl"));
+        command
+            .args(["dea", "run", "--service", service, "--instance", name])
+            .args(["--to", &format!("http://{CONTROL}")])
+            .arg("--token-file")
+            .arg(token(lab))
+            .args(["--int-port", &port.to_string(), "--drain", "0s"])
+            .args(more)
+            .args(["--", "sh", "-c", &line]);
+        Self {
+            announcer: Process::start(&mut command, lab.folder(), &format!("run-{name}")),
+            address,
+        }
+    }
+
+    /// Ends instance and announcer as a power cut would, without a word.
+    #[track_caller]
+    pub fn cut(&mut self) {
+        self.announcer.signal(Signal::SIGKILL);
+        self.announcer.wait(std::time::Duration::from_secs(10));
+    }
+}
+
+/// Asks an agent's TCP side with curl from an app host: the status and the body.
+pub fn ask(lab: &Lab, arguments: &[&str]) -> (u16, String) {
+    let mut command = lab.apps[0].command("curl");
+    command.args(["-sS", "-m", "10", "-w", "\n%{http_code}"]);
+    let Finished { stdout, .. } = finish(command.args(arguments)).ok();
+    let (body, code) = stdout.rsplit_once('\n').unwrap();
+    (code.parse().unwrap(), body.to_owned())
+}

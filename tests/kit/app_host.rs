@@ -59,13 +59,31 @@ impl Instance {
             .args(["--to", &format!("http://{CONTROL}")])
             .arg("--token-file")
             .arg(token(lab))
-            .args(["--int-port", &port.to_string(), "--drain", "0s"])
+            .args(["--int-port", &port.to_string()])
+            .args(if more.contains(&"--drain") {
+                &[][..]
+            } else {
+                &["--drain", "0s"]
+            })
             .args(more)
             .args(["--", "sh", "-c", &line]);
         Self {
             announcer: Process::start(&mut command, lab.folder(), &format!("run-{name}")),
             address,
         }
+    }
+
+    /// Kills the instance; its announcer sees it end.
+    #[track_caller]
+    pub fn kill_command(&self) {
+        let id = self.announcer.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let child = children
+            .split_whitespace()
+            .next()
+            .expect("a running command");
+        let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
+        nix::sys::signal::kill(child, Signal::SIGKILL).unwrap();
     }
 
     /// Ends instance and announcer as a power cut would, without a word.

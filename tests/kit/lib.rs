@@ -20,6 +20,7 @@ mod counters;
 mod eventually;
 mod family;
 pub mod frame;
+pub mod http;
 mod lab;
 mod netns;
 mod process;

@@ -25,6 +25,7 @@ mod forward_udp;
 mod half_closed;
 mod host;
 mod kit_itself;
+mod malformed;
 mod model;
 mod operate;
 mod policies;

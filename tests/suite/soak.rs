@@ -198,3 +198,9 @@ fn fuzz_twenty_million_frames() {
 fn sequences_a_hundred_thousand() {
     model::sequences::run_both(100_000);
 }
+
+#[test]
+#[ignore = "runs for minutes"]
+fn a_million_malformed_announcements_change_nothing() {
+    crate::malformed::run(1_000_000);
+}

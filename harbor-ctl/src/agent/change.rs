@@ -42,7 +42,7 @@ impl<R: Registry> Owner<R> {
         } = &service;
         tracing::info!(id, name, "port {port}/{protocols} allocated");
         let id = id.clone();
-        self.services.push(service);
+        self.take_over(service);
         self.apply_change().await;
         Ok(id)
     }
@@ -170,6 +170,7 @@ impl<R: Registry> Owner<R> {
             .await
             .map_err(|error| refused(&error))?;
         self.services.retain(|s| s.id != service.id);
+        self.pending.note(&service.id);
         if !rest.is_zero() {
             for &protocol in service.protocols.each() {
                 self.resting.insert((protocol, service.port), until);

@@ -58,9 +58,13 @@ pub(crate) struct Forwarding {
 
 type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 
+/// A service that was changed, by its id: as it is now, or `None` when it is no longer served.
+pub(crate) type Change = (String, Option<Service>);
+
 /// What the thread can be asked for.
 pub(super) enum Request {
     Apply(Vec<Service>, Answer<()>),
+    Change(Vec<Change>, Answer<()>),
     Flows(Answer<Vec<FlowRecord>>),
     EndFlows(FlowFilter, Answer<u64>),
     Explain(Question, Answer<Finding>),
@@ -102,6 +106,11 @@ impl Forwarding {
     /// Makes the datapath serve exactly these services; returns once the kernel has them.
     pub(crate) async fn apply(&self, services: Vec<Service>) -> Result<(), ForwardingError> {
         self.ask(|answer| Request::Apply(services, answer)).await
+    }
+
+    /// Takes over changed services; returns once the kernel has them.
+    pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::Change(changes, answer)).await
     }
 
     /// Every flow in the table, in no order.

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     conflicts::Conflicts,
-    forwarding::{Forwarding, ForwardingError},
+    forwarding::{Change, Forwarding, ForwardingError},
     reserved::Reserved,
     tcp_side::TcpProblem,
     view::{Rates, Snapshot},
@@ -58,6 +58,30 @@ impl Link {
     }
 }
 
+/// What has to be brought to the kernel.
+#[derive(Clone, Debug)]
+pub(super) enum Pending {
+    /// Everything is to be looked at.
+    All,
+    /// Services with these ids.
+    These(BTreeSet<String>),
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
+}
+
+impl Pending {
+    /// A service was changed, begun or ended.
+    pub(super) fn note(&mut self, id: &str) {
+        if let Self::These(ids) = self {
+            ids.insert(id.to_owned());
+        }
+    }
+}
+
 /// All of the agent's changing state.
 #[derive(Debug)]
 pub(super) struct Owner<R> {
@@ -65,6 +89,8 @@ pub(super) struct Owner<R> {
     pub(super) services: Vec<Service>,
     pub(super) resting: BTreeMap<(Protocol, u16), u64>,
     pub(super) link: Link,
+    /// What the kernel does not have yet.
+    pub(super) pending: Pending,
     /// What is in force: keys that apply at once follow the file, others stay as at start.
     pub(super) running: Loaded,
     /// What the files say now.
@@ -89,6 +115,7 @@ impl<R: Registry> Owner<R> {
             services: contents.services,
             resting: contents.resting,
             link,
+            pending: Pending::All,
             running: loaded.clone(),
             written: loaded,
             not_applied: None,
@@ -105,8 +132,15 @@ impl<R: Registry> Owner<R> {
         let Link::Up(forwarding) = &self.link else {
             return Ok(());
         };
-        let applied = tokio::time::timeout(APPLY_LIMIT, forwarding.apply(self.services.clone()));
-        let problem = match applied.await {
+        let forwarding = forwarding.clone();
+        let pending = std::mem::take(&mut self.pending);
+        let apply = async {
+            match &pending {
+                Pending::All => forwarding.apply(self.served()).await,
+                Pending::These(ids) => forwarding.change(self.changes(ids)).await,
+            }
+        };
+        let problem = match tokio::time::timeout(APPLY_LIMIT, apply).await {
             Ok(Ok(())) => None,
             Ok(Err(ForwardingError::Ended)) => return Err(ForwardingError::Ended),
             Ok(Err(error)) => Some(error.to_string()),
@@ -114,6 +148,9 @@ impl<R: Registry> Owner<R> {
                 "the datapath did not answer within {APPLY_LIMIT:?}"
             )),
         };
+        if problem.is_some() {
+            self.pending = Pending::All;
+        }
         if problem != self.not_applied {
             match &problem {
                 Some(reason) => {
@@ -124,6 +161,15 @@ impl<R: Registry> Owner<R> {
             self.not_applied = problem;
         }
         Ok(())
+    }
+
+    /// Changed services as the datapath is to have them.
+    fn changes(&self, ids: &BTreeSet<String>) -> Vec<Change> {
+        let served = |id: &String| {
+            let mut all = self.services.iter();
+            all.find(|s| s.id == *id && self.serves(s)).cloned()
+        };
+        ids.iter().map(|id| (id.clone(), served(id))).collect()
     }
 
     /// Applies after a change; a dead thread is found by the next round, which ends the agent.
@@ -214,8 +260,20 @@ impl<R: Registry> Owner<R> {
         Err(Refusal::new(RefusalKind::Conflict, text).fix("try again"))
     }
 
+    /// Whether this node serves it.
+    pub(super) fn serves(&self, service: &Service) -> bool {
+        !R::IS_SHARED || service.node == self.running.config.node
+    }
+
+    /// The services that are forwarded here; others are only listed.
+    pub(super) fn served(&self) -> Vec<Service> {
+        let own = self.services.iter().filter(|service| self.serves(service));
+        own.cloned().collect()
+    }
+
     /// Takes over a record as it is in the registry now.
-    fn take_over(&mut self, recorded: Service) {
+    pub(super) fn take_over(&mut self, recorded: Service) {
+        self.pending.note(&recorded.id);
         let known = self.services.iter_mut().find(|s| s.id == recorded.id);
         match known {
             Some(current) => *current = recorded,
@@ -229,6 +287,7 @@ impl<R: Registry> Owner<R> {
         let contents = loaded.map_err(|error| refused(&error))?;
         self.services = contents.services;
         self.resting = contents.resting;
+        self.pending = Pending::All;
         Ok(())
     }
 

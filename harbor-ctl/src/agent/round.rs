@@ -9,7 +9,7 @@ use super::{
     desk::Desk,
     forwarding::{Forwarding, ForwardingError},
     notify,
-    owner::{Link, Owner, now},
+    owner::{Link, Owner, Pending, now},
     settings,
 };
 use crate::{
@@ -175,6 +175,7 @@ async fn retry_forwarding<R: Registry>(desk: &Desk<R>) {
     };
     let mut owner = desk.lock().await;
     owner.link = link;
+    owner.pending = Pending::All;
     // Does nothing while there is still none.
     owner.apply_change().await;
 }

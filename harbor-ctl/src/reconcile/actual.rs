@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use harbor_common::{
@@ -12,7 +12,7 @@ use harbor_common::{
     protocol::Protocol as Number,
 };
 
-use super::{Acl, BackendKey, FrontendKey, Turns};
+use super::{Acl, BackendKey, FrontendKey, Scope, Turns};
 
 /// A frontend and its sets in force, IPv4's first.
 pub(crate) type Served = (Frontend, [BackendSet; 2]);
@@ -49,6 +49,40 @@ impl Actual {
             },
             address: SocketAddr::new(IpAddr::from(row.address), row.port),
         })
+    }
+
+    /// Backends of the frontends of a scope.
+    pub(super) fn backends_within<'a>(
+        &'a self,
+        scope: &'a Scope,
+    ) -> Box<dyn Iterator<Item = (&'a BackendKey, &'a (u32, Backend))> + 'a> {
+        match scope {
+            Scope::Whole => Box::new(self.backends.iter()),
+            Scope::Part(keys) => Box::new(keys.iter().flat_map(|key| {
+                // Keys are in the order of frontends first.
+                let first = |address: IpAddr| BackendKey {
+                    frontend: *key,
+                    address: SocketAddr::new(address, 0),
+                };
+                let from = first(Ipv4Addr::UNSPECIFIED.into());
+                let own = self.backends.range(from..);
+                own.take_while(|(backend, _)| backend.frontend == *key)
+            })),
+        }
+    }
+
+    /// Frontends of a scope that are served.
+    pub(super) fn frontends_within<'a>(
+        &'a self,
+        scope: &'a Scope,
+    ) -> Box<dyn Iterator<Item = FrontendKey> + 'a> {
+        match scope {
+            Scope::Whole => Box::new(self.frontends.keys().copied()),
+            Scope::Part(keys) => {
+                let is_served = |key: &FrontendKey| self.frontends.contains_key(key);
+                Box::new(keys.iter().copied().filter(is_served))
+            }
+        }
     }
 
     /// Takes a row of the `backends` map into the picture, as read or as just written.

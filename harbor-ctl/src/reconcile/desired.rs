@@ -31,12 +31,24 @@ pub(crate) type Routes = BTreeMap<IpAddr, Route>;
 /// Rows as the tables should hold them; slots and generations are the plan's business.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Desired {
+    /// Nothing is said of frontends outside, nor of their backends.
+    pub(crate) scope: Scope,
     pub(crate) addresses: BTreeMap<Ip, u32>,
     pub(crate) frontends: BTreeMap<FrontendKey, DesiredFrontend>,
     pub(crate) backends: BTreeMap<BackendKey, DesiredBackend>,
     /// Backends that cannot be reached now: they take no new flows, and what the tables hold of
     /// them stays, because a route that comes back must find their flows alive.
     pub(crate) unrouted: BTreeSet<BackendKey>,
+}
+
+/// Of which frontends something is desired.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All: what is not desired is to end.
+    #[default]
+    Whole,
+    /// These: a change of one port must not cost what all ports cost.
+    Part(BTreeSet<FrontendKey>),
 }
 
 /// A backend's row without generation and list of sources, and that list.
@@ -58,8 +70,16 @@ pub(crate) struct DesiredFrontend {
 }
 
 /// The tables that serve these services.
-pub(crate) fn desired(services: &[Service], routes: &Routes, own: &OwnAddresses) -> Desired {
-    let mut desired = Desired::default();
+pub(crate) fn desired<'a>(
+    services: impl IntoIterator<Item = &'a Service>,
+    scope: Scope,
+    routes: &Routes,
+    own: &OwnAddresses,
+) -> Desired {
+    let mut desired = Desired {
+        scope,
+        ..Desired::default()
+    };
     for service in services {
         for protocol in service.protocols.each() {
             add_frontend(&mut desired, service, *protocol, (routes, own));

@@ -18,20 +18,27 @@ pub(crate) use acl::{Acl, prefix};
 pub(crate) use actual::Actual;
 pub(crate) use apply::{Tables, apply};
 pub(crate) use books::{Books, Capacity};
-pub(crate) use desired::{Desired, OwnAddresses, Routes, desired};
+pub(crate) use desired::{Desired, OwnAddresses, Routes, Scope, desired};
 pub(crate) use plan::Plan;
 pub(crate) use slots::Slots;
 pub(crate) use turns::Turns;
 
 use std::net::SocketAddr;
 
-use crate::model::Protocol;
+use crate::model::{Protocol, Service};
 
 /// A (protocol, port) that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FrontendKey {
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
+}
+
+/// The frontends of a service.
+pub(crate) fn frontends(service: &Service) -> impl Iterator<Item = FrontendKey> {
+    let port = service.port;
+    let protocols = service.protocols.each().iter();
+    protocols.map(move |&protocol| FrontendKey { protocol, port })
 }
 
 /// One instance behind one frontend. The same endpoint behind two frontends is two of these: each

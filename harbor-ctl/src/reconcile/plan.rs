@@ -13,7 +13,7 @@ use harbor_common::{
 use super::{
     Acl, Actual, BackendKey, Desired, FrontendKey, Turns,
     books::Free,
-    desired::{DesiredFrontend, endpoint},
+    desired::{DesiredFrontend, Scope, endpoint},
     pool::Pool,
 };
 
@@ -83,6 +83,16 @@ impl Plan {
     }
 
     fn addresses(&mut self, actual: &Actual, desired: &Desired) {
+        if let Scope::Part(_) = desired.scope {
+            // Others may need more of an address than these frontends do.
+            for (address, roles) in &desired.addresses {
+                let held = actual.addresses.get(address).copied().unwrap_or(0);
+                if held | roles != held {
+                    self.grant.push((*address, held | roles));
+                }
+            }
+            return;
+        }
         for (address, roles) in &desired.addresses {
             if actual.addresses.get(address) != Some(roles) {
                 self.grant.push((*address, *roles));
@@ -132,7 +142,7 @@ impl Plan {
                 },
             }
         }
-        for (key, (slot, held)) in &actual.backends {
+        for (key, (slot, held)) in actual.backends_within(&desired.scope) {
             if desired.unrouted.contains(key) {
                 sources.keep(held.sources);
             } else if !desired.backends.contains_key(key) {
@@ -145,7 +155,7 @@ impl Plan {
                 ));
             }
         }
-        (self.sources, self.idle.sources) = sources.finish();
+        (self.sources, self.idle.sources) = sources.finish(&desired.scope);
         placed
     }
 
@@ -196,12 +206,11 @@ impl Plan {
             self.frontend(actual, *key, sets, free);
         }
         let ended = actual
-            .frontends
-            .keys()
+            .frontends_within(&desired.scope)
             .filter(|key| !desired.frontends.contains_key(key));
         self.ended.extend(ended);
-        (self.acls, self.idle.acls) = acls.finish();
-        (self.turns, self.idle.turns) = turns.finish();
+        (self.acls, self.idle.acls) = acls.finish(&desired.scope);
+        (self.turns, self.idle.turns) = turns.finish(&desired.scope);
     }
 
     fn frontend(
@@ -247,6 +256,10 @@ impl Plan {
             if known.insert(endpoint) && !actual.endpoints.contains_key(&endpoint) {
                 self.endpoints.push((endpoint, *slot));
             }
+        }
+        if let Scope::Part(_) = desired.scope {
+            // Another frontend may have a backend there; whoever looks at all of them finds out.
+            return;
         }
         let strangers = actual
             .endpoints

@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Slots;
+use super::{Scope, Slots};
 
 /// The wanted contents of one kind, and the elements that hold them.
 #[derive(Debug)]
 pub(super) struct Pool<'a, T> {
     held: &'a BTreeMap<u32, T>,
-    by_contents: BTreeMap<T, u32>,
+    /// Made when it is first needed: most changes need none.
+    by_contents: Option<BTreeMap<T, u32>>,
     used: BTreeSet<u32>,
     /// Elements to write before anything refers to them.
     pub(super) fresh: Vec<(u32, T)>,
@@ -21,14 +22,9 @@ pub(super) struct Pool<'a, T> {
 impl<'a, T: Ord + Clone> Pool<'a, T> {
     /// What the tables hold.
     pub(super) fn new(held: &'a BTreeMap<u32, T>) -> Self {
-        let by_contents = held
-            .iter()
-            .rev()
-            .map(|(element, contents)| (contents.clone(), *element))
-            .collect();
         Self {
             held,
-            by_contents,
+            by_contents: None,
             used: BTreeSet::new(),
             fresh: Vec::new(),
         }
@@ -36,20 +32,29 @@ impl<'a, T: Ord + Clone> Pool<'a, T> {
 
     /// The element with these contents, a new one if there is none; `None` when all are used.
     pub(super) fn element(&mut self, contents: &T, free: &mut Slots) -> Option<u32> {
-        if let Some(element) = self.by_contents.get(contents) {
-            self.used.insert(*element);
-            return Some(*element);
+        if let Some(element) = self.by_contents().get(contents).copied() {
+            self.used.insert(element);
+            return Some(element);
         }
         let element = free.take()?;
         self.fresh.push((element, contents.clone()));
-        self.by_contents.insert(contents.clone(), element);
+        self.by_contents().insert(contents.clone(), element);
         self.used.insert(element);
         Some(element)
     }
 
     /// Whether some element has these contents.
-    pub(super) fn holds(&self, contents: &T) -> bool {
-        self.by_contents.contains_key(contents)
+    pub(super) fn holds(&mut self, contents: &T) -> bool {
+        self.by_contents().contains_key(contents)
+    }
+
+    fn by_contents(&mut self) -> &mut BTreeMap<T, u32> {
+        let held = self.held;
+        self.by_contents.get_or_insert_with(|| {
+            let each = held.iter().rev();
+            each.map(|(element, contents)| (contents.clone(), *element))
+                .collect()
+        })
     }
 
     /// Keeps an element that a row refers to which is not to be changed.
@@ -58,7 +63,11 @@ impl<'a, T: Ord + Clone> Pool<'a, T> {
     }
 
     /// The elements to write, and those that nothing will refer to.
-    pub(super) fn finish(self) -> (Vec<(u32, T)>, Vec<u32>) {
+    pub(super) fn finish(self, scope: &Scope) -> (Vec<(u32, T)>, Vec<u32>) {
+        if let Scope::Part(_) = scope {
+            // Rows outside may refer to what these do not.
+            return (self.fresh, Vec::new());
+        }
         let is_idle = |element: &&u32| !self.used.contains(element);
         let idle = self.held.keys().filter(is_idle).copied().collect();
         (self.fresh, idle)

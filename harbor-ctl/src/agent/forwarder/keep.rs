@@ -7,11 +7,11 @@ use std::{
     time::Instant,
 };
 
-use super::{Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
+use super::{super::forwarding::Change, Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
 use crate::{
     datapath::{DatapathError, KernelWays},
     model::Service,
-    reconcile::{self, Acl, Books, Capacity, Plan, Tables as _},
+    reconcile::{self, Acl, Books, Capacity, Desired, Plan, Scope, Tables as _},
 };
 
 /// Frontend slots whose list of networks has changed, with the new one.
@@ -31,8 +31,47 @@ impl Forwarder {
         let found = self.host.routes(&fresh);
         wishes.routes.extend(found);
         wishes.routes.retain(|host, _| wishes.hosts.contains(host));
-        wishes.services = Some(services);
+        let by_id = services
+            .into_iter()
+            .map(|service| (service.id.clone(), service));
+        wishes.services = Some(by_id.collect());
         wishes.is_open = true;
+    }
+
+    /// Takes over changed services and brings their frontends, and no others, to what they ask for.
+    pub(super) fn change(&mut self, changes: Vec<Change>) -> Result<(), DatapathError> {
+        let wishes = &mut self.wishes;
+        let Some(services) = wishes.services.as_mut() else {
+            // What else is served is not known yet.
+            return Ok(());
+        };
+        let (mut keys, mut changed) = (BTreeSet::new(), Vec::new());
+        for (id, service) in changes {
+            let held = match &service {
+                Some(service) => services.insert(id, service.clone()),
+                None => services.remove(&id),
+            };
+            keys.extend(held.iter().chain(&service).flat_map(reconcile::frontends));
+            changed.extend(service);
+        }
+        let backends = changed.iter().flat_map(|service| &service.backends);
+        let hosts: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+        let fresh: BTreeSet<IpAddr> = hosts.difference(&wishes.hosts).copied().collect();
+        if !fresh.is_empty() {
+            let found = self.host.routes(&fresh);
+            wishes.routes.extend(found);
+            wishes.hosts.extend(fresh);
+        }
+        wishes.is_untidy = true;
+        if wishes.is_open {
+            return self.reconcile();
+        }
+        let scope = Scope::Part(keys);
+        let desired = reconcile::desired(&changed, scope, &wishes.routes, &wishes.own);
+        let applied = self.plan_and_apply(&desired);
+        // What failed half way is for a look at everything.
+        self.wishes.is_open = applied.is_err();
+        applied
     }
 
     /// Brings the tables to what the services ask for.
@@ -47,8 +86,16 @@ impl Forwarder {
         let Some(services) = wishes.services.as_ref().filter(|_| wishes.is_open) else {
             return Ok(());
         };
-        let desired = reconcile::desired(services, &wishes.routes, &wishes.own);
-        let plan = Plan::between(&self.books.actual, &desired, &mut self.books.free);
+        let all = services.values();
+        let desired = reconcile::desired(all, Scope::Whole, &wishes.routes, &wishes.own);
+        self.plan_and_apply(&desired)?;
+        (self.wishes.is_open, self.wishes.is_untidy) = (false, false);
+        self.forget_hosts();
+        Ok(())
+    }
+
+    fn plan_and_apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        let plan = Plan::between(&self.books.actual, desired, &mut self.books.free);
         for refused in &plan.refused {
             tracing::error!("{refused}");
         }
@@ -56,8 +103,16 @@ impl Forwarder {
             tracing::debug!(?plan, "applying");
             self.apply(&plan)?;
         }
-        self.wishes.is_open = false;
         Ok(())
+    }
+
+    /// Forgets the ways to hosts that no backend is on any more.
+    fn forget_hosts(&mut self) {
+        let wishes = &mut self.wishes;
+        let services = wishes.services.iter().flat_map(BTreeMap::values);
+        let backends = services.flat_map(|service| &service.backends);
+        wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
+        wishes.routes.retain(|host, _| wishes.hosts.contains(host));
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<(), DatapathError> {

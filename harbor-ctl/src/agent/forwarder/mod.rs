@@ -34,6 +34,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const ROUND: Duration = Duration::from_secs(1);
 /// How often routes and neighbours are read without anybody having said that they changed.
 const WAYS: Duration = Duration::from_secs(30);
+/// How often everything is looked at after ports were changed one by one.
+const TIDYING: Duration = Duration::from_secs(10);
 /// After a look at the host, the next change waits at least this long: changes come in flocks.
 const LOOK_GAP: Duration = Duration::from_millis(20);
 /// A look at the host may take this part of the thread's time: one in ten.
@@ -64,6 +66,7 @@ pub(super) struct Forwarder {
     next_ways: Instant,
     next_round: Instant,
     next_sweep: Instant,
+    next_tidying: Instant,
     problems: BTreeSet<String>,
     /// Why the datapath is told of no ways.
     no_ways: Option<String>,
@@ -74,7 +77,8 @@ pub(super) struct Forwarder {
 /// What the tables are made from, and whether they are made from it yet.
 #[derive(Default)]
 struct Wishes {
-    services: Option<Vec<Service>>,
+    /// By id.
+    services: Option<BTreeMap<String, Service>>,
     hosts: BTreeSet<IpAddr>,
     routes: Routes,
     own: OwnAddresses,
@@ -82,6 +86,8 @@ struct Wishes {
     is_stale: bool,
     /// The tables differ, or may differ.
     is_open: bool,
+    /// Ports were changed one by one: what only a look at all of them can take away is still there.
+    is_untidy: bool,
 }
 
 impl Forwarder {
@@ -119,6 +125,7 @@ impl Forwarder {
             next_ways: now,
             next_round: now,
             next_sweep: now,
+            next_tidying: now,
             problems: BTreeSet::new(),
             no_ways: None,
             _listened: listen(inbox)?,
@@ -170,6 +177,9 @@ impl Forwarder {
                 self.wish(services);
                 let _ = answer.send(self.reconcile().map_err(ForwardingError::from));
             }
+            Request::Change(changes, answer) => {
+                let _ = answer.send(self.change(changes).map_err(ForwardingError::from));
+            }
             Request::Flows(answer) => {
                 let _ = answer.send(self.flows.records().map_err(ForwardingError::from));
             }
@@ -215,6 +225,10 @@ impl Forwarder {
         if Instant::now() >= self.next_ways {
             self.wishes.is_stale = true;
             self.keep_ways();
+        }
+        if self.wishes.is_untidy && Instant::now() >= self.next_tidying {
+            self.next_tidying = Instant::now() + TIDYING;
+            self.wishes.is_open = true;
         }
         if let Err(error) = self.reconcile() {
             tracing::error!("cannot bring the tables up to date: {error}");

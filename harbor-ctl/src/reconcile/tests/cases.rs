@@ -89,6 +89,7 @@ fn a_backend_without_a_route_takes_no_flows() {
     let lost = backend(251, 80, BackendState::Active);
     let desired = desired(
         &[service(35000, Protocols::Tcp, vec![lost])],
+        Scope::Whole,
         &routes(),
         &own(),
     );
@@ -111,7 +112,7 @@ fn a_lost_route_keeps_the_backend_and_its_flows() {
         vec![backend(1, 80, BackendState::Active)],
     )];
     round(&services, &mut books, &mut tables);
-    let lost = desired(&services, &Routes::new(), &own());
+    let lost = desired(&services, Scope::Whole, &Routes::new(), &own());
     let plan = Plan::between(&books.actual, &lost, &mut books.free);
     apply(&plan, &mut books, &mut tables).unwrap();
     assert_eq!(tables.backends[&0].state, Row::ACTIVE);
@@ -122,7 +123,7 @@ fn a_lost_route_keeps_the_backend_and_its_flows() {
 
 #[test]
 fn own_addresses_have_the_roles_that_they_play() {
-    let desired = desired(&[], &routes(), &own());
+    let desired = desired(&[], Scope::Whole, &routes(), &own());
     let roles = |address: IpAddr| desired.addresses.get(&Ip::from(address)).copied();
     let public = Address::PUBLIC | Address::LOCAL;
     let translation = Address::TRANSLATION | Address::LOCAL;
@@ -143,7 +144,7 @@ fn a_backend_sees_the_routes_source_first_and_the_named_ones_that_the_node_has()
             backend6(1, BackendState::Active),
         ],
     )];
-    let desired = desired(&services, &routes(), &own());
+    let desired = desired(&services, Scope::Whole, &routes(), &own());
     let lists: Vec<Vec<IpAddr>> = desired
         .backends
         .values()

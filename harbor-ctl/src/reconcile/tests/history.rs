@@ -70,4 +70,38 @@ proptest! {
             prop_assert!(round(services, &mut books, &mut tables).is_empty());
         }
     }
+
+    /// Changes made port by port lead where a change of everything leads, but for what only a look
+    /// at everything can take away.
+    #[test]
+    fn ports_changed_one_by_one_end_as_all_at_once(
+        history in prop::collection::vec(any_services(), 1..8)
+    ) {
+        let mut tables = Memory::default();
+        let mut books = books(&mut tables);
+        let mut before: Vec<Service> = Vec::new();
+        for services in &history {
+            let ports: BTreeSet<u16> = before.iter().chain(services).map(|s| s.port).collect();
+            for port in ports {
+                let of = |all: &[Service]| all.iter().find(|s| s.port == port).cloned();
+                let (old, new) = (of(&before), of(services));
+                let keys = old.iter().chain(&new).flat_map(frontends).collect();
+                let desired = desired(&new, Scope::Part(keys), &routes(), &own());
+                let plan = Plan::between(&books.actual, &desired, &mut books.free);
+                apply(&plan, &mut books, &mut tables).unwrap();
+            }
+            before.clone_from(services);
+            let left = round(services, &mut books, &mut tables);
+            prop_assert_eq!(&tables.read().unwrap(), &books.actual);
+            let tidy = Plan {
+                // Before the first look at everything nobody has granted what no port needs.
+                grant: left.grant.clone(),
+                strangers: left.strangers.clone(),
+                idle: left.idle.clone(),
+                revoke: left.revoke.clone(),
+                ..Plan::default()
+            };
+            prop_assert_eq!(left, tidy);
+        }
+    }
 }

@@ -229,7 +229,7 @@ fn own() -> OwnAddresses {
 
 /// One round of the reconciler; answers with how much there was to do.
 fn round(services: &[Service], books: &mut Books, tables: &mut Memory) -> Plan {
-    let desired = desired(services, &routes(), &own());
+    let desired = desired(services, Scope::Whole, &routes(), &own());
     let plan = Plan::between(&books.actual, &desired, &mut books.free);
     apply(&plan, books, tables).unwrap();
     plan

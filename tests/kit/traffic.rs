@@ -172,6 +172,14 @@ impl Asker {
         }
     }
 
+    /// The name of the app that answers within this time, if one does.
+    pub fn try_ask(&self, to: SocketAddr, question: &[u8], patience: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
+        let answer = self.ask(to, question).ok();
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        answer
+    }
+
     /// Asks and expects nothing.
     pub fn send(&self, to: SocketAddr, question: &[u8]) {
         self.socket.send_to(question, to).unwrap();

@@ -34,6 +34,7 @@ mod resets;
 mod restart;
 mod reuse;
 mod rough;
+mod scale;
 mod scene;
 mod soak;
 mod sources;

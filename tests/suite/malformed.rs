@@ -8,7 +8,7 @@ const MESSAGES: usize = 20_000;
 
 #[test]
 fn malformed_announcements_change_nothing() {
-    run(MESSAGES);
+    println!("{}", run(MESSAGES));
 }
 
 /// xorshift64
@@ -27,7 +27,8 @@ impl Random {
     }
 }
 
-pub(crate) fn run(messages: usize) {
+/// Sends so many; says what became of them.
+pub(crate) fn run(messages: usize) -> String {
     let lab = Lab::routed();
     let mut agent = Agent::start(&lab);
     for name in ["web", "udp-game", "both-sip"] {
@@ -75,10 +76,10 @@ pub(crate) fn run(messages: usize) {
         );
         refused += 1;
     }
-    println!("{refused} of {messages} documents refused, {skipped} were right and not sent");
     assert!(refused > messages / 2);
     assert!(agent.is_running());
     assert_eq!(state(&agent), before);
+    format!("{refused} of {messages} documents refused, {skipped} were right and not sent")
 }
 
 /// What the registry and the kernel hold, without what changes by itself.

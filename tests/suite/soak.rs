@@ -202,5 +202,11 @@ fn sequences_a_hundred_thousand() {
 #[test]
 #[ignore = "runs for minutes"]
 fn a_million_malformed_announcements_change_nothing() {
-    crate::malformed::run(1_000_000);
+    println!("{}", crate::malformed::run(1_000_000));
+}
+
+#[test]
+#[ignore = "runs for a minute"]
+fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() {
+    println!("{}", crate::scale::run(5_001));
 }

@@ -221,7 +221,8 @@ fn fail(
     };
     let own_part = part(frame, side);
     let own_key = packet.as_ref().and_then(|packet| packet.key());
-    let mut keys: Vec<Key> = own_key.into_iter().collect();
+    let quoted = packet.as_ref().and_then(|p| world.quoted_in(frame, p));
+    let mut keys: Vec<Key> = own_key.into_iter().chain(quoted).collect();
     if let Some(flow) = flow {
         let backend = world.backends[flow.backend].address;
         keys.extend([Way::Forward, Way::Reply].map(|way| flow.key(way, backend)));

@@ -24,6 +24,18 @@ struct Quoted {
     sequence: Option<u32>,
 }
 
+impl Quoted {
+    /// What the packet that would answer it stands under.
+    fn answer(&self) -> Key {
+        let Key { protocol, from, to } = self.key;
+        Key {
+            protocol,
+            from: to,
+            to: from,
+        }
+    }
+}
+
 impl World {
     /// An ICMP message.
     pub(super) fn message(&self, frame: &[u8], packet: &Packet) -> Vec<Case> {
@@ -81,13 +93,7 @@ impl World {
 
     /// The flow of a quoted packet: the packet that would answer it belongs to the same.
     fn answering(&self, quoted: &Quoted) -> Option<(u64, Way)> {
-        let Key { protocol, from, to } = quoted.key;
-        let answer = Key {
-            protocol,
-            from: to,
-            to: from,
-        };
-        self.keys.get(&answer).copied()
+        self.keys.get(&quoted.answer()).copied()
     }
 
     /// The flow that an ICMP message speaks of.
@@ -97,11 +103,33 @@ impl World {
         self.flows.get(&self.answering(&quoted)?.0)
     }
 
+    /// What the answer to the packet that an ICMP message quotes stands under.
+    pub(super) fn quoted_in(&self, frame: &[u8], packet: &Packet) -> Option<Key> {
+        let body = frame.get(packet.body..packet.end)?;
+        let quoted = packet.is_icmp().then(|| quoted(packet.family, body))??;
+        Some(quoted.answer())
+    }
+
     /// Whether a frame is an ICMP message about a flow of which nobody can tell where it goes.
     pub(super) fn is_vague(&self, frame: &[u8], hardware: [u8; 6]) -> bool {
-        let packet = read(frame, hardware).packet;
-        let flow = packet.and_then(|packet| self.flow_in(frame, &packet));
-        flow.is_some_and(|flow| flow.is_doubtful)
+        let packet = read(frame, hardware).packet.filter(Packet::is_icmp);
+        let body = packet.and_then(|packet| Some((packet.family, frame.get(packet.body..)?)));
+        let Some(quoted) = body.and_then(|(family, body)| quoted(family, body)) else {
+            return false;
+        };
+        match self.answering(&quoted) {
+            Some((id, _)) => self.flows[&id].is_doubtful,
+            None => self.may_be_unseen(&quoted.answer()),
+        }
+    }
+
+    /// Whether packets under this key may be those of a flow that began, or went on, unseen.
+    fn may_be_unseen(&self, key: &Key) -> bool {
+        let is_back =
+            self.translation.contains(&key.to.ip()) && self.range.contains(&key.to.port());
+        self.hidden.contains(key)
+            || self.former.contains_key(key)
+            || is_back && self.may_answer_unseen(key.protocol, key.from)
     }
 
     fn translated(&self, flow: &Flow, way: Way) -> Vec<Case> {

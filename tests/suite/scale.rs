@@ -1,0 +1,144 @@
+//! Many ports with many backends: how long it takes until all are served, and until one change is.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use kit::{Agent, Config, Lab, V4, eventually, http::Http, traffic::Asker};
+use serde_json::{Value, json};
+
+/// Backends of each port.
+const BACKENDS: usize = 20;
+/// Changes that are timed.
+const CHANGES: usize = 100;
+
+#[test]
+fn five_hundred_ports_of_twenty_backends_are_served_again_after_a_cold_start() {
+    println!("{}", run(501));
+}
+
+/// Fills an agent with ports, starts it again without its tables, and changes one backend at a
+/// time; says how long it took. Nothing here depends on how long.
+pub(crate) fn run(ports: usize) -> String {
+    let lab = Lab::routed();
+    let range = format!("[ports]\nrange = \"35000-{}\"\n", 34_999 + ports.max(1_024));
+    let mut agent = Agent::start_with(&lab, &Config::with(&range));
+    let mut http = Http::new(&agent.socket());
+    let answers = [0, 1].map(|app| {
+        let host = &lab.apps[usize::from(app)];
+        let place = SocketAddr::new(lab.app(V4, app), 9_000);
+        let name = ["app1", "app2"][usize::from(app)];
+        kit::traffic::serve(host, lab.folder(), name, &[place])
+    });
+    let begun = Instant::now();
+    for number in 0..ports {
+        // Of the last port, app1 answers; of the others nobody has to be there.
+        let own = |index: usize| {
+            format!(
+                "10.77.2.11:{}",
+                10_000 + (number * BACKENDS + index) % 50_000
+            )
+        };
+        let mut backends: Vec<String> = (0..BACKENDS).map(own).collect();
+        backends[0] = "10.77.2.11:9000".into();
+        let port =
+            json!({"name": format!("udp-{number}"), "port": 35_000 + number, "backends": backends});
+        let (status, body) = http.post("/v1/ports", port.to_string().as_bytes()).unwrap();
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    }
+    let filled = begun.elapsed();
+    let client = Asker::new(&lab.client, V4);
+    let last = SocketAddr::new(lab.public(V4), 34_999 + ports as u16);
+    assert_eq!(client.ask(last, b"who").unwrap(), "app1");
+
+    agent.stop();
+    std::fs::remove_dir_all(lab.bpf()).unwrap();
+    let begun = Instant::now();
+    agent.launch();
+    eventually(Duration::from_secs(120), || {
+        client
+            .try_ask(last, b"who", Duration::from_millis(50))
+            .is_some()
+    });
+    let served = begun.elapsed();
+    agent.wait_until_ready();
+    let states = agent.items(&["ports", "list"]);
+    let up = states.iter().filter(|port| port["state"] == "up").count();
+    assert_eq!((states.len(), up), (ports, ports));
+
+    let memory = memory(&mut agent);
+    let changes = changes(&agent, &lab, ports);
+    drop(answers);
+    format!(
+        "{ports} ports of {BACKENDS} backends: filled in {filled:.2?}, cold start to the last port \
+         served {served:.2?}, announced to first packet at the new backend p50 {:.2?} p99 {:.2?}, \
+         agent {memory} MiB",
+        changes[CHANGES / 2],
+        changes[CHANGES * 99 / 100],
+    )
+}
+
+/// Announces an instance as the only one of a port and asks through it, again and again; the times
+/// in ascending order.
+fn changes(agent: &Agent, lab: &Lab, ports: usize) -> Vec<Duration> {
+    let mut http = Http::new(&agent.socket());
+    let mut say = |document: Value, path: &str| {
+        let (status, body) = http.post(path, document.to_string().as_bytes()).unwrap();
+        assert!(status < 300, "{status} {}", String::from_utf8_lossy(&body));
+    };
+    let port = 34_999 + ports as u16;
+    for index in 0..BACKENDS {
+        let address = match index {
+            0 => "10.77.2.11:9000".to_owned(),
+            _ => format!(
+                "10.77.2.11:{}",
+                10_000 + ((ports - 1) * BACKENDS + index) % 50_000
+            ),
+        };
+        say(
+            json!({"port": port.to_string(), "backend": address, "now": true}),
+            "/v1/backends/remove",
+        );
+    }
+    let to = SocketAddr::new(lab.public(V4), port);
+    // Kept, so that no client gets the port of another, whose flow would go on.
+    let (mut times, mut clients) = (Vec::new(), Vec::new());
+    for seq in 0..CHANGES as u64 {
+        let app = seq as u8 % 2;
+        let document = json!({
+            "v": 1, "dea": "dea1", "epoch": 1, "seq": seq + 1,
+            "instances": [{
+                "service": port.to_string(), "instance": format!("i{seq}"),
+                "ip": lab.app(V4, app).to_string(), "port": 9_000, "state": "up",
+            }],
+        });
+        // A new client each time: nothing of an older flow helps.
+        let client = Asker::new(&lab.client, V4);
+        let begun = Instant::now();
+        say(document, "/v1/announce");
+        let name = client.ask(to, b"who").unwrap();
+        times.push(begun.elapsed());
+        clients.push(client);
+        assert_eq!(
+            name,
+            ["app1", "app2"][usize::from(app)],
+            "after change {seq}"
+        );
+    }
+    times.sort();
+    times
+}
+
+/// What the agent keeps to itself, in MiB.
+fn memory(agent: &mut Agent) -> u64 {
+    let id = agent.process().id();
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap();
+    kib.parse::<u64>().unwrap() / 1_024
+}

@@ -297,7 +297,7 @@ impl World {
         }
     }
 
-    /// Drops flows that the node must have forgotten: their timeouts have passed for half a minute.
+    /// Drops flows that the node must have forgotten: their timeouts have passed for minutes.
     pub(super) fn forget(&mut self) {
         let is_past = |flow: &Flow| flow.seen.elapsed() > flow.longest_silence() + LATE;
         let past: Vec<u64> = (self.flows.iter())
@@ -324,8 +324,9 @@ impl World {
     }
 }
 
-/// How much later than its timeout a flow may still be there.
-const LATE: Duration = Duration::from_secs(30);
+/// How much later than its timeout a flow may still be there: a sweep that took long, on a machine
+/// that has much else to do, is followed by a pause of twenty times as long.
+const LATE: Duration = Duration::from_secs(300);
 
 /// How many flows may begin in a table of this size before the oldest half-open one must go.
 pub(super) fn half_open(flows: u32) -> u64 {

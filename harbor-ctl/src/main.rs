@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod control;
 mod datapath;
+mod health;
 mod model;
 mod reconcile;
 mod registry;

@@ -51,6 +51,10 @@ pub(super) fn backend_item(
             true => "suspect".to_owned(),
             false => state.to_owned(),
         },
+        reason: backend
+            .failing
+            .as_ref()
+            .map(|failing| failing.reason.clone()),
         leaves_in_s,
         dea: backend.announced.as_ref().map(|a| a.dea.clone()),
         weight: backend.weight,

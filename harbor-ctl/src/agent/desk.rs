@@ -18,9 +18,9 @@ use crate::{
     control::{
         Answer, Operations,
         wire::{
-            AddBackend, BackendItem, ConfigChange, CreatePort, DeletedPort, ExplainPacket,
-            ExplainReport, FlowItem, KillFlows, KilledFlows, NameBackend, PortItem, RangeReport,
-            ServiceItem, StatusReport,
+            AddBackend, BackendItem, CheckBackends, CheckItem, ConfigChange, CreatePort,
+            DeletedPort, ExplainPacket, ExplainReport, FlowItem, KillFlows, KilledFlows,
+            NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
         },
     },
     model::{
@@ -281,6 +281,10 @@ impl<R: Registry> Operations for Desk<R> {
             .change(|mut owner| async move { owner.drain_backend(request).await })
             .await?;
         self.backend_item(done).await
+    }
+
+    async fn check_backends(&self, request: CheckBackends) -> Answer<Vec<CheckItem>> {
+        self.check(request).await
     }
 
     async fn flows(&self, port: Option<PortRef>) -> Answer<Vec<FlowItem>> {

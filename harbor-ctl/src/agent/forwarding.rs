@@ -12,8 +12,8 @@ use super::forwarder::Forwarder;
 use crate::{
     datapath::{Datapath, DatapathError, Hook, HostChange},
     model::{
-        BackendReport, DatapathReport, Finding, FlowFilter, FlowRecord, FrontendReport, Question,
-        Service, Timeouts,
+        AllDown, BackendReport, DatapathReport, Finding, FlowFilter, FlowRecord, FrontendReport,
+        Question, Service, Timeouts,
     },
 };
 
@@ -60,7 +60,7 @@ type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 
 /// What the thread can be asked for.
 pub(super) enum Request {
-    Apply(Vec<Service>, Answer<()>),
+    Apply(Vec<Service>, AllDown, Answer<()>),
     Flows(Answer<Vec<FlowRecord>>),
     EndFlows(FlowFilter, Answer<u64>),
     Explain(Question, Answer<Finding>),
@@ -100,8 +100,13 @@ impl Forwarding {
     }
 
     /// Makes the datapath serve exactly these services; returns once the kernel has them.
-    pub(crate) async fn apply(&self, services: Vec<Service>) -> Result<(), ForwardingError> {
-        self.ask(|answer| Request::Apply(services, answer)).await
+    pub(crate) async fn apply(
+        &self,
+        services: Vec<Service>,
+        all_down: AllDown,
+    ) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::Apply(services, all_down, answer))
+            .await
     }
 
     /// Every flow in the table, in no order.

@@ -11,6 +11,8 @@ mod directories;
 mod explain;
 mod forwarder;
 mod forwarding;
+mod health;
+mod health_part;
 mod notify;
 mod owner;
 mod reload;
@@ -172,6 +174,7 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     let server = tokio::spawn(control::serve(listener, desk.clone(), stop));
     let (report_fatal, fatal) = mpsc::channel(1);
     let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
+    let probes = tokio::spawn(health::run(desk.clone()));
     notify::ready(&desk.headline().await);
     tracing::info!("control socket: {}", socket.display());
 
@@ -179,6 +182,7 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     notify::stopping();
     tracing::info!("the agent stops; the datapath stays");
     rounds.abort();
+    probes.abort();
     let _ = stop_server.send(());
     let _ = tokio::time::timeout(STOP_STEP, server).await;
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;

@@ -12,6 +12,7 @@ use std::{
 use super::{
     conflicts::Conflicts,
     forwarding::{Forwarding, ForwardingError},
+    health::Health,
     reserved::Reserved,
     view::{Rates, Snapshot},
 };
@@ -70,6 +71,7 @@ pub(super) struct Owner<R> {
     /// Why the kernel does not have the last change.
     pub(super) not_applied: Option<String>,
     pub(super) conflicts: Conflicts,
+    pub(super) health: Health,
     pub(super) reserved: Reserved,
     pub(super) rates: Rates,
     pub(super) started: Instant,
@@ -86,6 +88,7 @@ impl<R: Registry> Owner<R> {
             written: loaded,
             not_applied: None,
             conflicts: Conflicts::default(),
+            health: Health::default(),
             reserved: Reserved::default(),
             rates: Rates::default(),
             started: Instant::now(),
@@ -98,7 +101,9 @@ impl<R: Registry> Owner<R> {
         let Link::Up(forwarding) = &self.link else {
             return Ok(());
         };
-        let applied = tokio::time::timeout(APPLY_LIMIT, forwarding.apply(self.services.clone()));
+        let all_down = self.running.config.health.all_down;
+        let applying = forwarding.apply(self.services.clone(), all_down);
+        let applied = tokio::time::timeout(APPLY_LIMIT, applying);
         let problem = match applied.await {
             Ok(Ok(())) => None,
             Ok(Err(ForwardingError::Ended)) => return Err(ForwardingError::Ended),
@@ -146,6 +151,8 @@ impl<R: Registry> Owner<R> {
             not_reserved: self.reserved.problem().cloned(),
             rates: self.rates.clone(),
             range: self.running.config.range,
+            defaults: self.running.config.health.clone(),
+            health: self.health_view(),
             config: self.running.source.path.clone(),
             registry: self.registry.describe(),
             uptime: self.started.elapsed(),
@@ -192,7 +199,7 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Takes over a record as it is in the registry now.
-    fn take_over(&mut self, recorded: Service) {
+    pub(super) fn take_over(&mut self, recorded: Service) {
         let known = self.services.iter_mut().find(|s| s.id == recorded.id);
         match known {
             Some(current) => *current = recorded,
@@ -206,6 +213,7 @@ impl<R: Registry> Owner<R> {
         let contents = loaded.map_err(|error| refused(&error))?;
         self.services = contents.services;
         self.resting = contents.resting;
+        self.keep_health();
         Ok(())
     }
 

@@ -73,6 +73,8 @@ impl<R: Registry> Owner<R> {
         to.rest = from.rest;
         to.drain = from.drain;
         to.allow_networks.clone_from(&from.allow_networks);
+        let is_rule_new = to.health.all_down != from.health.all_down;
+        to.health.clone_from(&from.health);
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
         to.log.datapath = from.log.datapath;
@@ -97,6 +99,9 @@ impl<R: Registry> Owner<R> {
         {
             tracing::info!("port {port} stays valid outside the range");
         }
-        self.keep_reserved().await;
+        match is_rule_new {
+            true => self.apply_change().await,
+            false => self.keep_reserved().await,
+        }
     }
 }

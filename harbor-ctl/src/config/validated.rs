@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use super::{ConfigError, Entry, Problem, Value, keys::KEYS, raw::Layers};
 use ipnet::IpNet;
 
-use crate::model::{PortRange, Timeouts, check_name, parse_network, parse_period};
+use crate::model::{
+    HealthCheck, HealthDefaults, PortRange, Timeouts, check_name, format_age, parse_network,
+    parse_period,
+};
 
 /// Everything that can be configured, valid.
 #[derive(Clone, Debug)]
@@ -27,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
+    pub(crate) health: HealthDefaults,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
 }
@@ -115,6 +119,7 @@ impl Check {
             },
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
+            health: self.health(),
             log: LogConfig {
                 level: self.level("log.level"),
                 datapath: self.level("log.datapath"),
@@ -127,6 +132,20 @@ impl Check {
                 log: self.path("paths.log"),
                 bpf: self.path("paths.bpf"),
             },
+        }
+    }
+
+    fn health(&mut self) -> HealthDefaults {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+        HealthDefaults {
+            check: self.read("health.check", str::parse, HealthCheck::Off),
+            interval: self.period_within("health.interval", second, hour),
+            timeout: self.period_within("health.timeout", second, 20 * second),
+            rise: self.number("health.rise", 1, 100) as u32,
+            fall: self.number("health.fall", 1, 100) as u32,
+            rate: self.number("health.rate", 1, 100_000) as u32,
+            // A bad choice was already reported.
+            all_down: self.text("health.all_down").parse().unwrap_or_default(),
         }
     }
 
@@ -229,10 +248,19 @@ impl Check {
     }
 
     fn period(&mut self, key: &str, least: Duration) -> Duration {
-        let most = Duration::from_secs(30 * 86_400);
+        self.period_within(key, least, Duration::from_secs(30 * 86_400))
+    }
+
+    fn period_within(&mut self, key: &str, least: Duration, most: Duration) -> Duration {
+        let shown = |period: Duration| format_age(period.as_secs());
         let parse = |text: &str| match parse_period(text)? {
-            period if period < least => Err(format!("{text} is too short: 1s is the least")),
-            period if period > most => Err(format!("{text} is too long: 30d is the most")),
+            period if period < least => Err(format!(
+                "{text} is too short: {} is the least",
+                shown(least)
+            )),
+            period if period > most => {
+                Err(format!("{text} is too long: {} is the most", shown(most)))
+            }
             period => Ok(period),
         };
         self.read(key, parse, Duration::ZERO)

@@ -90,6 +90,7 @@ fn router<O: Operations>(operations: O) -> Router {
         )
         .route("/v1/backends/remove", post(remove_backend::<O>))
         .route("/v1/backends/drain", post(drain_backend::<O>))
+        .route("/v1/backends/check", post(check_backends::<O>))
         .route("/v1/flows", get(list_flows::<O>))
         .route("/v1/flows/kill", post(kill_flows::<O>))
         .route("/v1/explain", post(explain::<O>))
@@ -245,6 +246,16 @@ async fn remove_backend<O: Operations>(State(o): Shared<O>, body: Body) -> Respo
 
 async fn drain_backend<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
     answer(async { o.drain_backend(parsed(body)?).await }).await
+}
+
+async fn check_backends<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async {
+        Ok(List::of(
+            "CheckList",
+            o.check_backends(parsed(body)?).await?,
+        ))
+    })
+    .await
 }
 
 async fn list_flows<O: Operations>(

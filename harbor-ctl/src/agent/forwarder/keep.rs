@@ -10,8 +10,8 @@ use std::{
 use super::{Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
 use crate::{
     datapath::{DatapathError, KernelWays},
-    model::Service,
-    reconcile::{self, Acl, Books, Capacity, Plan, Tables as _},
+    model::{AllDown, Service},
+    reconcile::{self, Acl, Books, Capacity, Ground, Plan, Tables as _},
 };
 
 /// Frontend slots whose list of networks has changed, with the new one.
@@ -22,7 +22,7 @@ impl Forwarder {
     ///
     /// Before the first complete list of services nothing is touched: an agent that does not know
     /// yet must not take for unwanted what its predecessor served.
-    pub(super) fn wish(&mut self, services: Vec<Service>) {
+    pub(super) fn wish(&mut self, services: Vec<Service>, all_down: AllDown) {
         let wishes = &mut self.wishes;
         let backends = services.iter().flat_map(|service| &service.backends);
         wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
@@ -32,6 +32,7 @@ impl Forwarder {
         wishes.routes.extend(found);
         wishes.routes.retain(|host, _| wishes.hosts.contains(host));
         wishes.services = Some(services);
+        wishes.all_down = all_down;
         wishes.is_open = true;
     }
 
@@ -47,7 +48,12 @@ impl Forwarder {
         let Some(services) = wishes.services.as_ref().filter(|_| wishes.is_open) else {
             return Ok(());
         };
-        let desired = reconcile::desired(services, &wishes.routes, &wishes.own);
+        let ground = Ground {
+            routes: &wishes.routes,
+            own: &wishes.own,
+            all_down: wishes.all_down,
+        };
+        let desired = reconcile::desired(services, ground);
         let plan = Plan::between(&self.books.actual, &desired, &mut self.books.free);
         for refused in &plan.refused {
             tracing::error!("{refused}");

@@ -24,7 +24,7 @@ use crate::{
         self, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
         HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Sweep, WayTables,
     },
-    model::Service,
+    model::{AllDown, Service},
     reconcile::{Books, Capacity, OwnAddresses, Routes, Tables as _},
 };
 
@@ -75,6 +75,7 @@ pub(super) struct Forwarder {
 #[derive(Default)]
 struct Wishes {
     services: Option<Vec<Service>>,
+    all_down: AllDown,
     hosts: BTreeSet<IpAddr>,
     routes: Routes,
     own: OwnAddresses,
@@ -166,8 +167,8 @@ impl Forwarder {
     fn answer(&mut self, request: Request) {
         // Whoever asked may have gone: then the answer is of no use to anybody.
         match request {
-            Request::Apply(services, answer) => {
-                self.wish(services);
+            Request::Apply(services, all_down, answer) => {
+                self.wish(services, all_down);
                 let _ = answer.send(self.reconcile().map_err(ForwardingError::from));
             }
             Request::Flows(answer) => {

@@ -1,0 +1,215 @@
+//! Health as the owner keeps it: who is probed, what is in force, what the registry has of it.
+//!
+//! A judgement is in force first (kernel, then registry), other than every other change: a registry
+//! that is slow or away must not keep clients with a dead backend. What is not recorded yet lies over
+//! the records until it is.
+
+mod check;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub(super) use watch::run;
+
+use super::owner::{Owner, now};
+use crate::{
+    health::{Change, Key, Summary, Target},
+    model::{Backend, Failing, HealthRule, Service},
+    registry::{Registry, RegistryError},
+};
+
+/// Recording pauses after this time, so that other changes have their turn.
+const RECORD_SHARE: Duration = Duration::from_millis(200);
+/// The registry must take a record within this time.
+const RECORD_LIMIT: Duration = Duration::from_secs(2);
+/// After a failure the registry is left alone for so long.
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the owner knows of health.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// In force, and not in the registry yet; by the service's id.
+    unrecorded: BTreeMap<(String, SocketAddr), Option<Failing>>,
+    /// Why the registry has not taken them, and when that was.
+    refused: Option<(String, Instant)>,
+    /// As of the last look.
+    pub(super) summary: Summary,
+}
+
+/// Health in `status`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HealthView {
+    pub(super) summary: Summary,
+    pub(super) not_recorded: Option<String>,
+}
+
+impl<R: Registry> Owner<R> {
+    pub(super) fn health_view(&self) -> HealthView {
+        let refused = self.health.refused.as_ref();
+        HealthView {
+            summary: self.health.summary,
+            not_recorded: refused.map(|(reason, _)| reason.clone()),
+        }
+    }
+
+    /// Changes whenever what is to be probed may have changed.
+    fn health_mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for service in self.served_here() {
+            (&service.id, service.revision).hash(&mut hasher);
+        }
+        format!("{:?}", self.running.config.health).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Services that this node serves: others are probed by theirs.
+    fn served_here(&self) -> impl Iterator<Item = &Service> {
+        let node = self.node();
+        self.services.iter().filter(move |s| s.node == node)
+    }
+
+    /// Every backend that is to be probed.
+    fn targets(&self) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for service in self.served_here() {
+            let Some(rule) = HealthRule::of(service, &self.running.config.health) else {
+                continue;
+            };
+            let (rule, id): (_, Arc<str>) = (Arc::new(rule), service.id.as_str().into());
+            targets.extend(service.backends.iter().map(|backend| Target {
+                key: Key {
+                    service: Arc::clone(&id),
+                    address: backend.address,
+                },
+                rule: Arc::clone(&rule),
+                is_failing: backend.failing.is_some(),
+            }));
+        }
+        targets
+    }
+
+    /// Backends that are failing and that nobody probes any more: nothing would end their state.
+    fn forgotten(&self) -> Vec<Change> {
+        let is_probed =
+            |service: &Service| HealthRule::of(service, &self.running.config.health).is_some();
+        let services = self.served_here().filter(|service| !is_probed(service));
+        let failing = services.flat_map(|service| {
+            let backends = service.backends.iter().filter(|b| b.failing.is_some());
+            backends.map(|backend| Change {
+                key: Key {
+                    service: service.id.as_str().into(),
+                    address: backend.address,
+                },
+                failing: None,
+            })
+        });
+        failing.collect()
+    }
+
+    /// Puts judgements in force, and on record as far as the registry takes them.
+    pub(super) async fn judged(&mut self, changes: Vec<Change>) {
+        let since = now();
+        for Change { key, failing } in changes {
+            let failing = failing.map(|reason| Failing { since, reason });
+            let Some((service, backend)) = find(&mut self.services, &key.service, key.address)
+            else {
+                continue;
+            };
+            let (name, port, instance) = (&service.0, service.1, &backend.instance);
+            let address = backend.address;
+            match &failing {
+                Some(Failing { reason, .. }) => {
+                    tracing::warn!(name, port, instance, %address, "backend is failing: {reason}");
+                }
+                None => tracing::info!(name, port, instance, %address, "backend is up again"),
+            }
+            backend.failing.clone_from(&failing);
+            let place = (key.service.to_string(), address);
+            self.health.unrecorded.insert(place, failing);
+        }
+        self.apply_change().await;
+        self.record_health().await;
+    }
+
+    /// Lays what is in force over records that were read anew.
+    pub(super) fn keep_health(&mut self) {
+        let services = &mut self.services;
+        self.health.unrecorded.retain(|(id, address), failing| {
+            let found = find(services, id, *address);
+            if let Some((_, backend)) = found {
+                backend.failing.clone_from(failing);
+                return true;
+            }
+            false
+        });
+    }
+
+    /// Records what is in force; what is left over is tried again later.
+    pub(super) async fn record_health(&mut self) {
+        let is_paused = |(_, at): &(String, Instant)| at.elapsed() < RECORD_PAUSE;
+        if self.health.refused.as_ref().is_some_and(is_paused) {
+            return;
+        }
+        let begun = Instant::now();
+        let unrecorded = self.health.unrecorded.keys();
+        let ids: BTreeSet<String> = unrecorded.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if begun.elapsed() > RECORD_SHARE {
+                return;
+            }
+            if let Err(reason) = self.record_service(&id).await {
+                if self.health.refused.is_none() {
+                    tracing::error!("states of backends are not recorded: {reason}");
+                }
+                self.health.refused = Some((reason, Instant::now()));
+                return;
+            }
+            self.health.unrecorded.retain(|(other, _), _| *other != id);
+        }
+        self.health.refused = None;
+    }
+
+    /// One record, with all of the service's judgements.
+    async fn record_service(&mut self, id: &str) -> Result<(), String> {
+        let late = || format!("the registry did not answer within {RECORD_LIMIT:?}");
+        for _ in 0..2 {
+            let Some(service) = self.services.iter().find(|service| service.id == id) else {
+                return Ok(());
+            };
+            let update = self.registry.update(service);
+            let answer = tokio::time::timeout(RECORD_LIMIT, update).await;
+            match answer.map_err(|_| late())? {
+                Ok(recorded) => {
+                    self.take_over(recorded);
+                    return Ok(());
+                }
+                Err(RegistryError::Changed(_)) => {
+                    let read = tokio::time::timeout(RECORD_LIMIT, self.look_again()).await;
+                    read.map_err(|_| late())?.map_err(|e| e.description)?;
+                }
+                // Deleted by somebody who shares the registry.
+                Err(RegistryError::NoService(_)) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err("others change this port all the time".into())
+    }
+}
+
+/// A backend, with its service's name and port.
+fn find<'a>(
+    services: &'a mut [Service],
+    id: &str,
+    address: SocketAddr,
+) -> Option<((String, u16), &'a mut Backend)> {
+    let service = services.iter_mut().find(|service| service.id == id)?;
+    let named = (service.name.clone(), service.port);
+    let mut backends = service.backends.iter_mut();
+    Some((named, backends.find(|b| b.address == address)?))
+}

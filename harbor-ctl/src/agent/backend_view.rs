@@ -47,14 +47,16 @@ pub(super) fn backend_item(
         service: service.name.clone(),
         instance: backend.instance.clone(),
         address: backend.address,
+        reason: match (is_suspect && state == "up", &backend.failing) {
+            (true, _) => own
+                .iter()
+                .find_map(|report| Some(report.doubt?.reason().into())),
+            (false, failing) => failing.as_ref().map(|failing| failing.reason.clone()),
+        },
         state: match is_suspect && state == "up" {
             true => "suspect".to_owned(),
             false => state.to_owned(),
         },
-        reason: backend
-            .failing
-            .as_ref()
-            .map(|failing| failing.reason.clone()),
         leaves_in_s,
         dea: backend.announced.as_ref().map(|a| a.dea.clone()),
         weight: backend.weight,

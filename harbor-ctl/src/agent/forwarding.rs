@@ -12,8 +12,8 @@ use super::forwarder::Forwarder;
 use crate::{
     datapath::{Datapath, DatapathError, Hook, HostChange},
     model::{
-        AllDown, BackendReport, DatapathReport, Finding, FlowFilter, FlowRecord, FrontendReport,
-        Question, Service, Timeouts,
+        AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
+        FrontendReport, Question, Service, Timeouts,
     },
 };
 
@@ -66,6 +66,7 @@ pub(super) enum Request {
     Explain(Question, Answer<Finding>),
     Frontends(Answer<Vec<FrontendReport>>),
     Backends(Answer<Vec<BackendReport>>),
+    Doubts(Answer<Vec<DoubtReport>>),
     Report(Answer<DatapathReport>),
     SetLog(log::LevelFilter, Answer<()>),
     /// The kernel told of it; nobody waits.
@@ -132,6 +133,11 @@ impl Forwarding {
     /// Counters of every backend; at most one sweep old.
     pub(crate) async fn backends(&self) -> Result<Vec<BackendReport>, ForwardingError> {
         self.ask(Request::Backends).await
+    }
+
+    /// Backends that have failed a flow since this was last asked.
+    pub(crate) async fn doubts(&self) -> Result<Vec<DoubtReport>, ForwardingError> {
+        self.ask(Request::Doubts).await
     }
 
     /// Links, verdict counts, problems.

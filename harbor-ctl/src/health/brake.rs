@@ -1,9 +1,9 @@
 //! Tells dead backends from a node that is cut off. Pure.
 //!
-//! When most backends of several services fall silent at once, the likely cause is here. The brake
-//! then keeps a silent backend in its last state, unless another one of its service has answered
-//! meanwhile: that proves that the node reaches the service. A refusal or a wrong answer proves as
-//! much, so the brake concerns silence alone.
+//! When most backends of several services fall silent at once, the likely cause is here. Silence then
+//! counts against nobody, unless another backend of the service has answered meanwhile: that proves
+//! that the node reaches the service. A refusal or a wrong answer proves as much, so the brake
+//! concerns silence alone. What was asked while the brake was on is judged as if it still were.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,17 @@ use super::judge::Standing;
 /// Silence of fewer services is theirs.
 const SERVICES: usize = 3;
 
+/// What a backend's silence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// It counts against the backend.
+    Counts,
+    /// It says nothing.
+    SaysNothing,
+    /// Nor does what was counted before: the whole service is silent.
+    Clears,
+}
+
 /// Counts who is silent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Brake {
@@ -24,6 +35,8 @@ pub(super) struct Brake {
     silent: usize,
     /// Silent backends of each service that has any.
     by_service: BTreeMap<Arc<str>, usize>,
+    /// When it went on, and when it was last seen to be on.
+    on: Option<(Instant, Instant)>,
     /// When one of a service's backends last answered as it should.
     passed_at: BTreeMap<Arc<str>, Instant>,
 }
@@ -74,13 +87,32 @@ impl Brake {
         is_on.then_some((self.silent, self.up))
     }
 
-    /// Whether a silent backend stays in its last state.
-    pub(super) fn holds(&self, service: &Arc<str>, failed_before: Option<Instant>) -> bool {
-        let proven = match (self.passed_at.get(service), failed_before) {
-            (Some(passed), Some(failed)) => *passed > failed,
-            _ => false,
+    /// Notes whether it is on. `was_on` says whether it was before the latest sight.
+    pub(super) fn look(&mut self, was_on: bool, now: Instant) {
+        if self.is_on().is_some() {
+            let since = self.on.filter(|_| was_on).map_or(now, |(since, _)| since);
+            self.on = Some((since, now));
+        }
+    }
+
+    /// What the silence to a question means that was asked at `begun`; `failed_before` is when the
+    /// backend's failure before this one was.
+    pub(super) fn silence(
+        &self,
+        service: &Arc<str>,
+        failed_before: Option<Instant>,
+        begun: Instant,
+    ) -> Silence {
+        let Some((since, _)) = self.on.filter(|(_, last)| *last >= begun) else {
+            return Silence::Counts;
         };
-        self.is_on().is_some() && !proven
+        let Some(passed) = self.passed_at.get(service).filter(|at| **at > since) else {
+            return Silence::Clears;
+        };
+        match failed_before.is_some_and(|failed| failed < *passed) && *passed <= begun {
+            true => Silence::Counts,
+            false => Silence::SaysNothing,
+        }
     }
 }
 
@@ -109,14 +141,27 @@ mod tests {
         assert_eq!(brake.is_on(), Some((3, 4)));
 
         let start = Instant::now();
-        assert!(brake.holds(&names[0], Some(start)));
-        brake.passed(&names[0], start + Duration::from_secs(1));
-        assert!(!brake.holds(&names[0], Some(start)));
-        assert!(brake.holds(&names[1], Some(start)));
-        assert!(brake.holds(&names[0], Some(start + Duration::from_secs(2))));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let silence = |brake: &Brake, name: usize, failed_before: u64, begun: u64| {
+            brake.silence(&names[name], Some(at(failed_before)), at(begun))
+        };
+        assert_eq!(silence(&brake, 0, 1, 2), Silence::Counts, "nobody looked");
+        brake.look(false, at(10));
+        brake.look(true, at(20));
+        assert_eq!(silence(&brake, 0, 15, 20), Silence::Clears);
+        brake.passed(&names[0], at(9));
+        assert_eq!(silence(&brake, 0, 5, 20), Silence::Clears, "it was before");
+        brake.passed(&names[0], at(18));
+        assert_eq!(silence(&brake, 0, 15, 20), Silence::Counts, "it is proven");
+        assert_eq!(silence(&brake, 1, 15, 20), Silence::Clears);
+        assert_eq!(silence(&brake, 0, 19, 20), Silence::SaysNothing);
+        assert_eq!(silence(&brake, 0, 15, 17), Silence::SaysNothing);
 
         brake.remove(&names[2], Standing::Silent);
         brake.add(&names[2], Standing::Failing);
         assert_eq!(brake.is_on(), None, "two services are silent");
+        brake.look(true, at(30));
+        assert_eq!(silence(&brake, 1, 15, 20), Silence::Clears);
+        assert_eq!(silence(&brake, 1, 15, 21), Silence::Counts);
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Judge {
 /// How a backend counts for the brake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Up, and the last sight was an answer, or there was none yet.
+    /// Up, and something came back the last time, or nothing was asked yet.
     Up,
     /// Up still, but silent the last time.
     Silent,
@@ -65,11 +65,8 @@ pub(super) enum Outcome {
     Unchanged,
     /// Enough passed: it is up.
     Rises,
-    /// Enough failed. It is for the caller to [`Judge::fall`] it; the time is that of the failure
-    /// before this one.
-    WouldFall {
-        failed_before: Option<Instant>,
-    },
+    /// Enough failed: it is failing.
+    Falls,
 }
 
 impl Judge {
@@ -91,56 +88,44 @@ impl Judge {
         }
     }
 
-    /// Takes in what was seen at this time.
-    pub(super) fn see(
-        &mut self,
-        sight: &Result<(), Fault>,
-        limits: Thresholds,
-        at: Instant,
-    ) -> Outcome {
+    /// Notes what was seen at this time; answers when the failure before was.
+    pub(super) fn hear(&mut self, sight: &Result<(), Fault>, at: Instant) -> Option<Instant> {
+        let failed_before = self.failed_at;
         match sight {
-            Ok(()) => self.passed(limits.rise),
-            Err(Fault {
-                kind: FaultKind::Own,
-                ..
-            }) => Outcome::Unchanged,
+            Ok(()) => self.is_silent = false,
+            Err(fault) if fault.kind == FaultKind::Own => {}
             Err(fault) => {
                 self.is_silent = fault.kind == FaultKind::Silent;
-                self.failed(limits.fall, at)
+                self.failed_at = Some(at);
             }
         }
+        failed_before
     }
 
-    fn passed(&mut self, rise: u32) -> Outcome {
-        self.is_silent = false;
-        if !self.is_failing {
+    /// Counts what was seen.
+    pub(super) fn weigh(&mut self, sight: &Result<(), Fault>, limits: Thresholds) -> Outcome {
+        if matches!(sight, Err(fault) if fault.kind == FaultKind::Own) {
+            return Outcome::Unchanged;
+        }
+        if sight.is_ok() != self.is_failing {
             self.against = 0;
             return Outcome::Unchanged;
         }
         self.against = self.against.saturating_add(1);
-        if self.against < rise.max(1) {
+        let (enough, outcome) = match self.is_failing {
+            true => (limits.rise, Outcome::Rises),
+            false => (limits.fall, Outcome::Falls),
+        };
+        if self.against < enough.max(1) {
             return Outcome::Unchanged;
         }
-        *self = Self::new(false);
-        Outcome::Rises
+        self.against = 0;
+        self.is_failing = !self.is_failing;
+        outcome
     }
 
-    fn failed(&mut self, fall: u32, at: Instant) -> Outcome {
-        let failed_before = self.failed_at.replace(at);
-        if self.is_failing {
-            self.against = 0;
-            return Outcome::Unchanged;
-        }
-        self.against = self.against.saturating_add(1);
-        match self.against >= fall.max(1) {
-            true => Outcome::WouldFall { failed_before },
-            false => Outcome::Unchanged,
-        }
-    }
-
-    /// It is failing from now on.
-    pub(super) fn fall(&mut self) {
-        self.is_failing = true;
+    /// Counts nothing against it: what was seen may be the node's own fault.
+    pub(super) fn forgive(&mut self) {
         self.against = 0;
     }
 }
@@ -196,33 +181,31 @@ mod tests {
             for (index, number) in history.iter().enumerate() {
                 let at = start + Duration::from_secs(index as u64);
                 let before = judge.is_failing;
-                let outcome = judge.see(&sight(*number), limits, at);
-                if let Outcome::WouldFall { .. } = outcome {
-                    prop_assert!(!before);
-                    judge.fall();
-                }
+                judge.hear(&sight(*number), at);
+                let outcome = judge.weigh(&sight(*number), limits);
                 prop_assert_eq!(outcome == Outcome::Rises, before && !judge.is_failing);
+                prop_assert_eq!(outcome == Outcome::Falls, !before && judge.is_failing);
                 prop_assert_eq!(judge.is_failing, reference(&history[..=index], limits));
             }
         }
     }
 
     #[test]
-    fn a_fall_that_is_put_off_is_asked_for_again_and_a_pass_ends_it() {
+    fn what_is_forgiven_counts_no_more_but_is_remembered() {
         let limits = Thresholds { rise: 1, fall: 2 };
         let (mut judge, at) = (Judge::new(false), Instant::now());
         let silent = sight(2);
-        assert_eq!(judge.see(&silent, limits, at), Outcome::Unchanged);
-        for _ in 0..3 {
-            let failed_before = Some(at);
-            assert_eq!(
-                judge.see(&silent, limits, at),
-                Outcome::WouldFall { failed_before }
-            );
+        for before in [None, Some(at)] {
+            assert_eq!(judge.hear(&silent, at), before);
+            assert_eq!(judge.weigh(&silent, limits), Outcome::Unchanged);
             assert_eq!(judge.standing(), Standing::Silent);
+            judge.forgive();
         }
-        assert_eq!(judge.see(&Ok(()), limits, at), Outcome::Unchanged);
+        assert_eq!(judge.weigh(&silent, limits), Outcome::Unchanged);
+        assert_eq!(judge.weigh(&silent, limits), Outcome::Falls);
+        assert_eq!(judge.standing(), Standing::Failing);
+        judge.hear(&Ok(()), at);
+        assert_eq!(judge.weigh(&Ok(()), limits), Outcome::Rises);
         assert_eq!(judge.standing(), Standing::Up);
-        assert_eq!(judge.see(&silent, limits, at), Outcome::Unchanged);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Fault, FaultKind,
-    brake::Brake,
+    brake::{Brake, Silence},
     judge::{Judge, Outcome, Thresholds},
 };
 use crate::model::HealthRule;
@@ -184,45 +184,58 @@ impl Roster {
         self.out -= 1;
         patient.due = begun + patient.rule.interval.mul_f64(0.9 + 0.2 * jitter);
         self.due.insert((patient.due, key.clone()));
-        self.see(key, sight, now)
+        self.see(key, sight, (begun, now))
     }
 
     /// Takes in what the datapath saw of a client's flow. It counts as one failed probe, and the
     /// backend is asked at once.
-    pub(crate) fn doubt(&mut self, key: &Key, fault: Fault, now: Instant) -> Option<Change> {
+    pub(crate) fn suspect(&mut self, key: &Key, fault: Fault, now: Instant) -> Option<Change> {
         let patient = self.patients.get_mut(key)?;
         if !patient.is_out && patient.due > now {
             self.due.remove(&(patient.due, key.clone()));
             patient.due = now;
             self.due.insert((now, key.clone()));
         }
-        self.see(key, &Err(fault), now)
+        self.see(key, &Err(fault), (now, now))
     }
 
-    fn see(&mut self, key: &Key, sight: &Result<(), Fault>, now: Instant) -> Option<Change> {
-        let patient = self.patients.get_mut(key)?;
+    fn see(
+        &mut self,
+        key: &Key,
+        sight: &Result<(), Fault>,
+        (begun, now): (Instant, Instant),
+    ) -> Option<Change> {
+        let Patient { judge, rule, .. } = self.patients.get_mut(key)?;
         let limits = Thresholds {
-            rise: patient.rule.rise,
-            fall: patient.rule.fall,
+            rise: rule.rise,
+            fall: rule.fall,
         };
         let service = &key.service;
-        self.brake.remove(service, patient.judge.standing());
-        let outcome = patient.judge.see(sight, limits, now);
-        self.brake.add(service, patient.judge.standing());
+        let was_on = self.brake.is_on().is_some();
+        self.brake.remove(service, judge.standing());
+        let failed_before = judge.hear(sight, now);
+        self.brake.add(service, judge.standing());
+        self.brake.look(was_on, now);
         if sight.is_ok() {
             self.brake.passed(service, now);
         }
-        let failing = match (outcome, sight) {
-            (Outcome::Rises, _) => None,
-            (Outcome::WouldFall { failed_before }, Err(fault)) => {
-                if fault.kind == FaultKind::Silent && self.brake.holds(service, failed_before) {
+        let is_silent = matches!(sight, Err(fault) if fault.kind == FaultKind::Silent);
+        if is_silent {
+            match self.brake.silence(service, failed_before, begun) {
+                Silence::Counts => {}
+                Silence::SaysNothing => return None,
+                Silence::Clears => {
+                    judge.forgive();
                     return None;
                 }
-                self.brake.remove(service, patient.judge.standing());
-                patient.judge.fall();
-                self.brake.add(service, patient.judge.standing());
-                Some(fault.reason.clone())
             }
+        }
+        self.brake.remove(service, judge.standing());
+        let outcome = judge.weigh(sight, limits);
+        self.brake.add(service, judge.standing());
+        let failing = match (outcome, sight) {
+            (Outcome::Rises, _) => None,
+            (Outcome::Falls, Err(fault)) => Some(fault.reason.clone()),
             _ => return None,
         };
         Some(Change {

@@ -6,6 +6,7 @@
 mod address;
 mod app_host;
 mod config_item;
+mod doubt;
 mod escape;
 mod flow;
 mod flow_filter;
@@ -35,6 +36,7 @@ mod timeouts;
 pub(crate) use address::*;
 pub(crate) use app_host::*;
 pub(crate) use config_item::*;
+pub(crate) use doubt::*;
 pub(crate) use escape::*;
 pub(crate) use flow::*;
 pub(crate) use flow_filter::*;

@@ -6,6 +6,7 @@ use kit::{Agent, Config, Family, Lab, Process, eventually, traffic};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::web::{WEB_PORT, Web};
 use crate::scene::APP_PORT;
 
 /// Settings that every port of these tests has.
@@ -56,6 +57,44 @@ impl Ward {
         SocketAddr::new(self.lab.public(self.family), port)
     }
 
+    /// Creates a port with a web server on each app host, which are asked for `/up`.
+    #[track_caller]
+    pub(super) fn webs(&self, name: &str, settings: &[&str]) -> ([Web; 2], SocketAddr) {
+        let at = |index| SocketAddr::new(self.lab.app(self.family, index), WEB_PORT);
+        let webs = [
+            Web::start(&self.lab.apps[0], at(0), "app1"),
+            Web::start(&self.lab.apps[1], at(1), "app2"),
+        ];
+        let backends = [at(0).to_string(), at(1).to_string()];
+        let start = [name, "--backend", &backends[0], "--backend", &backends[1]];
+        let words = [&start[..], &QUICK, &["health=http:/up"], settings].concat();
+        let port = self.agent.create(&words);
+        (webs, SocketAddr::new(self.lab.public(self.family), port))
+    }
+
+    pub(super) fn signal(&self, index: usize, signal: Signal) {
+        let app = self.apps[index].as_ref().expect("the app runs");
+        app.signal(signal);
+    }
+
+    /// Waits until so many backends are probed, and this port's have been asked.
+    #[track_caller]
+    pub(super) fn probed(&self, port: &str, backends: usize) {
+        let text = format!("{backends} backends of");
+        eventually(Duration::from_secs(20), || {
+            let status = self.status();
+            let is_followed = status["health"]["text"].as_str().unwrap().contains(&text);
+            is_followed && self.agent.ctl(&["backends", "check", port]).code == 0
+        });
+    }
+
+    /// Waits until the agent has been asked for its state over so many seconds.
+    pub(super) fn elapses(&self, seconds: u64) {
+        let uptime = || self.status()["uptime_s"].as_u64().unwrap();
+        let until = uptime() + seconds;
+        eventually(Duration::from_secs(60), || uptime() >= until);
+    }
+
     /// Ends an app without a word to anybody.
     #[track_caller]
     pub(super) fn kill(&mut self, index: usize) {
@@ -73,6 +112,11 @@ impl Ward {
         let _ = std::fs::remove_file(self.lab.folder().join(format!("{name}.out")));
         let app = traffic::serve(host, self.lab.folder(), &name, &ports);
         self.apps[usize::from(index)] = Some(app);
+    }
+
+    /// `status`, which may be degraded.
+    pub(super) fn status(&self) -> Value {
+        self.agent.ctl(&["status", "-o", "json"]).json()
     }
 
     pub(super) fn backends(&self, port: &str) -> Vec<Value> {

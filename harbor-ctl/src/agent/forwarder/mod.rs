@@ -3,6 +3,7 @@
 //! programs' log records.
 
 mod chosen;
+mod doubts;
 mod explain;
 mod interfaces;
 mod keep;
@@ -18,11 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::doubts::Doubts;
 use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
         self, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
-        HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Sweep, WayTables,
+        HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Suspicions, Sweep, WayTables,
     },
     model::{AllDown, Service},
     reconcile::{Books, Capacity, OwnAddresses, Routes, Tables as _},
@@ -49,6 +51,8 @@ pub(super) struct Forwarder {
     books: Books,
     flows: FlowTables,
     counters: Counters,
+    suspicions: Suspicions,
+    doubts: Doubts,
     heart: Heart,
     ways: WayTables,
     /// Loaded when it is first asked.
@@ -103,6 +107,8 @@ impl Forwarder {
         let mut forwarder = Self {
             flows: FlowTables::open(&pins)?,
             counters: Counters::open(&pins)?,
+            suspicions: Suspicions::open(&pins)?,
+            doubts: Doubts::default(),
             heart: Heart::open(&pins, &settings.timeouts)?,
             ways: WayTables::open(&pins)?,
             explainer: None,
@@ -145,6 +151,7 @@ impl Forwarder {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.datapath.flush_log();
+            self.hear();
             if self.news.is_any() && Instant::now() >= self.next_look {
                 self.look();
             }
@@ -190,6 +197,9 @@ impl Forwarder {
             }
             Request::Backends(answer) => {
                 let _ = answer.send(self.backends().map_err(ForwardingError::from));
+            }
+            Request::Doubts(answer) => {
+                let _ = answer.send(Ok(self.doubts.take_news()));
             }
             Request::Report(answer) => {
                 let _ = answer.send(self.report().map_err(ForwardingError::from));

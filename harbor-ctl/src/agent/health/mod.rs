@@ -20,7 +20,7 @@ pub(super) use watch::run;
 use super::owner::{Owner, now};
 use crate::{
     health::{Change, Key, Summary, Target},
-    model::{Backend, Failing, HealthRule, Service},
+    model::{Backend, DoubtReport, Failing, HealthRule, Service},
     registry::{Registry, RegistryError},
 };
 
@@ -72,6 +72,17 @@ impl<R: Registry> Owner<R> {
     fn served_here(&self) -> impl Iterator<Item = &Service> {
         let node = self.node();
         self.services.iter().filter(move |s| s.node == node)
+    }
+
+    /// Whom the datapath speaks of.
+    fn doubted(&self, report: &DoubtReport) -> Option<Key> {
+        let is_meant = |service: &&Service| {
+            service.port == report.port && service.protocols.contains(report.protocol)
+        };
+        Some(Key {
+            service: self.served_here().find(is_meant)?.id.as_str().into(),
+            address: report.address,
+        })
     }
 
     /// Every backend that is to be probed.

@@ -7,10 +7,10 @@ use std::{
 
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use super::super::desk::Desk;
+use super::super::{desk::Desk, forwarding::ForwardingError, owner::Link};
 use crate::{
-    health::{Change, Fault, Key, Roster, probe},
-    model::HealthRule,
+    health::{Change, Fault, FaultKind, Key, Roster, probe},
+    model::{Doubt, DoubtReport, HealthRule},
     registry::Registry,
 };
 
@@ -31,6 +31,7 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
         desk,
         roster: Roster::new(Instant::now()),
         probes: JoinSet::new(),
+        doubts: JoinSet::new(),
         mark: None,
     };
     let mut ticks = tokio::time::interval(TICK);
@@ -45,6 +46,7 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
                     Vec::new()
                 }
             },
+            Some(Ok(Ok(doubts))) = watch.doubts.join_next() => watch.suspect(doubts).await,
         };
         if !changes.is_empty() {
             watch.desk.lock().await.judged(changes).await;
@@ -56,6 +58,8 @@ struct Watch<R> {
     desk: Desk<R>,
     roster: Roster,
     probes: JoinSet<Answer>,
+    /// One question to the forwarding thread at a time.
+    doubts: JoinSet<Result<Vec<DoubtReport>, ForwardingError>>,
     /// Of the owner's state that the roster follows.
     mark: Option<u64>,
 }
@@ -75,6 +79,10 @@ impl<R: Registry> Watch<R> {
         owner.health.summary = self.roster.summary(now);
         owner.record_health().await;
         let rate = owner.running.config.health.rate;
+        if let (true, Link::Up(forwarding)) = (self.doubts.is_empty(), &owner.link) {
+            let forwarding = forwarding.clone();
+            self.doubts.spawn(async move { forwarding.doubts().await });
+        }
         drop(owner);
         for (key, rule) in self.roster.begin(rate, now) {
             self.probes.spawn(async move {
@@ -116,5 +124,27 @@ impl<R: Registry> Watch<R> {
         let times = (*begun, Instant::now());
         self.roster
             .note((key, rule), sight, times, rand::random::<f64>())
+    }
+
+    /// Takes in what clients' flows have shown.
+    async fn suspect(&mut self, doubts: Vec<DoubtReport>) -> Vec<Change> {
+        if doubts.is_empty() {
+            return Vec::new();
+        }
+        let keys: Vec<(Key, Doubt)> = {
+            let owner = self.desk.lock().await;
+            let key = |report: DoubtReport| Some((owner.doubted(&report)?, report.doubt));
+            doubts.into_iter().filter_map(key).collect()
+        };
+        let now = Instant::now();
+        let suspect = |(key, doubt): (Key, Doubt)| {
+            let kind = match doubt {
+                Doubt::Refused => FaultKind::Answered,
+                Doubt::Silent | Doubt::Unreachable => FaultKind::Silent,
+            };
+            let fault = Fault::new(kind, doubt.reason());
+            self.roster.suspect(&key, fault, now)
+        };
+        keys.into_iter().filter_map(suspect).collect()
     }
 }

@@ -111,7 +111,7 @@ fn what_the_datapath_saw_counts_once_and_asks_at_once() {
     let now = start + Duration::from_secs(2);
     assert!(roster.begin(1_000, now).is_empty());
     let fault = Fault::new(FaultKind::Silent, "a SYN was not answered");
-    assert_eq!(roster.doubt(&bad, fault, now), None);
+    assert_eq!(roster.suspect(&bad, fault, now), None);
     let begun = roster.begin(1_000, now);
     assert_eq!(begun.len(), 1);
     let (key, rule) = &begun[0];

@@ -5,11 +5,7 @@
 //! that the node reaches the service. A refusal or a wrong answer proves as much, so the brake
 //! concerns silence alone. What was asked while the brake was on is judged as if it still were.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::judge::Standing;
 
@@ -33,6 +29,7 @@ pub(super) struct Brake {
     /// Backends that are not failing, silent ones among them.
     up: usize,
     silent: usize,
+    failing: usize,
     /// Silent backends of each service that has any.
     by_service: BTreeMap<Arc<str>, usize>,
     /// When it went on, and when it was last seen to be on.
@@ -45,6 +42,7 @@ impl Brake {
     /// Counts a backend.
     pub(super) fn add(&mut self, service: &Arc<str>, standing: Standing) {
         if standing == Standing::Failing {
+            self.failing += 1;
             return;
         }
         self.up += 1;
@@ -57,6 +55,7 @@ impl Brake {
     /// Counts a backend no more that was added with this standing.
     pub(super) fn remove(&mut self, service: &Arc<str>, standing: Standing) {
         if standing == Standing::Failing {
+            self.failing -= 1;
             return;
         }
         self.up -= 1;
@@ -75,10 +74,14 @@ impl Brake {
         self.passed_at.insert(Arc::clone(service), at);
     }
 
-    /// Forgets services that are probed no more.
-    pub(super) fn retain(&mut self, services: &BTreeSet<Arc<str>>) {
-        self.passed_at
-            .retain(|service, _| services.contains(service));
+    /// Forgets a service that is probed no more.
+    pub(super) fn forget(&mut self, service: &str) {
+        self.passed_at.remove(service);
+    }
+
+    /// Backends that are failing.
+    pub(super) fn failing(&self) -> usize {
+        self.failing
     }
 
     /// Silent backends and all that are not failing, while it is on.

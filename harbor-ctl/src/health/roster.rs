@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,7 +75,7 @@ pub(crate) struct Roster {
     patients: BTreeMap<Key, Patient>,
     /// Those without a probe under way.
     due: BTreeSet<(Instant, Key)>,
-    services: usize,
+    services: BTreeSet<Arc<str>>,
     out: usize,
     brake: Brake,
     /// How many probes may begin now.
@@ -88,7 +88,7 @@ impl Roster {
         Self {
             patients: BTreeMap::new(),
             due: BTreeSet::new(),
-            services: 0,
+            services: BTreeSet::new(),
             out: 0,
             brake: Brake::default(),
             budget: 1.0,
@@ -96,16 +96,24 @@ impl Roster {
         }
     }
 
-    /// Takes over who is to be probed; who is known and has not changed goes on as before.
-    pub(crate) fn follow(&mut self, targets: Vec<Target>, now: Instant) {
-        let services: BTreeSet<Arc<str>> =
-            targets.iter().map(|t| Arc::clone(&t.key.service)).collect();
-        self.brake.retain(&services);
-        self.services = services.len();
-        let wanted: BTreeSet<Key> = targets.iter().map(|target| target.key.clone()).collect();
-        let strangers = self.patients.keys().filter(|key| !wanted.contains(key));
-        for key in strangers.cloned().collect::<Vec<_>>() {
-            self.dismiss(&key);
+    /// Takes over who is to be probed of a service, none of them if it is gone; who is known and has
+    /// not changed goes on as before.
+    pub(crate) fn follow(&mut self, service: &Arc<str>, targets: Vec<Target>, now: Instant) {
+        let is_wanted = |key: &Key| targets.iter().any(|target| target.key == *key);
+        let strangers: Vec<Key> = self
+            .of(service)
+            .filter(|k| !is_wanted(k))
+            .cloned()
+            .collect();
+        strangers.iter().for_each(|key| self.dismiss(key));
+        match targets.is_empty() {
+            true => {
+                self.services.remove(service);
+                self.brake.forget(service);
+            }
+            false => {
+                self.services.insert(Arc::clone(service));
+            }
         }
         for Target {
             key,
@@ -121,6 +129,16 @@ impl Roster {
                 self.admit(key, rule, is_failing, now);
             }
         }
+    }
+
+    /// The backends of a service.
+    fn of(&self, service: &Arc<str>) -> impl Iterator<Item = &Key> {
+        let first = Key {
+            service: Arc::clone(service),
+            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
+        };
+        let from = self.patients.range(first..).map(|(key, _)| key);
+        from.take_while(move |key| key.service == *service)
     }
 
     fn admit(&mut self, key: Key, rule: Arc<HealthRule>, is_failing: bool, now: Instant) {
@@ -245,15 +263,14 @@ impl Roster {
     }
 
     pub(crate) fn summary(&self, now: Instant) -> Summary {
-        let failing = self.patients.values().filter(|p| p.judge.is_failing);
         let late = self
             .due
             .first()
             .map(|(due, _)| now.saturating_duration_since(*due));
         Summary {
             backends: self.patients.len(),
-            services: self.services,
-            failing: failing.count(),
+            services: self.services.len(),
+            failing: self.brake.failing(),
             braked: self.brake.is_on(),
             late: late.unwrap_or_default(),
         }

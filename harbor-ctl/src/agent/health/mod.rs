@@ -8,8 +8,7 @@ mod check;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +19,7 @@ pub(super) use watch::run;
 use super::owner::{Owner, now};
 use crate::{
     health::{Change, Key, Summary, Target},
-    model::{Backend, DoubtReport, Failing, HealthRule, Service},
+    model::{Backend, DoubtReport, Failing, HealthDefaults, HealthRule, Service},
     registry::{Registry, RegistryError},
 };
 
@@ -42,6 +41,14 @@ pub(super) struct Health {
     pub(super) summary: Summary,
 }
 
+/// What the roster has followed so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// By the service's id; `None`: it is to be looked at again.
+    revisions: HashMap<Arc<str>, Option<u64>>,
+    defaults: Option<HealthDefaults>,
+}
+
 /// Health in `status`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HealthView {
@@ -58,14 +65,27 @@ impl<R: Registry> Owner<R> {
         }
     }
 
-    /// Changes whenever what is to be probed may have changed.
-    fn health_mark(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for service in self.served_here() {
-            (&service.id, service.revision).hash(&mut hasher);
+    /// What has changed since `seen`, by service, with what is to be probed of it now.
+    fn changed(&self, seen: &mut Seen) -> Vec<(Arc<str>, Vec<Target>)> {
+        let defaults = &self.running.config.health;
+        if seen.defaults.as_ref() != Some(defaults) {
+            seen.defaults = Some(defaults.clone());
+            seen.revisions.values_mut().for_each(|seen| *seen = None);
         }
-        format!("{:?}", self.running.config.health).hash(&mut hasher);
-        hasher.finish()
+        let mut changed = Vec::new();
+        let mut gone = std::mem::take(&mut seen.revisions);
+        for service in self.served_here() {
+            let (id, known) = match gone.remove_entry(service.id.as_str()) {
+                Some((id, known)) => (id, known),
+                None => (service.id.as_str().into(), None),
+            };
+            if known != Some(service.revision) {
+                changed.push((Arc::clone(&id), self.targets(&id, service)));
+            }
+            seen.revisions.insert(id, Some(service.revision));
+        }
+        changed.extend(gone.into_keys().map(|id| (id, Vec::new())));
+        changed
     }
 
     /// Services that this node serves: others are probed by theirs.
@@ -85,24 +105,21 @@ impl<R: Registry> Owner<R> {
         })
     }
 
-    /// Every backend that is to be probed.
-    fn targets(&self) -> Vec<Target> {
-        let mut targets = Vec::new();
-        for service in self.served_here() {
-            let Some(rule) = HealthRule::of(service, &self.running.config.health) else {
-                continue;
-            };
-            let (rule, id): (_, Arc<str>) = (Arc::new(rule), service.id.as_str().into());
-            targets.extend(service.backends.iter().map(|backend| Target {
-                key: Key {
-                    service: Arc::clone(&id),
-                    address: backend.address,
-                },
-                rule: Arc::clone(&rule),
-                is_failing: backend.failing.is_some(),
-            }));
-        }
-        targets
+    /// The service's backends that are to be probed.
+    fn targets(&self, id: &Arc<str>, service: &Service) -> Vec<Target> {
+        let Some(rule) = HealthRule::of(service, &self.running.config.health) else {
+            return Vec::new();
+        };
+        let rule = Arc::new(rule);
+        let target = |backend: &Backend| Target {
+            key: Key {
+                service: Arc::clone(id),
+                address: backend.address,
+            },
+            rule: Arc::clone(&rule),
+            is_failing: backend.failing.is_some(),
+        };
+        service.backends.iter().map(target).collect()
     }
 
     /// Backends that are failing and that nobody probes any more: nothing would end their state.
@@ -224,3 +241,6 @@ fn find<'a>(
     let mut backends = service.backends.iter_mut();
     Some((named, backends.find(|b| b.address == address)?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use super::super::{desk::Desk, forwarding::ForwardingError, owner::Link};
+use super::{
+    super::{desk::Desk, forwarding::ForwardingError, owner::Link},
+    Seen,
+};
 use crate::{
     health::{Change, Fault, FaultKind, Key, Roster, probe},
     model::{Doubt, DoubtReport, HealthRule},
@@ -32,7 +35,7 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
         roster: Roster::new(Instant::now()),
         probes: JoinSet::new(),
         doubts: JoinSet::new(),
-        mark: None,
+        seen: Seen::default(),
     };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,8 +63,7 @@ struct Watch<R> {
     probes: JoinSet<Answer>,
     /// One question to the forwarding thread at a time.
     doubts: JoinSet<Result<Vec<DoubtReport>, ForwardingError>>,
-    /// Of the owner's state that the roster follows.
-    mark: Option<u64>,
+    seen: Seen,
 }
 
 impl<R: Registry> Watch<R> {
@@ -69,12 +71,13 @@ impl<R: Registry> Watch<R> {
     async fn tick(&mut self) -> Vec<Change> {
         let now = Instant::now();
         let mut owner = self.desk.lock().await;
-        let mark = owner.health_mark();
+        let changed = owner.changed(&mut self.seen);
         let mut changes = Vec::new();
-        if self.mark != Some(mark) {
-            self.mark = Some(mark);
-            self.roster.follow(owner.targets(), now);
+        if !changed.is_empty() {
             changes = owner.forgotten();
+        }
+        for (service, targets) in changed {
+            self.roster.follow(&service, targets, now);
         }
         owner.health.summary = self.roster.summary(now);
         owner.record_health().await;

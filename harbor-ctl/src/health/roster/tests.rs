@@ -1,5 +1,7 @@
 //! Time passes by hand.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::model::{HealthCheck, StatusRange};
 
@@ -36,6 +38,18 @@ fn targets(services: u16) -> Vec<Target> {
     (0..services).flat_map(both).map(target).collect()
 }
 
+/// Has the roster follow these targets, and nobody else.
+fn follow(roster: &mut Roster, targets: Vec<Target>, now: Instant) {
+    let wanted = targets.iter().map(|target| &target.key.service);
+    let services: BTreeSet<Arc<str>> = roster.services.iter().chain(wanted).cloned().collect();
+    for service in services {
+        let of = targets
+            .iter()
+            .filter(|target| target.key.service == service);
+        roster.follow(&service, of.cloned().collect(), now);
+    }
+}
+
 fn silent() -> Result<(), Fault> {
     Err(Fault::new(FaultKind::Silent, "no answer"))
 }
@@ -67,7 +81,7 @@ fn live(
 fn a_restart_asks_everybody_at_the_rate_and_no_faster() {
     let start = Instant::now();
     let mut roster = Roster::new(start);
-    roster.follow(targets(500), start);
+    follow(&mut roster, targets(500), start);
     let mut begun = 0;
     for tick in 0..=20 {
         let now = start + Duration::from_millis(tick * 100);
@@ -84,7 +98,7 @@ fn a_restart_asks_everybody_at_the_rate_and_no_faster() {
 fn a_backend_that_refuses_is_out_after_its_third_probe_and_back_after_two() {
     let start = Instant::now();
     let mut roster = Roster::new(start);
-    roster.follow(targets(1), start);
+    follow(&mut roster, targets(1), start);
     let bad = key(0, 1);
     let world = |key: &Key| if *key == bad { refused() } else { Ok(()) };
     let changes = live(&mut roster, (start, 30), world);
@@ -105,7 +119,7 @@ fn a_backend_that_refuses_is_out_after_its_third_probe_and_back_after_two() {
 fn what_the_datapath_saw_counts_once_and_asks_at_once() {
     let start = Instant::now();
     let mut roster = Roster::new(start);
-    roster.follow(targets(1), start);
+    follow(&mut roster, targets(1), start);
     live(&mut roster, (start, 2), |_| Ok(()));
     let bad = key(0, 1);
     let now = start + Duration::from_secs(2);
@@ -128,7 +142,7 @@ fn what_the_datapath_saw_counts_once_and_asks_at_once() {
 fn a_node_that_is_cut_off_changes_nothing() {
     let start = Instant::now();
     let mut roster = Roster::new(start);
-    roster.follow(targets(4), start);
+    follow(&mut roster, targets(4), start);
     assert!(live(&mut roster, (start, 8), |_| Ok(())).is_empty());
     let cut = start + Duration::from_secs(8);
     assert!(live(&mut roster, (cut, 60), |_| silent()).is_empty());
@@ -150,7 +164,7 @@ fn a_dead_app_host_with_most_backends_leaves_where_others_answer() {
         ..wanted[0].clone()
     });
     wanted.extend(more.collect::<Vec<_>>());
-    roster.follow(wanted, start);
+    follow(&mut roster, wanted, start);
     let dead = |key: &Key| match key.address.ip().to_string() == "10.0.0.1" {
         true => silent(),
         false => Ok(()),
@@ -167,7 +181,7 @@ fn what_is_recorded_is_where_it_begins_and_a_new_rule_begins_anew() {
     let mut roster = Roster::new(start);
     let mut wanted = targets(1);
     wanted[0].is_failing = true;
-    roster.follow(wanted.clone(), start);
+    follow(&mut roster, wanted.clone(), start);
     assert_eq!(roster.summary(start).failing, 1);
     let begun = roster.begin(1_000, start);
     assert_eq!(begun.len(), 1, "a burst is part of a second's");
@@ -178,12 +192,47 @@ fn what_is_recorded_is_where_it_begins_and_a_new_rule_begins_anew() {
     wanted
         .iter_mut()
         .for_each(|t| t.rule = Arc::clone(&changed));
-    roster.follow(wanted, start);
+    follow(&mut roster, wanted, start);
     let (key, old) = &begun[0];
     assert_eq!(roster.note((key, old), &Ok(()), (start, start), 0.5), None);
     let later = start + Duration::from_secs(1);
     assert_eq!(roster.begin(1_000, later).len(), 2);
-    roster.follow(Vec::new(), later);
+    follow(&mut roster, Vec::new(), later);
     assert_eq!(roster.summary(later), Summary::default());
     assert_eq!(roster.out, 0);
+}
+
+proptest! {
+    /// Whatever the jitter, whenever a node is cut off and however long: nobody's state changes. A
+    /// probe that began during it may end after it.
+    #[test]
+    fn no_cut_changes_a_state(
+        jitters in prop::collection::vec(0.0f64..1.0, 40),
+        (cut, back) in (50u64..150, 1u64..400),
+        services in 3u16..8,
+    ) {
+        let start = Instant::now();
+        let at = |tick: u64| start + Duration::from_millis(tick * 100);
+        let mut roster = Roster::new(start);
+        follow(&mut roster, targets(services), start);
+        let mut jitters = jitters.iter().cycle();
+        let mut out = Vec::new();
+        for tick in 0..cut + back + 300 {
+            let is_cut = (cut..cut + back).contains(&tick);
+            for (key, rule) in roster.begin(1_000, at(tick)) {
+                out.push((tick, is_cut, key, rule));
+            }
+            let (ended, under_way) = out
+                .into_iter()
+                .partition::<Vec<_>, _>(|(begun, is_cut, ..)| !is_cut || begun + 10 <= tick);
+            out = under_way;
+            for (begun, is_cut, key, rule) in ended {
+                let sight = if is_cut { silent() } else { Ok(()) };
+                let jitter = *jitters.next().unwrap();
+                let times = (at(begun), at(tick));
+                prop_assert_eq!(roster.note((&key, &rule), &sight, times, jitter), None);
+            }
+        }
+        prop_assert_eq!(roster.summary(at(0)).braked, None);
+    }
 }

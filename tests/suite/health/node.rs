@@ -13,7 +13,7 @@ use super::{SOON, Ward, fetch};
 fn when_all_fail_the_last_known_are_used_or_clients_refused() {
     let ward = Ward::new(V4);
     let (webs, to) = ward.webs("web", &["health_fall=1"]);
-    webs.each_ref().map(|web| web.says(503));
+    webs.iter().for_each(|web| web.says(503));
     ward.becomes(SOON, "web", ["failing", "failing"]);
     let mut names = [0, 1].map(|_| fetch(&ward.lab, to).unwrap());
     names.sort();

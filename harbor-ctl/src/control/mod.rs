@@ -4,6 +4,7 @@
 //! the other end; [`wire`] is what travels. Nothing here decides anything about ports.
 
 mod client;
+mod failure;
 mod lock;
 mod operations;
 mod page;

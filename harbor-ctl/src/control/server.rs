@@ -23,6 +23,7 @@ use tokio::net::UnixListener;
 
 use super::{
     Answer, Operations,
+    failure::failure,
     page::page,
     wire::{BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
 };
@@ -349,35 +350,6 @@ async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Res
     match operation.await {
         Ok(value) => Json(value).into_response(),
         Err(refusal) => failure(refusal),
-    }
-}
-
-fn failure(refusal: Refusal) -> Response {
-    (status_of(refusal.kind), Json(ErrorBody::from(refusal))).into_response()
-}
-
-/// The HTTP status of a refusal; the command line's exit codes follow from the kind, not from it.
-fn status_of(kind: RefusalKind) -> StatusCode {
-    match kind {
-        RefusalKind::Invalid
-        | RefusalKind::UnknownField
-        | RefusalKind::Unsupported
-        | RefusalKind::Ambiguous
-        | RefusalKind::PortOutOfRange
-        | RefusalKind::AddressRefused => StatusCode::BAD_REQUEST,
-        RefusalKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        RefusalKind::Denied => StatusCode::FORBIDDEN,
-        RefusalKind::NotFound => StatusCode::NOT_FOUND,
-        RefusalKind::NameTaken
-        | RefusalKind::InstanceTaken
-        | RefusalKind::PortAssigned
-        | RefusalKind::PortHeld
-        | RefusalKind::RangeExhausted
-        | RefusalKind::TooManyBackends
-        | RefusalKind::Conflict => StatusCode::CONFLICT,
-        RefusalKind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-        RefusalKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

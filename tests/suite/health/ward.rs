@@ -77,6 +77,15 @@ impl Ward {
         app.signal(signal);
     }
 
+    /// What `explain` says of a client's first packet to this port.
+    #[track_caller]
+    pub(super) fn explained(&self, to: SocketAddr) -> String {
+        let from = SocketAddr::new(self.lab.client_address(self.family), 40_000);
+        let (src, dst) = (from.to_string(), to.to_string());
+        let words = ["explain", "--src", &src, "--dst", &dst];
+        self.agent.ctl(&words).ok().stdout
+    }
+
     /// Waits until so many backends are probed, and this port's have been asked.
     #[track_caller]
     pub(super) fn probed(&self, port: &str, backends: usize) {

@@ -17,8 +17,10 @@ use crate::{
     registry::Registry,
 };
 
-/// How often the loop looks at what is due and at what has changed.
+/// How often the loop looks at what is due.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it looks at what has changed, which costs a look at every service.
+const FOLLOW: Duration = Duration::from_millis(400);
 
 /// A probe that has ended.
 struct Answer {
@@ -36,6 +38,7 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
         probes: JoinSet::new(),
         doubts: JoinSet::new(),
         seen: Seen::default(),
+        next_follow: Instant::now(),
     };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -64,6 +67,7 @@ struct Watch<R> {
     /// One question to the forwarding thread at a time.
     doubts: JoinSet<Result<Vec<DoubtReport>, ForwardingError>>,
     seen: Seen,
+    next_follow: Instant,
 }
 
 impl<R: Registry> Watch<R> {
@@ -71,13 +75,16 @@ impl<R: Registry> Watch<R> {
     async fn tick(&mut self) -> Vec<Change> {
         let now = Instant::now();
         let mut owner = self.desk.lock().await;
-        let changed = owner.changed(&mut self.seen);
         let mut changes = Vec::new();
-        if !changed.is_empty() {
-            changes = owner.forgotten();
-        }
-        for (service, targets) in changed {
-            self.roster.follow(&service, targets, now);
+        if now >= self.next_follow {
+            self.next_follow = now + FOLLOW;
+            let changed = owner.changed(&mut self.seen);
+            if !changed.is_empty() {
+                changes = owner.forgotten();
+            }
+            for (service, targets) in changed {
+                self.roster.follow(&service, targets, now);
+            }
         }
         owner.health.summary = self.roster.summary(now);
         owner.record_health().await;

@@ -1,6 +1,7 @@
 //! Backends that are probed: who leaves the rotation, who comes back, and what clients notice.
 
 mod node;
+mod suspects;
 mod ward;
 mod web;
 
@@ -123,31 +124,6 @@ fn a_web_server_is_judged_by_its_status() {
         ward.agent.ctl(&["ports", "set", "web", "health=off"]).ok();
         ward.becomes(SOON, "web", ["up", "up"]);
     }
-}
-
-#[test]
-fn what_a_client_meets_brings_the_next_probe_forward() {
-    let mut ward = Ward::new(V4);
-    let to = ward.port(
-        "web",
-        &["health=tcp", "health_fall=2", "health_interval_s=600"],
-    );
-    let plain = ward.port("plain", &[]);
-    ward.probed("web", 2);
-    ward.kill(0);
-    for port in [to, plain] {
-        let tally = traffic::connect(&ward.lab.client, port, 2);
-        assert_eq!((tally.of("app2"), tally.errors.len()), (2, 0), "{tally:?}");
-    }
-    // The refusal counts as one, the probe that it has brought forward as the other.
-    ward.becomes(Duration::from_secs(60), "web", ["failing", "up"]);
-    // Without a probe it is the datapath's suspicion alone, with its reason.
-    eventually(SOON, || {
-        traffic::connect(&ward.lab.client, plain, 2);
-        let backend = &ward.backends("plain")[0];
-        let reason = "a client's SYN was answered with a reset";
-        backend["state"] == "suspect" && backend["reason"] == reason
-    });
 }
 
 #[test]

@@ -25,16 +25,19 @@ use crate::{
 
 /// Recording pauses after this time, so that other changes have their turn.
 const RECORD_SHARE: Duration = Duration::from_millis(200);
-/// The registry must take a record within this time.
-const RECORD_LIMIT: Duration = Duration::from_secs(2);
+/// The registry must take a record within this time: nothing else changes meanwhile.
+const RECORD_LIMIT: Duration = Duration::from_secs(1);
 /// After a failure the registry is left alone for so long.
-const RECORD_PAUSE: Duration = Duration::from_secs(1);
+const RECORD_PAUSE: Duration = Duration::from_secs(5);
+
+/// States of backends, by their service's id.
+type States = BTreeMap<String, BTreeMap<SocketAddr, Option<Failing>>>;
 
 /// What the owner knows of health.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// In force, and not in the registry yet; by the service's id.
-    unrecorded: BTreeMap<(String, SocketAddr), Option<Failing>>,
+    /// In force, and not in the registry yet.
+    unrecorded: States,
     /// Why the registry has not taken them, and when that was.
     refused: Option<(String, Instant)>,
     /// As of the last look.
@@ -143,23 +146,15 @@ impl<R: Registry> Owner<R> {
     /// Puts judgements in force, and on record as far as the registry takes them.
     pub(super) async fn judged(&mut self, changes: Vec<Change>) {
         let since = now();
+        let mut judged: States = BTreeMap::new();
         for Change { key, failing } in changes {
             let failing = failing.map(|reason| Failing { since, reason });
-            let Some((service, backend)) = find(&mut self.services, &key.service, key.address)
-            else {
-                continue;
-            };
-            let (name, port, instance) = (&service.0, service.1, &backend.instance);
-            let address = backend.address;
-            match &failing {
-                Some(Failing { reason, .. }) => {
-                    tracing::warn!(name, port, instance, %address, "backend is failing: {reason}");
-                }
-                None => tracing::info!(name, port, instance, %address, "backend is up again"),
-            }
-            backend.failing.clone_from(&failing);
-            let place = (key.service.to_string(), address);
-            self.health.unrecorded.insert(place, failing);
+            let of_service = judged.entry(key.service.to_string()).or_default();
+            of_service.insert(key.address, failing);
+        }
+        lay_over(&mut self.services, &mut judged, tell);
+        for (id, states) in judged {
+            self.health.unrecorded.entry(id).or_default().extend(states);
         }
         self.apply_change().await;
         self.record_health().await;
@@ -167,15 +162,7 @@ impl<R: Registry> Owner<R> {
 
     /// Lays what is in force over records that were read anew.
     pub(super) fn keep_health(&mut self) {
-        let services = &mut self.services;
-        self.health.unrecorded.retain(|(id, address), failing| {
-            let found = find(services, id, *address);
-            if let Some((_, backend)) = found {
-                backend.failing.clone_from(failing);
-                return true;
-            }
-            false
-        });
+        lay_over(&mut self.services, &mut self.health.unrecorded, |_, _| {});
     }
 
     /// Records what is in force; what is left over is tried again later.
@@ -185,8 +172,7 @@ impl<R: Registry> Owner<R> {
             return;
         }
         let begun = Instant::now();
-        let unrecorded = self.health.unrecorded.keys();
-        let ids: BTreeSet<String> = unrecorded.map(|(id, _)| id.clone()).collect();
+        let ids: Vec<String> = self.health.unrecorded.keys().cloned().collect();
         for id in ids {
             if begun.elapsed() > RECORD_SHARE {
                 return;
@@ -198,7 +184,7 @@ impl<R: Registry> Owner<R> {
                 self.health.refused = Some((reason, Instant::now()));
                 return;
             }
-            self.health.unrecorded.retain(|(other, _), _| *other != id);
+            self.health.unrecorded.remove(&id);
         }
         self.health.refused = None;
     }
@@ -230,16 +216,36 @@ impl<R: Registry> Owner<R> {
     }
 }
 
-/// A backend, with its service's name and port.
-fn find<'a>(
-    services: &'a mut [Service],
-    id: &str,
-    address: SocketAddr,
-) -> Option<((String, u16), &'a mut Backend)> {
-    let service = services.iter_mut().find(|service| service.id == id)?;
-    let named = (service.name.clone(), service.port);
-    let mut backends = service.backends.iter_mut();
-    Some((named, backends.find(|b| b.address == address)?))
+/// Puts states in force; those of backends that are gone are forgotten.
+fn lay_over(services: &mut [Service], states: &mut States, tell: impl Fn(&Service, usize)) {
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for service in services {
+        let Some(of_service) = states.get_mut(&service.id) else {
+            continue;
+        };
+        known.insert(service.id.clone());
+        of_service.retain(|address, failing| {
+            let place = service.backends.iter().position(|b| b.address == *address);
+            if let Some(index) = place {
+                service.backends[index].failing.clone_from(failing);
+                tell(service, index);
+            }
+            place.is_some()
+        });
+    }
+    states.retain(|id, of_service| known.contains(id) && !of_service.is_empty());
+}
+
+/// Tells of a backend whose state is another one.
+fn tell(service: &Service, index: usize) {
+    let (Service { name, port, .. }, backend) = (service, &service.backends[index]);
+    let (instance, address) = (&backend.instance, backend.address);
+    match &backend.failing {
+        Some(Failing { reason, .. }) => {
+            tracing::warn!(name, port, instance, %address, "backend is failing: {reason}");
+        }
+        None => tracing::info!(name, port, instance, %address, "backend is up again"),
+    }
 }
 
 #[cfg(test)]

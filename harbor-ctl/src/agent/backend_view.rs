@@ -76,6 +76,7 @@ pub(super) fn service_item(service: &Service) -> ServiceItem {
         address: backend.address,
         weight: backend.weight,
         state: backend.state,
+        failing: backend.failing.clone(),
         registered_at: backend.registered_at,
     };
     ServiceItem {

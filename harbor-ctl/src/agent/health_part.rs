@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{health::HealthView, view::part};
 use crate::{control::wire::PartStatus, health::Summary, model::format_age};
 
-/// Probes that begin later than this are worth a word.
-const LATE: Duration = Duration::from_secs(2);
+/// Probes that begin later than this are worth a word; after a restart a large node takes some
+/// seconds to ask everybody.
+const LATE: Duration = Duration::from_secs(30);
 
 /// What is probed, what is wrong with probing, and what to do.
 pub(super) fn of(view: &HealthView) -> PartStatus {
@@ -61,11 +62,11 @@ mod tests {
         let text = "4 backends of 2 ports probed, 1 failing";
         assert_eq!((well.state.as_str(), well.text.as_str()), ("ok", text));
         view.summary.braked = Some((3, 4));
-        view.summary.late = Duration::from_secs(9);
+        view.summary.late = Duration::from_secs(40);
         view.not_recorded = Some("disk full".into());
         let bad = of(&view);
         assert_eq!(bad.state, "degraded");
-        for words in ["3 of 4 do not answer", "disk full", "9s late"] {
+        for words in ["3 of 4 do not answer", "disk full", "40s late"] {
             assert!(bad.text.contains(words), "{}", bad.text);
         }
     }

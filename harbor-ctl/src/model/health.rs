@@ -102,13 +102,20 @@ impl HealthRule {
 }
 
 impl Service {
-    /// Refuses a check that asks for a protocol which the port does not serve: it would find every
-    /// backend failing.
+    /// Refuses a check that asks for a protocol which the port does not serve, as it would find every
+    /// backend failing, and a status that nothing will be compared with.
     pub(crate) fn check_health(&self) -> Result<(), Refusal> {
         let settings = &self.settings;
         let Some(check) = &settings.health else {
             return Ok(());
         };
+        if matches!(check, HealthCheck::Tcp | HealthCheck::Udp { .. })
+            && let Some(status) = &settings.health_status
+        {
+            let text = format!("health_status = {status}: health = {check} knows no HTTP status");
+            return Err(Refusal::invalid("health_status", text)
+                .fix("health_status=none, or health=http:/PATH"));
+        }
         if fits(check, self, settings.health_port) {
             return Ok(());
         }
@@ -169,6 +176,18 @@ mod tests {
         let own = HealthRule::of(&web, &defaults("off")).unwrap();
         assert_eq!(own.interval, Duration::from_secs(1));
         assert_eq!((own.rise, own.fall), (2, 7));
+    }
+
+    #[test]
+    fn a_status_needs_a_check_that_has_one() {
+        let mut web = service("web", 35000, Protocols::Tcp);
+        web.settings.health_status = Some("204".parse().unwrap());
+        for (check, is_right) in [("off", true), ("http:/", true), ("tcp", false)] {
+            web.settings.health = Some(check.parse().unwrap());
+            assert_eq!(web.check_health().is_ok(), is_right, "{check}");
+        }
+        let refusal = web.check_health().unwrap_err();
+        assert_eq!(refusal.field.as_deref(), Some("health_status"));
     }
 
     #[test]

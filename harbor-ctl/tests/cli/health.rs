@@ -75,6 +75,10 @@ fn a_check_that_is_wrong_is_refused_and_changes_nothing() {
             &["web", "health=tcp", "health_status=2xx"],
             "no HTTP status",
         ),
+        (
+            &["web", "health=tcp", "health_status=204"],
+            "health_status=none",
+        ),
         (&["web", "health_interval=5"], "health_interval_s"),
     ] {
         let before = rig.json(&["ports", "show", words[0]])["settings"].clone();

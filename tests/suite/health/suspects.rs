@@ -1,6 +1,6 @@
 //! What clients' own flows show of a backend, as the datapath tells it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{
     V4, eventually,
@@ -16,11 +16,13 @@ fn what_a_client_meets_brings_the_next_probe_forward() {
     let rare = ["health=tcp", "health_fall=2", "health_interval_s=600"];
     let to = ward.port("web", &rare);
     ward.probed("web", 2);
+    let killed = Instant::now();
     ward.kill(0);
     let tally = traffic::connect(&ward.lab.client, to, 2);
     assert_eq!((tally.of("app2"), tally.errors.len()), (2, 0), "{tally:?}");
     // The refusal counts as one, the probe that it has brought forward as the other.
     ward.becomes(Duration::from_secs(60), "web", ["failing", "up"]);
+    println!("out of the rotation after {:?}", killed.elapsed());
 }
 
 #[test]

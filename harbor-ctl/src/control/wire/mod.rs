@@ -13,8 +13,8 @@ pub(crate) use explained::*;
 pub(crate) use requests::*;
 
 use crate::model::{
-    BackendState, DatapathReport, FlowRecord, Policy, PortSettings, PortState, Protocol, Refusal,
-    RefusalKind,
+    BackendState, DatapathReport, Failing, FlowRecord, Policy, PortSettings, PortState, Protocol,
+    Refusal, RefusalKind,
 };
 
 /// The version of the API.
@@ -227,6 +227,9 @@ pub(crate) struct InstanceItem {
     pub(crate) weight: u8,
     #[serde(flatten)]
     pub(crate) state: BackendState,
+    /// Its probes fail, since then and because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failing: Option<Failing>,
     pub(crate) registered_at: u64,
 }
 

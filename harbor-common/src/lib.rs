@@ -9,6 +9,7 @@ pub mod addr;
 pub mod backend;
 pub mod checksum;
 pub mod control;
+pub mod event;
 pub mod explain;
 pub mod flow;
 pub mod fragment;

@@ -60,8 +60,11 @@ pub const TIMER: &str = "timer";
 /// What a dry run has found; one element.
 pub const EXPLANATION: &str = "explanation";
 
+/// What the datapath tells the agent: see [`crate::event`].
+pub const EVENTS: &str = "events";
+
 /// All of them, in the order in which a packet meets them.
-pub const ALL: [&str; 26] = [
+pub const ALL: [&str; 27] = [
     META,
     CONTROL,
     FRONTENDS,
@@ -88,6 +91,7 @@ pub const ALL: [&str; 26] = [
     VERDICTS,
     TIMER,
     EXPLANATION,
+    EVENTS,
 ];
 
 /// Elements of `frontends`: 65,536 ports of TCP, then as many of UDP.
@@ -112,6 +116,8 @@ pub const ROUTE_SLOTS: usize = 4_096;
 pub const NEIGHBOUR_SLOTS: usize = 4_096;
 /// How many fragmented datagrams can be on their way at once.
 pub const FRAGMENT_SLOTS: usize = 8_192;
+/// Size of the `events` ring: some hundred events.
+pub const EVENT_BYTES: usize = 16_384;
 /// Shares of each of `ring` and `ring6`. A ring is one share for TCP and several for UDP; frontends
 /// are spread over the rings by slot, so that one port's half-open flows evict those of few others.
 pub const RING_SHARES: u32 = 32;

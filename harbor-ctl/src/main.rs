@@ -8,6 +8,7 @@ mod control;
 mod datapath;
 mod dea;
 mod discovery;
+mod health;
 mod model;
 mod reconcile;
 mod registry;

@@ -4,21 +4,22 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_timer},
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use harbor_common::{
     addr::{Address, Ip, Ipv4, Ipv6},
     backend::{Backend, BackendState, Endpoint, Sources},
     control::Control,
+    event::Suspicion,
     explain::Explanation,
     flow::{Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::{
-        ACL_ENTRIES, ADDRESS_SLOTS, AFFINITIES, BACKEND_SLOTS, DEFAULT_FLOWS, FRAGMENT_SLOTS,
-        FRONTEND_INDEXES, FRONTEND_SLOTS, Meta, NEIGHBOUR_SLOTS, RING_SHARES, RING_SLOTS,
-        ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
+        ACL_ENTRIES, ADDRESS_SLOTS, AFFINITIES, BACKEND_SLOTS, DEFAULT_FLOWS, EVENT_BYTES,
+        FRAGMENT_SLOTS, FRONTEND_INDEXES, FRONTEND_SLOTS, Meta, NEIGHBOUR_SLOTS, RING_SHARES,
+        RING_SLOTS, ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
     },
     route::{Neighbour, NextHop, Route},
     stats::FrontendCounters,
@@ -155,6 +156,11 @@ pub static TIMER: Array<Timer, 1> = Array::new();
 /// What a dry run has found. Written by dry runs, read by the agent.
 #[btf_map(name = "explanation")]
 pub static EXPLANATION: Array<Explanation, 1> = Array::new();
+
+/// What the agent is told of backends that have failed a flow. Written by `suspicion`, read by the
+/// agent. A full ring loses events and nothing else.
+#[btf_map(name = "events")]
+pub static EVENTS: RingBuf<Suspicion, EVENT_BYTES> = RingBuf::new();
 
 /// What is known of the packet at hand.
 ///

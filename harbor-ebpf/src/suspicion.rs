@@ -1,8 +1,12 @@
 //! Backends that have failed a new flow get no other one for a while, if another can take it.
 
-use harbor_common::backend::BackendState;
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use harbor_common::{backend::BackendState, event::Suspicion};
 
-use crate::{config, maps::BACKEND_STATE};
+use crate::{
+    config,
+    maps::{BACKEND_STATE, EVENTS},
+};
 
 /// How long the first suspicion lasts; each failure in a row doubles it.
 const FIRST_NS: u64 = 2_000_000_000;
@@ -23,9 +27,9 @@ pub fn is_suspect(slot: u32, generation: u32, now: u64) -> bool {
     }
 }
 
-/// Notes that a backend has failed a flow.
+/// Notes that a backend has failed a flow; `reason` is one of [`Suspicion`]'s constants.
 #[inline(never)]
-pub fn suspect(slot: u32, generation: u32, now: u64) -> bool {
+pub fn suspect(slot: u32, generation: u32, reason: u32, now: u64) -> bool {
     let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {
         return false;
     };
@@ -54,6 +58,17 @@ pub fn suspect(slot: u32, generation: u32, now: u64) -> bool {
         } else {
             doubled
         };
+    // The agent looks by itself, ten times a second. A full ring loses the event, never the packet.
+    if let Some(mut event) = EVENTS.reserve(0) {
+        event.write(Suspicion {
+            at_ns: now,
+            backend: slot,
+            generation,
+            reason,
+            failures: failures + 1,
+        });
+        event.submit(u64::from(BPF_RB_NO_WAKEUP));
+    }
     true
 }
 

@@ -23,6 +23,7 @@ mod flood;
 mod forward_tcp;
 mod forward_udp;
 mod half_closed;
+mod health;
 mod host;
 mod kit_itself;
 mod malformed;

@@ -48,6 +48,12 @@ pub(super) fn backend_item(
         service: service.name.clone(),
         instance: backend.instance.clone(),
         address: backend.address,
+        reason: match (is_suspect && state == "up", &backend.failing) {
+            (true, _) => own
+                .iter()
+                .find_map(|report| Some(report.doubt?.reason().into())),
+            (false, failing) => failing.as_ref().map(|failing| failing.reason.clone()),
+        },
         state: match is_suspect && state == "up" {
             true => "suspect".to_owned(),
             false => state.to_owned(),
@@ -71,6 +77,7 @@ pub(super) fn service_item(service: &Service) -> ServiceItem {
         address: backend.address,
         weight: backend.weight,
         state: backend.state,
+        failing: backend.failing.clone(),
         registered_at: backend.registered_at,
     };
     ServiceItem {

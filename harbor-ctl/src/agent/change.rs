@@ -77,6 +77,7 @@ impl<R: Registry> Owner<R> {
             revision: 0,
             backends: Vec::new(),
         };
+        service.check_health()?;
         let rule = self.backend_rule();
         for text in &request.backends {
             let address = parse_backend(text)?;
@@ -87,7 +88,7 @@ impl<R: Registry> Owner<R> {
     }
 
     /// What a port has that nobody set anything for.
-    fn default_settings(&self) -> PortSettings {
+    pub(super) fn default_settings(&self) -> PortSettings {
         let drain = self.running.config.drain.as_secs();
         PortSettings {
             drain_s: u32::try_from(drain).unwrap_or(u32::MAX),
@@ -126,7 +127,7 @@ impl<R: Registry> Owner<R> {
         let defaults = self.default_settings();
         let set = |service: &mut Service| {
             service.settings = service.settings.with(&values, &defaults)?;
-            Ok(())
+            service.check_health()
         };
         self.amend_port(port, set, "port set").await
     }

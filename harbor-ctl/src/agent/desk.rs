@@ -20,9 +20,9 @@ use crate::{
     control::{
         Answer, Operations,
         wire::{
-            AddBackend, AppHostItem, BackendItem, ConfigChange, CreatePort, DeletedPort,
-            ExplainPacket, ExplainReport, FlowItem, Heard, KillFlows, KilledFlows, NameBackend,
-            PortItem, RangeReport, ServiceItem, StatusReport,
+            AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange,
+            CreatePort, DeletedPort, ExplainPacket, ExplainReport, FlowItem, Heard, KillFlows,
+            KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
         },
     },
     discovery::Message,
@@ -293,6 +293,10 @@ impl<R: Registry> Operations for Desk<R> {
             .change(|mut owner| async move { owner.drain_backend(request).await })
             .await?;
         self.backend_item(done).await
+    }
+
+    async fn check_backends(&self, request: CheckBackends) -> Answer<Vec<CheckItem>> {
+        self.check(request).await
     }
 
     async fn flows(&self, port: Option<PortRef>) -> Answer<Vec<FlowItem>> {

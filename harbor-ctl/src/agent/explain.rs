@@ -214,7 +214,10 @@ fn of_backends(service: &Service) -> Vec<String> {
 
 fn not_now(backend: &Backend) -> Option<String> {
     let state = match backend.state {
-        BackendState::Active => return None,
+        BackendState::Active => {
+            let failing = backend.failing.as_ref()?;
+            return Some(format!("{} is failing: {}", name(backend), failing.reason));
+        }
         BackendState::Draining => "draining",
         BackendState::Leaving { .. } => "leaving",
         BackendState::Removed => "removed",

@@ -12,8 +12,8 @@ use super::forwarder::Forwarder;
 use crate::{
     datapath::{Datapath, DatapathError, Hook, HostChange},
     model::{
-        BackendReport, DatapathReport, Finding, FlowFilter, FlowRecord, FrontendReport, Question,
-        Service, Timeouts,
+        AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
+        FrontendReport, Question, Service, Timeouts,
     },
 };
 
@@ -63,13 +63,14 @@ pub(crate) type Change = (String, Option<Service>);
 
 /// What the thread can be asked for.
 pub(super) enum Request {
-    Apply(Vec<Service>, Answer<()>),
+    Apply(Vec<Service>, AllDown, Answer<()>),
     Change(Vec<Change>, Answer<()>),
     Flows(Answer<Vec<FlowRecord>>),
     EndFlows(FlowFilter, Answer<u64>),
     Explain(Question, Answer<Finding>),
     Frontends(Answer<Vec<FrontendReport>>),
     Backends(Answer<Vec<BackendReport>>),
+    Doubts(Answer<Vec<DoubtReport>>),
     Report(Answer<DatapathReport>),
     SetLog(log::LevelFilter, Answer<()>),
     /// The kernel told of it; nobody waits.
@@ -104,8 +105,13 @@ impl Forwarding {
     }
 
     /// Makes the datapath serve exactly these services; returns once the kernel has them.
-    pub(crate) async fn apply(&self, services: Vec<Service>) -> Result<(), ForwardingError> {
-        self.ask(|answer| Request::Apply(services, answer)).await
+    pub(crate) async fn apply(
+        &self,
+        services: Vec<Service>,
+        all_down: AllDown,
+    ) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::Apply(services, all_down, answer))
+            .await
     }
 
     /// Takes over changed services; returns once the kernel has them.
@@ -136,6 +142,11 @@ impl Forwarding {
     /// Counters of every backend; at most one sweep old.
     pub(crate) async fn backends(&self) -> Result<Vec<BackendReport>, ForwardingError> {
         self.ask(Request::Backends).await
+    }
+
+    /// Backends that have failed a flow since this was last asked.
+    pub(crate) async fn doubts(&self) -> Result<Vec<DoubtReport>, ForwardingError> {
+        self.ask(Request::Doubts).await
     }
 
     /// Links, verdict counts, problems.

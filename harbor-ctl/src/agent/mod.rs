@@ -12,6 +12,8 @@ mod discovery;
 mod explain;
 mod forwarder;
 mod forwarding;
+mod health;
+mod health_part;
 mod notify;
 mod owner;
 mod reload;
@@ -176,6 +178,7 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     let (config, problem) = desk.tcp_side().await;
     let tcp_side = tokio::spawn(tcp_side::run(config, desk.clone(), problem));
     let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
+    let probes = tokio::spawn(health::run(desk.clone()));
     notify::ready(&desk.headline().await);
     tracing::info!("control socket: {}", socket.display());
 
@@ -184,6 +187,7 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     tracing::info!("the agent stops; the datapath stays");
     rounds.abort();
     tcp_side.abort();
+    probes.abort();
     let _ = stop_server.send(());
     let _ = tokio::time::timeout(STOP_STEP, server).await;
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;

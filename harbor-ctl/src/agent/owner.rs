@@ -12,6 +12,7 @@ use std::{
 use super::{
     conflicts::Conflicts,
     forwarding::{Change, Forwarding, ForwardingError},
+    health::Health,
     reserved::Reserved,
     tcp_side::TcpProblem,
     view::{Rates, Snapshot},
@@ -98,6 +99,7 @@ pub(super) struct Owner<R> {
     /// Why the kernel does not have the last change.
     pub(super) not_applied: Option<String>,
     pub(super) conflicts: Conflicts,
+    pub(super) health: Health,
     pub(super) reserved: Reserved,
     pub(super) rates: Rates,
     pub(super) leases: Leases,
@@ -120,6 +122,7 @@ impl<R: Registry> Owner<R> {
             written: loaded,
             not_applied: None,
             conflicts: Conflicts::default(),
+            health: Health::default(),
             reserved: Reserved::default(),
             rates: Rates::default(),
             started: Instant::now(),
@@ -134,9 +137,10 @@ impl<R: Registry> Owner<R> {
         };
         let forwarding = forwarding.clone();
         let pending = std::mem::take(&mut self.pending);
+        let all_down = self.running.config.health.all_down;
         let apply = async {
             match &pending {
-                Pending::All => forwarding.apply(self.served()).await,
+                Pending::All => forwarding.apply(self.served(), all_down).await,
                 Pending::These(ids) => forwarding.change(self.changes(ids)).await,
             }
         };
@@ -199,6 +203,8 @@ impl<R: Registry> Owner<R> {
             not_reserved: self.reserved.problem().cloned(),
             rates: self.rates.clone(),
             range: self.running.config.range,
+            defaults: self.running.config.health.clone(),
+            health: self.health_view(),
             config: self.running.source.path.clone(),
             registry: self.registry.describe(),
             tcp_problem: self.tcp_problem.text(),
@@ -288,6 +294,7 @@ impl<R: Registry> Owner<R> {
         self.services = contents.services;
         self.resting = contents.resting;
         self.pending = Pending::All;
+        self.keep_health();
         Ok(())
     }
 

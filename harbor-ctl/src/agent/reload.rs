@@ -2,7 +2,7 @@
 //!
 //! Keys that can change at once do; the others are named, and wait for a restart.
 
-use super::owner::{Link, Owner};
+use super::owner::{Link, Owner, Pending};
 use crate::{
     config::{self, Applies, Loaded},
     control::wire::ConfigChange,
@@ -74,6 +74,8 @@ impl<R: Registry> Owner<R> {
         to.drain = from.drain;
         to.lease = from.lease;
         to.allow_networks.clone_from(&from.allow_networks);
+        let is_rule_new = to.health.all_down != from.health.all_down;
+        to.health.clone_from(&from.health);
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
         to.log.datapath = from.log.datapath;
@@ -98,6 +100,9 @@ impl<R: Registry> Owner<R> {
         {
             tracing::info!("port {port} stays valid outside the range");
         }
-        self.keep_reserved().await;
+        if is_rule_new {
+            self.pending = Pending::All;
+        }
+        self.apply_change().await;
     }
 }

@@ -7,15 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{conflicts::Held, owner::Link, reserved::Problem};
+use super::{conflicts::Held, health::HealthView, health_part, owner::Link, reserved::Problem};
 use crate::{
     control::wire::{
         BackendCount, HeldPort, NamedPort, PartStatus, PortCounters, PortItem, RangeCounts,
         RangeReport, StatusReport,
     },
     model::{
-        DatapathReport, FrontendReport, PortFacts, PortRange, PortState, Protocol, Service,
-        format_age, judge_port,
+        DatapathReport, FrontendReport, HealthDefaults, PortFacts, PortRange, PortState, Protocol,
+        Service, format_age, judge_port,
     },
 };
 
@@ -66,6 +66,8 @@ pub(super) struct Snapshot {
     pub(super) not_reserved: Option<Problem>,
     pub(super) rates: Rates,
     pub(super) range: PortRange,
+    pub(super) defaults: HealthDefaults,
+    pub(super) health: HealthView,
     pub(super) config: PathBuf,
     pub(super) registry: String,
     /// Why nobody answers by TCP.
@@ -133,6 +135,7 @@ impl Snapshot {
             not_forwarded: self.not_forwarded.clone(),
             held_by: service.protocols.each().iter().find_map(holder),
             reachable,
+            all_down: self.defaults.all_down,
         }
     }
 
@@ -230,7 +233,8 @@ impl Snapshot {
                 ),
             ),
         };
-        let overall = worst(&[&agent, &datapath, &ports, &registry]).to_owned();
+        let health = health_part::of(&self.health);
+        let overall = worst(&[&agent, &datapath, &ports, &health, &registry]).to_owned();
         StatusReport {
             api_version: crate::control::wire::API_VERSION.into(),
             version: version.into(),
@@ -240,6 +244,7 @@ impl Snapshot {
             agent,
             datapath,
             ports,
+            health,
             registry,
             overall,
             port_states,
@@ -302,7 +307,7 @@ pub(super) fn headline(snapshot: &Snapshot) -> String {
     }
 }
 
-fn part(state: &str, text: String) -> PartStatus {
+pub(super) fn part(state: &str, text: String) -> PartStatus {
     PartStatus {
         state: state.to_owned(),
         text,

@@ -7,9 +7,10 @@ use clap::Subcommand;
 use super::{
     failure::{Exit, Failure},
     output::Row,
+    ports::parse_settings,
     session::Session,
 };
-use crate::control::wire::{AddBackend, BackendItem, NameBackend};
+use crate::control::wire::{AddBackend, BackendItem, CheckBackends, CheckItem, List, NameBackend};
 
 const ADD_EXAMPLES: &str = "\
 With policy round-robin, source-hash or least-flows a backend of weight 3 gets three times the new \
@@ -26,6 +27,14 @@ they end at once.
 Examples:
   harbor-ctl backends remove web 10.0.0.5:8080
   harbor-ctl backends remove web web-0 --now";
+
+const CHECK_EXAMPLES: &str = "\
+Asks as the port's health check does, and changes nothing. A TCP port without a check is asked for a \
+connection. Exit codes: 0 all are well, 7 one is not.
+
+Examples:
+  harbor-ctl backends check web
+  harbor-ctl backends check web health=http:/up health_status=200";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackendsVerb {
@@ -70,6 +79,15 @@ pub(crate) enum BackendsVerb {
         #[arg(value_name = "INSTANCE|IP:PORT")]
         backend: String,
     },
+    /// Ask every instance of a port now whether it is well
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// Number, NUMBER/tcp, NUMBER/udp, name or id
+        port: String,
+        /// Settings to try instead of the port's own
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
     /// List the instances of one port, or of all
     #[command(after_help = "Examples:\n  harbor-ctl backends list web -o json")]
     List {
@@ -78,7 +96,20 @@ pub(crate) enum BackendsVerb {
     },
 }
 
+async fn check(session: &Session, port: String, words: &[String]) -> Result<Exit, Failure> {
+    let settings = parse_settings(words)?;
+    let request = CheckBackends { port, settings };
+    let client = session.client()?;
+    let list: List<CheckItem> = client.post("/v1/backends/check", &request).await?;
+    session.output.list(&list)?;
+    let is_well = list.items.iter().all(|item| item.result == "pass");
+    Ok(if is_well { Exit::Ok } else { Exit::Degraded })
+}
+
 pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, Failure> {
+    if let BackendsVerb::Check { port, settings } = verb {
+        return check(session, port, &settings).await;
+    }
     let client = session.client()?;
     let item: BackendItem = match verb {
         BackendsVerb::Add {
@@ -116,6 +147,7 @@ pub(super) async fn run(session: &Session, verb: BackendsVerb) -> Result<Exit, F
             };
             client.post("/v1/backends/drain", &request).await?
         }
+        BackendsVerb::Check { .. } => unreachable!("it was answered above"),
         BackendsVerb::List { port } => {
             let list = client
                 .list::<BackendItem>("/v1/backends", port.as_deref())
@@ -140,6 +172,7 @@ impl Row for BackendItem {
         "BYTES_OUT",
         "LEAVES_IN",
         "DEA",
+        "REASON",
     ];
     const STATE: Option<&'static str> = Some("STATE");
 
@@ -167,6 +200,31 @@ impl Row for BackendItem {
             self.reply_bytes.to_string(),
             leaves,
             self.dea.clone().unwrap_or_else(|| "-".into()),
+            self.reason.clone().unwrap_or_else(|| "-".into()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.instance.clone()
+    }
+}
+
+impl Row for CheckItem {
+    const HEADINGS: &'static [&'static str] = &[
+        "PORT", "SERVICE", "INSTANCE", "ADDRESS", "CHECK", "RESULT", "TOOK", "REASON",
+    ];
+    const STATE: Option<&'static str> = Some("RESULT");
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.port.to_string(),
+            self.service.clone(),
+            self.instance.clone(),
+            self.address.to_string(),
+            self.check.clone(),
+            self.result.clone(),
+            format!("{}ms", self.took_ms),
+            self.reason.clone().unwrap_or_else(|| "-".into()),
         ]
     }
 

@@ -250,7 +250,7 @@ async fn delete(session: &Session, client: &Client, port: &str, yes: bool) -> Re
 }
 
 /// Reads `policy=first` and the like, by the rules that the agent has too.
-fn parse_settings(words: &[String]) -> Result<SettingValues, Failure> {
+pub(super) fn parse_settings(words: &[String]) -> Result<SettingValues, Failure> {
     let mut values = SettingValues::new();
     for word in words {
         let (key, value) = word.split_once('=').ok_or_else(|| {

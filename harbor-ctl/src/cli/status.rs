@@ -72,6 +72,7 @@ fn text(report: &StatusReport) -> String {
         ("Agent", &report.agent),
         ("Datapath", &report.datapath),
         ("Ports", &report.ports),
+        ("Health", &report.health),
         ("Registry", &report.registry),
     ] {
         let PartStatus { state, text, fix } = part;
@@ -116,6 +117,7 @@ mod tests {
                 "4 of 5001 used; 38811/udp: no backend",
                 Some("harbor-ctl ports show udp-game"),
             ),
+            health: part("ok", "no port is probed", None),
             registry: part("ok", "embedded, /var/lib/harbor/harbor.redb", None),
             overall: "degraded".into(),
             port_states: Default::default(),
@@ -127,6 +129,7 @@ mod tests {
              Datapath  ok        tc on eth0 eth1\n\
              Ports     degraded  4 of 5001 used; 38811/udp: no backend    -> harbor-ctl ports \
              show udp-game\n\
+             Health    ok        no port is probed\n\
              Registry  ok        embedded, /var/lib/harbor/harbor.redb\n\
              Overall   degraded\n"
         );

@@ -3,6 +3,7 @@
 //! What was written ([`raw`]) and what is valid ([`Config`]) are different types; every value keeps
 //! who said it. Only this module and `agent` read files and environment.
 
+mod control;
 mod edit;
 mod key_table;
 mod keys;
@@ -21,11 +22,12 @@ use std::{
 };
 
 use crate::model::{Refusal, RefusalKind, nearest};
+pub(crate) use control::ControlConfig;
 pub(crate) use edit::set_value;
 pub(crate) use keys::{Applies, KEYS, Key, find as find_key};
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use shown::config_items;
-pub(crate) use validated::{Config, ControlConfig, LogConfig, Paths};
+pub(crate) use validated::{Config, LogConfig, Paths};
 pub(crate) use value::{Entry, Origin, Value};
 
 /// Read when no other file is named; it may be missing.

@@ -82,7 +82,7 @@ fn what_this_version_lacks_is_refused_by_name() {
             "gateway.password_file",
         ),
         ("[metrics]\nlisten = \"0.0.0.0:1\"\n", "metrics.listen"),
-        ("[health]\n", "[health]"),
+        ("[proxy]\n", "[proxy]"),
     ] {
         let found = problems(text);
         assert_eq!(found.len(), 1, "{found:?}");

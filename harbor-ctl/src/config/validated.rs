@@ -1,15 +1,14 @@
 //! The configuration that the agent uses: typed, checked, complete.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::{ConfigError, Entry, Problem, Value, keys::KEYS, raw::Layers};
+use super::{ConfigError, ControlConfig, Entry, Problem, Value, keys::KEYS, raw::Layers};
 use ipnet::IpNet;
 
-use crate::model::{PortRange, Timeouts, check_name, parse_network, parse_period};
+use crate::model::{
+    HealthCheck, HealthDefaults, PortRange, Timeouts, check_name, format_age, parse_network,
+    parse_period,
+};
 
 /// Everything that can be configured, valid.
 #[derive(Clone, Debug)]
@@ -33,23 +32,9 @@ pub(crate) struct Config {
     pub(crate) allow_networks: Vec<IpNet>,
     pub(crate) lease: Duration,
     pub(crate) control: ControlConfig,
+    pub(crate) health: HealthDefaults,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
-}
-
-/// The TCP side of the control API: `[control]`, and the token of `[discovery]`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ControlConfig {
-    /// `None`: off.
-    pub(crate) listen: Option<SocketAddr>,
-    /// Whoever has this token may do everything.
-    pub(crate) token_file: Option<PathBuf>,
-    /// Whoever has this one may announce.
-    pub(crate) announcer_token_file: Option<PathBuf>,
-    /// Certificate and key.
-    pub(crate) tls: Option<(PathBuf, PathBuf)>,
-    /// Clients must show a certificate of this authority.
-    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// `[log]`
@@ -94,7 +79,7 @@ pub(crate) fn validate(layers: Layers) -> Result<Config, ConfigError> {
 }
 
 /// Collects problems; a value that is wrong reads as a placeholder that never gets out.
-struct Check {
+pub(super) struct Check {
     layers: Layers,
 }
 
@@ -138,6 +123,7 @@ impl Check {
             allow_networks: self.list("policy.allow_networks", parse_network),
             lease: self.period("discovery.lease", second * 3),
             control: self.control(),
+            health: self.health(),
             log: LogConfig {
                 level: self.level("log.level"),
                 datapath: self.level("log.datapath"),
@@ -153,51 +139,25 @@ impl Check {
         }
     }
 
-    fn control(&mut self) -> ControlConfig {
-        let listen = |text: &str| match text {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                format!("{text:?} is not an address with a port, for example 10.0.0.1:8442")
-            }),
-        };
-        let listen = self.read("control.listen", listen, None);
-        let token_file = self.file("control.token_file");
-        let announcer_token_file = self.file("discovery.token_file");
-        let client_ca = self.file("control.tls_client_ca");
-        let pair = (self.file("control.tls_cert"), self.file("control.tls_key"));
-        if pair.0.is_some() != pair.1.is_some() {
-            let text = "control.tls_cert and control.tls_key belong together".to_owned();
-            self.problem(
-                "control.tls_cert",
-                text,
-                Some("give both, or neither".into()),
-            );
-        }
-        let tls = pair.0.zip(pair.1);
-        if client_ca.is_some() && tls.is_none() {
-            let text = "control.tls_client_ca needs control.tls_cert and control.tls_key";
-            self.problem("control.tls_client_ca", text.to_owned(), None);
-        }
-        let is_open = token_file.is_none() && announcer_token_file.is_none() && client_ca.is_none();
-        if listen.is_some() && is_open {
-            let text = "control.listen would let everybody in".to_owned();
-            let fix = "give control.token_file, discovery.token_file or control.tls_client_ca";
-            self.problem("control.listen", text, Some(fix.into()));
-        }
-        ControlConfig {
-            listen,
-            token_file,
-            announcer_token_file,
-            tls,
-            client_ca,
-        }
-    }
-
     /// An absolute path, or nothing.
-    fn file(&mut self, key: &str) -> Option<PathBuf> {
+    pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
         match self.text(key).is_empty() {
             true => None,
             false => Some(self.path(key)),
+        }
+    }
+
+    fn health(&mut self) -> HealthDefaults {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+        HealthDefaults {
+            check: self.read("health.check", str::parse, HealthCheck::Off),
+            interval: self.period_within("health.interval", second, hour),
+            timeout: self.period_within("health.timeout", second, 20 * second),
+            rise: self.number("health.rise", 1, 100) as u32,
+            fall: self.number("health.fall", 1, 100) as u32,
+            rate: self.number("health.rate", 1, 100_000) as u32,
+            // A bad choice was already reported.
+            all_down: self.text("health.all_down").parse().unwrap_or_default(),
         }
     }
 
@@ -271,7 +231,7 @@ impl Check {
         self.layers.entries.get(key)
     }
 
-    fn text(&self, key: &str) -> String {
+    pub(super) fn text(&self, key: &str) -> String {
         self.entry(key)
             .map(|entry| entry.value.plain())
             .unwrap_or_default()
@@ -287,7 +247,7 @@ impl Check {
         }
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         key: &str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -300,10 +260,19 @@ impl Check {
     }
 
     fn period(&mut self, key: &str, least: Duration) -> Duration {
-        let most = Duration::from_secs(30 * 86_400);
+        self.period_within(key, least, Duration::from_secs(30 * 86_400))
+    }
+
+    fn period_within(&mut self, key: &str, least: Duration, most: Duration) -> Duration {
+        let shown = |period: Duration| format_age(period.as_secs());
         let parse = |text: &str| match parse_period(text)? {
-            period if period < least => Err(format!("{text} is too short: {least:?} is the least")),
-            period if period > most => Err(format!("{text} is too long: 30d is the most")),
+            period if period < least => Err(format!(
+                "{text} is too short: {} is the least",
+                shown(least)
+            )),
+            period if period > most => {
+                Err(format!("{text} is too long: {} is the most", shown(most)))
+            }
             period => Ok(period),
         };
         self.read(key, parse, Duration::ZERO)
@@ -362,7 +331,7 @@ impl Check {
         self.list(key, parse)
     }
 
-    fn problem(&mut self, key: &str, message: String, fix: Option<String>) {
+    pub(super) fn problem(&mut self, key: &str, message: String, fix: Option<String>) {
         let place = self
             .entry(key)
             .map(|entry| entry.origin.to_string())

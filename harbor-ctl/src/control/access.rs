@@ -11,7 +11,7 @@ use axum::{
 };
 use tokio::net::UnixListener;
 
-use super::{listener::TcpSide, server::failure};
+use super::{failure::failure, listener::TcpSide};
 use crate::model::{Refusal, RefusalKind, Secret};
 
 /// What app hosts may ask.

@@ -6,6 +6,7 @@
 
 mod access;
 mod client;
+mod failure;
 mod listener;
 mod lock;
 mod operations;

@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use super::wire::{
-    AddBackend, AppHostItem, BackendItem, ConfigChange, CreatePort, DeletedPort, ExplainPacket,
-    ExplainReport, FlowItem, Heard, KillFlows, KilledFlows, NameBackend, PortItem, RangeReport,
-    ServiceItem, StatusReport,
+    AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange, CreatePort,
+    DeletedPort, ExplainPacket, ExplainReport, FlowItem, Heard, KillFlows, KilledFlows,
+    NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
 };
 use crate::{
     discovery::Message,
@@ -48,6 +48,12 @@ pub(crate) trait Operations: Clone + Send + Sync + 'static {
         &self,
         request: NameBackend,
     ) -> impl Future<Output = Answer<BackendItem>> + Send;
+
+    /// Asks every backend of a port whether it is well; changes nothing.
+    fn check_backends(
+        &self,
+        request: CheckBackends,
+    ) -> impl Future<Output = Answer<Vec<CheckItem>>> + Send;
 
     /// Of one port, or of all.
     fn flows(&self, port: Option<PortRef>) -> impl Future<Output = Answer<Vec<FlowItem>>> + Send;

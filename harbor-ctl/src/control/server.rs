@@ -22,6 +22,7 @@ use tokio::net::UnixListener;
 use super::{
     Answer, Operations,
     access::{Peer, Tokens, authorize},
+    failure::failure,
     listener::TcpSide,
     page::page,
     wire::{AppHostItem, BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
@@ -81,6 +82,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .route("/v1/backends/remove", post(remove_backend::<O>))
         .route("/v1/backends/drain", post(drain_backend::<O>))
         .route("/v1/deas", get(list_app_hosts::<O>))
+        .route("/v1/backends/check", post(check_backends::<O>))
         .route("/v1/flows", get(list_flows::<O>))
         .route("/v1/flows/kill", post(kill_flows::<O>))
         .route("/v1/explain", post(explain::<O>))
@@ -247,6 +249,16 @@ async fn drain_backend<O: Operations>(State(o): Shared<O>, body: Body) -> Respon
     answer(async { o.drain_backend(parsed(body)?).await }).await
 }
 
+async fn check_backends<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
+    answer(async {
+        Ok(List::of(
+            "CheckList",
+            o.check_backends(parsed(body)?).await?,
+        ))
+    })
+    .await
+}
+
 async fn list_flows<O: Operations>(
     State(o): Shared<O>,
     query: Result<Query<PortQuery>, QueryRejection>,
@@ -361,35 +373,6 @@ async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Res
     match operation.await {
         Ok(value) => Json(value).into_response(),
         Err(refusal) => failure(refusal),
-    }
-}
-
-pub(super) fn failure(refusal: Refusal) -> Response {
-    (status_of(refusal.kind), Json(ErrorBody::from(refusal))).into_response()
-}
-
-/// The HTTP status of a refusal; the command line's exit codes follow from the kind, not from it.
-fn status_of(kind: RefusalKind) -> StatusCode {
-    match kind {
-        RefusalKind::Invalid
-        | RefusalKind::UnknownField
-        | RefusalKind::Unsupported
-        | RefusalKind::Ambiguous
-        | RefusalKind::PortOutOfRange
-        | RefusalKind::AddressRefused => StatusCode::BAD_REQUEST,
-        RefusalKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        RefusalKind::Denied => StatusCode::FORBIDDEN,
-        RefusalKind::NotFound => StatusCode::NOT_FOUND,
-        RefusalKind::NameTaken
-        | RefusalKind::InstanceTaken
-        | RefusalKind::PortAssigned
-        | RefusalKind::PortHeld
-        | RefusalKind::RangeExhausted
-        | RefusalKind::TooManyBackends
-        | RefusalKind::Conflict => StatusCode::CONFLICT,
-        RefusalKind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-        RefusalKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -27,7 +27,8 @@ use serde_json::{Value, json};
 use super::{DatapathError, Pins, Tried as _, inspect::existing, tables::open};
 
 /// The contents of one pinned map as JSON objects `{"key": .., "value": ..}` with named fields.
-/// Elements of arrays that were never written are left out, and so is the kernel's own timer.
+/// Elements of arrays that were never written are left out, and so are the kernel's own
+/// timer and the queue of events.
 pub(crate) fn dump(bpf: &Path, map: &str) -> Result<Vec<Value>, DatapathError> {
     let pins = existing(bpf)?;
     let index = |name: &'static str| move |value: &u32| json!({ (name): value });
@@ -66,7 +67,8 @@ pub(crate) fn dump(bpf: &Path, map: &str) -> Result<Vec<Value>, DatapathError> {
         }),
         names::VERDICTS => per_cpu(&pins, map, |share: &[u64]| json!(share.iter().sum::<u64>()))
             .map(|rows| rows.into_iter().filter_map(named_verdict).collect()),
-        names::TIMER => Ok(Vec::new()),
+        // The kernel's own, and a queue of which the agent is the one reader.
+        names::TIMER | names::EVENTS => Ok(Vec::new()),
         names::EXPLANATION => array(&pins, map, explanation),
         _ => Err(DatapathError::with_fix(
             format!("there is no map {map:?}"),

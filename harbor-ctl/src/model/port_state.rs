@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Service;
+use super::{AllDown, BackendState, Failing, Service};
 
 /// What a port can do for a client now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,16 +36,16 @@ pub(crate) struct PortFacts {
     pub(crate) held_by: Option<String>,
     /// Backends that the kernel can reach; `None` while unknown.
     pub(crate) reachable: Option<usize>,
+    /// What becomes of new flows when every backend is failing.
+    pub(crate) all_down: AllDown,
 }
 
 /// A port's state, and the reason when it is not up.
 pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Option<String>) {
-    let active = service
-        .backends
-        .iter()
-        .filter(|b| b.takes_new_flows())
-        .count();
-    let reachable = facts.reachable.unwrap_or(active).min(active);
+    let backends = || service.backends.iter();
+    let well = backends().filter(|b| b.takes_new_flows()).count();
+    let mut active = backends().filter(|b| b.state == BackendState::Active);
+    let reachable = facts.reachable.unwrap_or(well).min(well);
     let total = service.backends.len();
     if let Some(holder) = &facts.held_by {
         return (PortState::Conflict, Some(format!("held by {holder}")));
@@ -56,12 +56,24 @@ pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Op
     if service.draining {
         return (PortState::Draining, Some("takes no new flows".into()));
     }
-    match (total, active, reachable) {
+    match (total, well, reachable) {
         (0, _, _) => (PortState::Down, Some("no backend".into())),
-        (_, 0, _) => (
-            PortState::Down,
-            Some("every backend is leaving or draining".into()),
-        ),
+        (_, 0, _) => match active.find_map(|b| Some((b.address, b.failing.as_ref()?))) {
+            Some((address, Failing { reason, .. })) => {
+                let text = format!("every backend is failing ({address}: {reason})");
+                match facts.all_down {
+                    AllDown::UseLast => (
+                        PortState::Degraded,
+                        Some(format!("{text}; the last known are used")),
+                    ),
+                    AllDown::Refuse => (PortState::Down, Some(text)),
+                }
+            }
+            None => (
+                PortState::Down,
+                Some("every backend is leaving or draining".into()),
+            ),
+        },
         (_, _, 0) => (PortState::Down, Some("no backend has a route".into())),
         _ if reachable < total => (
             PortState::Degraded,
@@ -83,6 +95,24 @@ mod tests {
             web.add_backend(address, None, 1).unwrap();
         }
         web
+    }
+
+    #[test]
+    fn a_port_whose_backends_all_fail_says_what_becomes_of_its_clients() {
+        let mut web = with_backends(2);
+        let reason = "connection refused".to_owned();
+        let failing = Failing { since: 1, reason };
+        web.backends[0].failing = Some(failing.clone());
+        let mut facts = PortFacts::default();
+        assert_eq!(judge_port(&web, &facts).0, PortState::Degraded);
+        web.backends[1].failing = Some(failing);
+        let (state, reason) = judge_port(&web, &facts);
+        assert_eq!(state, PortState::Degraded);
+        assert!(reason.unwrap().contains("the last known are used"));
+        facts.all_down = AllDown::Refuse;
+        let (state, reason) = judge_port(&web, &facts);
+        assert_eq!(state, PortState::Down);
+        assert!(reason.unwrap().contains("10.0.0.0:80: connection refused"));
     }
 
     #[test]

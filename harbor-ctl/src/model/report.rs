@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Protocol;
+use super::{Doubt, Protocol};
 
 /// The state of the datapath, for `status` and `datapath status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub(crate) struct BackendReport {
     pub(crate) reply_bytes: u64,
     /// It failed: it gets no new flow while another backend can take it.
     pub(crate) is_suspect: bool,
+    /// How it failed, if the agent has heard of it.
+    #[serde(skip)]
+    pub(crate) doubt: Option<Doubt>,
 }
 
 /// One pinned map.

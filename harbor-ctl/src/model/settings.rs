@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Refusal, RefusalKind, nearest, parse_network};
+use super::{
+    HealthCheck, Policy, Refusal, RefusalKind, StatusRange, given::Given,
+    health_object::health_keys, nearest,
+};
 
-/// The most networks of one list.
-const NETWORK_LIMIT: usize = 1_000;
 const DAY: u64 = 86_400;
 
 /// The settings of one port, valid. A number that is 0 limits nothing, but for `drain_s`.
@@ -42,6 +43,20 @@ pub(crate) struct PortSettings {
     pub(crate) idle_timeout_s: u32,
     /// UDP: bytes that may come back before the client has sent a second datagram.
     pub(crate) reply_cap_bytes: u32,
+    /// How backends are probed; `None` = as `[health].check` says.
+    pub(crate) health: Option<HealthCheck>,
+    /// The backends' port that is probed; 0 = the one that serves.
+    pub(crate) health_port: u16,
+    /// HTTP statuses that are well; `None` = 200-399.
+    pub(crate) health_status: Option<StatusRange>,
+    /// Seconds between probes; these four 0 = the node's `[health]`.
+    pub(crate) health_interval_s: u32,
+    /// Seconds after which a probe has failed.
+    pub(crate) health_timeout_s: u32,
+    /// Passed probes in a row until a failing backend is up.
+    pub(crate) health_rise: u32,
+    /// Failed probes in a row until a backend is failing.
+    pub(crate) health_fall: u32,
 }
 
 impl Default for PortSettings {
@@ -59,12 +74,19 @@ impl Default for PortSettings {
             affinity_s: 0,
             idle_timeout_s: 0,
             reply_cap_bytes: 0,
+            health: None,
+            health_port: 0,
+            health_status: None,
+            health_interval_s: 0,
+            health_timeout_s: 0,
+            health_rise: 0,
+            health_fall: 0,
         }
     }
 }
 
 /// Every key, with what it means; the order in which they are shown.
-pub(crate) const SETTINGS: [(&str, &str); 12] = [
+pub(crate) const SETTINGS: [(&str, &str); 19] = [
     ("policy", "how new TCP connections find their backend"),
     ("udp_policy", "how new UDP flows find their backend"),
     ("allowed_cidrs", "networks that may open flows"),
@@ -83,6 +105,22 @@ pub(crate) const SETTINGS: [(&str, &str); 12] = [
         "reply_cap_bytes",
         "UDP: bytes back before the client's second datagram",
     ),
+    (
+        "health",
+        "how backends are probed: off, tcp, http:/PATH, udp:SEND/EXPECT",
+    ),
+    ("health_port", "the backends' port that is probed"),
+    ("health_status", "HTTP statuses that are well, as 200-399"),
+    ("health_interval_s", "seconds between probes of a backend"),
+    ("health_timeout_s", "seconds after which a probe has failed"),
+    (
+        "health_rise",
+        "passed probes in a row until a failing backend is up",
+    ),
+    (
+        "health_fall",
+        "failed probes in a row until a backend is failing",
+    ),
 ];
 
 /// A value as it was given: typed in JSON, text on a command line.
@@ -93,6 +131,8 @@ pub(crate) enum SettingValue {
     Number(u64),
     Text(String),
     List(Vec<String>),
+    /// Several keys of one matter, without its name: `health` alone has that.
+    Object(BTreeMap<String, SettingValue>),
 }
 
 /// Keys with their values, as they were given.
@@ -105,7 +145,14 @@ impl PortSettings {
     pub(crate) fn with(&self, values: &SettingValues, defaults: &Self) -> Result<Self, Refusal> {
         let mut settings = self.clone();
         for (key, value) in values {
-            settings.set(key, value, defaults)?;
+            match value {
+                SettingValue::Object(parts) if key == "health" => {
+                    for (key, value) in health_keys(parts)? {
+                        settings.set(key, &value, defaults)?;
+                    }
+                }
+                _ => settings.set(key, value, defaults)?,
+            }
         }
         Ok(settings)
     }
@@ -140,6 +187,20 @@ impl PortSettings {
             "reply_cap_bytes" => {
                 self.reply_cap_bytes = value.small(1_000_000_000, defaults.reply_cap_bytes)?;
             }
+            "health" => self.health = value.parsed(&defaults.health)?,
+            "health_port" => {
+                let port = value.small(u64::from(u16::MAX), defaults.health_port.into())?;
+                self.health_port = u16::try_from(port).unwrap_or_default();
+            }
+            "health_status" => self.health_status = value.parsed(&defaults.health_status)?,
+            "health_interval_s" => {
+                self.health_interval_s = value.small(3_600, defaults.health_interval_s)?;
+            }
+            "health_timeout_s" => {
+                self.health_timeout_s = value.small(20, defaults.health_timeout_s)?;
+            }
+            "health_rise" => self.health_rise = value.small(100, defaults.health_rise)?,
+            "health_fall" => self.health_fall = value.small(100, defaults.health_fall)?,
             _ => return Err(unknown(key)),
         }
         Ok(())
@@ -165,72 +226,15 @@ impl PortSettings {
             "affinity_s" => limit(self.affinity_s.into()),
             "idle_timeout_s" => limit(self.idle_timeout_s.into()),
             "reply_cap_bytes" => limit(self.reply_cap_bytes.into()),
+            "health" => self.health.as_ref().map(ToString::to_string),
+            "health_port" => limit(self.health_port.into()),
+            "health_status" => self.health_status.as_ref().map(ToString::to_string),
+            "health_interval_s" => limit(self.health_interval_s.into()),
+            "health_timeout_s" => limit(self.health_timeout_s.into()),
+            "health_rise" => limit(self.health_rise.into()),
+            "health_fall" => limit(self.health_fall.into()),
             _ => None,
         }
-    }
-}
-
-/// One key with what was given for it.
-struct Given<'a> {
-    key: &'a str,
-    value: &'a SettingValue,
-}
-
-impl Given<'_> {
-    fn is_reset(&self) -> bool {
-        match self.value {
-            SettingValue::Nothing(()) => true,
-            SettingValue::Text(text) => text.is_empty() || text == "none",
-            SettingValue::Number(_) | SettingValue::List(_) => false,
-        }
-    }
-
-    fn wrong(&self, text: &str) -> Refusal {
-        Refusal::invalid(self.key, format!("{}: {text}", self.key))
-    }
-
-    fn policy(&self, default: Policy) -> Result<Policy, Refusal> {
-        match self.value {
-            _ if self.is_reset() => Ok(default),
-            SettingValue::Text(text) => text.parse().map_err(|text: String| self.wrong(&text)),
-            _ => Err(self.wrong("the name of a policy is expected")),
-        }
-    }
-
-    fn number(&self, most: u64, default: u64) -> Result<u64, Refusal> {
-        let number = match self.value {
-            _ if self.is_reset() => return Ok(default),
-            SettingValue::Number(number) => Some(*number),
-            SettingValue::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
-                text.parse().ok()
-            }
-            _ => None,
-        };
-        number
-            .filter(|number| *number <= most)
-            .ok_or_else(|| self.wrong(&format!("a number from 0 to {most} is expected")))
-    }
-
-    fn small(&self, most: u64, default: u32) -> Result<u32, Refusal> {
-        let number = self.number(most.min(u32::MAX.into()), default.into())?;
-        Ok(u32::try_from(number).unwrap_or(u32::MAX))
-    }
-
-    fn networks(&self, default: &[IpNet]) -> Result<Vec<IpNet>, Refusal> {
-        let words: Vec<&str> = match self.value {
-            _ if self.is_reset() => return Ok(default.to_vec()),
-            SettingValue::Text(text) => text.split(',').map(str::trim).collect(),
-            SettingValue::List(list) => list.iter().map(String::as_str).collect(),
-            _ => return Err(self.wrong("a list of networks is expected")),
-        };
-        if words.len() > NETWORK_LIMIT {
-            return Err(self.wrong(&format!("{NETWORK_LIMIT} networks are the most")));
-        }
-        let read = |word: &&str| parse_network(word).map_err(|text| self.wrong(&text));
-        let mut networks = words.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        networks.sort_unstable();
-        networks.dedup();
-        Ok(networks)
     }
 }
 
@@ -276,6 +280,13 @@ mod tests {
             ("idle_timeout_s", "600"),
             ("drain_s", "0"),
             ("reply_cap_bytes", "4096"),
+            ("health", "http:/up"),
+            ("health_port", "8081"),
+            ("health_status", "200-299"),
+            ("health_interval_s", "10"),
+            ("health_timeout_s", "3"),
+            ("health_rise", "1"),
+            ("health_fall", "5"),
         ];
         assert_eq!(samples.len(), SETTINGS.len());
         let defaults = PortSettings::default();
@@ -316,6 +327,12 @@ mod tests {
             ("new_per_second", "99999999999"),
             ("allowed_cidrs", "10.0.0.0/8,"),
             ("allowed_cidrs", "host"),
+            ("health", "icmp"),
+            ("health_port", "65536"),
+            ("health_status", "2xx"),
+            ("health_interval_s", "3601"),
+            ("health_timeout_s", "21"),
+            ("health_rise", "101"),
         ] {
             let refusal = text(key, value).unwrap_err();
             assert_eq!(refusal.field.as_deref(), Some(key), "{value}");

@@ -12,7 +12,9 @@ use harbor_common::{
 };
 
 use super::{Acl, BackendKey, FrontendKey};
-use crate::model::{Backend, BackendState, Policy, PortSettings, Protocol, Route, Service};
+use crate::model::{
+    AllDown, Backend, BackendState, Policy, PortSettings, Protocol, Route, Service, takers,
+};
 
 /// The node's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,20 +71,28 @@ pub(crate) struct DesiredFrontend {
     pub(crate) takers: [Vec<(BackendKey, u8)>; 2],
 }
 
+/// What a packet's way depends on besides services.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground<'a> {
+    pub(crate) routes: &'a Routes,
+    pub(crate) own: &'a OwnAddresses,
+    pub(crate) all_down: AllDown,
+}
+
 /// The tables that serve these services.
 pub(crate) fn desired<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     scope: Scope,
-    routes: &Routes,
-    own: &OwnAddresses,
+    ground: Ground<'_>,
 ) -> Desired {
+    let Ground { routes, own, .. } = ground;
     let mut desired = Desired {
         scope,
         ..Desired::default()
     };
     for service in services {
         for protocol in service.protocols.each() {
-            add_frontend(&mut desired, service, *protocol, (routes, own));
+            add_frontend(&mut desired, service, *protocol, ground);
         }
     }
     let mut grant = |address: IpAddr, role| {
@@ -106,12 +116,26 @@ fn add_frontend(
     desired: &mut Desired,
     service: &Service,
     protocol: Protocol,
-    (routes, own): (&Routes, &OwnAddresses),
+    Ground {
+        routes,
+        own,
+        all_down,
+    }: Ground<'_>,
 ) {
     let key = FrontendKey {
         protocol,
         port: service.port,
     };
+    let taking = [true, false].map(|is_v4| {
+        let is_reachable = |backend: &&Backend| {
+            backend.address.is_ipv4() == is_v4 && routes.contains_key(&backend.address.ip())
+        };
+        let reachable: Vec<&Backend> = service.backends.iter().filter(is_reachable).collect();
+        match service.draining {
+            true => Vec::new(),
+            false => takers(&reachable, all_down),
+        }
+    });
     let mut takers = [Vec::new(), Vec::new()];
     let there = service.backends.iter();
     for backend in there.filter(|backend| backend.state != BackendState::Removed) {
@@ -123,13 +147,23 @@ fn add_frontend(
             desired.unrouted.insert(backend_key);
             continue;
         };
+        let family = family(backend.address.ip());
+        let takes = taking[family]
+            .iter()
+            .any(|taker| std::ptr::eq(*taker, backend));
+        let state = match takes {
+            true => Row::ACTIVE,
+            // Its UDP flows move, as long as they find somebody else.
+            false if backend.failing.is_some() && !taking[family].is_empty() => Row::UNHEALTHY,
+            false => Row::DRAINING,
+        };
         let wanted = DesiredBackend {
-            row: row(backend_key, service, backend, route),
+            row: row(backend_key, state, route),
             sources: sources(route, own),
         };
         desired.backends.insert(backend_key, wanted);
-        if !service.draining && backend.takes_new_flows() {
-            takers[family(backend.address.ip())].push((backend_key, backend.weight.max(1)));
+        if takes {
+            takers[family].push((backend_key, backend.weight.max(1)));
         }
     }
     takers
@@ -176,11 +210,7 @@ fn limits(settings: &PortSettings, protocol: Protocol, acl_default: u32) -> Limi
     }
 }
 
-fn row(key: BackendKey, service: &Service, backend: &Backend, route: &Route) -> Row {
-    let state = match backend.takes_new_flows() && !service.draining {
-        true => Row::ACTIVE,
-        false => Row::DRAINING,
-    };
+fn row(key: BackendKey, state: u32, route: &Route) -> Row {
     Row {
         generation: 0,
         state,

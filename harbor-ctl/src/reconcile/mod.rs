@@ -18,7 +18,7 @@ pub(crate) use acl::{Acl, prefix};
 pub(crate) use actual::Actual;
 pub(crate) use apply::{Tables, apply};
 pub(crate) use books::{Books, Capacity};
-pub(crate) use desired::{Desired, OwnAddresses, Routes, Scope, desired};
+pub(crate) use desired::{Desired, Ground, OwnAddresses, Routes, Scope, desired};
 pub(crate) use plan::Plan;
 pub(crate) use slots::Slots;
 pub(crate) use turns::Turns;

@@ -9,6 +9,7 @@
 )]
 
 mod configuration;
+mod health;
 mod numbers;
 mod output;
 mod refusals;

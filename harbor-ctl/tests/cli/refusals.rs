@@ -262,7 +262,7 @@ fn lists_come_in_pages() {
 }
 
 /// One raw request over the socket.
-fn request(socket: &std::path::Path, text: &str) -> String {
+pub(crate) fn request(socket: &std::path::Path, text: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     // A server that answers early may close before everything is written.

@@ -109,7 +109,7 @@ fn again<A: Stack>(key: &FlowKey<A>, word: u64) -> Result<Found, Verdict> {
 /// Ends a packet's flow for the sake of another backend.
 #[inline(always)]
 pub fn abandon<A: Stack>(key: &FlowKey<A>, way: &Way<A>, now: u64) -> bool {
-    suspicion::suspect(way.backend, way.backend_generation, now);
+    suspicion::suspect(way.backend, way.backend_generation, way.doubt as u32, now);
     end(key, way)
 }
 

@@ -10,7 +10,7 @@ use std::{
 use super::{super::forwarding::Change, Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
 use crate::{
     datapath::{DatapathError, KernelWays},
-    model::Service,
+    model::{AllDown, Service},
     reconcile::{self, Acl, Books, Capacity, Desired, Plan, Scope, Tables as _},
 };
 
@@ -22,7 +22,7 @@ impl Forwarder {
     ///
     /// Before the first complete list of services nothing is touched: an agent that does not know
     /// yet must not take for unwanted what its predecessor served.
-    pub(super) fn wish(&mut self, services: Vec<Service>) {
+    pub(super) fn wish(&mut self, services: Vec<Service>, all_down: AllDown) {
         let wishes = &mut self.wishes;
         let backends = services.iter().flat_map(|service| &service.backends);
         wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
@@ -35,6 +35,7 @@ impl Forwarder {
             .into_iter()
             .map(|service| (service.id.clone(), service));
         wishes.services = Some(by_id.collect());
+        wishes.all_down = all_down;
         wishes.is_open = true;
     }
 
@@ -67,7 +68,7 @@ impl Forwarder {
             return self.reconcile();
         }
         let scope = Scope::Part(keys);
-        let desired = reconcile::desired(&changed, scope, &wishes.routes, &wishes.own);
+        let desired = reconcile::desired(&changed, scope, wishes.ground());
         let applied = self.plan_and_apply(&desired);
         // What failed half way is for a look at everything.
         self.wishes.is_open = applied.is_err();
@@ -86,8 +87,7 @@ impl Forwarder {
         let Some(services) = wishes.services.as_ref().filter(|_| wishes.is_open) else {
             return Ok(());
         };
-        let all = services.values();
-        let desired = reconcile::desired(all, Scope::Whole, &wishes.routes, &wishes.own);
+        let desired = reconcile::desired(services.values(), Scope::Whole, wishes.ground());
         self.plan_and_apply(&desired)?;
         (self.wishes.is_open, self.wishes.is_untidy) = (false, false);
         self.forget_hosts();

@@ -3,6 +3,7 @@
 //! programs' log records.
 
 mod chosen;
+mod doubts;
 mod explain;
 mod interfaces;
 mod keep;
@@ -18,14 +19,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::doubts::Doubts;
 use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
         self, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
-        HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Sweep, WayTables,
+        HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Suspicions, Sweep, WayTables,
     },
-    model::Service,
-    reconcile::{Books, Capacity, OwnAddresses, Routes, Tables as _},
+    model::{AllDown, Service},
+    reconcile::{Books, Capacity, Ground, OwnAddresses, Routes, Tables as _},
 };
 
 /// How long the thread sleeps when nothing is asked.
@@ -51,6 +53,8 @@ pub(super) struct Forwarder {
     books: Books,
     flows: FlowTables,
     counters: Counters,
+    suspicions: Suspicions,
+    doubts: Doubts,
     heart: Heart,
     ways: WayTables,
     /// Loaded when it is first asked.
@@ -79,6 +83,7 @@ pub(super) struct Forwarder {
 struct Wishes {
     /// By id.
     services: Option<BTreeMap<String, Service>>,
+    all_down: AllDown,
     hosts: BTreeSet<IpAddr>,
     routes: Routes,
     own: OwnAddresses,
@@ -88,6 +93,16 @@ struct Wishes {
     is_open: bool,
     /// Ports were changed one by one: what only a look at all of them can take away is still there.
     is_untidy: bool,
+}
+
+impl Wishes {
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            routes: &self.routes,
+            own: &self.own,
+            all_down: self.all_down,
+        }
+    }
 }
 
 impl Forwarder {
@@ -108,6 +123,8 @@ impl Forwarder {
         let mut forwarder = Self {
             flows: FlowTables::open(&pins)?,
             counters: Counters::open(&pins)?,
+            suspicions: Suspicions::open(&pins)?,
+            doubts: Doubts::default(),
             heart: Heart::open(&pins, &settings.timeouts)?,
             ways: WayTables::open(&pins)?,
             explainer: None,
@@ -151,6 +168,7 @@ impl Forwarder {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.datapath.flush_log();
+            self.hear();
             if self.news.is_any() && Instant::now() >= self.next_look {
                 self.look();
             }
@@ -173,8 +191,8 @@ impl Forwarder {
     fn answer(&mut self, request: Request) {
         // Whoever asked may have gone: then the answer is of no use to anybody.
         match request {
-            Request::Apply(services, answer) => {
-                self.wish(services);
+            Request::Apply(services, all_down, answer) => {
+                self.wish(services, all_down);
                 let _ = answer.send(self.reconcile().map_err(ForwardingError::from));
             }
             Request::Change(changes, answer) => {
@@ -199,6 +217,9 @@ impl Forwarder {
             }
             Request::Backends(answer) => {
                 let _ = answer.send(self.backends().map_err(ForwardingError::from));
+            }
+            Request::Doubts(answer) => {
+                let _ = answer.send(Ok(self.doubts.take_news()));
             }
             Request::Report(answer) => {
                 let _ = answer.send(self.report().map_err(ForwardingError::from));

@@ -35,6 +35,9 @@ impl Forwarder {
             let ended = self.counters.of_backend(*slot)?;
             let live = self.sweep.by_backend.get(&(*slot, row.generation));
             let live = live.copied().unwrap_or_default();
+            let is_suspect =
+                ended.generation == row.generation && datapath::is_ahead(ended.suspect_until_ns);
+            let doubt = self.doubts.of(*slot, key.address);
             reports.push(BackendReport {
                 protocol: key.frontend.protocol,
                 port: key.frontend.port,
@@ -45,8 +48,8 @@ impl Forwarder {
                 forward_bytes: ended.forward_bytes + live.forward_bytes,
                 reply_packets: ended.reply_packets + live.reply_packets,
                 reply_bytes: ended.reply_bytes + live.reply_bytes,
-                is_suspect: ended.generation == row.generation
-                    && datapath::is_ahead(ended.suspect_until_ns),
+                is_suspect,
+                doubt: doubt.filter(|_| is_suspect),
             });
         }
         Ok(reports)

@@ -15,8 +15,8 @@ pub(crate) use explained::*;
 pub(crate) use requests::*;
 
 use crate::model::{
-    BackendState, DatapathReport, FlowRecord, Policy, PortSettings, PortState, Protocol, Refusal,
-    RefusalKind,
+    BackendState, DatapathReport, Failing, FlowRecord, Policy, PortSettings, PortState, Protocol,
+    Refusal, RefusalKind,
 };
 
 /// The version of the API.
@@ -170,6 +170,9 @@ pub(crate) struct BackendItem {
     /// `up`, `suspect`, `failing`, `draining`, `leaving`
     /// or `removed`.
     pub(crate) state: String,
+    /// Why it is failing or suspect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// Seconds until a leaving backend is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leaves_in_s: Option<u64>,
@@ -184,6 +187,23 @@ pub(crate) struct BackendItem {
     pub(crate) reply_packets: u64,
     pub(crate) reply_bytes: u64,
     pub(crate) registered_at: u64,
+}
+
+/// What one backend answered when it was asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CheckItem {
+    pub(crate) port: u16,
+    pub(crate) service: String,
+    pub(crate) instance: String,
+    pub(crate) address: SocketAddr,
+    /// As `ports set health=` takes it.
+    pub(crate) check: String,
+    /// `pass` or `fail`.
+    pub(crate) result: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    pub(crate) took_ms: u64,
 }
 
 /// A service as the registry keeps it.
@@ -210,6 +230,9 @@ pub(crate) struct InstanceItem {
     pub(crate) weight: u8,
     #[serde(flatten)]
     pub(crate) state: BackendState,
+    /// Its probes fail, since then and because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failing: Option<Failing>,
     pub(crate) registered_at: u64,
 }
 
@@ -293,6 +316,7 @@ pub(crate) struct StatusReport {
     pub(crate) agent: PartStatus,
     pub(crate) datapath: PartStatus,
     pub(crate) ports: PartStatus,
+    pub(crate) health: PartStatus,
     pub(crate) registry: PartStatus,
     /// The worst of the parts.
     pub(crate) overall: String,

@@ -49,6 +49,16 @@ pub(crate) struct NameBackend {
     pub(crate) now: bool,
 }
 
+/// `POST /v1/backends/check`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckBackends {
+    pub(crate) port: String,
+    /// Settings to try instead of the port's own.
+    #[serde(default)]
+    pub(crate) settings: SettingValues,
+}
+
 /// `POST /v1/flows/kill`: what is named must all be so of a flow.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

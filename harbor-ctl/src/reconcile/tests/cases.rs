@@ -90,8 +90,7 @@ fn a_backend_without_a_route_takes_no_flows() {
     let desired = desired(
         &[service(35000, Protocols::Tcp, vec![lost])],
         Scope::Whole,
-        &routes(),
-        &own(),
+        ground(&routes(), &own()),
     );
     assert!(desired.backends.is_empty());
     assert!(
@@ -100,6 +99,38 @@ fn a_backend_without_a_route_takes_no_flows() {
             .values()
             .all(|frontend| frontend.takers.iter().all(Vec::is_empty))
     );
+}
+
+#[test]
+fn failing_backends_leave_the_set_of_their_family_unless_all_of_it_fail() {
+    let failing = |backend: Backend| Backend {
+        failing: Some(Failing {
+            since: 1,
+            reason: "no answer".into(),
+        }),
+        ..backend
+    };
+    let active = |last| backend(last, 80, BackendState::Active);
+    let only = backend6(3, BackendState::Active);
+    let backends = vec![failing(active(1)), active(2), failing(only)];
+    let services = [service(35000, Protocols::Udp, backends)];
+    let states = |all_down| {
+        let (routes, own) = (routes(), own());
+        let ground = Ground {
+            all_down,
+            ..ground(&routes, &own)
+        };
+        let desired = desired(&services, Scope::Whole, ground);
+        let takers = &desired.frontends.values().next().unwrap().takers;
+        let counts = (takers[0].len(), takers[1].len());
+        let rows = desired.backends.values().map(|backend| backend.row.state);
+        (rows.collect::<Vec<_>>(), counts)
+    };
+    let (first, second) = (Row::UNHEALTHY, Row::ACTIVE);
+    let kept = (vec![first, second, Row::ACTIVE], (1, 1));
+    assert_eq!(states(AllDown::UseLast), kept);
+    let refused = (vec![first, second, Row::DRAINING], (1, 0));
+    assert_eq!(states(AllDown::Refuse), refused);
 }
 
 #[test]
@@ -112,7 +143,7 @@ fn a_lost_route_keeps_the_backend_and_its_flows() {
         vec![backend(1, 80, BackendState::Active)],
     )];
     round(&services, &mut books, &mut tables);
-    let lost = desired(&services, Scope::Whole, &Routes::new(), &own());
+    let lost = desired(&services, Scope::Whole, ground(&Routes::new(), &own()));
     let plan = Plan::between(&books.actual, &lost, &mut books.free);
     apply(&plan, &mut books, &mut tables).unwrap();
     assert_eq!(tables.backends[&0].state, Row::ACTIVE);
@@ -123,7 +154,7 @@ fn a_lost_route_keeps_the_backend_and_its_flows() {
 
 #[test]
 fn own_addresses_have_the_roles_that_they_play() {
-    let desired = desired(&[], Scope::Whole, &routes(), &own());
+    let desired = desired(&[], Scope::Whole, ground(&routes(), &own()));
     let roles = |address: IpAddr| desired.addresses.get(&Ip::from(address)).copied();
     let public = Address::PUBLIC | Address::LOCAL;
     let translation = Address::TRANSLATION | Address::LOCAL;
@@ -144,7 +175,7 @@ fn a_backend_sees_the_routes_source_first_and_the_named_ones_that_the_node_has()
             backend6(1, BackendState::Active),
         ],
     )];
-    let desired = desired(&services, Scope::Whole, &routes(), &own());
+    let desired = desired(&services, Scope::Whole, ground(&routes(), &own()));
     let lists: Vec<Vec<IpAddr>> = desired
         .backends
         .values()

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Protocols, backends by last octet and family, draining, policy, denied networks.
+/// Protocols, backends by last octet and family (and whether they fail), draining, policy, denied networks.
 type AnyService = (
     Protocols,
-    BTreeMap<(u8, bool), (BackendState, u8)>,
+    BTreeMap<(u8, bool), (BackendState, u8, bool)>,
     bool,
     Policy,
     Vec<&'static str>,
@@ -19,7 +19,11 @@ fn any_services() -> impl Strategy<Value = Vec<Service>> {
         Just(BackendState::Draining),
         Just(BackendState::Leaving { until: 1 }),
     ];
-    let backends = prop::collection::btree_map((0u8..8, any::<bool>()), (states, 1u8..3), 0..6);
+    let backends = prop::collection::btree_map(
+        (0u8..8, any::<bool>()),
+        (states, 1u8..3, any::<bool>()),
+        0..6,
+    );
     let protocols = prop_oneof![
         Just(Protocols::Tcp),
         Just(Protocols::Udp),
@@ -33,8 +37,12 @@ fn any_services() -> impl Strategy<Value = Vec<Service>> {
             let (protocols, backends, draining, policy, denied) = one;
             let backends = backends
                 .into_iter()
-                .map(|((last, is_v6), (state, weight))| Backend {
+                .map(|((last, is_v6), (state, weight, fails))| Backend {
                     weight,
+                    failing: fails.then(|| Failing {
+                        since: 1,
+                        reason: "no answer".into(),
+                    }),
                     ..if is_v6 {
                         backend6(last, state)
                     } else {
@@ -86,7 +94,7 @@ proptest! {
                 let of = |all: &[Service]| all.iter().find(|s| s.port == port).cloned();
                 let (old, new) = (of(&before), of(services));
                 let keys = old.iter().chain(&new).flat_map(frontends).collect();
-                let desired = desired(&new, Scope::Part(keys), &routes(), &own());
+                let desired = desired(&new, Scope::Part(keys), ground(&routes(), &own()));
                 let plan = Plan::between(&books.actual, &desired, &mut books.free);
                 apply(&plan, &mut books, &mut tables).unwrap();
             }

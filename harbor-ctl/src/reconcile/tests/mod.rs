@@ -16,7 +16,9 @@ use harbor_common::{
 };
 
 use super::*;
-use crate::model::{Backend, BackendState, Policy, PortSettings, Protocols, Route, Service};
+use crate::model::{
+    AllDown, Backend, BackendState, Failing, Policy, PortSettings, Protocols, Route, Service,
+};
 
 /// Tables in memory that check, at each step, that no packet could trip.
 #[derive(Default)]
@@ -227,9 +229,17 @@ fn own() -> OwnAddresses {
     }
 }
 
+fn ground<'a>(routes: &'a Routes, own: &'a OwnAddresses) -> Ground<'a> {
+    Ground {
+        routes,
+        own,
+        all_down: AllDown::UseLast,
+    }
+}
+
 /// One round of the reconciler; answers with how much there was to do.
 fn round(services: &[Service], books: &mut Books, tables: &mut Memory) -> Plan {
-    let desired = desired(services, Scope::Whole, &routes(), &own());
+    let desired = desired(services, Scope::Whole, ground(&routes(), &own()));
     let plan = Plan::between(&books.actual, &desired, &mut books.free);
     apply(&plan, books, tables).unwrap();
     plan

@@ -1,0 +1,160 @@
+//! The loop that probes: follows the owner's services, begins what is due, hands on what changed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+
+use super::{
+    super::{desk::Desk, forwarding::ForwardingError, owner::Link},
+    Seen,
+};
+use crate::{
+    health::{Change, Fault, FaultKind, Key, Roster, probe},
+    model::{Doubt, DoubtReport, HealthRule},
+    registry::Registry,
+};
+
+/// How often the loop looks at what is due.
+const TICK: Duration = Duration::from_millis(100);
+/// How often it looks at what has changed, which costs a look at every service.
+const FOLLOW: Duration = Duration::from_millis(400);
+
+/// A probe that has ended.
+struct Answer {
+    key: Key,
+    rule: Arc<HealthRule>,
+    begun: Instant,
+    sight: Result<(), Fault>,
+}
+
+/// Probes for ever.
+pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
+    let mut watch = Watch {
+        desk,
+        roster: Roster::new(Instant::now()),
+        probes: JoinSet::new(),
+        doubts: JoinSet::new(),
+        seen: Seen::default(),
+        next_follow: Instant::now(),
+    };
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let changes = tokio::select! {
+            _ = ticks.tick() => watch.tick().await,
+            Some(ended) = watch.probes.join_next() => match ended {
+                Ok(answer) => watch.answers(answer),
+                Err(error) => {
+                    tracing::error!("a probe has ended without an answer: {error}");
+                    Vec::new()
+                }
+            },
+            Some(Ok(Ok(doubts))) = watch.doubts.join_next() => watch.suspect(doubts).await,
+        };
+        if !changes.is_empty() {
+            watch.desk.lock().await.judged(changes).await;
+        }
+    }
+}
+
+struct Watch<R> {
+    desk: Desk<R>,
+    roster: Roster,
+    probes: JoinSet<Answer>,
+    /// One question to the forwarding thread at a time.
+    doubts: JoinSet<Result<Vec<DoubtReport>, ForwardingError>>,
+    seen: Seen,
+    next_follow: Instant,
+}
+
+impl<R: Registry> Watch<R> {
+    /// Follows what has changed and begins what is due.
+    async fn tick(&mut self) -> Vec<Change> {
+        let now = Instant::now();
+        let mut owner = self.desk.lock().await;
+        let mut changes = Vec::new();
+        if now >= self.next_follow {
+            self.next_follow = now + FOLLOW;
+            let changed = owner.changed(&mut self.seen);
+            if !changed.is_empty() {
+                changes = owner.forgotten();
+            }
+            for (service, targets) in changed {
+                self.roster.follow(&service, targets, now);
+            }
+        }
+        owner.health.summary = self.roster.summary(now);
+        owner.record_health().await;
+        let rate = owner.running.config.health.rate;
+        if let (true, Link::Up(forwarding)) = (self.doubts.is_empty(), &owner.link) {
+            let forwarding = forwarding.clone();
+            self.doubts.spawn(async move { forwarding.doubts().await });
+        }
+        drop(owner);
+        for (key, rule) in self.roster.begin(rate, now) {
+            self.probes.spawn(async move {
+                let begun = Instant::now();
+                let sight = probe(key.address, &rule).await;
+                Answer {
+                    key,
+                    rule,
+                    begun,
+                    sight,
+                }
+            });
+        }
+        changes
+    }
+
+    /// Takes in this answer and all others that are there: what they change is in force together.
+    fn answers(&mut self, first: Answer) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut next = Some(first);
+        while let Some(answer) = next {
+            changes.extend(self.note(&answer));
+            next = self.probes.try_join_next().and_then(Result::ok);
+        }
+        changes
+    }
+
+    fn note(&mut self, answer: &Answer) -> Option<Change> {
+        let Answer {
+            key,
+            rule,
+            begun,
+            sight,
+        } = answer;
+        if let Err(fault) = sight {
+            let address = key.address;
+            tracing::debug!(%address, kind = ?fault.kind, "probe failed: {}", fault.reason);
+        }
+        let times = (*begun, Instant::now());
+        self.roster
+            .note((key, rule), sight, times, rand::random::<f64>())
+    }
+
+    /// Takes in what clients' flows have shown.
+    async fn suspect(&mut self, doubts: Vec<DoubtReport>) -> Vec<Change> {
+        if doubts.is_empty() {
+            return Vec::new();
+        }
+        let keys: Vec<(Key, Doubt)> = {
+            let owner = self.desk.lock().await;
+            let key = |report: DoubtReport| Some((owner.doubted(&report)?, report.doubt));
+            doubts.into_iter().filter_map(key).collect()
+        };
+        let now = Instant::now();
+        let suspect = |(key, doubt): (Key, Doubt)| {
+            let kind = match doubt {
+                Doubt::Refused => FaultKind::Answered,
+                Doubt::Silent | Doubt::Unreachable => FaultKind::Silent,
+            };
+            let fault = Fault::new(kind, doubt.reason());
+            self.roster.suspect(&key, fault, now)
+        };
+        keys.into_iter().filter_map(suspect).collect()
+    }
+}

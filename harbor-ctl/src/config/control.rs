@@ -1,0 +1,62 @@
+//! The TCP side of the control API in the configuration: who listens, and whom it lets in.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use super::validated::Check;
+
+/// The TCP side of the control API: `[control]`, and the token of `[discovery]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ControlConfig {
+    /// `None`: off.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Whoever has this token may do everything.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Whoever has this one may announce.
+    pub(crate) announcer_token_file: Option<PathBuf>,
+    /// Certificate and key.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Clients must show a certificate of this authority.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+impl Check {
+    pub(super) fn control(&mut self) -> ControlConfig {
+        let listen = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                format!("{text:?} is not an address with a port, for example 10.0.0.1:8442")
+            }),
+        };
+        let listen = self.read("control.listen", listen, None);
+        let token_file = self.file("control.token_file");
+        let announcer_token_file = self.file("discovery.token_file");
+        let client_ca = self.file("control.tls_client_ca");
+        let pair = (self.file("control.tls_cert"), self.file("control.tls_key"));
+        if pair.0.is_some() != pair.1.is_some() {
+            let text = "control.tls_cert and control.tls_key belong together".to_owned();
+            self.problem(
+                "control.tls_cert",
+                text,
+                Some("give both, or neither".into()),
+            );
+        }
+        let tls = pair.0.zip(pair.1);
+        if client_ca.is_some() && tls.is_none() {
+            let text = "control.tls_client_ca needs control.tls_cert and control.tls_key";
+            self.problem("control.tls_client_ca", text.to_owned(), None);
+        }
+        let is_open = token_file.is_none() && announcer_token_file.is_none() && client_ca.is_none();
+        if listen.is_some() && is_open {
+            let text = "control.listen would let everybody in".to_owned();
+            let fix = "give control.token_file, discovery.token_file or control.tls_client_ca";
+            self.problem("control.listen", text, Some(fix.into()));
+        }
+        ControlConfig {
+            listen,
+            token_file,
+            announcer_token_file,
+            tls,
+            client_ca,
+        }
+    }
+}

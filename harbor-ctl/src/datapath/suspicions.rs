@@ -1,0 +1,95 @@
+//! Reads what the datapath tells of backends that have failed a flow.
+
+use aya::maps::{Array, MapData, RingBuf};
+use harbor_common::{
+    backend::Backend,
+    event::Suspicion,
+    maps::{BACKENDS, EVENTS},
+};
+
+use super::{DatapathError, Pins, Tried as _, tables::open};
+use crate::{
+    model::{Doubt, DoubtReport},
+    reconcile::Actual,
+};
+
+/// The ring's reader; there is one at a time, the agent.
+pub(crate) struct Suspicions {
+    ring: RingBuf<MapData>,
+    backends: Array<MapData, Backend>,
+}
+
+impl Suspicions {
+    pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        Ok(Self {
+            ring: open(pins, EVENTS)?,
+            backends: open(pins, BACKENDS)?,
+        })
+    }
+
+    /// The next event about a backend that is there still, and the backend's slot.
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, DoubtReport)>, DatapathError> {
+        while let Some(item) = self.ring.next() {
+            let Some(event) = read(&item) else {
+                return Err(DatapathError::new(format!(
+                    "an event of {EVENTS} has {} bytes",
+                    item.len()
+                )));
+            };
+            let row = self.backends.get(&event.backend, 0);
+            let row = row.tried(|| format!("cannot read {BACKENDS}"))?;
+            if row.generation != event.generation {
+                continue;
+            }
+            if let Some(key) = Actual::backend_key(&row) {
+                let report = DoubtReport {
+                    protocol: key.frontend.protocol,
+                    port: key.frontend.port,
+                    address: key.address,
+                    doubt: doubt(event.reason),
+                };
+                return Ok(Some((event.backend, report)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn doubt(reason: u32) -> Doubt {
+    match reason {
+        Suspicion::SILENT => Doubt::Silent,
+        Suspicion::REFUSED => Doubt::Refused,
+        _ => Doubt::Unreachable,
+    }
+}
+
+fn read(bytes: &[u8]) -> Option<Suspicion> {
+    let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    Some(Suspicion {
+        at_ns: u64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?),
+        backend: word(8)?,
+        generation: word(12)?,
+        reason: word(16)?,
+        failures: word(20)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_as_the_datapath_writes_it() {
+        let event = Suspicion {
+            at_ns: 1 << 40,
+            backend: 7,
+            generation: 3,
+            reason: Suspicion::REFUSED,
+            failures: 2,
+        };
+        // SAFETY: any bytes of a structure without padding can be looked at.
+        let bytes: [u8; size_of::<Suspicion>()] = unsafe { std::mem::transmute(event) };
+        assert_eq!(read(&bytes), Some(event));
+        assert_eq!(read(&bytes[..23]), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! Whether backends are well: probes that leave from the node's own sockets, and a judge that needs
+//! several answers in a row before it changes its mind.
+//!
+//! `probe` asks one backend once, `judge` weighs what was seen of one backend, `brake` tells a dead
+//! backend from a node that is cut off, `roster` says who is asked when. All but the first are pure.
+
+mod brake;
+mod http;
+mod judge;
+mod probe;
+mod roster;
+
+pub(crate) use judge::{Fault, FaultKind};
+pub(crate) use probe::probe;
+pub(crate) use roster::{Change, Key, Roster, Summary, Target};

@@ -215,6 +215,22 @@ impl Flow {
         }
     }
 
+    /// A packet of it was not sent on, and may have counted.
+    pub(super) fn overheard(&mut self, way: Way, tcp: Option<Segment>) {
+        let (here, there) = (way.index(), way.other().index());
+        self.live = self.live.max(Is::Maybe);
+        let Some(tcp) = tcp else { return };
+        self.is_orderly = false;
+        self.is_offer_sure = false;
+        if tcp.flags & flag::FIN != 0 {
+            self.fin[here] = self.fin[here].max(Is::Maybe);
+        }
+        match tcp.flags & flag::RST {
+            0 => self.resets[there] = self.resets[there].min(Is::Maybe),
+            _ => self.resets[here] = self.resets[here].max(Is::Maybe),
+        }
+    }
+
     /// Whether one side has reset it.
     pub(super) fn reset(&self) -> Is {
         self.resets[0].max(self.resets[1])

@@ -162,6 +162,7 @@ pub(super) fn step(
         }
         if ["too-big", "ttl-expired"].contains(&outcome.verdict.as_str()) {
             world.hide(packet);
+            world.overhear(packet);
         }
     }
     Ok(reading)

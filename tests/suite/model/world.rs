@@ -195,6 +195,16 @@ impl World {
         }
     }
 
+    /// A packet of a flow was not sent on and may have counted all the same: what its flags say, and
+    /// how far its numbers go.
+    pub(super) fn overhear(&mut self, packet: &Packet) {
+        let entry = packet.key().and_then(|key| self.keys.get(&key).copied());
+        let Some((id, way)) = entry else { return };
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.overheard(way, packet.tcp);
+        }
+    }
+
     /// The packet's flow goes on, or has begun anew in the same place: nobody can tell.
     pub(super) fn doubt(&mut self, packet: &Packet) {
         let entry = packet.key().and_then(|key| self.keys.get(&key).copied());

@@ -230,7 +230,8 @@ fn is_on_its_way(flow: &Flow, way: Way, sequence: Option<u32>) -> bool {
     let first = flow.acknowledged[way.index()];
     let next = flow.next[way.other().index()];
     let ahead = next.wrapping_sub(first);
-    let is_sound = flow.is_orderly && !flow.may_be_over();
+    // A side that acknowledges what was not sent has nothing on its way.
+    let is_sound = flow.is_orderly && !flow.may_be_over() && ahead < 1 << 31;
     sequence.is_none_or(|sequence| is_sound && sequence.wrapping_sub(first) <= ahead)
 }
 

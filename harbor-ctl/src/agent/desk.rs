@@ -30,6 +30,7 @@ use crate::{
         Backend, ClientName, ConfigItem, FlowFilter, FlowRecord, FrontendReport, PortRef, Protocol,
         Question, Refusal, RefusalKind, Service, SettingValues,
     },
+    reconcile::Scope,
     registry::Registry,
 };
 
@@ -57,7 +58,8 @@ impl<R: Registry> Desk<R> {
     }
 
     pub(super) async fn headline(&self) -> String {
-        view::headline(&self.snapshot().await)
+        let owner = self.lock().await;
+        view::headline(owner.services.len(), &owner.link)
     }
 
     /// What the TCP side of the control API is to be, and where its trouble is told.
@@ -98,16 +100,23 @@ impl<R: Registry> Desk<R> {
     }
 
     async fn item(&self, id: &str) -> Answer<PortItem> {
-        let snapshot = self.snapshot().await;
-        let reports = frontends(&snapshot.link).await;
-        let service = snapshot.services.iter().find(|s| s.id == id);
+        let (snapshot, service) = self.of_service(id).await?;
+        let reports = frontends(&snapshot.link, Scope::of(&service)).await;
+        Ok(snapshot.port_item(&service, reports.as_deref(), now()))
+    }
+
+    /// What readers need of one service, whatever there is besides.
+    async fn of_service(&self, id: &str) -> Answer<(Snapshot, Service)> {
+        let owner = self.lock().await;
+        let service = owner.services.iter().find(|s| s.id == id).cloned();
         let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
-        Ok(snapshot.port_item(service.ok_or_else(gone)?, reports.as_deref(), now()))
+        let service = service.ok_or_else(gone)?;
+        Ok((owner.snapshot_of(vec![service.clone()]), service))
     }
 
     async fn backend_item(&self, (service, backend): (Service, Backend)) -> Answer<BackendItem> {
-        let link = self.snapshot().await.link;
-        let loads = loads(&link).await.unwrap_or_default();
+        let link = self.lock().await.link.clone();
+        let loads = loads(&link, Scope::of(&service)).await.unwrap_or_default();
         Ok(backend_view::backend_item(
             &service,
             &backend,
@@ -118,11 +127,11 @@ impl<R: Registry> Desk<R> {
 }
 
 /// The kernel's counters, if it answers.
-async fn frontends(link: &Link) -> Option<Vec<FrontendReport>> {
+async fn frontends(link: &Link, scope: Scope) -> Option<Vec<FrontendReport>> {
     let Link::Up(forwarding) = link else {
         return None;
     };
-    forwarding.frontends().await.ok()
+    forwarding.frontends(scope).await.ok()
 }
 
 async fn flows(link: &Link) -> Answer<Vec<FlowRecord>> {
@@ -132,11 +141,11 @@ async fn flows(link: &Link) -> Answer<Vec<FlowRecord>> {
     forwarding.flows().await.map_err(not_ready)
 }
 
-async fn loads(link: &Link) -> Answer<Loads> {
+async fn loads(link: &Link, scope: Scope) -> Answer<Loads> {
     let Link::Up(forwarding) = link else {
         return Ok(Loads::default());
     };
-    let reports = forwarding.backends().await.map_err(not_ready)?;
+    let reports = forwarding.backends(scope).await.map_err(not_ready)?;
     Ok(Loads::of(reports))
 }
 
@@ -208,7 +217,7 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn ports(&self) -> Answer<Vec<PortItem>> {
         let snapshot = self.snapshot().await;
-        let (reports, time) = (frontends(&snapshot.link).await, now());
+        let (reports, time) = (frontends(&snapshot.link, Scope::Whole).await, now());
         let item = |service| snapshot.port_item(service, reports.as_deref(), time);
         Ok(snapshot.services.iter().map(item).collect())
     }
@@ -251,13 +260,20 @@ impl<R: Registry> Operations for Desk<R> {
     }
 
     async fn backends(&self, port: Option<PortRef>) -> Answer<Vec<BackendItem>> {
-        let snapshot = self.snapshot().await;
-        let mut wanted = match &port {
-            Some(port) => vec![port.resolve(&snapshot.services)?],
-            None => snapshot.services.iter().collect(),
+        let snapshot = match &port {
+            Some(port) => {
+                let id = self.lock().await.find(port)?.id;
+                self.of_service(&id).await?.0
+            }
+            None => self.snapshot().await,
         };
+        let scope = match (&port, snapshot.services.first()) {
+            (Some(_), Some(service)) => Scope::of(service),
+            _ => Scope::Whole,
+        };
+        let mut wanted: Vec<&Service> = snapshot.services.iter().collect();
         wanted.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
-        let (loads, time) = (loads(&snapshot.link).await?, now());
+        let (loads, time) = (loads(&snapshot.link, scope).await?, now());
         let mut items = Vec::new();
         for service in wanted {
             let item = |backend| backend_view::backend_item(service, backend, &loads, time);
@@ -358,7 +374,9 @@ impl<R: Registry> Operations for Desk<R> {
         };
         let asked = forwarding.explain(question.clone()).await;
         let found = asked.map_err(not_ready)?;
-        let loads = loads(&snapshot.link).await.unwrap_or_default();
+        let loads = loads(&snapshot.link, Scope::Whole)
+            .await
+            .unwrap_or_default();
         Ok(explain::report(&question, &found, (&snapshot, &loads)))
     }
 
@@ -373,7 +391,7 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn status(&self) -> Answer<StatusReport> {
         let snapshot = self.snapshot().await;
-        let (reports, time) = (frontends(&snapshot.link).await, now());
+        let (reports, time) = (frontends(&snapshot.link, Scope::Whole).await, now());
         let item = |service| snapshot.port_item(service, reports.as_deref(), time);
         let mut ports: Vec<PortItem> = snapshot.services.iter().map(item).collect();
         ports.sort_by_key(|p| p.port);

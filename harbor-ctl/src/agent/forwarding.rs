@@ -15,6 +15,7 @@ use crate::{
         AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
         FrontendReport, Question, Service, Timeouts,
     },
+    reconcile::Scope,
 };
 
 /// What the datapath needs to know from the configuration.
@@ -68,8 +69,8 @@ pub(super) enum Request {
     Flows(Answer<Vec<FlowRecord>>),
     EndFlows(FlowFilter, Answer<u64>),
     Explain(Question, Answer<Finding>),
-    Frontends(Answer<Vec<FrontendReport>>),
-    Backends(Answer<Vec<BackendReport>>),
+    Frontends(Scope, Answer<Vec<FrontendReport>>),
+    Backends(Scope, Answer<Vec<BackendReport>>),
     Doubts(Answer<Vec<DoubtReport>>),
     Report(Answer<DatapathReport>),
     SetLog(log::LevelFilter, Answer<()>),
@@ -134,14 +135,20 @@ impl Forwarding {
         self.ask(|answer| Request::Explain(question, answer)).await
     }
 
-    /// Counters of every frontend; the number of its flows is at most one sweep old.
-    pub(crate) async fn frontends(&self) -> Result<Vec<FrontendReport>, ForwardingError> {
-        self.ask(Request::Frontends).await
+    /// Counters of frontends; the number of their flows is at most one sweep old.
+    pub(crate) async fn frontends(
+        &self,
+        scope: Scope,
+    ) -> Result<Vec<FrontendReport>, ForwardingError> {
+        self.ask(|answer| Request::Frontends(scope, answer)).await
     }
 
-    /// Counters of every backend; at most one sweep old.
-    pub(crate) async fn backends(&self) -> Result<Vec<BackendReport>, ForwardingError> {
-        self.ask(Request::Backends).await
+    /// Counters of the backends of frontends; at most one sweep old.
+    pub(crate) async fn backends(
+        &self,
+        scope: Scope,
+    ) -> Result<Vec<BackendReport>, ForwardingError> {
+        self.ask(|answer| Request::Backends(scope, answer)).await
     }
 
     /// Backends that have failed a flow since this was last asked.

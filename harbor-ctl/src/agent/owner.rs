@@ -194,8 +194,13 @@ impl<R: Registry> Owner<R> {
 
     /// A copy of what readers need, taken without waiting for the kernel.
     pub(super) fn snapshot(&self) -> Snapshot {
+        self.snapshot_of(self.services.clone())
+    }
+
+    /// The same, with these services alone.
+    pub(super) fn snapshot_of(&self, services: Vec<Service>) -> Snapshot {
         Snapshot {
-            services: self.services.clone(),
+            services,
             resting: self.resting.keys().copied().collect(),
             link: self.link.clone(),
             not_forwarded: self.not_forwarded(),

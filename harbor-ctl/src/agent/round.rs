@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     model::{Protocol, Service},
+    reconcile::Scope,
     registry::Registry,
 };
 
@@ -117,7 +118,7 @@ async fn read_counters<R: Registry>(desk: &Desk<R>, link: Link) -> Result<bool, 
     let Link::Up(forwarding) = link else {
         return Ok(true);
     };
-    match tokio::time::timeout(COUNTERS_LIMIT, forwarding.frontends()).await {
+    match tokio::time::timeout(COUNTERS_LIMIT, forwarding.frontends(Scope::Whole)).await {
         Ok(Ok(reports)) => {
             desk.lock().await.rates.update(&reports, Instant::now());
             Ok(true)

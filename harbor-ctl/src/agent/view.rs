@@ -299,9 +299,8 @@ struct RangeCountsOf {
 }
 
 /// One line for systemd.
-pub(super) fn headline(snapshot: &Snapshot) -> String {
-    let count = snapshot.services.len();
-    match &snapshot.link {
+pub(super) fn headline(count: usize, link: &Link) -> String {
+    match link {
         Link::Up(_) => format!("serving {count} ports"),
         Link::Down { reason, .. } => format!("{count} ports, nothing is forwarded: {reason}"),
     }

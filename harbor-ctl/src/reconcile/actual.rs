@@ -52,7 +52,7 @@ impl Actual {
     }
 
     /// Backends of the frontends of a scope.
-    pub(super) fn backends_within<'a>(
+    pub(crate) fn backends_within<'a>(
         &'a self,
         scope: &'a Scope,
     ) -> Box<dyn Iterator<Item = (&'a BackendKey, &'a (u32, Backend))> + 'a> {
@@ -72,7 +72,7 @@ impl Actual {
     }
 
     /// Frontends of a scope that are served.
-    pub(super) fn frontends_within<'a>(
+    pub(crate) fn frontends_within<'a>(
         &'a self,
         scope: &'a Scope,
     ) -> Box<dyn Iterator<Item = FrontendKey> + 'a> {

@@ -41,6 +41,13 @@ pub(crate) fn frontends(service: &Service) -> impl Iterator<Item = FrontendKey> 
     protocols.map(move |&protocol| FrontendKey { protocol, port })
 }
 
+impl Scope {
+    /// A service's frontends.
+    pub(crate) fn of(service: &Service) -> Self {
+        Self::Part(frontends(service).collect())
+    }
+}
+
 /// One instance behind one frontend. The same endpoint behind two frontends is two of these: each
 /// can leave without the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

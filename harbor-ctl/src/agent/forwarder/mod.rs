@@ -212,11 +212,11 @@ impl Forwarder {
             Request::Explain(question, answer) => {
                 let _ = answer.send(self.explain(&question).map_err(ForwardingError::from));
             }
-            Request::Frontends(answer) => {
-                let _ = answer.send(self.frontends().map_err(ForwardingError::from));
+            Request::Frontends(scope, answer) => {
+                let _ = answer.send(self.frontends(&scope).map_err(ForwardingError::from));
             }
-            Request::Backends(answer) => {
-                let _ = answer.send(self.backends().map_err(ForwardingError::from));
+            Request::Backends(scope, answer) => {
+                let _ = answer.send(self.backends(&scope).map_err(ForwardingError::from));
             }
             Request::Doubts(answer) => {
                 let _ = answer.send(Ok(self.doubts.take_news()));

@@ -4,12 +4,16 @@ use super::Forwarder;
 use crate::{
     datapath::{self, DatapathError},
     model::{BackendReport, DatapathReport, FrontendReport},
+    reconcile::Scope,
 };
 
 impl Forwarder {
-    pub(super) fn frontends(&self) -> Result<Vec<FrontendReport>, DatapathError> {
-        let mut reports = Vec::new();
-        for (key, (frontend, sets)) in &self.books.actual.frontends {
+    pub(super) fn frontends(&self, scope: &Scope) -> Result<Vec<FrontendReport>, DatapathError> {
+        let (mut reports, served) = (Vec::new(), &self.books.actual.frontends);
+        for key in self.books.actual.frontends_within(scope) {
+            let Some((frontend, sets)) = served.get(&key) else {
+                continue;
+            };
             let counters = self.counters.of_slot(frontend.slot)?;
             let live = self.sweep.by_frontend.get(&frontend.slot);
             reports.push(FrontendReport {
@@ -29,9 +33,9 @@ impl Forwarder {
     }
 
     /// Totals are those of ended flows and of those that lived at the last sweep.
-    pub(super) fn backends(&self) -> Result<Vec<BackendReport>, DatapathError> {
+    pub(super) fn backends(&self, scope: &Scope) -> Result<Vec<BackendReport>, DatapathError> {
         let mut reports = Vec::new();
-        for (key, (slot, row)) in &self.books.actual.backends {
+        for (key, (slot, row)) in self.books.actual.backends_within(scope) {
             let ended = self.counters.of_backend(*slot)?;
             let live = self.sweep.by_backend.get(&(*slot, row.generation));
             let live = live.copied().unwrap_or_default();

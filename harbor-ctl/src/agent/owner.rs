@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     allocator::Numbers,
-    config::Loaded,
+    config::{Config, Loaded},
     model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
     registry::{Contents, Registry, RegistryError},
 };
@@ -98,7 +98,7 @@ impl<R: Registry> Owner<R> {
         let Link::Up(forwarding) = &self.link else {
             return Ok(());
         };
-        let applied = tokio::time::timeout(APPLY_LIMIT, forwarding.apply(self.services.clone()));
+        let applied = tokio::time::timeout(APPLY_LIMIT, forwarding.apply(self.served()));
         let problem = match applied.await {
             Ok(Ok(())) => None,
             Ok(Err(ForwardingError::Ended)) => return Err(ForwardingError::Ended),
@@ -148,6 +148,8 @@ impl<R: Registry> Owner<R> {
             range: self.running.config.range,
             config: self.running.source.path.clone(),
             registry: self.registry.describe(),
+            condition: self.registry.condition(),
+            node: self.node(),
             uptime: self.started.elapsed(),
         }
     }
@@ -192,7 +194,7 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Takes over a record as it is in the registry now.
-    fn take_over(&mut self, recorded: Service) {
+    pub(super) fn take_over(&mut self, recorded: Service) {
         let known = self.services.iter_mut().find(|s| s.id == recorded.id);
         match known {
             Some(current) => *current = recorded,
@@ -217,14 +219,29 @@ impl<R: Registry> Owner<R> {
         }
     }
 
-    /// The rule for backends as of now: addresses of the node come and go.
+    /// Whether this node serves it.
+    pub(super) fn serves(&self, service: &Service) -> bool {
+        !R::IS_SHARED || service.node == self.running.config.node
+    }
+
+    /// The services that are forwarded here; others are only listed.
+    pub(super) fn served(&self) -> Vec<Service> {
+        let own = self.services.iter().filter(|service| self.serves(service));
+        own.cloned().collect()
+    }
+
     pub(super) fn backend_rule(&self) -> BackendRule {
-        let mut own = self.running.config.addresses.clone();
-        own.extend(host_addresses());
-        BackendRule {
-            own,
-            allowed: self.running.config.allow_networks.clone(),
-        }
+        backend_rule(&self.running.config)
+    }
+}
+
+/// The rule for backends as of now: addresses of the node come and go.
+pub(super) fn backend_rule(config: &Config) -> BackendRule {
+    let mut own = config.addresses.clone();
+    own.extend(host_addresses());
+    BackendRule {
+        own,
+        allowed: config.allow_networks.clone(),
     }
 }
 
@@ -256,6 +273,15 @@ pub(super) fn refused(error: &RegistryError) -> Refusal {
             Refusal::new(RefusalKind::PortAssigned, error.to_string())
         }
         RegistryError::NoService(_) => Refusal::new(RefusalKind::NotFound, error.to_string()),
+        RegistryError::Away(_) => Refusal::new(RefusalKind::NotReady, error.to_string())
+            .fix("what is forwarded stays; see harbor-ctl status, and try again when it is back"),
+        RegistryError::Fenced(_) => Refusal::new(RefusalKind::Conflict, error.to_string()).fix(
+            "stop the other agent, or give one of them another node.id; then restart this one",
+        ),
+        RegistryError::Drained(node) => Refusal::new(RefusalKind::Conflict, error.to_string()).fix(
+            format!("create it on another node, or: harbor-ctl node resume {node}"),
+        ),
+        RegistryError::NotPlaced(_) => Refusal::new(RefusalKind::Conflict, error.to_string()),
         _ => {
             tracing::error!("{error}");
             Refusal::failed(error.to_string()).fix("harbor-ctl status")

@@ -13,10 +13,12 @@ mod datapath;
 mod explain;
 mod failure;
 mod flows;
+mod node;
 mod output;
 mod port_text;
 mod ports;
 mod session;
+mod state;
 mod stats;
 mod status;
 mod table;
@@ -60,6 +62,8 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Status(noun) => with_session(&globals, async |s| status::run(s, noun).await),
         Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),
         Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),
+        Noun::Node { verb } => with_session(&globals, async |s| node::run(s, verb).await),
+        Noun::State { verb } => with_session(&globals, async |s| state::run(s, verb).await),
         Noun::Datapath { verb } => with_session(&globals, async |s| datapath::run(s, verb).await),
         Noun::Config { verb } => with_session(&globals, async |s| config::run(s, verb).await),
     };

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use super::{ConfigError, Entry, Problem, Value, keys::KEYS, raw::Layers};
 use ipnet::IpNet;
 
-use crate::model::{PortRange, Timeouts, check_name, parse_network, parse_period};
+use crate::model::{PortRange, RegistryUrl, Timeouts, check_name, parse_network, parse_period};
 
 /// Everything that can be configured, valid.
 #[derive(Clone, Debug)]
@@ -27,8 +27,19 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
+    pub(crate) registry: RegistryConfig,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
+}
+
+/// `[registry]`
+#[derive(Clone, Debug)]
+pub(crate) struct RegistryConfig {
+    pub(crate) url: RegistryUrl,
+    pub(crate) cluster: String,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) timeout: Duration,
 }
 
 /// `[log]`
@@ -88,15 +99,7 @@ impl Check {
         let source_ports = self.read("datapath.source_ports", str::parse, placeholder());
         self.ranges_apart(range, source_ports);
         Config {
-            node: self.read(
-                "node.id",
-                |id| {
-                    check_name("id", id)
-                        .map(|()| id.to_owned())
-                        .map_err(|r| r.description)
-                },
-                String::new(),
-            ),
+            node: self.name("node.id"),
             interfaces: self.list_or_auto("node.interfaces", check_interface),
             addresses: self.list_or_auto("node.addresses", own_address),
             range,
@@ -115,6 +118,13 @@ impl Check {
             },
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
+            registry: RegistryConfig {
+                url: self.read("registry.url", str::parse, RegistryUrl::Embedded),
+                cluster: self.name("registry.cluster"),
+                password_file: self.file("registry.password_file"),
+                ca_file: self.file("registry.ca_file"),
+                timeout: self.period("registry.timeout", Duration::from_millis(100)),
+            },
             log: LogConfig {
                 level: self.level("log.level"),
                 datapath: self.level("log.datapath"),
@@ -231,7 +241,7 @@ impl Check {
     fn period(&mut self, key: &str, least: Duration) -> Duration {
         let most = Duration::from_secs(30 * 86_400);
         let parse = |text: &str| match parse_period(text)? {
-            period if period < least => Err(format!("{text} is too short: 1s is the least")),
+            period if period < least => Err(format!("{text} is too short: {least:?} is the least")),
             period if period > most => Err(format!("{text} is too long: 30d is the most")),
             period => Ok(period),
         };
@@ -256,6 +266,24 @@ impl Check {
     fn level(&mut self, key: &str) -> log::LevelFilter {
         // A bad level was already reported with its choices.
         self.text(key).parse().unwrap_or(log::LevelFilter::Info)
+    }
+
+    /// By the rule for names; the last part of the key is what it is called.
+    fn name(&mut self, key: &str) -> String {
+        let called = key.rsplit('.').next().unwrap_or(key);
+        let parse = |text: &str| match check_name(called, text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(refusal) => Err(refusal.description),
+        };
+        self.read(key, parse, String::new())
+    }
+
+    /// An absolute path, or nothing.
+    fn file(&mut self, key: &str) -> Option<PathBuf> {
+        match self.text(key).is_empty() {
+            true => None,
+            false => Some(self.path(key)),
+        }
     }
 
     fn path(&mut self, key: &str) -> PathBuf {

@@ -8,11 +8,12 @@ mod lock;
 mod operations;
 mod page;
 mod server;
+mod shared_routes;
 mod socket;
 pub(crate) mod wire;
 
 pub(crate) use client::{Client, ClientError, segment};
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
-pub(crate) use operations::{Answer, Operations};
+pub(crate) use operations::{Answer, Operations, SharedOperations};
 pub(crate) use server::serve;
 pub(crate) use socket::bind;

@@ -96,6 +96,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .route("/v1/config", get(show_config::<O>))
         .route("/v1/config/{key}", axum::routing::put(set_config::<O>))
         .route("/v1/status", get(show_status::<O>))
+        .merge(super::shared_routes::routes::<O>())
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready::<O>))
         .fallback(async || failure(Refusal::new(RefusalKind::NotFound, "no such path")))
@@ -105,11 +106,12 @@ fn router<O: Operations>(operations: O) -> Router {
             (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .merge(super::shared_routes::long_routes::<O>())
         .layer(middleware::from_fn(bound_and_audit))
         .with_state(Arc::new(operations))
 }
 
-type Shared<O> = State<Arc<O>>;
+pub(super) type Shared<O> = State<Arc<O>>;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -303,11 +305,16 @@ async fn ready<O: Operations>(State(o): Shared<O>) -> Response {
     }
 }
 
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
-fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
+pub(super) fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
+    parsed_within(body, BODY_LIMIT)
+}
+
+/// For a route with another limit.
+pub(super) fn parsed_within<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
     let bytes = body.map_err(|_| {
-        let text = format!("the request's body is longer than {BODY_LIMIT} bytes");
+        let text = format!("the request's body is longer than {limit} bytes");
         Refusal::new(RefusalKind::BodyTooLarge, text)
     })?;
     serde_json::from_slice(&bytes).map_err(|error| from_serde(&error.to_string()))
@@ -334,7 +341,7 @@ fn from_serde(message: &str) -> Refusal {
     }
 }
 
-async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Response {
+pub(super) async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Response {
     match operation.await {
         Ok(value) => Json(value).into_response(),
         Err(refusal) => failure(refusal),

@@ -1,6 +1,9 @@
 //! Ports in a Redis that several nodes share: a real server, faults of every kind, real traffic.
 
+mod churn;
 mod doors;
+mod faults;
+mod malformed;
 mod nodes;
 mod state;
 

@@ -219,6 +219,12 @@ impl Agent {
         self.ctl(&[arguments, &["-o", "json"]].concat()).ok().json()
     }
 
+    /// Runs `harbor-ctl` with `-o json` for what it prints, whatever it finds.
+    #[track_caller]
+    pub fn ctl_json_whatever(&self, arguments: &[&str]) -> Value {
+        self.ctl(&[arguments, &["-o", "json"]].concat()).json()
+    }
+
     /// Creates a port; the rest of the line as typed. Returns the number.
     #[track_caller]
     pub fn create(&self, arguments: &[&str]) -> u16 {

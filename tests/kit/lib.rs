@@ -24,6 +24,7 @@ pub mod http;
 mod lab;
 mod netns;
 mod process;
+mod redis;
 pub mod traffic;
 pub mod trickle;
 pub mod verdict;
@@ -39,4 +40,5 @@ pub use family::{
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, binary, finish, finish_within};
+pub use redis::Redis;
 pub use wire::Wire;

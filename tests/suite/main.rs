@@ -31,6 +31,7 @@ mod model;
 mod operate;
 mod policies;
 mod real_servers;
+mod registry;
 mod resets;
 mod restart;
 mod reuse;

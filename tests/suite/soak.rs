@@ -18,7 +18,8 @@ use crate::{
     scene::{FAMILIES, Scene},
 };
 
-fn duration() -> Duration {
+/// How long a run is.
+pub(crate) fn duration() -> Duration {
     let seconds = env::var("HARBOR_SOAK_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());

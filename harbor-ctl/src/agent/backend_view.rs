@@ -90,6 +90,7 @@ pub(super) fn service_item(service: &Service) -> ServiceItem {
         drain_s: service.settings.drain_s,
         settings: service.settings.clone(),
         draining: service.draining,
+        node: service.node.clone(),
         created_at: service.created_at,
         instances: service.backends.iter().map(instance).collect(),
     }

@@ -86,7 +86,7 @@ impl<R: Registry> Desk<R> {
     }
 
     /// Runs a change to its end, whatever becomes of the one who asked.
-    async fn change<T: Send + 'static, F>(
+    pub(super) async fn change<T: Send + 'static, F>(
         &self,
         change: impl FnOnce(OwnedMutexGuard<Owner<R>>) -> F + Send + 'static,
     ) -> Answer<T>

@@ -185,13 +185,11 @@ impl<R: Registry> Owner<R> {
             return;
         };
         let lease = self.running.config.lease;
-        let announced = self.services.iter().flat_map(|s| &s.backends);
-        let dea = |said: &Announced| said.dea.clone();
-        let holders: BTreeSet<String> = announced
-            .filter_map(|b| b.announced.as_ref().map(dea))
-            .collect();
+        let (holders, own) = (self.holders(|_| true), self.holders(|s| self.serves(s)));
         let names = holders.iter().map(String::as_str).collect();
-        let turn = self.leases.turn(&hosts, &names, (lease, Instant::now()));
+        let mut turn = self.leases.turn(&hosts, &names, (lease, Instant::now()));
+        // What other nodes serve they end themselves.
+        turn.over.retain(|dea| own.contains(dea));
         if turn == Turn::default() {
             return;
         }
@@ -215,8 +213,20 @@ impl<R: Registry> Owner<R> {
         }
     }
 
+    /// App hosts that have instances of some services.
+    fn holders(&self, is_meant: impl Fn(&Service) -> bool) -> BTreeSet<String> {
+        let meant = self.services.iter().filter(|service| is_meant(service));
+        let announced = meant.flat_map(|service| &service.backends);
+        let dea = |said: &Announced| said.dea.clone();
+        announced
+            .filter_map(|b| b.announced.as_ref().map(dea))
+            .collect()
+    }
+
     async fn end_lease(&mut self, dea: &str) {
-        let has = |service: &&Service| service.backends.iter().any(|b| b.is_announced_by(dea));
+        let has = |service: &&Service| {
+            self.serves(service) && service.backends.iter().any(|b| b.is_announced_by(dea))
+        };
         let held: Vec<String> = self
             .services
             .iter()

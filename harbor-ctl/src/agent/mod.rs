@@ -10,16 +10,22 @@ mod desk;
 mod directories;
 mod discovery;
 mod explain;
+mod follow;
 mod forwarder;
 mod forwarding;
 mod health;
 mod health_part;
+mod nodes;
 mod notify;
 mod owner;
+mod registry_view;
 mod reload;
 mod reserved;
 mod round;
 mod settings;
+mod shared;
+mod shared_desk;
+mod state;
 mod tcp_side;
 mod view;
 
@@ -34,8 +40,8 @@ use crate::{
     config::{self, ConfigError, Loaded, Source},
     control::{self, LockError},
     datapath::{DatapathError, DatapathErrorKind},
-    model::{Refusal, RefusalKind},
-    registry::{EmbeddedRegistry, Registry, RegistryError},
+    model::{Refusal, RefusalKind, RegistryUrl},
+    registry::{EmbeddedRegistry, MAY_PANIC, RedisRegistry, Registry, RegistryError},
     telemetry,
 };
 use desk::Desk;
@@ -107,6 +113,8 @@ impl From<AgentError> for Refusal {
                 Self::new(RefusalKind::Denied, text)
                     .fix("run the agent as root, or give it other [paths]")
             }
+            AgentError::Registry(RegistryError::Away(_)) => Self::new(RefusalKind::NotReady, text)
+                .fix("what the kernel forwards stays; start the registry, then this agent"),
             AgentError::Io { .. } | AgentError::Registry(_) | AgentError::Fatal(_) => {
                 Self::failed(text)
             }
@@ -151,7 +159,20 @@ pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), Agent
 
 async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     announce(&loaded);
-    let registry = EmbeddedRegistry::open(&loaded.config.paths.state.join("harbor.redb"))?;
+    match &loaded.config.registry.url {
+        RegistryUrl::Embedded => {
+            let path = loaded.config.paths.state.join("harbor.redb");
+            serve_from(loaded, EmbeddedRegistry::open(&path)?).await
+        }
+        RegistryUrl::Redis(url) => {
+            shared::bring_along(&loaded.config).await?;
+            let settings = shared::settings(&loaded.config, url.clone())?;
+            serve_from(loaded, RedisRegistry::open(settings).await?).await
+        }
+    }
+}
+
+async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), AgentError> {
     let contents = registry.load().await?;
     tracing::info!(
         services = contents.services.len(),
@@ -165,7 +186,9 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
         .await
         .map_err(|error| AgentError::Fatal(error.to_string()))?;
     owner.keep_reserved().await;
+    let news = owner.registry.follow();
     let desk = Desk::new(owner);
+    let following = tokio::spawn(follow::run(desk.clone(), news));
 
     let listener =
         control::bind(&socket).tried(|| format!("cannot listen at {}", socket.display()))?;
@@ -188,6 +211,7 @@ async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     rounds.abort();
     tcp_side.abort();
     probes.abort();
+    following.abort();
     let _ = stop_server.send(());
     let _ = tokio::time::timeout(STOP_STEP, server).await;
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;
@@ -246,9 +270,12 @@ fn announce(loaded: &Loaded) {
 }
 
 /// A panic in any task ends the process: a half-dead agent is worse than a restarted one, and the
-/// datapath goes on meanwhile.
+/// datapath goes on meanwhile. Threads that may panic have somebody who waits for it.
 fn end_on_panic() {
     std::panic::set_hook(Box::new(|info| {
+        if std::thread::current().name() == Some(MAY_PANIC) {
+            return;
+        }
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let text = info.payload_as_str().unwrap_or("no message");
         let trace = std::backtrace::Backtrace::capture();

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     allocator::Numbers,
-    config::Loaded,
+    config::{Config, Loaded},
     discovery::Leases,
     model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
     registry::{Contents, Registry, RegistryError},
@@ -214,6 +214,8 @@ impl<R: Registry> Owner<R> {
             registry: self.registry.describe(),
             tcp_problem: self.tcp_problem.text(),
             leases_frozen: self.leases.is_frozen(),
+            condition: self.registry.condition(),
+            node: self.node(),
             uptime: self.started.elapsed(),
         }
     }
@@ -311,14 +313,18 @@ impl<R: Registry> Owner<R> {
         }
     }
 
-    /// The rule for backends as of now: addresses of the node come and go.
     pub(super) fn backend_rule(&self) -> BackendRule {
-        let mut own = self.running.config.addresses.clone();
-        own.extend(host_addresses());
-        BackendRule {
-            own,
-            allowed: self.running.config.allow_networks.clone(),
-        }
+        backend_rule(&self.running.config)
+    }
+}
+
+/// The rule for backends as of now: addresses of the node come and go.
+pub(super) fn backend_rule(config: &Config) -> BackendRule {
+    let mut own = config.addresses.clone();
+    own.extend(host_addresses());
+    BackendRule {
+        own,
+        allowed: config.allow_networks.clone(),
     }
 }
 
@@ -350,6 +356,15 @@ pub(super) fn refused(error: &RegistryError) -> Refusal {
             Refusal::new(RefusalKind::PortAssigned, error.to_string())
         }
         RegistryError::NoService(_) => Refusal::new(RefusalKind::NotFound, error.to_string()),
+        RegistryError::Away(_) => Refusal::new(RefusalKind::NotReady, error.to_string())
+            .fix("what is forwarded stays; see harbor-ctl status, and try again when it is back"),
+        RegistryError::Fenced(_) => Refusal::new(RefusalKind::Conflict, error.to_string()).fix(
+            "stop the other agent, or give one of them another node.id; then restart this one",
+        ),
+        RegistryError::Drained(node) => Refusal::new(RefusalKind::Conflict, error.to_string()).fix(
+            format!("create it on another node, or: harbor-ctl node resume {node}"),
+        ),
+        RegistryError::NotPlaced(_) => Refusal::new(RefusalKind::Conflict, error.to_string()),
         _ => {
             tracing::error!("{error}");
             Refusal::failed(error.to_string()).fix("harbor-ctl status")

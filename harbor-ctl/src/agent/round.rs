@@ -72,10 +72,15 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
 impl<R: Registry> Owner<R> {
     /// Forgets backends whose drain is over and rests that ended.
     async fn expire(&mut self) {
+        // A registry that is away forgets nothing, and what it holds stays in force.
+        if self.registry.condition().away.is_some() {
+            return;
+        }
         let time = now();
         let over: Vec<String> = self
             .services
             .iter()
+            .filter(|service| self.serves(service))
             .filter(|service| service.backends.iter().any(|b| b.is_over(time)))
             .map(|service| service.id.clone())
             .collect();
@@ -108,7 +113,8 @@ impl<R: Registry> Owner<R> {
                 .iter()
                 .map(move |&protocol| (protocol, port))
         };
-        self.services.iter().flat_map(each).collect()
+        let own = self.services.iter().filter(|service| self.serves(service));
+        own.flat_map(each).collect()
     }
 }
 
@@ -138,6 +144,7 @@ async fn read_counters<R: Registry>(desk: &Desk<R>, link: Link) -> Result<bool, 
 
 async fn look_around<R: Registry>(desk: &Desk<R>) {
     let owner = desk.lock().await;
+    owner.registry.obey(owner.backend_rule());
     let (range, assigned) = (owner.running.config.range, owner.assigned());
     let known = owner.conflicts.held().clone();
     drop(owner);

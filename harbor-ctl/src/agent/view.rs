@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{conflicts::Held, health::HealthView, health_part, owner::Link, reserved::Problem};
+use super::{
+    conflicts::Held, health::HealthView, health_part, owner::Link, registry_view::registry_part,
+    reserved::Problem,
+};
 use crate::{
     control::wire::{
         BackendCount, HeldPort, NamedPort, PartStatus, PortCounters, PortItem, RangeCounts,
@@ -17,6 +20,7 @@ use crate::{
         DatapathReport, FrontendReport, HealthDefaults, PortFacts, PortRange, PortState, Protocol,
         Service, format_age, judge_port,
     },
+    registry::Condition,
 };
 
 /// Bits per second of each frontend, from clients and to them, from the last two looks at its counters.
@@ -74,6 +78,9 @@ pub(super) struct Snapshot {
     pub(super) tcp_problem: Option<String>,
     /// The registry does not say which app hosts live.
     pub(super) leases_frozen: bool,
+    pub(super) condition: Condition,
+    /// This node's name in a registry that others share; else empty.
+    pub(super) node: String,
     pub(super) uptime: Duration,
 }
 
@@ -89,6 +96,7 @@ impl Snapshot {
             .unwrap_or_default()
             .iter()
             .filter(|r| r.port == service.port && service.protocols.contains(r.protocol))
+            .filter(|_| self.node.is_empty() || service.node == self.node)
             .collect();
         let facts = self.facts(service, &own);
         let (state, reason) = judge_port(service, &facts);
@@ -120,6 +128,7 @@ impl Snapshot {
             udp_policy: service.settings.udp_policy,
             drain_s: service.settings.drain_s,
             settings: service.settings.clone(),
+            node: service.node.clone(),
             created_at: service.created_at,
             age_s: now.saturating_sub(service.created_at),
             counters: own.into_iter().map(counters).collect(),
@@ -127,6 +136,10 @@ impl Snapshot {
     }
 
     fn facts(&self, service: &Service, own: &[&FrontendReport]) -> PortFacts {
+        // What its own node sees of it is not known here.
+        if service.node != self.node && !self.node.is_empty() {
+            return PortFacts::default();
+        }
         let holder = |&p: &Protocol| self.held.get(&(p, service.port)).map(ToString::to_string);
         // A draining port gives the kernel no backend for new flows; that says nothing about them.
         let counted = own.iter().map(|r| r.backends_reachable as usize).min();
@@ -222,17 +235,12 @@ impl Snapshot {
         for item in ports {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
-        let ports = self.with_reservation(ports_part(ports, self.range));
-        let registry = match self.leases_frozen {
-            false => part("ok", self.registry.clone()),
-            true => part(
-                "degraded",
-                format!(
-                    "{}; it does not answer, leases do not end meanwhile",
-                    self.registry
-                ),
-            ),
-        };
+        let ports = self.with_reservation(self.ports_part(ports));
+        let mut registry = registry_part(&self.registry, &self.condition);
+        if self.leases_frozen {
+            registry.text.push_str("; leases do not end meanwhile");
+            registry.state = "degraded".to_owned();
+        }
         let health = health_part::of(&self.health);
         let overall = worst(&[&agent, &datapath, &ports, &health, &registry]).to_owned();
         StatusReport {
@@ -261,6 +269,38 @@ impl Snapshot {
             part.fix = part.fix.or_else(|| fix.clone());
         }
         part
+    }
+
+    /// How full the range is, and what is wrong with a port of this node's.
+    fn ports_part(&self, ports: &[PortItem]) -> PartStatus {
+        let is_inside = |port: &&PortItem| self.range.contains(port.port);
+        let inside = ports.iter().filter(is_inside).count();
+        let mut text = format!("{inside} of {} used", self.range.len());
+        if inside < ports.len() {
+            text.push_str(&format!(", {} outside the range", ports.len() - inside));
+        }
+        let is_bad = |p: &&PortItem| {
+            !matches!(p.state, PortState::Up | PortState::Draining) && p.node == self.node
+        };
+        let Some(first) = ports.iter().find(is_bad) else {
+            return part("ok", text);
+        };
+        let protocols: Vec<String> = first.protocols.iter().map(ToString::to_string).collect();
+        let reason = first.reason.as_deref().unwrap_or(first.state.name());
+        text.push_str(&format!(
+            "; {}/{}: {reason}",
+            first.port,
+            protocols.join("+")
+        ));
+        let others = ports.iter().filter(is_bad).count() - 1;
+        if others > 0 {
+            text.push_str(&format!(", and {others} more"));
+        }
+        let fix = format!("harbor-ctl ports show {}", first.name);
+        PartStatus {
+            fix: Some(fix),
+            ..part("degraded", text)
+        }
     }
 
     fn datapath_part(&self, report: &Result<Option<DatapathReport>, String>) -> PartStatus {
@@ -311,37 +351,6 @@ pub(super) fn part(state: &str, text: String) -> PartStatus {
         state: state.to_owned(),
         text,
         fix: None,
-    }
-}
-
-fn ports_part(ports: &[PortItem], range: PortRange) -> PartStatus {
-    let inside = ports
-        .iter()
-        .filter(|port| range.contains(port.port))
-        .count();
-    let mut text = format!("{inside} of {} used", range.len());
-    if inside < ports.len() {
-        text.push_str(&format!(", {} outside the range", ports.len() - inside));
-    }
-    let is_bad = |p: &&PortItem| !matches!(p.state, PortState::Up | PortState::Draining);
-    let Some(first) = ports.iter().find(is_bad) else {
-        return part("ok", text);
-    };
-    let protocols: Vec<String> = first.protocols.iter().map(ToString::to_string).collect();
-    let reason = first.reason.as_deref().unwrap_or(first.state.name());
-    text.push_str(&format!(
-        "; {}/{}: {reason}",
-        first.port,
-        protocols.join("+")
-    ));
-    let others = ports.iter().filter(is_bad).count() - 1;
-    if others > 0 {
-        text.push_str(&format!(", and {others} more"));
-    }
-    let fix = format!("harbor-ctl ports show {}", first.name);
-    PartStatus {
-        fix: Some(fix),
-        ..part("degraded", text)
     }
 }
 

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
     agent::AgentNoun, backends::BackendsVerb, config::ConfigVerb, datapath::DatapathVerb,
-    dea::DeaVerb, explain::ExplainNoun, flows::FlowsVerb, ports::PortsVerb, stats::StatsNoun,
-    status::StatusNoun,
+    dea::DeaVerb, explain::ExplainNoun, flows::FlowsVerb, node::NodeVerb, ports::PortsVerb,
+    state::StateVerb, stats::StatsNoun, status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -129,6 +129,16 @@ pub(crate) enum Noun {
     Dea {
         #[command(subcommand)]
         verb: DeaVerb,
+    },
+    /// Attach this node to a registry that several share; list, drain and forget nodes
+    Node {
+        #[command(subcommand)]
+        verb: NodeVerb,
+    },
+    /// Export, import, compare and copy what the registry holds
+    State {
+        #[command(subcommand)]
+        verb: StateVerb,
     },
     /// Inspect and remove what is in the kernel; works without an agent
     Datapath {

@@ -14,10 +14,12 @@ mod dea;
 mod explain;
 mod failure;
 mod flows;
+mod node;
 mod output;
 mod port_text;
 mod ports;
 mod session;
+mod state;
 mod stats;
 mod status;
 mod table;
@@ -62,6 +64,8 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),
         Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),
         Noun::Dea { verb } => with_session(&globals, async |s| dea::run(s, verb).await),
+        Noun::Node { verb } => with_session(&globals, async |s| node::run(s, verb).await),
+        Noun::State { verb } => with_session(&globals, async |s| state::run(s, verb).await),
         Noun::Datapath { verb } => with_session(&globals, async |s| datapath::run(s, verb).await),
         Noun::Config { verb } => with_session(&globals, async |s| config::run(s, verb).await),
     };

@@ -28,6 +28,7 @@ impl Row for PortItem {
         "BYTES_IN",
         "BYTES_OUT",
         "ID",
+        "NODE",
     ];
     const STATE: Option<&'static str> = Some("STATE");
 
@@ -59,6 +60,10 @@ impl Row for PortItem {
             sum(|c| c.forward_bytes),
             sum(|c| c.reply_bytes),
             self.id.clone(),
+            match self.node.is_empty() {
+                true => "-".to_owned(),
+                false => self.node.clone(),
+            },
         ]
     }
 

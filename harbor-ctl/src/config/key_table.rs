@@ -236,10 +236,41 @@ pub(crate) static KEYS: &[Key] = &[
         "url",
         Text,
         "\"embedded\"",
-        "where ports are kept",
+        "where ports are kept: embedded, redis://HOST, rediss://HOST or redis+sentinel://HOST:PORT/MASTER",
     )
-    .on_restart()
-    .only(&["embedded"], "a registry other than the embedded one"),
+    .on_restart(),
+    key(
+        "registry",
+        "cluster",
+        Text,
+        "\"harbor\"",
+        "names the keys in Redis: nodes of one cluster share them",
+    )
+    .on_restart(),
+    key(
+        "registry",
+        "password_file",
+        Text,
+        "\"\"",
+        "a file that holds the password of Redis; empty: none",
+    )
+    .on_restart(),
+    key(
+        "registry",
+        "ca_file",
+        Text,
+        "\"\"",
+        "certificates (PEM) that sign the one of Redis; empty: the system's",
+    )
+    .on_restart(),
+    key(
+        "registry",
+        "timeout",
+        Text,
+        "\"1s\"",
+        "how long Redis may take to answer before it counts as away",
+    )
+    .on_restart(),
     key(
         "discovery",
         "lease",
@@ -363,7 +394,7 @@ pub(crate) static KEYS: &[Key] = &[
         "state",
         Text,
         "\"/var/lib/harbor\"",
-        "the embedded registry",
+        "the embedded registry, and the journal of a shared one",
     )
     .on_restart(),
     key(

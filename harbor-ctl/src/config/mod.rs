@@ -27,7 +27,7 @@ pub(crate) use edit::set_value;
 pub(crate) use keys::{Applies, KEYS, Key, find as find_key};
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use shown::config_items;
-pub(crate) use validated::{Config, LogConfig, Paths};
+pub(crate) use validated::{Config, LogConfig, Paths, RegistryConfig};
 pub(crate) use value::{Entry, Origin, Value};
 
 /// Read when no other file is named; it may be missing.

@@ -72,11 +72,24 @@ fn a_syntax_error_has_its_place() {
 }
 
 #[test]
+fn a_registry_is_read_whole_and_a_password_in_its_address_is_not_repeated() {
+    let found = problems("[registry]\nurl = \"redis://u:secret@core\"\ncluster = \"a b\"\n");
+    let text: String = found
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(text.contains("registry.password_file") && text.contains("registry.cluster"));
+    assert!(!text.contains("secret"), "{text}");
+    let found = problems("[registry]\nca_file = \"x.pem\"\ntimeout = \"1ms\"\n");
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
 fn what_this_version_lacks_is_refused_by_name() {
     for (text, word) in [
         ("[datapath]\nmode = \"xdp\"\n", "datapath.mode"),
         ("[datapath]\nmode = \"proxy\"\n", "datapath.mode"),
-        ("[registry]\nurl = \"redis://x\"\n", "registry.url"),
         (
             "[gateway]\npassword_file = \"/x\"\n",
             "gateway.password_file",

@@ -6,8 +6,8 @@ use super::{ConfigError, ControlConfig, Entry, Problem, Value, keys::KEYS, raw::
 use ipnet::IpNet;
 
 use crate::model::{
-    HealthCheck, HealthDefaults, PortRange, Timeouts, check_name, format_age, parse_network,
-    parse_period,
+    HealthCheck, HealthDefaults, PortRange, RegistryUrl, Timeouts, check_name, format_age,
+    parse_network, parse_period,
 };
 
 /// Everything that can be configured, valid.
@@ -33,8 +33,19 @@ pub(crate) struct Config {
     pub(crate) lease: Duration,
     pub(crate) control: ControlConfig,
     pub(crate) health: HealthDefaults,
+    pub(crate) registry: RegistryConfig,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
+}
+
+/// `[registry]`
+#[derive(Clone, Debug)]
+pub(crate) struct RegistryConfig {
+    pub(crate) url: RegistryUrl,
+    pub(crate) cluster: String,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) timeout: Duration,
 }
 
 /// `[log]`
@@ -94,15 +105,7 @@ impl Check {
         let source_ports = self.read("datapath.source_ports", str::parse, placeholder());
         self.ranges_apart(range, source_ports);
         Config {
-            node: self.read(
-                "node.id",
-                |id| {
-                    check_name("id", id)
-                        .map(|()| id.to_owned())
-                        .map_err(|r| r.description)
-                },
-                String::new(),
-            ),
+            node: self.name("node.id"),
             interfaces: self.list_or_auto("node.interfaces", check_interface),
             addresses: self.list_or_auto("node.addresses", own_address),
             range,
@@ -124,6 +127,13 @@ impl Check {
             lease: self.period("discovery.lease", second * 3),
             control: self.control(),
             health: self.health(),
+            registry: RegistryConfig {
+                url: self.read("registry.url", str::parse, RegistryUrl::Embedded),
+                cluster: self.name("registry.cluster"),
+                password_file: self.file("registry.password_file"),
+                ca_file: self.file("registry.ca_file"),
+                timeout: self.period("registry.timeout", Duration::from_millis(100)),
+            },
             log: LogConfig {
                 level: self.level("log.level"),
                 datapath: self.level("log.datapath"),
@@ -296,6 +306,16 @@ impl Check {
     fn level(&mut self, key: &str) -> log::LevelFilter {
         // A bad level was already reported with its choices.
         self.text(key).parse().unwrap_or(log::LevelFilter::Info)
+    }
+
+    /// By the rule for names; the last part of the key is what it is called.
+    fn name(&mut self, key: &str) -> String {
+        let called = key.rsplit('.').next().unwrap_or(key);
+        let parse = |text: &str| match check_name(called, text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(refusal) => Err(refusal.description),
+        };
+        self.read(key, parse, String::new())
     }
 
     fn path(&mut self, key: &str) -> PathBuf {

@@ -12,6 +12,7 @@ mod lock;
 mod operations;
 mod page;
 mod server;
+mod shared_routes;
 mod socket;
 pub(crate) mod wire;
 
@@ -19,6 +20,6 @@ pub(crate) use access::Tokens;
 pub(crate) use client::{Client, ClientError, Remote, segment};
 pub(crate) use listener::{TcpSide, Tls};
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
-pub(crate) use operations::{Answer, Operations};
+pub(crate) use operations::{Answer, Operations, SharedOperations};
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

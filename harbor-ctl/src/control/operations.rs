@@ -3,9 +3,10 @@
 use std::future::Future;
 
 use super::wire::{
-    AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange, CreatePort,
-    DeletedPort, ExplainPacket, ExplainReport, FlowItem, Heard, KillFlows, KilledFlows,
-    NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
+    AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, CheckBackends, CheckItem,
+    ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport, FlowItem,
+    Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved, PortItem, RangeReport,
+    ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
 };
 use crate::{
     discovery::Message,
@@ -16,7 +17,7 @@ use crate::{
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
-pub(crate) trait Operations: Clone + Send + Sync + 'static {
+pub(crate) trait Operations: SharedOperations {
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
@@ -77,4 +78,32 @@ pub(crate) trait Operations: Clone + Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
     /// Whether ports are served.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Operations on nodes that share a registry, and on the state as a whole.
+pub(crate) trait SharedOperations: Clone + Send + Sync + 'static {
+    /// Every node that shares the registry; this one alone when none does.
+    fn nodes(&self) -> impl Future<Output = Answer<Vec<NodeItem>>> + Send;
+    fn node(&self, id: String) -> impl Future<Output = Answer<NodeItem>> + Send;
+    fn drain_node(
+        &self,
+        id: String,
+        draining: bool,
+    ) -> impl Future<Output = Answer<NodeItem>> + Send;
+    /// Releases the ports of a node that is away for good, and forgets it.
+    fn forget_node(&self, id: String) -> impl Future<Output = Answer<ServiceCount>> + Send;
+    fn attach(&self, request: AttachNode) -> impl Future<Output = Answer<NodeMoved>> + Send;
+    fn detach(&self, request: DetachNode) -> impl Future<Output = Answer<NodeMoved>> + Send;
+
+    fn export_state(&self) -> impl Future<Output = Answer<StateDocument>> + Send;
+    /// All of it, or nothing.
+    fn import_state(
+        &self,
+        document: StateDocument,
+    ) -> impl Future<Output = Answer<ServiceCount>> + Send;
+    /// Compares registry, journal and kernel.
+    fn check_state(&self) -> impl Future<Output = Answer<StateCheck>> + Send;
+    fn backup_state(&self) -> impl Future<Output = Answer<BackupItem>> + Send;
+    /// Removes what the registry does not have any more.
+    fn confirm_state(&self) -> impl Future<Output = Answer<ServiceCount>> + Send;
 }

@@ -89,6 +89,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .route("/v1/config", get(show_config::<O>))
         .route("/v1/config/{key}", axum::routing::put(set_config::<O>))
         .route("/v1/status", get(show_status::<O>))
+        .merge(super::shared_routes::routes::<O>())
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready::<O>))
         .fallback(async || failure(Refusal::new(RefusalKind::NotFound, "no such path")))
@@ -99,6 +100,7 @@ fn router<O: Operations>(operations: O) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .merge(announcers::<O>())
+        .merge(super::shared_routes::long_routes::<O>())
         .layer(middleware::from_fn(bound_and_audit))
         .with_state(Arc::new(operations))
 }
@@ -111,7 +113,7 @@ fn announcers<O: Operations>() -> Router<Arc<O>> {
         .layer(DefaultBodyLimit::max(DOCUMENT_LIMIT))
 }
 
-type Shared<O> = State<Arc<O>>;
+pub(super) type Shared<O> = State<Arc<O>>;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -336,10 +338,15 @@ async fn ready<O: Operations>(State(o): Shared<O>) -> Response {
     }
 }
 
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
-fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
-    let bytes = body.map_err(|_| too_long(BODY_LIMIT))?;
+pub(super) fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
+    parsed_within(body, BODY_LIMIT)
+}
+
+/// For a route with another limit.
+pub(super) fn parsed_within<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
+    let bytes = body.map_err(|_| too_long(limit))?;
     serde_json::from_slice(&bytes).map_err(|error| from_serde(&error.to_string()))
 }
 
@@ -369,7 +376,7 @@ fn from_serde(message: &str) -> Refusal {
     }
 }
 
-async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Response {
+pub(super) async fn answer<T: Serialize>(operation: impl Future<Output = Answer<T>>) -> Response {
     match operation.await {
         Ok(value) => Json(value).into_response(),
         Err(refusal) => failure(refusal),

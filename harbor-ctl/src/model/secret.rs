@@ -29,6 +29,11 @@ impl Secret {
         Ok(Self(secret.to_owned()))
     }
 
+    /// What a file of one line holds.
+    pub(crate) fn from_file(text: &str) -> Self {
+        Self(text.trim_end_matches(['\n', '\r']).to_owned())
+    }
+
     /// The text itself, for whoever must send it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0

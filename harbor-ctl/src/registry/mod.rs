@@ -4,12 +4,30 @@
 //! a caller that did not hear the answer asks again. Seconds are those of the registry's own clock.
 
 mod embedded;
+mod journal;
+mod keys;
+mod news;
+mod record;
+mod redis;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::BTreeMap, future::Future, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
 
 pub(crate) use embedded::EmbeddedRegistry;
+pub(crate) use journal::{MAY_PANIC, write as write_journal};
+pub(crate) use news::{Away, Back, Condition, News};
+pub(crate) use record::check as check_record;
+pub(crate) use redis::{RedisRegistry, RedisSettings, Target, probe};
 
-use crate::model::{AppHost, Protocol, Service, Spoken};
+use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken};
 
 /// Everything the registry holds, but for app hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +65,16 @@ pub(crate) enum RegistryError {
     /// Somebody else was faster: what the caller knew of the service is no longer so.
     #[error("service {0} was changed by somebody else meanwhile")]
     Changed(String),
+    /// The shared registry does not answer, or not as it should; nothing was changed.
+    #[error("the registry is away: {0}")]
+    Away(String),
+    #[error("another agent has taken over node {0}: this one may not change anything")]
+    Fenced(String),
+    #[error("node {0} is drained: it takes no new ports")]
+    Drained(String),
+    /// Services that an import could not place, and why; nothing was changed.
+    #[error("{}", .0.iter().map(|(id, why)| format!("service {id}: {why}")).collect::<Vec<_>>().join("\n"))]
+    NotPlaced(Vec<(String, String)>),
     #[error("the registry failed: {0}")]
     Engine(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -98,6 +126,71 @@ pub(crate) trait Registry: Send + Sync + 'static {
 
     /// Forgets an app host of which nothing is left.
     fn forget_app_host(&self, dea: &str) -> impl Future<Output = Result<(), RegistryError>> + Send;
+
+    /// Takes over services with their numbers, all or none; what is there already is left alone.
+    fn import(
+        &self,
+        services: &[Service],
+    ) -> impl Future<Output = Result<(), RegistryError>> + Send;
+
+    /// Writes a copy of what is on this machine, as of one moment.
+    fn backup(&self, to: &Path) -> impl Future<Output = Result<(), RegistryError>> + Send;
+
+    /// Begins to hear what others change; called once. An engine of one node's own sends nothing.
+    fn follow(&self) -> mpsc::Receiver<News> {
+        mpsc::channel(1).1
+    }
+
+    /// What is known of a service without asking anybody.
+    fn known(&self, _id: &str) -> Option<Service> {
+        None
+    }
+
+    /// Everything that is known, without asking anybody.
+    fn current(&self) -> Option<Contents> {
+        None
+    }
+
+    /// How the registry is.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+
+    /// What backends in foreign records are held against from now on.
+    fn obey(&self, _rule: BackendRule) {}
+
+    /// Removes what was withheld because it was too much at once; how many ports.
+    fn confirm(&self) -> impl Future<Output = Result<usize, RegistryError>> + Send {
+        async { Ok(0) }
+    }
+
+    /// Every node that has joined.
+    fn nodes(&self) -> impl Future<Output = Result<Vec<NodeRecord>, RegistryError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Says whether a node takes new ports; false: there is no such node.
+    fn drain_node(
+        &self,
+        _id: &str,
+        _is_drained: bool,
+    ) -> impl Future<Output = Result<bool, RegistryError>> + Send {
+        async { Ok(false) }
+    }
+
+    /// Takes this node's services out and forgets it; the last good state stays as it is, and
+    /// nothing is changed or followed from then on.
+    fn leave(&self) -> impl Future<Output = Result<(), RegistryError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Looks whether what is kept fits together; one line for each thing that does not.
+    fn audit(&self) -> impl Future<Output = Result<Vec<String>, RegistryError>> + Send;
+
+    /// Forgets a node that has left.
+    fn forget_node(&self, _id: &str) -> impl Future<Output = Result<(), RegistryError>> + Send {
+        async { Ok(()) }
+    }
 
     /// Engine and place, for `status`.
     fn describe(&self) -> String;

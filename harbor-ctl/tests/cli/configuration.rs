@@ -31,7 +31,7 @@ fn a_wrong_configuration_stops_the_agent_with_every_error() {
 
 #[test]
 fn a_capability_that_is_missing_is_refused_by_name() {
-    let mut rig = Rig::configured("[registry]\nurl = \"redis://127.0.0.1\"\n");
+    let mut rig = Rig::configured("[datapath]\nmode = \"xdp\"\n");
     rig.spawn();
     assert_eq!(rig.wait(), Some(2));
     assert!(

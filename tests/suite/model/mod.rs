@@ -13,7 +13,7 @@ mod generate;
 mod judge;
 mod message;
 mod on_flow;
-mod random;
+pub(crate) mod random;
 mod reading;
 pub(crate) mod sequences;
 mod strange;

@@ -93,8 +93,7 @@ impl<R: Registry> Owner<R> {
 
     /// Services that this node serves: others are probed by theirs.
     fn served_here(&self) -> impl Iterator<Item = &Service> {
-        let node = self.node();
-        self.services.iter().filter(move |s| s.node == node)
+        self.services.iter().filter(|service| self.serves(service))
     }
 
     /// Whom the datapath speaks of.

@@ -68,6 +68,18 @@ impl Registry for Door {
         self.inner.forget_app_host(dea).await
     }
 
+    async fn import(&self, services: &[Service]) -> Result<(), RegistryError> {
+        self.inner.import(services).await
+    }
+
+    async fn backup(&self, to: &std::path::Path) -> Result<(), RegistryError> {
+        self.inner.backup(to).await
+    }
+
+    async fn audit(&self) -> Result<Vec<String>, RegistryError> {
+        self.inner.audit().await
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

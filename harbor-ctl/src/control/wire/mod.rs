@@ -5,6 +5,7 @@
 mod discovery;
 mod explained;
 mod requests;
+mod shared;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use discovery::*;
 pub(crate) use explained::*;
 pub(crate) use requests::*;
+pub(crate) use shared::*;
 
 use crate::model::{
     BackendState, DatapathReport, Failing, FlowRecord, Policy, PortSettings, PortState, Protocol,
@@ -128,6 +130,9 @@ pub(crate) struct PortItem {
     pub(crate) drain_s: u32,
     /// Every setting, with the names that `ports set` knows.
     pub(crate) settings: PortSettings,
+    /// The node that serves it; empty in a registry of one node's own.
+    #[serde(default)]
+    pub(crate) node: String,
     /// Seconds since 1970.
     pub(crate) created_at: u64,
     pub(crate) age_s: u64,
@@ -218,6 +223,9 @@ pub(crate) struct ServiceItem {
     pub(crate) drain_s: u32,
     pub(crate) settings: PortSettings,
     pub(crate) draining: bool,
+    /// The node that serves it; empty in a registry of one node's own.
+    #[serde(default)]
+    pub(crate) node: String,
     pub(crate) created_at: u64,
     pub(crate) instances: Vec<InstanceItem>,
 }

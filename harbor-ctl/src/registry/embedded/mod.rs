@@ -2,6 +2,8 @@
 //!
 //! redb locks its file, so a second agent on the same state is refused here at the latest.
 
+pub(super) mod whole;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -167,6 +169,9 @@ impl Registry for EmbeddedRegistry {
         let mut service = service.clone();
         service.revision = 1;
         self.write(move |transaction| {
+            if let Some(known) = held(transaction, &service.id)? {
+                return Ok(known);
+            }
             let mut numbers = transaction.open_table(NUMBERS).map_err(engine)?;
             let mut resting = transaction.open_table(RESTING).map_err(engine)?;
             for &protocol in service.protocols.each() {
@@ -193,13 +198,7 @@ impl Registry for EmbeddedRegistry {
     async fn update(&self, service: &Service) -> Result<Service, RegistryError> {
         let mut service = service.clone();
         self.write(move |transaction| {
-            let held = {
-                let services = transaction.open_table(SERVICES).map_err(engine)?;
-                let record = services.get(service.id.as_str()).map_err(engine)?;
-                let record = record.map(|record| serde_json::from_slice::<Service>(record.value()));
-                record.transpose().map_err(engine)?
-            };
-            let Some(held) = held else {
+            let Some(held) = held(transaction, &service.id)? else {
                 return Err(RegistryError::NoService(service.id));
             };
             let seen = service.revision;
@@ -308,9 +307,37 @@ impl Registry for EmbeddedRegistry {
         Ok(())
     }
 
+    async fn import(&self, services: &[Service]) -> Result<(), RegistryError> {
+        let services = services.to_vec();
+        self.write(move |transaction| whole::import(transaction, &services))
+            .await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<(), RegistryError> {
+        let (registry, to) = (self.clone(), to.to_owned());
+        tokio::task::spawn_blocking(move || registry.backup_now(&to))
+            .await
+            .map_err(engine)?
+    }
+
+    async fn audit(&self) -> Result<Vec<String>, RegistryError> {
+        let registry = self.clone();
+        tokio::task::spawn_blocking(move || registry.audit_now())
+            .await
+            .map_err(engine)?
+    }
+
     fn describe(&self) -> String {
         format!("embedded, {}", self.path.display())
     }
+}
+
+/// The record of a service, if there is one.
+fn held(transaction: &WriteTransaction, id: &str) -> Result<Option<Service>, RegistryError> {
+    let services = transaction.open_table(SERVICES).map_err(engine)?;
+    let record = services.get(id).map_err(engine)?;
+    let record = record.map(|record| serde_json::from_slice::<Service>(record.value()));
+    record.transpose().map_err(engine)
 }
 
 fn put(transaction: &WriteTransaction, service: &Service) -> Result<(), RegistryError> {
@@ -349,153 +376,4 @@ fn protocol(number: u8) -> Option<Protocol> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Protocols, testing::service};
-
-    fn file() -> (tempfile::TempDir, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("harbor.redb");
-        (directory, path)
-    }
-
-    const REST: Duration = Duration::from_secs(1_000);
-
-    #[tokio::test]
-    async fn what_was_acknowledged_is_there_after_a_reopen() {
-        let (_directory, path) = file();
-        let mut web = service("web", 35_000, Protocols::Both);
-        let spoken = Spoken { epoch: 3, seq: 7 };
-        {
-            let registry = EmbeddedRegistry::open(&path).unwrap();
-            web = registry.allocate(&web, Rests::Respected).await.unwrap();
-            web.add_backend("10.0.0.1:80".parse().unwrap(), None, 1)
-                .unwrap();
-            web = registry.update(&web).await.unwrap();
-            let old = service("old", 35_001, Protocols::Udp);
-            registry.allocate(&old, Rests::Respected).await.unwrap();
-            registry.release("id-old", REST).await.unwrap();
-            registry.heard("dea1", spoken, Some(REST)).await.unwrap();
-        }
-        let registry = EmbeddedRegistry::open(&path).unwrap();
-        let contents = registry.load().await.unwrap();
-        assert_eq!(contents.services, [web]);
-        let resting: Vec<_> = contents.resting.keys().copied().collect();
-        assert_eq!(resting, [(Protocol::Udp, 35_001)]);
-        let host = AppHost {
-            dea: "dea1".into(),
-            spoken,
-            lease_left: None,
-        };
-        assert_eq!(registry.app_hosts().await.unwrap(), [host]);
-    }
-
-    #[tokio::test]
-    async fn a_number_is_taken_once_in_each_protocol() {
-        let (_directory, path) = file();
-        let registry = EmbeddedRegistry::open(&path).unwrap();
-        let web = service("web", 35_000, Protocols::Tcp);
-        registry.allocate(&web, Rests::Respected).await.unwrap();
-        registry.allocate(&web, Rests::Respected).await.unwrap();
-        let both = service("b", 35_000, Protocols::Both);
-        let error = registry.allocate(&both, Rests::Ended).await.unwrap_err();
-        assert!(matches!(
-            error,
-            RegistryError::NumberTaken {
-                protocol: Protocol::Tcp,
-                ..
-            }
-        ));
-        let other_half = service("u", 35_000, Protocols::Udp);
-        registry
-            .allocate(&other_half, Rests::Respected)
-            .await
-            .unwrap();
-        assert_eq!(registry.load().await.unwrap().services.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_resting_number_is_not_drawn_but_can_be_asked_for() {
-        let (_directory, path) = file();
-        let registry = EmbeddedRegistry::open(&path).unwrap();
-        let web = service("web", 35_000, Protocols::Tcp);
-        registry.allocate(&web, Rests::Respected).await.unwrap();
-        registry.release("id-web", REST).await.unwrap();
-        registry.release("id-web", Duration::ZERO).await.unwrap();
-        let next = service("next", 35_000, Protocols::Tcp);
-        let error = registry
-            .allocate(&next, Rests::Respected)
-            .await
-            .unwrap_err();
-        assert!(matches!(error, RegistryError::NumberTaken { .. }));
-        registry.end_rests().await.unwrap();
-        assert_eq!(registry.load().await.unwrap().resting.len(), 1);
-        registry.allocate(&next, Rests::Ended).await.unwrap();
-        assert!(registry.load().await.unwrap().resting.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_writer_who_did_not_see_the_latest_is_refused() {
-        let (_directory, path) = file();
-        let registry = EmbeddedRegistry::open(&path).unwrap();
-        let web = service("web", 35_000, Protocols::Tcp);
-        let first = registry.allocate(&web, Rests::Respected).await.unwrap();
-        let mut drained = first.clone();
-        drained.draining = true;
-        let second = registry.update(&drained).await.unwrap();
-        assert_eq!(second.revision, first.revision + 1);
-        // The answer was lost: asked again, the same is answered.
-        assert_eq!(registry.update(&drained).await.unwrap(), second);
-        let error = registry.update(&first).await.unwrap_err();
-        assert!(matches!(error, RegistryError::Changed(_)), "{error}");
-        registry.release("id-web", Duration::ZERO).await.unwrap();
-        let error = registry.update(&second).await.unwrap_err();
-        assert!(matches!(error, RegistryError::NoService(_)), "{error}");
-    }
-
-    #[tokio::test]
-    async fn an_app_host_never_goes_back() {
-        let (_directory, path) = file();
-        let registry = EmbeddedRegistry::open(&path).unwrap();
-        let spoken = |epoch, seq| Spoken { epoch, seq };
-        let lease = Some(Duration::from_secs(60));
-        registry.heard("d", spoken(2, 5), lease).await.unwrap();
-        registry.heard("d", spoken(2, 4), None).await.unwrap();
-        registry.heard("d", spoken(1, 9), None).await.unwrap();
-        let hosts = registry.app_hosts().await.unwrap();
-        assert_eq!(hosts[0].spoken, spoken(2, 5));
-        assert!(hosts[0].lease_left.unwrap() > Duration::from_secs(50));
-        registry.forget_app_host("d").await.unwrap();
-        assert!(registry.app_hosts().await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_second_user_of_the_file_is_refused() {
-        let (_directory, path) = file();
-        let _first = EmbeddedRegistry::open(&path).unwrap();
-        let error = EmbeddedRegistry::open(&path).unwrap_err();
-        assert!(matches!(error, RegistryError::InUse(_)), "{error}");
-    }
-
-    #[test]
-    fn a_newer_schema_is_refused() {
-        let (_directory, path) = file();
-        let registry = EmbeddedRegistry::open(&path).unwrap();
-        registry
-            .write_now(|transaction| {
-                transaction
-                    .open_table(META)
-                    .unwrap()
-                    .insert("schema", 2)
-                    .unwrap();
-                Ok(())
-            })
-            .unwrap();
-        drop(registry);
-        let error = EmbeddedRegistry::open(&path).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::Schema { found: 2, .. }),
-            "{error}"
-        );
-    }
-}
+mod tests;

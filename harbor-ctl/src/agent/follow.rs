@@ -1,0 +1,112 @@
+//! What others have changed in a shared registry, applied as it is heard.
+//!
+//! News names services; what is known of them is asked of the registry under the owner's lock, so
+//! that old news never overwrites what this node has changed since.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use super::{
+    desk::Desk,
+    owner::{Owner, Pending},
+};
+use crate::{
+    discovery::Message,
+    model::Service,
+    registry::{Contents, News, Registry},
+};
+
+/// Follows for as long as there is news.
+pub(super) async fn run<R: Registry>(desk: Desk<R>, mut news: mpsc::Receiver<News>) {
+    while let Some(first) = news.recv().await {
+        let mut owner = desk.lock().await;
+        let mut next = Some(first);
+        let mut ids = Vec::new();
+        // What has piled up goes to the kernel in one step.
+        while let Some(one) = next {
+            match one {
+                News::Changed(more) => ids.extend(more),
+                News::Synchronised => owner.take_everything().await,
+                News::Announced(words) => owner.announced(&words).await,
+                News::Away | News::Back => {}
+            }
+            next = news.try_recv().ok();
+        }
+        owner.take_changed(ids).await;
+    }
+}
+
+impl<R: Registry> Owner<R> {
+    /// Takes these services over as the registry knows them now.
+    async fn take_changed(&mut self, ids: Vec<String>) {
+        let mut concerns_us = false;
+        for id in ids {
+            let before = self
+                .services
+                .iter()
+                .find(|service| service.id == id)
+                .cloned();
+            let now = self.registry.known(&id);
+            if before == now {
+                continue;
+            }
+            let both = before.iter().chain(&now);
+            concerns_us |= both.into_iter().any(|service| self.serves(service));
+            match now {
+                Some(service) => self.take_over(service),
+                None => {
+                    self.services.retain(|service| service.id != id);
+                    self.pending.note(&id);
+                }
+            }
+        }
+        self.keep_health();
+        if concerns_us {
+            self.apply_change().await;
+        }
+    }
+
+    /// Takes everything over, if it differs.
+    async fn take_everything(&mut self) {
+        let Some(Contents { services, resting }) = self.registry.current() else {
+            return;
+        };
+        self.resting = resting;
+        let by_id = |list: &[Service]| -> BTreeMap<String, Service> {
+            list.iter()
+                .map(|one| (one.id.clone(), one.clone()))
+                .collect()
+        };
+        if by_id(&services) == by_id(&self.services) {
+            return;
+        }
+        self.services = services;
+        self.pending = Pending::All;
+        self.keep_health();
+        self.apply_change().await;
+    }
+
+    /// What an app host says over the registry. Every node hears it, and whoever is first takes it
+    /// over; nobody is answered.
+    async fn announced(&mut self, words: &str) {
+        let heard = match Message::parse(words.as_bytes()) {
+            Ok(message) => self.hear(message).await.map(|heard| heard.refused),
+            Err(refusal) => Err(refusal),
+        };
+        match heard {
+            Ok(refused) => {
+                for one in refused {
+                    let (service, instance) = (&one.service, &one.instance);
+                    tracing::warn!(
+                        service,
+                        instance,
+                        "not announced: {}",
+                        one.error.description
+                    );
+                }
+            }
+            Err(refusal) => tracing::warn!("an announcement is refused: {refusal}"),
+        }
+    }
+}

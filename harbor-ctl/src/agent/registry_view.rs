@@ -1,0 +1,111 @@
+//! How the registry is, in one line, and what to do.
+
+use std::time::Duration;
+
+use super::view::part;
+use crate::{
+    control::wire::PartStatus,
+    model::format_age,
+    registry::{Back, Condition},
+};
+
+/// For so long a return is worth a word.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The registry's part of the status.
+pub(super) fn registry_part(place: &str, condition: &Condition) -> PartStatus {
+    let mut problems = Vec::new();
+    let mut fix = None;
+    let mut add = |text: String, what: &str| {
+        problems.push(text);
+        fix.get_or_insert_with(|| what.to_owned());
+    };
+    if condition.is_fenced {
+        add(
+            "another agent has taken this node over, this one may change nothing".into(),
+            "stop one of the two, or give it another node.id and restart it",
+        );
+    }
+    if let Some(away) = &condition.away {
+        let age = format_age(away.since.elapsed().as_secs());
+        add(
+            format!("away for {age}, the last good state stays: {}", away.reason),
+            "look after the Redis; changes are refused until it answers",
+        );
+    }
+    if !condition.withheld.is_empty() {
+        let count = condition.withheld.len();
+        add(
+            format!("{count} ports of this node are missing in it, and stay"),
+            "harbor-ctl state check; if they are to go: harbor-ctl state confirm",
+        );
+    }
+    if let Some((id, why)) = condition.unplaced.first_key_value() {
+        let count = condition.unplaced.len();
+        add(
+            format!("{count} ports of this node could not be put back, {id}: {why}"),
+            "harbor-ctl state check; delete one of the two",
+        );
+    }
+    if let Some((count, one)) = &condition.refused {
+        add(
+            format!("{count} records are refused, {one}"),
+            "harbor-ctl state check",
+        );
+    }
+    if let Some(why) = &condition.not_kept {
+        add(
+            format!("the journal is not written: {why}"),
+            "make room in, or repair, the state directory",
+        );
+    }
+    let place = named(place, condition);
+    if problems.is_empty() {
+        return part("ok", place);
+    }
+    problems.insert(0, place);
+    PartStatus {
+        fix,
+        ..part("degraded", problems.join("; "))
+    }
+}
+
+/// The place, and that it was away lately.
+fn named(place: &str, condition: &Condition) -> String {
+    let mut place = place.to_owned();
+    if let Some(Back { since, away_for }) = condition.back
+        && condition.away.is_none()
+        && since.elapsed() < REMEMBERED
+    {
+        let (back, away) = (since.elapsed().as_secs(), away_for.as_secs());
+        let (back, away) = (format_age(back), format_age(away));
+        place.push_str(&format!(", back for {back} after {away}"));
+    }
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::registry::Away;
+
+    #[test]
+    fn a_registry_that_is_well_is_named_and_one_that_is_away_says_why() {
+        let well = registry_part("redis core:6379, cluster harbor", &Condition::default());
+        assert_eq!((well.state.as_str(), well.fix), ("ok", None));
+        let away = Some(Away {
+            reason: "no answer within 1s".into(),
+            since: Instant::now(),
+        });
+        let condition = Condition {
+            away,
+            ..Condition::default()
+        };
+        let part = registry_part("redis core:6379", &condition);
+        assert_eq!(part.state, "degraded");
+        assert!(part.text.contains("no answer within 1s"), "{}", part.text);
+        assert!(part.fix.is_some());
+    }
+}

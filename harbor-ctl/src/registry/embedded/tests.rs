@@ -1,0 +1,71 @@
+//! What only a registry in a file can promise.
+
+use super::*;
+use crate::model::{Protocols, testing::service};
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("harbor.redb");
+    (directory, path)
+}
+
+const REST: Duration = Duration::from_secs(1_000);
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_reopen() {
+    let (_directory, path) = file();
+    let mut web = service("web", 35_000, Protocols::Both);
+    let spoken = Spoken { epoch: 3, seq: 7 };
+    {
+        let registry = EmbeddedRegistry::open(&path).unwrap();
+        web = registry.allocate(&web, Rests::Respected).await.unwrap();
+        web.add_backend("10.0.0.1:80".parse().unwrap(), None, 1)
+            .unwrap();
+        web = registry.update(&web).await.unwrap();
+        let old = service("old", 35_001, Protocols::Udp);
+        registry.allocate(&old, Rests::Respected).await.unwrap();
+        registry.release("id-old", REST).await.unwrap();
+        registry.heard("dea1", spoken, Some(REST)).await.unwrap();
+    }
+    let registry = EmbeddedRegistry::open(&path).unwrap();
+    let contents = registry.load().await.unwrap();
+    assert_eq!(contents.services, [web]);
+    let resting: Vec<_> = contents.resting.keys().copied().collect();
+    assert_eq!(resting, [(Protocol::Udp, 35_001)]);
+    let host = AppHost {
+        dea: "dea1".into(),
+        spoken,
+        lease_left: None,
+    };
+    assert_eq!(registry.app_hosts().await.unwrap(), [host]);
+}
+
+#[tokio::test]
+async fn a_second_user_of_the_file_is_refused() {
+    let (_directory, path) = file();
+    let _first = EmbeddedRegistry::open(&path).unwrap();
+    let error = EmbeddedRegistry::open(&path).unwrap_err();
+    assert!(matches!(error, RegistryError::InUse(_)), "{error}");
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let (_directory, path) = file();
+    let registry = EmbeddedRegistry::open(&path).unwrap();
+    registry
+        .write_now(|transaction| {
+            transaction
+                .open_table(META)
+                .unwrap()
+                .insert("schema", 2)
+                .unwrap();
+            Ok(())
+        })
+        .unwrap();
+    drop(registry);
+    let error = EmbeddedRegistry::open(&path).unwrap_err();
+    assert!(
+        matches!(error, RegistryError::Schema { found: 2, .. }),
+        "{error}"
+    );
+}

@@ -1,0 +1,281 @@
+//! The local journal: this node's last good view of a shared registry, one row a service.
+//!
+//! It is what an agent starts from while the registry is away, and what puts ports back into one
+//! that was emptied. A file that cannot be read is set aside, never repaired.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::{RegistryError, record};
+use crate::model::{BackendRule, Service};
+
+/// Service id to its record (JSON).
+const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
+/// `incarnation` and `seq` of the registry that the rows are from.
+const PLACE: TableDefinition<'_, &str, &str> = TableDefinition::new("place");
+
+/// The name of a thread in which a panic is an answer.
+pub(crate) const MAY_PANIC: &str = "may-panic";
+
+/// How far a registry was followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    /// Empty: never in sync with any.
+    pub(super) incarnation: String,
+    /// Number of the last change.
+    pub(super) seq: u64,
+}
+
+/// The journal's file.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    database: Arc<Database>,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Opens or makes the file of this cluster's journal.
+    pub(super) fn open(path: &Path) -> Result<Self, RegistryError> {
+        let database = match open_whole(path) {
+            Ok(database) => database,
+            Err(Unopened::InUse) => return Err(RegistryError::InUse(path.to_owned())),
+            Err(Unopened::Unreadable(why)) => {
+                let aside = path.with_extension("unreadable");
+                tracing::error!(
+                    "the journal {} cannot be read and is set aside as {}: {why}",
+                    path.display(),
+                    aside.display()
+                );
+                std::fs::rename(path, &aside).map_err(engine)?;
+                Database::create(path).map_err(engine)?
+            }
+        };
+        Ok(Self {
+            database: Arc::new(database),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Every good row, and how far it goes.
+    pub(super) fn read(
+        &self,
+        rule: &BackendRule,
+    ) -> Result<(Vec<Service>, Position), RegistryError> {
+        let transaction = self.database.begin_write().map_err(engine)?;
+        transaction.open_table(SERVICES).map_err(engine)?;
+        transaction.open_table(PLACE).map_err(engine)?;
+        transaction.commit().map_err(engine)?;
+        let transaction = self.database.begin_read().map_err(engine)?;
+        let mut services = Vec::new();
+        let table = transaction.open_table(SERVICES).map_err(engine)?;
+        for row in table.iter().map_err(engine)? {
+            let (id, bytes) = row.map_err(engine)?;
+            match record::read(id.value(), bytes.value(), rule) {
+                Ok(service) => services.push(service),
+                Err(why) => tracing::error!(
+                    "a row of the journal {} is skipped: {why}",
+                    self.path.display()
+                ),
+            }
+        }
+        let place = transaction.open_table(PLACE).map_err(engine)?;
+        let text = |key: &str| -> Result<String, RegistryError> {
+            let value = place.get(key).map_err(engine)?;
+            Ok(value
+                .map(|value| value.value().to_owned())
+                .unwrap_or_default())
+        };
+        let position = Position {
+            incarnation: text("incarnation")?,
+            seq: text("seq")?.parse().unwrap_or_default(),
+        };
+        Ok((services, position))
+    }
+
+    /// Writes rows (`None`: removes) and the position, synced, all or nothing. Blocks.
+    pub(super) fn write(
+        &self,
+        rows: &[(String, Option<Service>)],
+        position: &Position,
+    ) -> Result<(), RegistryError> {
+        let mut transaction = self.database.begin_write().map_err(engine)?;
+        transaction
+            .set_durability(Durability::Immediate)
+            .map_err(engine)?;
+        {
+            let mut services = transaction.open_table(SERVICES).map_err(engine)?;
+            for (id, service) in rows {
+                match service {
+                    Some(service) => {
+                        let record = serde_json::to_vec(service).map_err(engine)?;
+                        services
+                            .insert(id.as_str(), record.as_slice())
+                            .map_err(engine)?;
+                    }
+                    None => {
+                        services.remove(id.as_str()).map_err(engine)?;
+                    }
+                }
+            }
+            let mut place = transaction.open_table(PLACE).map_err(engine)?;
+            place
+                .insert("incarnation", position.incarnation.as_str())
+                .map_err(engine)?;
+            place
+                .insert("seq", position.seq.to_string().as_str())
+                .map_err(engine)?;
+        }
+        transaction.commit().map_err(engine)
+    }
+}
+
+/// Why a file is not opened.
+enum Unopened {
+    InUse,
+    Unreadable(String),
+}
+
+/// Opens a file whose every page has its checksum. The library panics on some files that were
+/// spoilt from outside, so this is tried in a thread that may.
+fn open_whole(path: &Path) -> Result<Database, Unopened> {
+    let path = path.to_owned();
+    let open = move || -> Result<Database, Unopened> {
+        let mut database = Database::create(path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => Unopened::InUse,
+            other => Unopened::Unreadable(other.to_string()),
+        })?;
+        match database.check_integrity() {
+            Ok(_) => Ok(database),
+            Err(error) => Err(Unopened::Unreadable(error.to_string())),
+        }
+    };
+    let unreadable = |why: &str| Unopened::Unreadable(why.to_owned());
+    let thread = std::thread::Builder::new().name(MAY_PANIC.into());
+    let thread = thread
+        .spawn(open)
+        .map_err(|error| unreadable(&error.to_string()))?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(unreadable("its pages do not fit together")))
+}
+
+/// Writes the journal of a node that is about to join: it puts these services into the registry.
+pub(crate) fn write(path: &Path, services: &[Service]) -> Result<(), RegistryError> {
+    let journal = Journal::open(path)?;
+    journal.read(&everything())?;
+    let rows: Vec<_> = services
+        .iter()
+        .map(|s| (s.id.clone(), Some(s.clone())))
+        .collect();
+    // No registry has this incarnation: what is found there counts as one that lost its ports.
+    let position = Position {
+        incarnation: "none".into(),
+        seq: 0,
+    };
+    journal.write(&rows, &position)
+}
+
+/// A rule for what this node has accepted before.
+fn everything() -> BackendRule {
+    BackendRule {
+        own: Vec::new(),
+        allowed: vec![
+            ipnet::Ipv4Net::default().into(),
+            ipnet::Ipv6Net::default().into(),
+        ],
+    }
+}
+
+fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RegistryError {
+    RegistryError::Engine(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+    use super::*;
+    use crate::model::{Protocols, testing::service};
+
+    #[test]
+    fn rows_come_back_one_by_one_and_a_bad_one_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.redb");
+        let position = Position {
+            incarnation: "x".into(),
+            seq: 7,
+        };
+        let (one, two) = (
+            service("a", 1, Protocols::Tcp),
+            service("b", 2, Protocols::Udp),
+        );
+        {
+            let journal = Journal::open(&path).unwrap();
+            let mut bad = service("bad", 3, Protocols::Tcp);
+            bad.name = "a\nb".into();
+            let rows = [&one, &two, &bad].map(|s| (s.id.clone(), Some(s.clone())));
+            journal.write(&rows, &position).unwrap();
+            journal.write(&[(two.id.clone(), None)], &position).unwrap();
+        }
+        let journal = Journal::open(&path).unwrap();
+        let found = journal.read(&BackendRule::default()).unwrap();
+        assert_eq!(found, (vec![one], position));
+    }
+
+    /// Files spoilt in many ways are set aside, or read as something that was once written.
+    #[test]
+    fn a_spoilt_file_never_reads_as_anything_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.redb");
+        let services: Vec<Service> = (1..40)
+            .map(|port| service(&format!("s{port}"), port, Protocols::Tcp))
+            .collect();
+        let position = Position {
+            incarnation: "x".into(),
+            seq: 7,
+        };
+        for part in services.chunks(4) {
+            let rows: Vec<_> = part
+                .iter()
+                .map(|s| (s.id.clone(), Some(s.clone())))
+                .collect();
+            Journal::open(&path)
+                .unwrap()
+                .write(&rows, &position)
+                .unwrap();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let mut random = SmallRng::seed_from_u64(1);
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            match random.random_range(0..4) {
+                0 => bytes.truncate(random.random_range(0..bytes.len())),
+                _ => {
+                    for _ in 0..random.random_range(1..200) {
+                        let place = random.random_range(0..bytes.len());
+                        bytes[place] ^= 1 << random.random_range(0..8);
+                    }
+                }
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let journal = Journal::open(&path).unwrap();
+            let (read, _) = journal.read(&BackendRule::default()).unwrap();
+            assert!(read.iter().all(|one| services.contains(one)), "{read:?}");
+            journal.write(&[("x".into(), None)], &position).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_journal_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.redb");
+        std::fs::write(&path, "no journal at all".repeat(1_000)).unwrap();
+        let journal = Journal::open(&path).unwrap();
+        assert!(journal.read(&BackendRule::default()).unwrap().0.is_empty());
+        assert!(path.with_extension("unreadable").exists());
+    }
+}

@@ -1,0 +1,53 @@
+//! What a registry that others share tells this node, and how it is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+/// One piece of news, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// These services have changed or are gone: `Registry::known` says which.
+    Changed(Vec<String>),
+    /// Everything was compared: `Registry::current` is what the registry holds.
+    Synchronised,
+    /// An app host has spoken; the text is as it came, 16 KiB at most.
+    Announced(String),
+    /// The registry does not answer any more.
+    Away,
+    /// It answers again, and this node is in sync.
+    Back,
+}
+
+/// Since when a registry is away, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Away {
+    pub(crate) reason: String,
+    pub(crate) since: Instant,
+}
+
+/// Since when a registry is back, and for how long it was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Back {
+    pub(crate) since: Instant,
+    pub(crate) away_for: Duration,
+}
+
+/// How the registry is; the default: well.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Condition {
+    pub(crate) away: Option<Away>,
+    /// The last return; `None`: it was never away.
+    pub(crate) back: Option<Back>,
+    /// Another agent has this node's id.
+    pub(crate) is_fenced: bool,
+    /// Own ports that the registry does not have any more, too many at once to be believed.
+    pub(crate) withheld: BTreeSet<String>,
+    /// Own ports whose number the registry has given to somebody else, and to whom.
+    pub(crate) unplaced: BTreeMap<String, String>,
+    /// How many records were refused, and one of them with the reason.
+    pub(crate) refused: Option<(usize, String)>,
+    /// Why the last good state is not on this machine's disk.
+    pub(crate) not_kept: Option<String>,
+}

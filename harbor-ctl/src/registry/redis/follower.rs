@@ -1,0 +1,354 @@
+//! Following the registry: a look at the change stream many times a second, a heartbeat, and a
+//! snapshot at the start, after a gap, in a new incarnation, and every minute.
+//!
+//! The looks are scripts, so that a value is measured before it travels; a blocking read would
+//! carry whatever somebody has put into the stream.
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    super::{Back, News, RegistryError},
+    Engine, NEWS, SCHEMA,
+    answers::{self, Look},
+    link::Fault,
+    state::Snapshot,
+};
+use crate::model::Service;
+
+const LOOK: Duration = Duration::from_millis(50);
+const BEAT: Duration = Duration::from_millis(500);
+const SNAPSHOT: Duration = Duration::from_secs(60);
+/// How many changes, and announcements, one look brings.
+const AT_ONCE: usize = 200;
+/// How many services are put back by one script.
+const PLACED_AT_ONCE: usize = 50;
+/// A registry that was emptied gives no new ports for so long: every node puts its own back first.
+const GUARD_MS: &str = "3000";
+/// Announcements that came while nobody listened are heard if they are not older than this.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// When what was done last.
+struct Pace {
+    beat: Option<Instant>,
+    snapshot: Instant,
+    /// The last announcement heard.
+    announced: String,
+    /// The last attempt to hear has failed.
+    is_deaf: bool,
+}
+
+/// Starts to follow, for as long as the engine lives.
+pub(super) fn start(engine: &Arc<Engine>) -> mpsc::Receiver<News> {
+    let (sender, receiver) = mpsc::channel(NEWS);
+    *engine
+        .news
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sender);
+    tokio::spawn(run(Arc::downgrade(engine)));
+    receiver
+}
+
+async fn run(engine: Weak<Engine>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut pace = Pace {
+        beat: None,
+        snapshot: Instant::now(),
+        announced: from(MEMORY),
+        is_deaf: false,
+    };
+    loop {
+        ticks.tick().await;
+        let Some(engine) = engine.upgrade().filter(|engine| !engine.memory().has_left) else {
+            return;
+        };
+        match engine.round(&mut pace).await {
+            Ok(()) | Err(RegistryError::Fenced(_)) => {}
+            Err(RegistryError::Away(reason)) => engine.be_away(&reason),
+            Err(error) => engine.be_away(&error.to_string()),
+        }
+    }
+}
+
+/// The place in the announcements that came so long ago.
+fn from(ago: Duration) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let then = now.unwrap_or_default().saturating_sub(ago);
+    format!("{}-0", then.as_millis())
+}
+
+impl Engine {
+    async fn round(&self, pace: &mut Pace) -> Result<(), RegistryError> {
+        let own_changes = self.memory().own_changes;
+        let look = self.look().await?;
+        let (position, was_away, has_joined, is_fenced) = {
+            let memory = self.memory();
+            let position = memory.state.position.clone();
+            (
+                position,
+                memory.away.is_some(),
+                memory.has_joined,
+                memory.is_fenced,
+            )
+        };
+        if has_joined && !look.token.is_empty() && look.token != self.token {
+            self.be_fenced();
+        } else if !is_fenced && (was_away || pace.beat.is_none_or(|beat| beat.elapsed() >= BEAT)) {
+            pace.beat = Some(Instant::now());
+            self.beat(&look).await?;
+        }
+        let is_new = look.incarnation != position.incarnation || look.seq < position.seq;
+        let is_whole = follows(&look, position.seq);
+        if is_new || was_away || !is_whole || pace.snapshot.elapsed() >= SNAPSHOT {
+            pace.snapshot = Instant::now();
+            if is_new {
+                pace.announced = from(MEMORY);
+            }
+            self.synchronise().await?;
+        } else if !look.changes.is_empty() {
+            self.take_changes(&look, own_changes).await;
+        }
+        if was_away {
+            self.be_back();
+        }
+        self.hear(pace).await;
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<Look, RegistryError> {
+        let seq = self.memory().state.position.seq;
+        let words = [seq.to_string(), AT_ONCE.to_string()];
+        let answer = self.run(&self.scripts.look, &words, 1).await?;
+        Ok(self.with_rules(|rules| answers::look(answer, rules)))
+    }
+
+    /// Says that this node lives; finds out at the same time whether the server takes changes.
+    async fn beat(&self, look: &Look) -> Result<(), RegistryError> {
+        if look.token.is_empty() {
+            // It is joined again, below or by the snapshot.
+            return self.join().await.map(drop);
+        }
+        self.run::<i64>(&self.scripts.beat, &[], 1).await.map(drop)
+    }
+
+    /// Joins; answers the incarnation.
+    async fn join(&self) -> Result<String, RegistryError> {
+        let facts = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }).to_string();
+        let guard = match self.memory().state.own(&self.node).is_empty() {
+            true => "0",
+            false => GUARD_MS,
+        };
+        let words = [
+            facts,
+            uuid::Uuid::new_v4().to_string(),
+            SCHEMA.to_owned(),
+            guard.to_owned(),
+        ];
+        let incarnation = self.run(&self.scripts.join, &words, 1).await?;
+        self.memory().has_joined = true;
+        Ok(incarnation)
+    }
+
+    /// Brings this node into sync: joins if it has not, puts its ports back into a registry that
+    /// lost them, and takes everything over.
+    pub(super) async fn synchronise(&self) -> Result<(), RegistryError> {
+        let (is_fenced, own_changes) = {
+            let memory = self.memory();
+            (memory.is_fenced, memory.own_changes)
+        };
+        let mut snapshot = self.snapshot().await?;
+        let (known, has_joined) = {
+            let memory = self.memory();
+            (memory.state.position.clone(), memory.has_joined)
+        };
+        if !is_fenced {
+            let found = &snapshot.position;
+            let is_new = found.incarnation != known.incarnation || found.seq < known.seq;
+            if is_new || !has_joined {
+                self.join().await?;
+            }
+            if is_new && !known.incarnation.is_empty() {
+                tracing::error!(
+                    "the registry has lost what it knew: this node's ports are put back"
+                );
+            }
+            let unplaced: Vec<String> = self.memory().state.unplaced.keys().cloned().collect();
+            if is_new || !unplaced.is_empty() {
+                self.put_back().await?;
+            }
+            if is_new || !has_joined {
+                snapshot = self.snapshot().await?;
+            }
+        }
+        let differ = self.take_all(snapshot, own_changes).await?;
+        self.keep(&differ).await;
+        self.tell(News::Synchronised);
+        Ok(())
+    }
+
+    /// Takes a snapshot over, or a newer one if this node has changed something since.
+    async fn take_all(
+        &self,
+        mut snapshot: Snapshot,
+        mut own_changes: u64,
+    ) -> Result<Vec<String>, RegistryError> {
+        for is_last in [false, false, false, true] {
+            {
+                let mut memory = self.memory();
+                if memory.own_changes == own_changes || is_last {
+                    return Ok(memory.state.take_all(&self.node, snapshot));
+                }
+                own_changes = memory.own_changes;
+            }
+            snapshot = self.snapshot().await?;
+        }
+        unreachable!("the last attempt always returns")
+    }
+
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, RegistryError> {
+        let answer = self.run(&self.scripts.snapshot, &[], 5).await?;
+        Ok(self.with_rules(|rules| answers::snapshot(answer, rules)))
+    }
+
+    /// Places this node's own services where they were.
+    async fn put_back(&self) -> Result<(), RegistryError> {
+        let own = self.memory().state.own(&self.node);
+        let mut unplaced = Vec::new();
+        for part in own.chunks(PLACED_AT_ONCE) {
+            unplaced.extend(self.place("each", part).await?);
+        }
+        for (id, why) in &unplaced {
+            tracing::error!("service {id} was not put back, it stays on this node: {why}");
+        }
+        self.memory().state.unplaced = unplaced.into_iter().collect();
+        Ok(())
+    }
+
+    /// Places services, all or each; answers those that could not be, and why.
+    pub(super) async fn place(
+        &self,
+        how: &str,
+        services: &[Service],
+    ) -> Result<Vec<(String, String)>, RegistryError> {
+        let mut words = vec![how.to_owned()];
+        for service in services {
+            let record = serde_json::to_string(service);
+            let record = record.map_err(|error| RegistryError::Engine(error.into()))?;
+            let halves = answers::halves(service);
+            let (revision, count) = (service.revision.to_string(), halves.len().to_string());
+            words.extend([service.id.clone(), record, revision, count]);
+            words.extend(halves);
+        }
+        let failed = self.run(&self.scripts.place, &words, 5).await?;
+        Ok(answers::not_placed(failed))
+    }
+
+    /// Takes over what the stream says, in order. What this node has changed since is newer than
+    /// this answer may be; the next look brings it again.
+    async fn take_changes(&self, look: &Look, own_changes: u64) {
+        let mut differ = Vec::new();
+        {
+            let mut memory = self.memory();
+            if memory.own_changes != own_changes {
+                return;
+            }
+            for (seq, id, record) in &look.changes {
+                let is_news = match record {
+                    Some(record) => memory.state.take(id, record.clone()),
+                    None => memory.state.forget(id),
+                };
+                if is_news {
+                    differ.push(id.clone());
+                }
+                memory.state.position.seq = *seq;
+            }
+        }
+        // What this node has changed itself comes back here, and is kept already.
+        if !differ.is_empty() {
+            self.keep(&differ).await;
+            self.tell(News::Changed(differ));
+        }
+    }
+
+    fn be_back(&self) {
+        let mut memory = self.memory();
+        let Some(away) = memory.away.take() else {
+            return;
+        };
+        let away_for = away.since.elapsed();
+        memory.back = Some(Back {
+            since: Instant::now(),
+            away_for,
+        });
+        drop(memory);
+        tracing::info!("the registry is back after {away_for:.1?}");
+        self.tell(News::Back);
+    }
+
+    /// Hands on what app hosts have said. That it cannot be read takes nothing from the registry
+    /// itself: it is skipped, and app hosts say it again.
+    async fn hear(&self, pace: &mut Pace) {
+        let words = [pace.announced.clone(), AT_ONCE.to_string()];
+        match self.ask(&self.scripts.hear, &words, 1).await {
+            Ok(entries) => {
+                let heard = answers::heard(entries);
+                if let Some(last) = heard.last {
+                    pace.announced = last;
+                }
+                for words in heard.words {
+                    self.tell(News::Announced(words));
+                }
+                pace.is_deaf = false;
+            }
+            Err(fault) => {
+                if !pace.is_deaf {
+                    tracing::error!("announcements are skipped: {}", fault.text);
+                }
+                pace.is_deaf = true;
+                pace.announced = from(Duration::ZERO);
+            }
+        }
+    }
+
+    /// Runs a script in this node's name.
+    pub(super) async fn run<T: redis::FromRedisValue>(
+        &self,
+        script: &redis::Script,
+        words: &[String],
+        patience: u32,
+    ) -> Result<T, RegistryError> {
+        self.ask(script, words, patience)
+            .await
+            .map_err(|fault| self.failed(fault))
+    }
+
+    /// As [`Self::run`], for verbs that read the fault themselves.
+    pub(super) async fn ask<T: redis::FromRedisValue>(
+        &self,
+        script: &redis::Script,
+        words: &[String],
+        patience: u32,
+    ) -> Result<T, Fault> {
+        let own = [&self.node, &self.token];
+        let words = own
+            .into_iter()
+            .chain(words)
+            .map(|word| word.as_bytes().to_vec());
+        self.link
+            .run(script, &words.collect::<Vec<_>>(), patience)
+            .await
+    }
+}
+
+/// Whether the changes go on where this node is, without a gap.
+fn follows(look: &Look, known: u64) -> bool {
+    let numbers = look.changes.iter().map(|(number, ..)| *number);
+    let is_contiguous = numbers.eq(known + 1..=known + look.changes.len() as u64);
+    let is_all = look.changes.len() == AT_ONCE || look.seq == known + look.changes.len() as u64;
+    is_contiguous && is_all
+}

@@ -1,0 +1,254 @@
+//! The connection: made when needed, given up when an answer is late, never waited for twice.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, Script, TlsCertificates,
+    aio::MultiplexedConnection,
+    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
+};
+use tokio::sync::Mutex;
+
+use crate::model::{RedisUrl, Secret, Transport};
+
+/// After a failed attempt others are told the same for so long, instead of each trying.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How the server is found and spoken to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) url: RedisUrl,
+    pub(crate) password: Option<Secret>,
+    /// Certificates (PEM) that the server's may be signed by; `None`: the system's.
+    pub(crate) authorities: Option<Vec<u8>>,
+    /// The longest wait for an answer; half of it for a connection.
+    pub(crate) timeout: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    /// The first word of the server's error, for example `READONLY`; empty if it did not answer.
+    pub(super) code: String,
+    pub(super) text: String,
+}
+
+impl Fault {
+    pub(super) fn strange(text: impl Into<String>) -> Self {
+        Self {
+            code: "STRANGE".into(),
+            text: text.into(),
+        }
+    }
+
+    fn silent(text: impl Into<String>) -> Self {
+        Self {
+            code: String::new(),
+            text: text.into(),
+        }
+    }
+}
+
+impl From<RedisError> for Fault {
+    fn from(error: RedisError) -> Self {
+        let code = error.code().unwrap_or_default().to_owned();
+        let detail = error.detail().unwrap_or_default();
+        let text = match code.as_str() {
+            "" => error.to_string(),
+            code => format!("{code} {detail}"),
+        };
+        // What a server says may be long and may hold anything.
+        let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
+        Self { code, text }
+    }
+}
+
+/// What is connected, and since when nothing is.
+#[derive(Default)]
+struct Wire {
+    open: Option<(u64, MultiplexedConnection)>,
+    failed: Option<(Instant, Fault)>,
+}
+
+/// A connection to the registry's server.
+pub(super) struct Link {
+    target: Target,
+    keys: Vec<String>,
+    wire: Mutex<Wire>,
+    count: AtomicU64,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub(super) fn new(target: Target, keys: Vec<String>) -> Self {
+        Self {
+            target,
+            keys,
+            wire: Mutex::default(),
+            count: AtomicU64::default(),
+        }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Runs a script on all keys. Every script may be asked twice, so a connection that broke in
+    /// between is replaced once; a late answer is not waited for again.
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        arguments: &[Vec<u8>],
+        patience: u32,
+    ) -> Result<T, Fault> {
+        for is_last in [false, true] {
+            let (number, mut connection) = self.connected().await?;
+            let mut call = script.prepare_invoke();
+            for key in &self.keys {
+                call.key(key);
+            }
+            for argument in arguments {
+                call.arg(argument);
+            }
+            let limit = self.target.timeout * patience;
+            let answer = tokio::time::timeout(limit, call.invoke_async(&mut connection)).await;
+            match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if error.code().is_some() => return Err(error.into()),
+                Ok(Err(error)) => {
+                    self.hang_up(number).await;
+                    let is_broken = error.is_connection_dropped() || error.is_io_error();
+                    if is_last || !is_broken || error.is_timeout() {
+                        return Err(error.into());
+                    }
+                }
+                Err(_) => {
+                    self.hang_up(number).await;
+                    return Err(Fault::silent(format!("no answer within {limit:?}")));
+                }
+            }
+        }
+        unreachable!("the second attempt always returns")
+    }
+
+    async fn connected(&self) -> Result<(u64, MultiplexedConnection), Fault> {
+        let mut wire = self.wire.lock().await;
+        if let Some(open) = &wire.open {
+            return Ok(open.clone());
+        }
+        if let Some((when, fault)) = &wire.failed
+            && when.elapsed() < RETRY
+        {
+            return Err(fault.clone());
+        }
+        let limit = self.target.timeout / 2;
+        let greet = async {
+            let mut connection = dial(&self.target).await?;
+            // One who may not ask anything is told so here, and in words.
+            redis::cmd("PING")
+                .query_async::<()>(&mut connection)
+                .await?;
+            Ok::<_, RedisError>(connection)
+        };
+        let made = match tokio::time::timeout(limit, greet).await {
+            Ok(made) => made.map_err(Fault::from),
+            Err(_) => Err(Fault::silent(format!("no connection within {limit:?}"))),
+        };
+        match made {
+            Ok(connection) => {
+                let open = (self.count.fetch_add(1, Ordering::Relaxed), connection);
+                *wire = Wire {
+                    open: Some(open.clone()),
+                    failed: None,
+                };
+                Ok(open)
+            }
+            Err(fault) => {
+                wire.failed = Some((Instant::now(), fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Gives up this connection, unless it was replaced already.
+    async fn hang_up(&self, number: u64) {
+        let mut wire = self.wire.lock().await;
+        if wire.open.as_ref().is_some_and(|(open, _)| *open == number) {
+            wire.open = None;
+        }
+    }
+}
+
+async fn dial(target: &Target) -> Result<MultiplexedConnection, RedisError> {
+    let RedisUrl {
+        transport,
+        hosts,
+        master,
+        ..
+    } = &target.url;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(target.timeout))
+        // Each call has its own limit.
+        .set_response_timeout(None);
+    let settings = settings(target);
+    let tls = || TlsCertificates {
+        client_tls: None,
+        root_cert: target.authorities.clone(),
+    };
+    if let Some(master) = master {
+        let sentinels = hosts
+            .iter()
+            .map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
+        let sentinels = sentinels.map(IntoConnectionInfo::into_connection_info);
+        let node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
+        let mut client = SentinelClient::build(
+            sentinels.collect::<Result<Vec<_>, _>>()?,
+            master,
+            Some(node),
+            SentinelServerType::Master,
+        )?;
+        return client.get_async_connection_with_config(&config).await;
+    }
+    let (host, port) = hosts.first().cloned().unwrap_or_default();
+    let client = match transport {
+        Transport::Plain => {
+            let address = ConnectionAddr::Tcp(host, port).into_connection_info()?;
+            Client::open(address.set_redis_settings(settings))?
+        }
+        Transport::Tls => {
+            let address = ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            };
+            let info = address.into_connection_info()?.set_redis_settings(settings);
+            Client::build_with_tls(info, tls())?
+        }
+    };
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+}
+
+fn settings(target: &Target) -> RedisConnectionInfo {
+    let mut settings = RedisConnectionInfo::default().set_db(target.url.db.into());
+    if let Some(user) = &target.url.user {
+        settings = settings.set_username(user);
+    }
+    match &target.password {
+        Some(password) => settings.set_password(password.reveal()),
+        None => settings,
+    }
+}

@@ -1,0 +1,13 @@
+-- ARGV: the number of the last change seen, how many at once.
+local answer = { field(meta, 'incarnation', 64) or '', field(meta, 'seq', 20) or '', field(tokens, ARGV[1], 64) or '', {} }
+-- Something else lies in the stream: it is not read, which looks like a gap, and the beat removes it.
+if is_swollen() then return answer end
+for _, entry in ipairs(redis.call('XRANGE', changes, '(' .. ARGV[3] .. '-0', '+', 'COUNT', ARGV[4])) do
+  local id = entry[2][2]
+  if #id > 64 then id = '' end
+  -- An empty record is one that is wrong, not one that is gone.
+  local size = redis.call('HEXISTS', services, id) == 1 and redis.call('HSTRLEN', services, id) or -1
+  local record = (size > 0 and field(services, id, RECORD_LIMIT)) or ''
+  table.insert(answer[4], { entry[1], id, record, size })
+end
+return answer

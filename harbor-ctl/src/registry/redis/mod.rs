@@ -1,0 +1,279 @@
+//! The engine that several nodes share: a Redis, with a journal of the last good state beside it.
+//!
+//! What this node knows ([`state`]) is what it forwards. It changes by this node's own verbs, by
+//! news and by snapshots ([`follower`]), and by nothing that goes wrong: a registry that is away,
+//! empty or full of garbage leaves it as it is.
+
+mod answers;
+mod follower;
+mod link;
+mod scripts;
+mod state;
+mod verbs;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::mpsc;
+
+use super::{Away, Back, Condition, Contents, News, RegistryError, journal::Journal, keys};
+use crate::model::{BackendRule, Service};
+use answers::Rules;
+pub(crate) use link::Target;
+use link::{Fault, Link};
+use scripts::Scripts;
+use state::State;
+
+/// News that may wait to be heard; a snapshot makes up for a listener that is slower.
+const NEWS: usize = 4_096;
+const SCHEMA: &str = "1";
+
+/// What the engine needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct RedisSettings {
+    pub(crate) target: Target,
+    /// Names the keys: nodes of one cluster share them.
+    pub(crate) cluster: String,
+    /// This node.
+    pub(crate) node: String,
+    pub(crate) journal: PathBuf,
+    pub(crate) rule: BackendRule,
+}
+
+/// The registry in a Redis.
+#[derive(Clone, Debug)]
+pub(crate) struct RedisRegistry(Arc<Engine>);
+
+#[derive(Debug)]
+struct Engine {
+    node: String,
+    cluster: String,
+    /// Names this agent: the registry lets only one write for a node.
+    token: String,
+    link: Link,
+    scripts: Scripts,
+    journal: Journal,
+    memory: Mutex<Memory>,
+    /// Held while rows are written: the last to write has the latest.
+    keeping: tokio::sync::Mutex<()>,
+    news: Mutex<Option<mpsc::Sender<News>>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    state: State,
+    rule: BackendRule,
+    away: Option<Away>,
+    back: Option<Back>,
+    /// Counts this node's own changes: an answer that was on its way meanwhile is older than they.
+    own_changes: u64,
+    has_joined: bool,
+    is_fenced: bool,
+    has_left: bool,
+    not_kept: Option<String>,
+}
+
+impl RedisRegistry {
+    /// Joins and reads everything; starts from the journal if the registry is away. Without a
+    /// journal there is nothing to start from.
+    pub(crate) async fn open(settings: RedisSettings) -> Result<Self, RegistryError> {
+        let RedisSettings {
+            target,
+            cluster,
+            node,
+            journal,
+            rule,
+        } = settings;
+        let journal = Journal::open(&journal)?;
+        let (services, position) = journal.read(&rule)?;
+        let was_in_sync = !position.incarnation.is_empty();
+        let mut state = State {
+            position,
+            ..State::default()
+        };
+        for service in services {
+            state.known.insert(service.id.clone(), service);
+        }
+        let engine = Engine {
+            link: Link::new(target, keys::of(&cluster)),
+            node,
+            cluster,
+            token: uuid::Uuid::new_v4().to_string(),
+            scripts: Scripts::new(),
+            journal,
+            memory: Mutex::new(Memory {
+                state,
+                rule,
+                ..Memory::default()
+            }),
+            keeping: tokio::sync::Mutex::default(),
+            news: Mutex::default(),
+        };
+        let registry = Self(Arc::new(engine));
+        match registry.0.synchronise().await {
+            Ok(_) => tracing::info!("joined, {}", registry.0.describe()),
+            Err(error @ RegistryError::Schema { .. }) => return Err(error),
+            Err(error) if was_in_sync => {
+                tracing::error!("starting from the journal: {error}");
+                registry.0.be_away(&error.to_string());
+            }
+            Err(error) => {
+                tracing::error!("there is no journal to start from either");
+                return Err(error);
+            }
+        }
+        Ok(registry)
+    }
+}
+
+impl Engine {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn describe(&self) -> String {
+        format!("redis {}, cluster {}", self.link.target().url, self.cluster)
+    }
+
+    fn condition(&self) -> Condition {
+        let memory = self.memory();
+        Condition {
+            away: memory.away.clone(),
+            back: memory.back,
+            is_fenced: memory.is_fenced,
+            withheld: memory.state.withheld.clone(),
+            unplaced: memory.state.unplaced.clone(),
+            refused: memory.state.refused(),
+            not_kept: memory.not_kept.clone(),
+        }
+    }
+
+    fn contents(&self) -> Contents {
+        let memory = self.memory();
+        let mut services: Vec<Service> = memory.state.known.values().cloned().collect();
+        services.sort_by(|a, b| (a.created_at, a.port, &a.id).cmp(&(b.created_at, b.port, &b.id)));
+        Contents {
+            services,
+            resting: memory.state.resting.clone(),
+        }
+    }
+
+    fn with_rules<T>(&self, read: impl FnOnce(&Rules<'_>) -> T) -> T {
+        let rule = self.memory().rule.clone();
+        read(&Rules {
+            node: &self.node,
+            own: &rule,
+        })
+    }
+
+    /// Remembers that the registry is away, and tells it once.
+    fn be_away(&self, reason: &str) {
+        let mut memory = self.memory();
+        match &mut memory.away {
+            Some(away) => reason.clone_into(&mut away.reason),
+            None => {
+                tracing::error!("the registry is away, the last good state stays: {reason}");
+                let since = Instant::now();
+                memory.away = Some(Away {
+                    reason: reason.to_owned(),
+                    since,
+                });
+                drop(memory);
+                self.tell(News::Away);
+            }
+        }
+    }
+
+    fn be_fenced(&self) {
+        let mut memory = self.memory();
+        if !memory.is_fenced {
+            tracing::error!("another agent has taken node {} over", self.node);
+        }
+        memory.is_fenced = true;
+    }
+
+    /// Hands news on; a listener that is too slow hears of it by the next snapshot.
+    fn tell(&self, news: News) {
+        let sender = self
+            .news
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(sender) = sender
+            && let Err(error) = sender.try_send(news)
+        {
+            tracing::error!("news was lost: {error}");
+        }
+    }
+
+    /// What a fault means to somebody who asked for a change, or for news.
+    fn failed(&self, fault: Fault) -> RegistryError {
+        match fault.code.as_str() {
+            "FENCED" => {
+                self.be_fenced();
+                RegistryError::Fenced(self.node.clone())
+            }
+            "DRAINED" => RegistryError::Drained(self.node.clone()),
+            "SCHEMA" => RegistryError::Schema {
+                path: self.describe().into(),
+                found: fault
+                    .text
+                    .trim_start_matches("SCHEMA ")
+                    .trim()
+                    .parse()
+                    .unwrap_or_default(),
+                known: SCHEMA.parse().unwrap_or_default(),
+            },
+            _ => RegistryError::Away(fault.text),
+        }
+    }
+
+    /// Writes these services, as they are known now, to the journal.
+    async fn keep(&self, ids: &[String]) {
+        let _turn = self.keeping.lock().await;
+        let (rows, position) = {
+            let memory = self.memory();
+            let row = |id: &String| (id.clone(), memory.state.known.get(id).cloned());
+            (
+                ids.iter().map(row).collect::<Vec<_>>(),
+                memory.state.position.clone(),
+            )
+        };
+        let journal = self.journal.clone();
+        let written = tokio::task::spawn_blocking(move || journal.write(&rows, &position)).await;
+        let problem = match written {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = &problem {
+            tracing::error!("the journal was not written: {problem}");
+        }
+        self.memory().not_kept = problem;
+    }
+}
+
+/// Asks a server for nothing but an answer: what `node attach` does before it changes anything.
+/// Answers every service of the cluster, unchecked names and all.
+pub(crate) async fn probe(target: Target, cluster: &str) -> Result<Vec<Service>, RegistryError> {
+    let link = Link::new(target, keys::of(cluster));
+    let arguments: Vec<Vec<u8>> = vec![Vec::new(), Vec::new()];
+    let answer = link.run(&Scripts::new().snapshot, &arguments, 5).await;
+    let answer = answer.map_err(|fault| RegistryError::Away(fault.text))?;
+    let own = BackendRule::default();
+    let snapshot = answers::snapshot(
+        answer,
+        &Rules {
+            node: "",
+            own: &own,
+        },
+    );
+    Ok(snapshot
+        .records
+        .into_iter()
+        .filter_map(|(_, record)| record.ok())
+        .collect())
+}

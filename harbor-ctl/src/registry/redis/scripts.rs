@@ -1,0 +1,57 @@
+//! One Lua script a verb; each is one atomic step on the server, and may be asked twice.
+
+use redis::Script;
+
+macro_rules! script {
+    ($name:literal) => {
+        Script::new(concat!(
+            include_str!("lua/prelude.lua"),
+            "\n",
+            include_str!(concat!("lua/", $name))
+        ))
+    };
+}
+
+/// All scripts; hashed once.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) allocate: Script,
+    pub(super) app_hosts: Script,
+    pub(super) beat: Script,
+    pub(super) drain_node: Script,
+    pub(super) forget_app_host: Script,
+    pub(super) forget_node: Script,
+    pub(super) hear: Script,
+    pub(super) heard: Script,
+    pub(super) join: Script,
+    pub(super) look: Script,
+    pub(super) nodes: Script,
+    pub(super) place: Script,
+    pub(super) release: Script,
+    pub(super) rests: Script,
+    pub(super) snapshot: Script,
+    pub(super) update: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            allocate: script!("allocate.lua"),
+            app_hosts: script!("app_hosts.lua"),
+            beat: script!("beat.lua"),
+            drain_node: script!("drain_node.lua"),
+            forget_app_host: script!("forget_app_host.lua"),
+            forget_node: script!("forget_node.lua"),
+            hear: script!("hear.lua"),
+            heard: script!("heard.lua"),
+            join: script!("join.lua"),
+            look: script!("look.lua"),
+            nodes: script!("nodes.lua"),
+            place: script!("place.lua"),
+            release: script!("release.lua"),
+            rests: script!("rests.lua"),
+            snapshot: script!("snapshot.lua"),
+            update: script!("update.lua"),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The registry's verbs, each one script; what was acknowledged is known and kept at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    super::{Condition, Contents, News, Registry, RegistryError, Rests, embedded::whole},
+    Engine, RedisRegistry,
+    answers::{self, half},
+    follower,
+    link::Fault,
+};
+use crate::model::{AppHost, BackendRule, NodeRecord, Service, Spoken};
+
+/// Whether a service was there before it was changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    New,
+    Known,
+}
+
+impl Engine {
+    /// Whether changes can be made at all. While the registry is away nobody waits for it: the
+    /// follower finds out when it is back, and brings this node into sync first.
+    fn gate(&self) -> Result<(), RegistryError> {
+        let memory = self.memory();
+        match &memory.away {
+            _ if memory.has_left => {
+                let text = "this node has left it: restart its agent";
+                Err(RegistryError::Away(text.into()))
+            }
+            _ if memory.is_fenced => Err(RegistryError::Fenced(self.node.clone())),
+            Some(away) => Err(RegistryError::Away(away.reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the script of a change.
+    async fn change<T: redis::FromRedisValue>(
+        &self,
+        script: &redis::Script,
+        words: &[String],
+    ) -> Result<T, RegistryError> {
+        self.gate()?;
+        self.run(script, words, 1)
+            .await
+            .inspect_err(|error| self.note(error))
+    }
+
+    /// A change that was not answered: the registry is away, for everybody.
+    fn note(&self, error: &RegistryError) {
+        if let RegistryError::Away(reason) = error {
+            self.be_away(reason);
+        }
+    }
+
+    /// Knows what was acknowledged, unless the stream was faster and knows better.
+    async fn record(&self, service: Service, before: Before) -> Service {
+        {
+            let mut memory = self.memory();
+            memory.own_changes += 1;
+            let is_older = match memory.state.known.get(&service.id) {
+                Some(known) => known.revision > service.revision,
+                // Somebody has removed it since.
+                None => before == Before::Known,
+            };
+            if !is_older {
+                memory.state.take(&service.id, Ok(service.clone()));
+            }
+        }
+        self.keep(std::slice::from_ref(&service.id)).await;
+        service
+    }
+
+    async fn allocate(&self, service: &Service, rests: Rests) -> Result<Service, RegistryError> {
+        self.gate()?;
+        let mut service = service.clone();
+        service.revision = 1;
+        let rests = match rests {
+            Rests::Respected => "respected",
+            Rests::Ended => "ended",
+        };
+        let mut words = vec![service.id.clone(), text(&service)?, rests.to_owned()];
+        words.extend(answers::halves(&service));
+        let answer: Result<Vec<u8>, Fault> = self.ask(&self.scripts.allocate, &words, 1).await;
+        let recorded = match answer {
+            Ok(bytes) => self.with_rules(|rules| answers::recorded(&service.id, &bytes, rules)),
+            Err(fault) => Err(fault),
+        };
+        match recorded {
+            Ok(recorded) => Ok(self.record(recorded, Before::New).await),
+            Err(fault) if fault.code == "TAKEN" => {
+                let number = half(fault.text.trim_start_matches("TAKEN ").trim());
+                let (protocol, port) =
+                    number.unwrap_or((service.protocols.each()[0], service.port));
+                Err(RegistryError::NumberTaken { protocol, port })
+            }
+            // It is there, and says why it does not; it is not away.
+            Err(fault) if fault.code == "YOUNG" => Err(RegistryError::Away(fault.text)),
+            Err(fault) => Err(self.failed(fault)).inspect_err(|error| self.note(error)),
+        }
+    }
+
+    async fn update(&self, service: &Service) -> Result<Service, RegistryError> {
+        self.gate()?;
+        let mut service = service.clone();
+        let seen = service.revision;
+        service.revision = seen + 1;
+        let words = [service.id.clone(), text(&service)?, seen.to_string()];
+        match self.ask::<i64>(&self.scripts.update, &words, 1).await {
+            Ok(_) => Ok(self.record(service, Before::Known).await),
+            Err(fault) if fault.code == "MISSING" => Err(RegistryError::NoService(service.id)),
+            Err(fault) if fault.code == "CHANGED" => Err(RegistryError::Changed(service.id)),
+            Err(fault) => Err(self.failed(fault)).inspect_err(|error| self.note(error)),
+        }
+    }
+
+    async fn release(&self, id: &str, rest: Duration) -> Result<(), RegistryError> {
+        let halves = self
+            .memory()
+            .state
+            .known
+            .get(id)
+            .map(answers::halves)
+            .unwrap_or_default();
+        let mut words = vec![id.to_owned(), rest.as_secs().to_string()];
+        words.extend(halves);
+        self.change::<i64>(&self.scripts.release, &words).await?;
+        {
+            let mut memory = self.memory();
+            memory.own_changes += 1;
+            memory.state.forget(id);
+        }
+        self.keep(&[id.to_owned()]).await;
+        Ok(())
+    }
+
+    /// Compares the registry and the journal with what this node knows.
+    async fn audit(&self) -> Result<Vec<String>, RegistryError> {
+        let snapshot = self.snapshot().await?;
+        let (journal, rule) = (self.journal.clone(), self.memory().rule.clone());
+        let rows = tokio::task::spawn_blocking(move || journal.read(&rule)).await;
+        let (rows, _) = rows.map_err(|error| RegistryError::Engine(error.into()))??;
+        let known = self.memory().state.known.clone();
+        let found = snapshot.records.into_iter();
+        let found = found
+            .filter_map(|(id, record)| Some((id, record.ok()?)))
+            .collect();
+        let rows = rows
+            .into_iter()
+            .map(|service| (service.id.clone(), service))
+            .collect();
+        let mut differences = differences("the registry", &known, &found);
+        differences.extend(self::differences("the journal", &known, &rows));
+        Ok(differences)
+    }
+}
+
+/// What `place` holds otherwise than this node knows it.
+fn differences(
+    place: &str,
+    known: &BTreeMap<String, Service>,
+    found: &BTreeMap<String, Service>,
+) -> Vec<String> {
+    let ids: BTreeSet<&String> = known.keys().chain(found.keys()).collect();
+    let compare = |id: &String| match (known.get(id), found.get(id)) {
+        (Some(one), None) => Some(format!("{place} lacks port {} ({})", one.port, one.name)),
+        (None, Some(one)) => Some(format!("{place} has port {} ({}) more", one.port, one.name)),
+        (Some(one), Some(other)) if one != other => Some(format!(
+            "{place} has another port {} ({})",
+            one.port, one.name
+        )),
+        _ => None,
+    };
+    ids.into_iter().filter_map(compare).collect()
+}
+
+impl Registry for RedisRegistry {
+    const IS_SHARED: bool = true;
+
+    async fn load(&self) -> Result<Contents, RegistryError> {
+        // While it is away the last good state is what there is.
+        if self.0.gate().is_ok() {
+            self.0
+                .synchronise()
+                .await
+                .inspect_err(|error| self.0.note(error))?;
+        }
+        Ok(self.0.contents())
+    }
+
+    async fn allocate(&self, service: &Service, rests: Rests) -> Result<Service, RegistryError> {
+        self.0.allocate(service, rests).await
+    }
+
+    async fn update(&self, service: &Service) -> Result<Service, RegistryError> {
+        self.0.update(service).await
+    }
+
+    async fn release(&self, id: &str, rest: Duration) -> Result<(), RegistryError> {
+        self.0.release(id, rest).await
+    }
+
+    async fn end_rests(&self) -> Result<(), RegistryError> {
+        self.0
+            .change::<i64>(&self.0.scripts.rests, &[])
+            .await
+            .map(drop)
+    }
+
+    async fn app_hosts(&self) -> Result<Vec<AppHost>, RegistryError> {
+        let rows = self.0.change(&self.0.scripts.app_hosts, &[]).await?;
+        Ok(answers::app_hosts(rows))
+    }
+
+    async fn heard(
+        &self,
+        dea: &str,
+        spoken: Spoken,
+        lease: Option<Duration>,
+    ) -> Result<(), RegistryError> {
+        // Of one width, so that the order of texts is that of numbers, however large.
+        let spoken = format!("{:020}:{:020}", spoken.epoch, spoken.seq);
+        let lease = lease
+            .map(|lease| lease.as_millis().to_string())
+            .unwrap_or_default();
+        let words = [dea.to_owned(), spoken, lease];
+        self.0
+            .change::<i64>(&self.0.scripts.heard, &words)
+            .await
+            .map(drop)
+    }
+
+    async fn forget_app_host(&self, dea: &str) -> Result<(), RegistryError> {
+        let words = [dea.to_owned()];
+        self.0
+            .change::<i64>(&self.0.scripts.forget_app_host, &words)
+            .await
+            .map(drop)
+    }
+
+    async fn import(&self, services: &[Service]) -> Result<(), RegistryError> {
+        self.0.gate()?;
+        let failed = self.0.place("all", services).await?;
+        if !failed.is_empty() {
+            return Err(RegistryError::NotPlaced(failed));
+        }
+        self.0.synchronise().await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<(), RegistryError> {
+        // In the embedded engine's format: a copy stands for itself, without a Redis.
+        let (contents, to) = (self.0.contents(), to.to_owned());
+        tokio::task::spawn_blocking(move || whole::write_copy(&to, &contents, &[]))
+            .await
+            .map_err(|error| RegistryError::Engine(error.into()))?
+    }
+
+    fn follow(&self) -> mpsc::Receiver<News> {
+        follower::start(&self.0)
+    }
+
+    fn known(&self, id: &str) -> Option<Service> {
+        self.0.memory().state.known.get(id).cloned()
+    }
+
+    fn current(&self) -> Option<Contents> {
+        Some(self.0.contents())
+    }
+
+    fn condition(&self) -> Condition {
+        self.0.condition()
+    }
+
+    fn obey(&self, rule: BackendRule) {
+        self.0.memory().rule = rule;
+    }
+
+    async fn confirm(&self) -> Result<usize, RegistryError> {
+        self.0.gate()?;
+        let gone = self.0.memory().state.confirm();
+        self.0.keep(&gone).await;
+        let count = gone.len();
+        self.0.tell(News::Changed(gone));
+        Ok(count)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, RegistryError> {
+        let rows = self.0.run(&self.0.scripts.nodes, &[], 1).await?;
+        let mut nodes = answers::nodes(rows);
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(nodes)
+    }
+
+    async fn drain_node(&self, id: &str, is_drained: bool) -> Result<bool, RegistryError> {
+        let words = [id.to_owned(), u8::from(is_drained).to_string()];
+        Ok(self
+            .0
+            .change::<i64>(&self.0.scripts.drain_node, &words)
+            .await?
+            == 1)
+    }
+
+    async fn leave(&self) -> Result<(), RegistryError> {
+        let own = self.0.memory().state.own(&self.0.node);
+        for service in own {
+            let mut words = vec![service.id.clone(), "0".to_owned()];
+            words.extend(answers::halves(&service));
+            self.0
+                .change::<i64>(&self.0.scripts.release, &words)
+                .await?;
+        }
+        self.0.memory().has_left = true;
+        let words = [self.0.node.clone()];
+        self.0
+            .run::<i64>(&self.0.scripts.forget_node, &words, 1)
+            .await
+            .map(drop)
+    }
+
+    async fn audit(&self) -> Result<Vec<String>, RegistryError> {
+        self.0.audit().await
+    }
+
+    async fn forget_node(&self, id: &str) -> Result<(), RegistryError> {
+        let words = [id.to_owned()];
+        self.0
+            .change::<i64>(&self.0.scripts.forget_node, &words)
+            .await
+            .map(drop)
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+fn text(service: &Service) -> Result<String, RegistryError> {
+    serde_json::to_string(service).map_err(|error| RegistryError::Engine(error.into()))
+}

@@ -1,0 +1,41 @@
+//! Ports in a Redis that several nodes share: a real server, faults of every kind, real traffic.
+
+mod churn;
+mod doors;
+mod faults;
+mod malformed;
+mod nodes;
+mod state;
+
+use std::net::SocketAddr;
+
+use kit::{Config, Lab, Redis};
+
+use crate::scene::Scene;
+
+/// The port of Redis.
+const REDIS: u16 = 6379;
+
+/// A scene whose agent keeps its ports in a Redis on the second app host.
+struct Shared {
+    scene: Scene,
+    redis: Redis,
+}
+
+impl Shared {
+    #[track_caller]
+    fn start() -> Self {
+        let lab = Lab::routed();
+        let redis = redis_of(&lab);
+        let config = Config::with(&redis.config("one"));
+        let scene = Scene::on(lab, &config);
+        Self { scene, redis }
+    }
+}
+
+/// A server on the lab's second app host.
+#[track_caller]
+fn redis_of(lab: &Lab) -> Redis {
+    let address = SocketAddr::new(lab.app(kit::V4, 1), REDIS);
+    Redis::start(&lab.apps[1], lab.folder(), address)
+}

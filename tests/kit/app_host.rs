@@ -53,12 +53,12 @@ impl Instance {
         let line = format!(
             "exec {server} serve --name {name} --tcp {ip}:$STACKATO_HARBOR --udp {ip}:$STACKATO_HARBOR"
         );
+        let (url, token) = (format!("http://{CONTROL}"), token(lab));
+        let to = ["--to", &url, "--token-file", token.to_str().unwrap()];
         let mut command = lab.apps[usize::from(app)].command(binary("harbor-ctl"));
         command
             .args(["dea", "run", "--service", service, "--instance", name])
-            .args(["--to", &format!("http://{CONTROL}")])
-            .arg("--token-file")
-            .arg(token(lab))
+            .args(if more.contains(&"--to") { &[][..] } else { &to })
             .args(["--int-port", &port.to_string()])
             .args(if more.contains(&"--drain") {
                 &[][..]

@@ -117,10 +117,16 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
-    /// The configuration of a node that keeps its ports here.
+    /// The configuration of a node that keeps its ports here, and has time for an answer: a busy
+    /// machine is no fault.
     pub fn config(&self, node: &str) -> String {
+        self.config_within(node, "5s")
+    }
+
+    /// The same for a node that waits so long for an answer.
+    pub fn config_within(&self, node: &str, timeout: &str) -> String {
         format!(
-            "[node]\nid = {node:?}\n[registry]\nurl = \"{}\"\ntimeout = \"500ms\"\n",
+            "[node]\nid = {node:?}\n[registry]\nurl = \"{}\"\ntimeout = {timeout:?}\n",
             self.url()
         )
     }

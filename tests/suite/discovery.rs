@@ -11,7 +11,7 @@ use std::{
 };
 
 use kit::{
-    Agent, Config, Lab,
+    Agent, Config, Lab, Redis,
     app_host::{self, Instance},
     eventually,
     traffic::{self, Live},
@@ -21,17 +21,41 @@ use nix::sys::signal::Signal;
 /// As long as anything that is to happen at once may take on a loaded machine.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Fields are dropped in this order: the agent first, the ground under it last.
 struct Ground {
     agent: Agent,
+    /// Where ports are kept, if not in a file of the node.
+    redis: Option<Redis>,
     lab: Lab,
+}
+
+/// Where an agent keeps its ports.
+#[derive(Clone, Copy, Debug)]
+enum Registry {
+    Embedded,
+    Redis,
 }
 
 impl Ground {
     fn with_lease(lease: &str) -> Self {
+        Self::kept(Registry::Embedded, lease)
+    }
+
+    fn kept(registry: Registry, lease: &str) -> Self {
         let lab = Lab::routed();
-        let config = Config::with(&app_host::reachable(&lab, lease));
+        let mut more = app_host::reachable(&lab, lease);
+        let redis = match registry {
+            Registry::Embedded => None,
+            Registry::Redis => {
+                // On the app host that no test cuts off.
+                let address = SocketAddr::new(lab.app(kit::V4, 1), 6_379);
+                Some(Redis::start(&lab.apps[1], lab.folder(), address))
+            }
+        };
+        more.extend(redis.iter().map(|redis| redis.config("one")));
         Self {
-            agent: Agent::start_with(&lab, &config),
+            agent: Agent::start_with(&lab, &Config::with(&more)),
+            redis,
             lab,
         }
     }
@@ -113,7 +137,17 @@ fn an_instance_lives_through_the_death_of_the_agent_and_is_known_again() {
 
 #[test]
 fn no_packet_reaches_a_stranger_after_lease_and_sweep_though_every_message_was_lost() {
-    let ground = Ground::with_lease("3s");
+    for registry in [Registry::Embedded, Registry::Redis] {
+        println!(
+            "{registry:?}, to the stranger: {}",
+            lose_every_message(registry)
+        );
+    }
+}
+
+/// Says what reached the stranger.
+fn lose_every_message(registry: Registry) -> String {
+    let ground = Ground::kept(registry, "3s");
     let to = ground.port("both-web");
     let mut one = Instance::start(&ground.lab, 0, ("both-web", "one"), 4_100, &[]);
     ground.wait_for("both-web", &["one"]);
@@ -132,16 +166,53 @@ fn no_packet_reaches_a_stranger_after_lease_and_sweep_though_every_message_was_l
     });
     let tcp = traffic::connect(&ground.lab.client, to, 200);
     let udp = traffic::ask(&ground.lab.client, to, 200);
-    println!(
-        "to the stranger: {} of 20 connections before the lease was over, {} of 200 connections and \
-         {} of 200 datagrams after",
-        before.of("stranger"),
-        tcp.of("stranger"),
-        udp.of("stranger"),
-    );
     assert_eq!((tcp.of("two"), tcp.errors.len()), (200, 0), "{tcp:?}");
     assert_eq!((udp.of("two"), udp.errors.len()), (200, 0), "{udp:?}");
     drop(stranger);
+    format!(
+        "{} of 20 connections before the lease was over, {} of 200 connections and {} of 200 datagrams after",
+        before.of("stranger"),
+        tcp.of("stranger"),
+        udp.of("stranger"),
+    )
+}
+
+#[test]
+fn app_hosts_announce_over_the_redis_that_nodes_share() {
+    let ground = Ground::kept(Registry::Redis, "3s");
+    let url = ground.redis.as_ref().unwrap().url();
+    let to = ground.port("both-web");
+    let over = ["--to", url.as_str()];
+    let mut one = Instance::start(&ground.lab, 0, ("both-web", "one"), 4_100, &over);
+    ground.wait_for("both-web", &["one"]);
+    let mut two = Instance::start(&ground.lab, 1, ("both-web", "two"), 4_100, &over);
+    ground.wait_for("both-web", &["one", "two"]);
+    assert_eq!(traffic::connect(&ground.lab.client, to, 10).of("two"), 5);
+    // Nobody answers there, and the lease is renewed all the same.
+    let seq = || -> u64 {
+        let hosts = ground.agent.items(&["dea", "list"]);
+        hosts.iter().map(|host| host["seq"].as_u64().unwrap()).sum()
+    };
+    let begun = seq();
+    eventually(Duration::from_secs(40), || seq() >= begun + 4);
+    one.announcer.signal(Signal::SIGTERM);
+    one.announcer.wait(SOON);
+    ground.wait_for("both-web", &["two"]);
+    two.cut();
+    eventually(Duration::from_secs(20), || {
+        let all = ground.backends("both-web");
+        all.iter().all(|(instance, _)| instance != "two")
+    });
+    // What is no document changes nothing.
+    let redis = ground.redis.as_ref().unwrap();
+    let stream = "{harbor:harbor}:announce";
+    for words in ["", "{", r#"{"v":1,"dea":"x"}"#, "\u{1b}[2J"] {
+        redis.say(&["XADD", stream, "*", "m", words]).ok();
+    }
+    let document = r#"{"v":1,"dea":"dea9","epoch":1,"seq":1,"service":"both-web","instance":"z",
+        "ip":"10.77.2.11","port":4100,"state":"up"}"#;
+    redis.say(&["XADD", stream, "*", "m", document]).ok();
+    ground.wait_for("both-web", &["z"]);
 }
 
 #[test]

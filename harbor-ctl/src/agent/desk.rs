@@ -3,13 +3,14 @@
 //!
 //! A change runs in a task of its own, so a client that hangs up cannot stop it half way.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     backend_view::{self, Loads},
     explain,
+    flow_filter::flow_filter,
     forwarding::ForwardingError,
     owner::{Link, Owner, now},
     tcp_side::TcpProblem,
@@ -27,8 +28,8 @@ use crate::{
     },
     discovery::Message,
     model::{
-        Backend, ClientName, ConfigItem, FlowFilter, FlowRecord, FrontendReport, PortRef, Protocol,
-        Question, Refusal, RefusalKind, Service, SettingValues,
+        Backend, ConfigItem, FlowRecord, FrontendReport, PortRef, Protocol, Question, Refusal,
+        RefusalKind, Service, SettingValues,
     },
     reconcile::Scope,
     registry::Registry,
@@ -151,57 +152,6 @@ async fn loads(link: &Link, scope: Scope) -> Answer<Loads> {
 
 fn not_ready(error: ForwardingError) -> Refusal {
     Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
-}
-
-/// What a request to end flows means. Ending all of them must be said.
-fn flow_filter(request: &KillFlows, services: &[Service]) -> Answer<FlowFilter> {
-    let KillFlows {
-        port,
-        client,
-        backend,
-        all,
-    } = request;
-    if !all && port.is_none() && client.is_none() && backend.is_none() {
-        return Err(Refusal::invalid("all", "nothing says which flows to end")
-            .fix("name a port, a client or a backend, or say all"));
-    }
-    let service = match port {
-        Some(port) => Some(PortRef::parse(port)?.resolve(services)?),
-        None => None,
-    };
-    let client = client.as_deref().map(ClientName::parse).transpose()?;
-    let backends = match backend {
-        Some(named) => Some(backends_named(named, service, services)?),
-        None => None,
-    };
-    Ok(FlowFilter {
-        port: service.map(|service| (service.port, service.protocols)),
-        client,
-        backends,
-    })
-}
-
-/// By address even when it is no backend any more; by instance, of one port or of all.
-fn backends_named(
-    named: &str,
-    service: Option<&Service>,
-    services: &[Service],
-) -> Answer<Vec<SocketAddr>> {
-    if let Ok(address) = named.parse() {
-        return Ok(vec![address]);
-    }
-    let among = service.map_or(services, std::slice::from_ref);
-    let all = among.iter().flat_map(|service| &service.backends);
-    let own = all.filter(|backend| backend.instance == named);
-    let addresses: Vec<SocketAddr> = own.map(|backend| backend.address).collect();
-    if addresses.is_empty() {
-        let shown: String = named.chars().take(80).collect();
-        let text = format!("no backend {shown:?}");
-        return Err(Refusal::new(RefusalKind::NotFound, text)
-            .field("backend")
-            .fix("harbor-ctl backends list"));
-    }
-    Ok(addresses)
 }
 
 impl<R: Registry> Operations for Desk<R> {

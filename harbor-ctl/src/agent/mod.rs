@@ -10,6 +10,7 @@ mod desk;
 mod directories;
 mod discovery;
 mod explain;
+mod flow_filter;
 mod follow;
 mod forwarder;
 mod forwarding;
@@ -159,15 +160,17 @@ pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), Agent
 
 async fn serve(loaded: Loaded) -> Result<(), AgentError> {
     announce(&loaded);
+    // Each boxed: the compiler computes the layout of a future with all that it awaits, to a limit.
     match &loaded.config.registry.url {
         RegistryUrl::Embedded => {
             let path = loaded.config.paths.state.join("harbor.redb");
-            serve_from(loaded, EmbeddedRegistry::open(&path)?).await
+            Box::pin(serve_from(loaded, EmbeddedRegistry::open(&path)?)).await
         }
         RegistryUrl::Redis(url) => {
             shared::bring_along(&loaded.config).await?;
             let settings = shared::settings(&loaded.config, url.clone())?;
-            serve_from(loaded, RedisRegistry::open(settings).await?).await
+            let registry = Box::pin(RedisRegistry::open(settings)).await?;
+            Box::pin(serve_from(loaded, registry)).await
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `harbor-ctl dea`: what app hosts say, and the announcer for those that have none.
 
-use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fs, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -10,13 +10,14 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{
-        Client, Remote,
-        wire::{AppHostItem, Heard},
-    },
-    dea::{self, Plan, Service, epoch_now, local_address},
+    control::{Client, Remote, wire::AppHostItem},
+    dea::{self, Plan, Service, Way, epoch_now, local_address},
     discovery::{Instance, Message, Says},
-    model::{Protocols, Readiness, Spoken, check_name, format_age, parse_backend, parse_period},
+    model::{
+        Protocols, Readiness, RedisUrl, Secret, Spoken, check_name, format_age, parse_backend,
+        parse_period,
+    },
+    registry::{self, Announcements},
 };
 
 const RUN_EXAMPLES: &str = "\
@@ -55,13 +56,17 @@ pub(crate) enum DeaVerb {
 /// Which agent to speak to.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The agent's control API by TCP [default: the control socket of this machine]
+    /// The agent's control API by TCP, or the nodes' redis://, rediss:// or redis+sentinel:// [default:
+    /// the control socket of this machine]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// File with the token of app hosts
+    /// File with the token of app hosts; for a Redis, with its password
     #[arg(long, value_name = "FILE", requires = "to")]
     token_file: Option<PathBuf>,
-    /// Authority of the agent's certificate [default: those that this machine trusts]
+    /// The nodes' cluster in their Redis
+    #[arg(long, value_name = "NAME", default_value = "harbor")]
+    cluster: String,
+    /// Authority of the other end's certificate [default: those that this machine trusts]
     #[arg(long, value_name = "FILE", requires = "to")]
     ca_file: Option<PathBuf>,
     /// Own certificate and key in one file, for an agent that asks for one
@@ -166,10 +171,43 @@ pub(super) async fn run(session: &Session, verb: DeaVerb) -> Result<u8, Failure>
     Ok(Exit::Ok.into())
 }
 
+/// How what is said gets to Harbor.
+fn way(session: &Session, target: &Target) -> Result<Way, Failure> {
+    match target.to.as_deref().filter(|url| url.starts_with("redis")) {
+        Some(url) => redis(session, target, url),
+        None => Ok(Way::Agent(client(session, target)?)),
+    }
+}
+
+fn redis(session: &Session, target: &Target, url: &str) -> Result<Way, Failure> {
+    let url: RedisUrl = url.parse().map_err(Failure::usage)?;
+    check_name("cluster", &target.cluster)?;
+    let read = |path: &PathBuf| {
+        let wrong = |error| Failure::failed(format!("{}: {error}", path.display()));
+        fs::read_to_string(path).map_err(wrong)
+    };
+    let password = target.token_file.as_ref().map(read).transpose()?;
+    let authorities = target.ca_file.as_ref().map(read).transpose()?;
+    let server = registry::Target {
+        url,
+        password: password.map(|text| Secret::from_file(&text)),
+        authorities: authorities.map(String::into_bytes),
+        timeout: session.globals.timeout.min(Duration::from_secs(5)),
+    };
+    Ok(Way::Redis(Box::new(Announcements::new(
+        server,
+        &target.cluster,
+    ))))
+}
+
 fn client(session: &Session, target: &Target) -> Result<Client, Failure> {
     let Some(url) = &target.to else {
         return session.client();
     };
+    if url.starts_with("redis") {
+        let text = "a Redis takes announcements and answers nothing";
+        return Err(Failure::usage(text).fix("ask an agent"));
+    }
     authority(url)?;
     let remote = Remote {
         url: url.clone(),
@@ -184,8 +222,11 @@ fn client(session: &Session, target: &Target) -> Result<Client, Failure> {
 fn authority(url: &str) -> Result<(String, u16), Failure> {
     let wrong = || {
         Failure::usage(format!("{url:?} is not where an agent can be"))
-            .fix("write it as http://HOST:PORT or https://HOST:PORT")
+            .fix("write it as http://HOST:PORT, https://HOST:PORT or redis://HOST:PORT")
     };
+    if let Ok(redis) = url.parse::<RedisUrl>() {
+        return redis.hosts.first().cloned().ok_or_else(wrong);
+    }
     let rest = url
         .strip_prefix("http://")
         .or_else(|| url.strip_prefix("https://"));
@@ -203,13 +244,13 @@ fn authority(url: &str) -> Result<(String, u16), Failure> {
 }
 
 async fn run_instance(session: &Session, run: Run) -> Result<u8, Failure> {
-    let client = client(session, &run.target)?;
+    let way = way(session, &run.target)?;
     let plan = plan(run)?;
     let say: dea::Say = match session.globals.quiet {
         true => |_| {},
         false => say,
     };
-    let ended = dea::run(client, plan, say).await;
+    let ended = dea::run(way, plan, say).await;
     ended.map_err(|error| Failure::failed(error.to_string()))
 }
 
@@ -289,7 +330,7 @@ fn default_name() -> String {
 }
 
 async fn say_once(session: &Session, announce: Announce) -> Result<(), Failure> {
-    let client = client(session, &announce.target)?;
+    let way = way(session, &announce.target)?;
     let address = parse_backend(&announce.address)?;
     let instance = Instance {
         service: announce.service,
@@ -312,7 +353,7 @@ async fn say_once(session: &Session, announce: Announce) -> Result<(), Failure> 
     };
     // By the rules that the agent has too.
     let message = Message::parse(message.document().to_string().as_bytes())?;
-    let heard: Heard = client.post("/v1/announce", &message.document()).await?;
+    let heard = way.say(&message).await?;
     if !session.output.is_for_people() {
         return session.output.text("", &heard);
     }

@@ -25,12 +25,9 @@ use super::{
     failure::failure,
     listener::TcpSide,
     page::page,
-    wire::{AppHostItem, BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
+    wire::{BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
 };
-use crate::{
-    discovery::{DOCUMENT_LIMIT, Message},
-    model::{PortRef, Refusal, RefusalKind},
-};
+use crate::model::{PortRef, Refusal, RefusalKind};
 
 const BODY_LIMIT: usize = 64 * 1024;
 /// A request that takes longer is answered with a timeout; a change it began is still finished.
@@ -81,7 +78,6 @@ fn router<O: Operations>(operations: O) -> Router {
         )
         .route("/v1/backends/remove", post(remove_backend::<O>))
         .route("/v1/backends/drain", post(drain_backend::<O>))
-        .route("/v1/deas", get(list_app_hosts::<O>))
         .route("/v1/backends/check", post(check_backends::<O>))
         .route("/v1/flows", get(list_flows::<O>))
         .route("/v1/flows/kill", post(kill_flows::<O>))
@@ -99,28 +95,20 @@ fn router<O: Operations>(operations: O) -> Router {
             (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .merge(announcers::<O>())
+        .merge(super::announce_routes::routes::<O>())
         .merge(super::shared_routes::long_routes::<O>())
         .layer(middleware::from_fn(bound_and_audit))
         .with_state(Arc::new(operations))
-}
-
-/// What app hosts may ask: full announcements are long.
-fn announcers<O: Operations>() -> Router<Arc<O>> {
-    Router::new()
-        .route("/v1/announce", post(hear::<O>))
-        .route("/v1/heartbeat", post(hear::<O>))
-        .layer(DefaultBodyLimit::max(DOCUMENT_LIMIT))
 }
 
 pub(super) type Shared<O> = State<Arc<O>>;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PageQuery {
-    limit: Option<usize>,
+pub(super) struct PageQuery {
+    pub(super) limit: Option<usize>,
     #[serde(rename = "continue")]
-    token: Option<String>,
+    pub(super) token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -280,27 +268,6 @@ async fn list_flows<O: Operations>(
     .await
 }
 
-async fn hear<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
-    answer(async {
-        let document = body.map_err(|_| too_long(DOCUMENT_LIMIT))?;
-        o.hear(Message::parse(&document)?).await
-    })
-    .await
-}
-
-async fn list_app_hosts<O: Operations>(
-    State(o): Shared<O>,
-    query: Result<Query<PageQuery>, QueryRejection>,
-) -> Response {
-    answer(async {
-        let query = checked(query)?;
-        let key = |host: &AppHostItem| host.dea.clone();
-        let page_of = (query.limit, query.token);
-        page("DeaList", o.app_hosts().await?, key, page_of)
-    })
-    .await
-}
-
 async fn kill_flows<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
     answer(async { o.kill_flows(parsed(body)?).await }).await
 }
@@ -350,12 +317,12 @@ pub(super) fn parsed_within<T: DeserializeOwned>(body: Body, limit: usize) -> An
     serde_json::from_slice(&bytes).map_err(|error| from_serde(&error.to_string()))
 }
 
-fn too_long(limit: usize) -> Refusal {
+pub(super) fn too_long(limit: usize) -> Refusal {
     let text = format!("the request's body is longer than {limit} bytes");
     Refusal::new(RefusalKind::BodyTooLarge, text)
 }
 
-fn checked<T>(query: Result<Query<T>, QueryRejection>) -> Answer<T> {
+pub(super) fn checked<T>(query: Result<Query<T>, QueryRejection>) -> Answer<T> {
     query
         .map(|Query(query)| query)
         .map_err(|rejection| from_serde(&rejection.body_text()))

@@ -12,9 +12,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Say;
+use super::{Say, Way};
 use crate::{
-    control::{Client, ClientError, wire::Heard},
+    control::{ClientError, wire::Heard},
     discovery::{Entry, Instance, Message, Says, digest},
     model::{Readiness, Refusal, Spoken},
 };
@@ -31,7 +31,7 @@ type Name = (String, String);
 
 /// One announcer and what it believes.
 pub(super) struct Announcer {
-    client: Client,
+    way: Way,
     dea: String,
     spoken: Spoken,
     /// What was said last.
@@ -49,9 +49,9 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    pub(super) fn new(client: Client, dea: String, say: Say) -> Self {
+    pub(super) fn new(way: Way, dea: String, say: Say) -> Self {
         Self {
-            client,
+            way,
             dea,
             spoken: Spoken {
                 epoch: epoch_now(),
@@ -162,6 +162,10 @@ impl Announcer {
     }
 
     async fn beat(&mut self, wanted: &[Instance]) {
+        if !self.way.answers() {
+            // Nobody can ask for all of it: it is said each time.
+            return self.tell_all(wanted).await;
+        }
         let entries = self.told.values().map(Entry::from);
         let digest = digest(entries);
         match self.send(Says::Alive { digest }).await {
@@ -180,16 +184,12 @@ impl Announcer {
 
     async fn send(&mut self, says: Says) -> Result<Heard, ClientError> {
         self.spoken.seq += 1;
-        let path = match says {
-            Says::Alive { .. } => "/v1/heartbeat",
-            Says::One(_) | Says::All(_) => "/v1/announce",
-        };
         let message = Message {
             dea: self.dea.clone(),
             spoken: self.spoken,
             says,
         };
-        let heard = self.client.post::<Heard>(path, &message.document()).await;
+        let heard = self.way.say(&message).await;
         match &heard {
             Ok(heard) => {
                 self.heartbeat = Duration::from_secs(heard.heartbeat_s.clamp(1, 3_600));

@@ -6,6 +6,7 @@
 mod announcer;
 mod app;
 mod environment;
+mod way;
 
 use std::{ffi::OsString, net::IpAddr, time::Duration};
 
@@ -15,7 +16,6 @@ use tokio::{
 };
 
 use crate::{
-    control::Client,
     discovery::Instance,
     model::{Protocols, Readiness},
 };
@@ -24,6 +24,7 @@ pub(crate) use announcer::{epoch_now, local_address};
 use app::App;
 pub(crate) use environment::Service;
 use environment::variables;
+pub(crate) use way::Way;
 
 /// Words for the operator.
 pub(crate) type Say = fn(&str);
@@ -62,12 +63,12 @@ pub(crate) enum DeaError {
 }
 
 /// Runs the instance to its end; answers its exit code.
-pub(crate) async fn run(client: Client, mut plan: Plan, say: Say) -> Result<u8, DeaError> {
+pub(crate) async fn run(way: Way, mut plan: Plan, say: Say) -> Result<u8, DeaError> {
     environment::choose_ports(&mut plan.services)?;
     let mut ends = Ends::listen()?;
     let mut app = App::start(&plan.command, &variables(&plan.services))?;
     let (wanted, watched) = watch::channel(Vec::new());
-    let announcer = Announcer::new(client, plan.dea.clone(), say);
+    let announcer = Announcer::new(way, plan.dea.clone(), say);
     let announcing = tokio::spawn(announcer.run(watched));
     let mut look = tokio::time::interval(Duration::from_millis(200));
     let code = loop {

@@ -25,7 +25,7 @@ pub(crate) use embedded::EmbeddedRegistry;
 pub(crate) use journal::{MAY_PANIC, write as write_journal};
 pub(crate) use news::{Away, Back, Condition, News};
 pub(crate) use record::check as check_record;
-pub(crate) use redis::{RedisRegistry, RedisSettings, Target, probe};
+pub(crate) use redis::{Announcements, RedisRegistry, RedisSettings, Target, probe};
 
 use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken};
 

@@ -17,7 +17,10 @@ const AGENT: &[(&str, &[&str])] = &[
     ("allocator", &["model"]),
     ("config", &["model"]),
     ("control", &["discovery", "model"]),
-    ("dea", &["allocator", "control", "discovery", "model"]),
+    (
+        "dea",
+        &["allocator", "control", "discovery", "model", "registry"],
+    ),
     ("discovery", &["model"]),
     ("health", &["model"]),
     ("reconcile", &["model"]),
@@ -26,7 +29,15 @@ const AGENT: &[(&str, &[&str])] = &[
     ("datapath", &["model", "reconcile"]),
     (
         "cli",
-        &["config", "control", "datapath", "dea", "discovery", "model"],
+        &[
+            "config",
+            "control",
+            "datapath",
+            "dea",
+            "discovery",
+            "model",
+            "registry",
+        ],
     ),
     (
         "agent",

@@ -12,7 +12,7 @@ use super::{
     check::{Chosen, header_residue, holds},
     flow::{Key, Way},
     generate::Generator,
-    judge::{Case, Step},
+    judge::{Case, Out, Step},
     reading::{Part, Reading, read},
     world::{Policy, World},
 };
@@ -151,6 +151,13 @@ pub(super) fn step(
     }
     apply(world, case, chosen, &reading);
     if let Some(packet) = packet {
+        let follows = case
+            .then
+            .iter()
+            .any(|step| matches!(step, Step::Follow(..)));
+        if let (Out::Between(from, to), false) = (&case.out, follows) {
+            world.follow_unseen(packet, (*from, *to));
+        }
         if is_drop(&outcome.verdict) || is_ambiguous {
             world.forget_turn(packet);
         }

@@ -267,32 +267,6 @@ impl World {
             ground.drop("too-big", if is_sure { Is::Yes } else { Is::Maybe });
         }
     }
-
-    /// A fragment that carries no ports.
-    fn later(&self, packet: &Packet, id: u32) -> Vec<Case> {
-        let key = (packet.source, packet.destination, id, packet.protocol);
-        let names = [packet.kinds(), vec!["fragment"]].concat();
-        let Some(trail) = self.parts.get(&key) else {
-            return vec![Case::same(&names)];
-        };
-        let (from, to) = trail.ends;
-        let mut ground = Ground::default();
-        let client = (trail.way == Way::Reply).then(|| to.ip());
-        self.size_and_time(packet, client, &mut ground);
-        let mut cases = ground.cases(vec![Case::of("forward", Out::Between(from, to), &[])]);
-        let is_sure = self.flows.get(&trail.flow).is_some_and(|flow| {
-            let has_backend = self.backends[flow.backend].state != State::Gone;
-            has_backend
-                && !self.may_be_gone(flow)
-                && packet.options == Options::None
-                && self.is_fresh(trail)
-        });
-        if !is_sure {
-            cases.push(Case::same(&names));
-            cases.push(Case::same(&["backend-gone"]));
-        }
-        cases
-    }
 }
 
 /// Whether a packet opens a flow where there is none.

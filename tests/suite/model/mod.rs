@@ -11,6 +11,7 @@ mod flow;
 pub(crate) mod fuzz;
 mod generate;
 mod judge;
+mod later;
 mod message;
 mod on_flow;
 pub(crate) mod random;
@@ -183,6 +184,7 @@ impl Ground {
             former: HashMap::new(),
             begun: 0,
             turns: 0,
+            loose: HashMap::new(),
             half_open: world::half_open(self.flows),
             capacity: self.flows as usize,
         };

@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) keys: HashMap<Key, (u64, Way)>,
     /// Fragmented packets whose first fragment was forwarded.
     pub(super) parts: HashMap<PartKey, Trail>,
+    /// The same of flows that may have begun unseen: where their rest goes, if it follows.
+    pub(super) loose: HashMap<PartKey, (SocketAddr, SocketAddr)>,
     /// How many there have been.
     pub(super) followed: usize,
     /// Clients' datagrams that were too big, or too old, to be sent on: each may have begun a flow all
@@ -276,6 +278,15 @@ impl World {
                 seen: Instant::now(),
             };
             self.parts.insert(key, trail);
+        }
+    }
+
+    /// The rest of a fragmented packet may go where its first part went, which belonged to no flow
+    /// that is known.
+    pub(super) fn follow_unseen(&mut self, packet: &Packet, ends: (SocketAddr, SocketAddr)) {
+        if let Part::First { id } = packet.part {
+            let key = (packet.source, packet.destination, id, packet.protocol);
+            self.loose.insert(key, ends);
         }
     }
 

@@ -118,7 +118,7 @@ fn is_in_sync(scene: &Scene) {
 
 /// A node with ports, all of the same backends; the first is the one that connections go to.
 fn populated() -> (Shared, SocketAddr) {
-    let shared = Shared::start();
+    let shared = Shared::within("500ms");
     let client = &shared.scene.lab.client;
     // The client must not run out of ports of its own.
     client.set("net/ipv4/ip_local_port_range", "1024 65000");
@@ -209,8 +209,10 @@ fn no_fault_of_redis_costs_a_connection_or_a_port() {
             let took = suffer(&scene, &mut redis, fault);
             println!("{}: in sync {took:?} after its end", fault.name);
             // It works again, in both directions.
-            scene.agent.ctl(&["ports", "set", "web", "drain_s=31"]).ok();
-            scene.agent.ctl(&["ports", "set", "web", "drain_s=30"]).ok();
+            for value in ["drain_s=31", "drain_s=30"] {
+                let set = ["ports", "set", "web", value];
+                eventually(NOTICED, || scene.agent.ctl(&set).code == 0);
+            }
         }
     });
     println!("{fresh} new connections, {LIVE} live, 0 lost");

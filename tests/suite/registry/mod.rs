@@ -25,9 +25,15 @@ struct Shared {
 impl Shared {
     #[track_caller]
     fn start() -> Self {
+        Self::within("5s")
+    }
+
+    /// With an agent that waits so long for an answer.
+    #[track_caller]
+    fn within(timeout: &str) -> Self {
         let lab = Lab::routed();
         let redis = redis_of(&lab);
-        let config = Config::with(&redis.config("one"));
+        let config = Config::with(&redis.config_within("one", timeout));
         let scene = Scene::on(lab, &config);
         Self { scene, redis }
     }

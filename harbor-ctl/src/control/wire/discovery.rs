@@ -21,6 +21,19 @@ pub(crate) struct Heard {
     pub(crate) refused: Vec<RefusedInstance>,
 }
 
+impl Heard {
+    /// For announcements that nobody answers: heard, with the lease that Harbor gives by itself.
+    pub(crate) fn unanswered() -> Self {
+        Self {
+            applied: true,
+            announce: false,
+            lease_s: 17,
+            heartbeat_s: 5,
+            refused: Vec::new(),
+        }
+    }
+}
+
 /// An instance that was not taken over, and why.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RefusedInstance {

@@ -4,6 +4,7 @@
 //! news and by snapshots ([`follower`]), and by nothing that goes wrong: a registry that is away,
 //! empty or full of garbage leaves it as it is.
 
+mod announcements;
 mod answers;
 mod follower;
 mod link;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::{Away, Back, Condition, Contents, News, RegistryError, journal::Journal, keys};
 use crate::model::{BackendRule, Service};
+pub(crate) use announcements::Announcements;
 use answers::Rules;
 pub(crate) use link::Target;
 use link::{Fault, Link};

@@ -181,6 +181,7 @@ impl Ground {
             parts: HashMap::new(),
             followed: 0,
             hidden: HashSet::new(),
+            hidden_at: HashMap::new(),
             former: HashMap::new(),
             begun: 0,
             turns: 0,

@@ -153,7 +153,14 @@ impl World {
 
     /// A backend's answer to a flow that may have begun unseen.
     pub(super) fn unseen(&self, packet: &Packet, sender: SocketAddr) -> Vec<Case> {
-        let hidden = self.hidden_behind(packet.protocol, sender);
+        let is_served = |key: &&Key| {
+            let frontend = self.frontends.get(&(key.protocol, key.to.port()));
+            let mut backends = frontend.iter().flat_map(|frontend| &frontend.backends);
+            key.protocol == packet.protocol
+                && key.to.is_ipv4() == packet.source.is_ipv4()
+                && backends.any(|index| self.backends[*index].address == sender)
+        };
+        let hidden = self.hidden.iter().filter(is_served);
         let former = packet.key().and_then(|key| self.former.get(&key));
         (hidden.map(|key| (key.to, key.from)))
             .chain(former.copied())
@@ -163,16 +170,13 @@ impl World {
 
     /// Whether this backend may have been given a flow that began unseen.
     pub(super) fn may_answer_unseen(&self, protocol: u8, sender: SocketAddr) -> bool {
-        self.hidden_behind(protocol, sender).next().is_some()
+        self.hidden_at.contains_key(&(protocol, sender))
     }
 
-    fn hidden_behind(&self, protocol: u8, sender: SocketAddr) -> impl Iterator<Item = &Key> {
-        self.hidden.iter().filter(move |key| {
-            let frontend = self.frontends.get(&(key.protocol, key.to.port()));
-            let mut backends = frontend.iter().flat_map(|frontend| &frontend.backends);
-            key.protocol == protocol
-                && key.to.is_ipv4() == sender.is_ipv4()
-                && backends.any(|index| self.backends[*index].address == sender)
-        })
+    /// Whether a flow that began unseen may have taken this one's source port.
+    pub(super) fn may_have_lost_its_port(&self, flow: &Flow) -> bool {
+        let backend = self.backends[flow.backend].address;
+        let last = self.hidden_at.get(&(flow.protocol, backend));
+        last.is_some_and(|at| *at > flow.opened)
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct World {
     /// Clients' datagrams that were too big, or too old, to be sent on: each may have begun a flow all
     /// the same.
     pub(super) hidden: HashSet<Key>,
+    /// When a flow may last have begun unseen, by protocol and backend.
+    pub(super) hidden_at: HashMap<(u8, SocketAddr), Instant>,
     /// Ends that a backend's packets may still leave with: the flow is over for the model, and need
     /// not be for the node.
     pub(super) former: HashMap<Key, (SocketAddr, SocketAddr)>,
@@ -151,7 +153,8 @@ impl World {
         let has_backend = self.backends[flow.backend].state != State::Gone;
         let is_displaced =
             !has_backend || flow.live != Is::Yes && self.turns - flow.order >= self.half_open;
-        is_displaced || flow.is_doubtful || flow.seen.elapsed() > flow.silence()
+        let is_taken = || flow.may_be_replaced() && self.may_have_lost_its_port(flow);
+        is_displaced || is_taken() || flow.is_doubtful || flow.seen.elapsed() > flow.silence()
     }
 
     /// Backends of a frontend that take new flows of a family.
@@ -194,6 +197,12 @@ impl World {
             .is_some_and(|flow| !self.may_be_gone(flow));
         if let Some(key) = packet.key().filter(|_| !is_known) {
             self.hidden.insert(key);
+            let frontend = self.frontends.get(&(key.protocol, key.to.port()));
+            for index in frontend.iter().flat_map(|frontend| &frontend.backends) {
+                let backend = self.backends[*index].address;
+                self.hidden_at
+                    .insert((key.protocol, backend), Instant::now());
+            }
         }
     }
 

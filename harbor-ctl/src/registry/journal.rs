@@ -51,7 +51,7 @@ impl Journal {
                     aside.display()
                 );
                 std::fs::rename(path, &aside).map_err(engine)?;
-                Database::create(path).map_err(engine)?
+                super::files().create(path).map_err(engine)?
             }
         };
         Ok(Self {
@@ -144,7 +144,7 @@ enum Unopened {
 fn open_whole(path: &Path) -> Result<Database, Unopened> {
     let path = path.to_owned();
     let open = move || -> Result<Database, Unopened> {
-        let mut database = Database::create(path).map_err(|error| match error {
+        let mut database = super::files().create(path).map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => Unopened::InUse,
             other => Unopened::Unreadable(other.to_string()),
         })?;

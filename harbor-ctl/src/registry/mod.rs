@@ -79,6 +79,13 @@ pub(crate) enum RegistryError {
     Engine(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// How files are opened: a cache of a gigabyte, the library's own, is memory that nobody gets back.
+fn files() -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(16 * 1024 * 1024);
+    builder
+}
+
 /// Durable state, whoever keeps it.
 pub(crate) trait Registry: Send + Sync + 'static {
     /// Several nodes keep their state here: a service belongs to the node that it names.

@@ -106,6 +106,14 @@ impl Forwarder {
         Ok(())
     }
 
+    /// Waits while nobody else does for the packets that may still read what was replaced, so that
+    /// the next change of the same port need not.
+    pub(super) fn settle(&mut self) {
+        if !self.books.unsettled.is_empty() && self.tables.wait_for_readers().is_ok() {
+            self.books.unsettled.clear();
+        }
+    }
+
     /// Forgets the ways to hosts that no backend is on any more.
     fn forget_hosts(&mut self) {
         let wishes = &mut self.wishes;

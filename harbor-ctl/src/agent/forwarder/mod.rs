@@ -164,7 +164,7 @@ impl Forwarder {
                     return;
                 }
                 Ok(request) => self.answer(request),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.settle(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.datapath.flush_log();

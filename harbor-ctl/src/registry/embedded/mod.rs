@@ -46,7 +46,7 @@ type Leases = BTreeMap<String, (Spoken, Option<Instant>)>;
 impl EmbeddedRegistry {
     /// Opens or makes the file; refuses one that another process has open.
     pub(crate) fn open(path: &Path) -> Result<Self, RegistryError> {
-        let database = Database::create(path).map_err(|error| match error {
+        let database = super::files().create(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => RegistryError::InUse(path.to_owned()),
             other => engine(other),
         })?;

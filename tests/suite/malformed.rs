@@ -1,7 +1,14 @@
 //! Announcements that are wrong: none of them ends the agent, and none changes anything.
 
-use kit::{Agent, Lab, http::Http};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use kit::{Agent, Config, Lab, Redis, eventually, http::Http};
 use serde_json::{Value, json};
+
+use crate::model::random::Random;
 
 /// Messages in CI; the soak sends a million.
 const MESSAGES: usize = 20_000;
@@ -11,39 +18,61 @@ fn malformed_announcements_change_nothing() {
     println!("{}", run(MESSAGES));
 }
 
-/// xorshift64
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
+#[test]
+fn malformed_announcements_over_redis_change_nothing() {
+    let lab = Lab::routed();
+    let place = SocketAddr::new(lab.app(kit::V4, 1), 6_379);
+    let redis = Redis::start(&lab.apps[1], lab.folder(), place);
+    let mut agent = Agent::start_with(&lab, &Config::with(&redis.config("one")));
+    populate(&agent);
+    let before = state(&agent);
+    let mut random = fresh();
+    let write = |document: &[u8]| {
+        let hex: String = document
+            .iter()
+            .map(|byte| format!("\\x{byte:02x}"))
+            .collect();
+        format!("XADD {{harbor:harbor}}:announce * m \"{hex}\"\n")
+    };
+    let mut sent = 0;
+    while sent < MESSAGES {
+        let mut lines = String::new();
+        for _ in 0..1_000 {
+            let document = document(&mut random);
+            if !is_right(&document) {
+                lines.push_str(&write(&document));
+                sent += 1;
+            }
+        }
+        redis.say_all(&lines);
     }
+    // What comes last is noticed: then all of it was read.
+    let heartbeat = json!({"v": 1, "dea": "last", "epoch": 1, "seq": 1, "digest": "0".repeat(64)});
+    redis.say_all(&write(heartbeat.to_string().as_bytes()));
+    eventually(Duration::from_secs(60), || {
+        let hosts = agent.items(&["dea", "list"]);
+        hosts.iter().any(|host| host["dea"] == "last")
+    });
+    assert!(agent.is_running());
+    let heard = |state: &Value| json!([state[0][0], state[1]]);
+    assert_eq!(heard(&state(&agent)), heard(&before));
+    println!("{sent} documents over Redis, none taken over");
+}
 
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
+/// Another one each time.
+fn fresh() -> Random {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Random(since.unwrap().as_nanos() as u64 | 1)
 }
 
 /// Sends so many; says what became of them.
 pub(crate) fn run(messages: usize) -> String {
     let lab = Lab::routed();
     let mut agent = Agent::start(&lab);
-    for name in ["web", "udp-game", "both-sip"] {
-        agent.create(&[
-            name,
-            "--backend",
-            "10.77.2.11:9001",
-            "--backend",
-            "10.77.2.12:9001",
-        ]);
-    }
+    populate(&agent);
     let before = state(&agent);
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = seed.unwrap().as_nanos() as u64 | 1;
-    let mut random = Random(seed);
+    let mut random = fresh();
+    let seed = random.0;
     let mut http = Http::new(&agent.socket());
     let (mut refused, mut skipped) = (0, 0);
     for count in 0..messages {
@@ -61,7 +90,7 @@ pub(crate) fn run(messages: usize) -> String {
             skipped += 1;
             continue;
         }
-        let path = *random.of(&["/v1/announce", "/v1/heartbeat"]);
+        let path = random.of(&["/v1/announce", "/v1/heartbeat"]);
         let (status, body) = http.post(path, &document).unwrap();
         let shown = String::from_utf8_lossy(&document);
         assert!(
@@ -82,25 +111,37 @@ pub(crate) fn run(messages: usize) -> String {
     format!("{refused} of {messages} documents refused, {skipped} were right and not sent")
 }
 
-/// What the registry and the kernel hold, without what changes by itself.
+fn populate(agent: &Agent) {
+    let backends = [
+        "--backend",
+        "10.77.2.11:9001",
+        "--backend",
+        "10.77.2.12:9001",
+    ];
+    for name in ["web", "udp-game", "both-sip"] {
+        agent.create(&[&[name], &backends[..]].concat());
+    }
+}
+
+/// What the registry and the kernel hold, without what changes by itself; app hosts last.
 fn state(agent: &Agent) -> Value {
     let mut services = agent.items(&["backends", "list"]);
     services.extend(agent.items(&["ports", "list"]));
-    services.extend(agent.items(&["dea", "list"]));
     for item in &mut services {
         item.as_object_mut().unwrap().remove("age_s");
     }
+    let hosts = agent.items(&["dea", "list"]);
     let config = agent.config_file().display().to_string();
     let dump = |map: &str| agent.ctl_json(&["datapath", "dump", map, "--config", &config]);
     let maps: Vec<Value> = ["frontends", "backends", "endpoints"].map(dump).into();
-    json!([services, maps])
+    json!([[services, hosts], maps])
 }
 
 /// An announcement, a full one or a heartbeat, with something changed in it.
 fn document(random: &mut Random) -> Vec<u8> {
     let head = json!({"v": 1, "dea": "dea1", "epoch": 5, "seq": 1 + random.below(1_000)});
     let instance = json!({
-        "service": *random.of(&["web", "udp-game", "both-sip"]),
+        "service": random.of(&["web", "udp-game", "both-sip"]),
         "instance": "i-0", "ip": "10.77.2.13", "port": 4100, "state": "up",
     });
     let mut document = head;
@@ -131,7 +172,7 @@ fn spoil(document: &mut Value, random: &mut Random) {
     };
     let fields = place.as_object_mut().unwrap();
     let keys: Vec<String> = fields.keys().cloned().collect();
-    let key = random.of(&keys).clone();
+    let key = random.of(&keys);
     let strange = [
         json!(null),
         json!(-1),
@@ -159,7 +200,7 @@ fn spoil(document: &mut Value, random: &mut Random) {
             fields.insert(format!("{key}x"), json!(1));
         }
         _ => {
-            fields.insert(key, random.of(&strange).clone());
+            fields.insert(key, random.of(&strange));
         }
     }
 }

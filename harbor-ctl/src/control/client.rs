@@ -211,7 +211,10 @@ impl Client {
                 Place::Network { url, .. } => ClientError::Unreachable(because(url, error)),
             }
         } else {
-            ClientError::Transport(error.to_string())
+            match &self.place {
+                Place::Socket(_) => ClientError::Transport(error.to_string()),
+                Place::Network { url, .. } => ClientError::Transport(because(url, error)),
+            }
         }
     }
 }

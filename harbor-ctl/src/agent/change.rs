@@ -170,8 +170,7 @@ impl<R: Registry> Owner<R> {
             .release(&service.id, rest)
             .await
             .map_err(|error| refused(&error))?;
-        self.services.retain(|s| s.id != service.id);
-        self.pending.note(&service.id);
+        self.forget(&service.id);
         if !rest.is_zero() {
             for &protocol in service.protocols.each() {
                 self.resting.insert((protocol, service.port), until);

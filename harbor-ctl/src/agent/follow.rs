@@ -7,14 +7,11 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
-use super::{
-    desk::Desk,
-    owner::{Owner, Pending},
-};
+use super::{desk::Desk, owner::Owner};
 use crate::{
     discovery::Message,
     model::Service,
-    registry::{Contents, News, Registry},
+    registry::{News, Registry},
 };
 
 /// Follows for as long as there is news.
@@ -55,10 +52,7 @@ impl<R: Registry> Owner<R> {
             concerns_us |= both.into_iter().any(|service| self.serves(service));
             match now {
                 Some(service) => self.take_over(service),
-                None => {
-                    self.services.retain(|service| service.id != id);
-                    self.pending.note(&id);
-                }
+                None => self.forget(&id),
             }
         }
         self.keep_health();
@@ -69,21 +63,19 @@ impl<R: Registry> Owner<R> {
 
     /// Takes everything over, if it differs.
     async fn take_everything(&mut self) {
-        let Some(Contents { services, resting }) = self.registry.current() else {
+        let Some(contents) = self.registry.current() else {
             return;
         };
-        self.resting = resting;
         let by_id = |list: &[Service]| -> BTreeMap<String, Service> {
             list.iter()
                 .map(|one| (one.id.clone(), one.clone()))
                 .collect()
         };
-        if by_id(&services) == by_id(&self.services) {
+        if by_id(&contents.services) == by_id(&self.services) {
+            self.resting = contents.resting;
             return;
         }
-        self.services = services;
-        self.pending = Pending::All;
-        self.keep_health();
+        self.take_all(contents);
         self.apply_change().await;
     }
 

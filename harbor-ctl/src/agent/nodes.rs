@@ -84,7 +84,7 @@ impl<R: Registry> Owner<R> {
         for service in &lost {
             let released = self.registry.release(service, rest).await;
             released.map_err(|error| refused(&error))?;
-            self.services.retain(|known| known.id != *service);
+            self.forget(service);
         }
         let forgotten = self.registry.forget_node(id).await;
         forgotten.map_err(|error| refused(&error))?;

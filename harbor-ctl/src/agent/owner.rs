@@ -297,12 +297,22 @@ impl<R: Registry> Owner<R> {
     /// Reads the registry again: somebody who shares it has changed something.
     pub(super) async fn look_again(&mut self) -> Result<(), Refusal> {
         let loaded = self.registry.load().await;
-        let contents = loaded.map_err(|error| refused(&error))?;
+        self.take_all(loaded.map_err(|error| refused(&error))?);
+        Ok(())
+    }
+
+    /// Takes over everything as it is in the registry now.
+    pub(super) fn take_all(&mut self, contents: Contents) {
         self.services = contents.services;
         self.resting = contents.resting;
         self.pending = Pending::All;
         self.keep_health();
-        Ok(())
+    }
+
+    /// A service is no more.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.services.retain(|service| service.id != id);
+        self.pending.note(id);
     }
 
     /// The name that this node's services bear.

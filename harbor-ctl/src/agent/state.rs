@@ -163,7 +163,7 @@ impl<R: Registry> Owner<R> {
             .await
             .map_err(|error| refused(&error))?;
         if let Some(contents) = self.registry.current() {
-            self.services = contents.services;
+            self.take_all(contents);
             self.apply_change().await;
         }
         tracing::info!(services, "missing ports confirmed");

@@ -244,8 +244,9 @@ fn authority(url: &str) -> Result<(String, u16), Failure> {
 }
 
 async fn run_instance(session: &Session, run: Run) -> Result<u8, Failure> {
-    let way = way(session, &run.target)?;
-    let plan = plan(run)?;
+    // What is wrong on its own is said before anybody is asked.
+    let (plan, target) = plan(run)?;
+    let way = way(session, &target)?;
     let say: dea::Say = match session.globals.quiet {
         true => |_| {},
         false => say,
@@ -259,7 +260,7 @@ fn say(text: &str) {
     eprintln!("harbor-ctl: {}", crate::model::escaped(text));
 }
 
-fn plan(run: Run) -> Result<Plan, Failure> {
+fn plan(run: Run) -> Result<(Plan, Target), Failure> {
     if run.int_ports.len() > run.services.len() {
         return Err(Failure::usage("there are more --int-port than --service"));
     }
@@ -292,7 +293,7 @@ fn plan(run: Run) -> Result<Plan, Failure> {
     if let Some(app) = &run.app {
         check_name("app", app)?;
     }
-    Ok(Plan {
+    let plan = Plan {
         services,
         address,
         dea,
@@ -303,7 +304,8 @@ fn plan(run: Run) -> Result<Plan, Failure> {
         command: run.command,
         drain: run.drain,
         patience: run.patience,
-    })
+    };
+    Ok((plan, run.target))
 }
 
 fn service(text: &str, port: u16) -> Result<Service, Failure> {
@@ -330,7 +332,6 @@ fn default_name() -> String {
 }
 
 async fn say_once(session: &Session, announce: Announce) -> Result<(), Failure> {
-    let way = way(session, &announce.target)?;
     let address = parse_backend(&announce.address)?;
     let instance = Instance {
         service: announce.service,
@@ -353,7 +354,7 @@ async fn say_once(session: &Session, announce: Announce) -> Result<(), Failure> 
     };
     // By the rules that the agent has too.
     let message = Message::parse(message.document().to_string().as_bytes())?;
-    let heard = way.say(&message).await?;
+    let heard = way(session, &announce.target)?.say(&message).await?;
     if !session.output.is_for_people() {
         return session.output.text("", &heard);
     }

@@ -16,6 +16,7 @@ pub mod app_host;
 mod beyond;
 pub mod bound;
 mod bpffs;
+mod certificate;
 mod counters;
 mod eventually;
 mod family;
@@ -32,6 +33,7 @@ mod wire;
 
 pub use agent::{Agent, Config};
 pub use beyond::{Beyond, SMALL_MTU, without_offloads};
+pub use certificate::certify;
 pub use eventually::{eventually, until};
 pub use family::{
     Family,

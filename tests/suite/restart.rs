@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::scene::Scene;
 
 /// A TCP, a UDP and a two-protocol port, with different backends.
-fn populate(scene: &Scene) -> Vec<SocketAddr> {
+pub(crate) fn populate(scene: &Scene) -> Vec<SocketAddr> {
     let ports = [
         scene.port("web"),
         scene.port("udp-game"),

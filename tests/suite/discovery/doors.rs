@@ -1,11 +1,11 @@
 //! Who is let in by TCP, and to what.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use kit::{
     Agent, Config, Lab,
     app_host::{self, Instance},
-    eventually,
+    certify, eventually,
 };
 
 use super::{Ground, SOON};
@@ -36,28 +36,11 @@ fn tokens_open_what_they_are_for() {
     assert!(!log.contains("a-token-of-app"), "a token stands in the log");
 }
 
-/// A key and a certificate signed by itself, for the node or for a client.
-fn certify(lab: &Lab, name: &str, more: &[&str]) {
-    let mut openssl = Command::new("openssl");
-    openssl.current_dir(lab.folder());
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt"]);
-    openssl.args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "3"]);
-    openssl.args([
-        "-keyout",
-        &format!("{name}.key"),
-        "-out",
-        &format!("{name}.crt"),
-    ]);
-    openssl.args(["-subj", &format!("/CN={name}")]);
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    kit::finish(openssl.args(more)).ok();
-}
-
 #[test]
 fn the_control_api_by_tls_shows_its_certificate_and_asks_for_one() {
     let lab = Lab::routed();
-    certify(&lab, "node", &["-addext", "subjectAltName=IP:10.77.2.1"]);
-    certify(&lab, "client", &[]);
+    certify(lab.folder(), "node", "IP:10.77.2.1");
+    certify(lab.folder(), "client", "DNS:client.test");
     let file = |name: &str| lab.folder().join(name).display().to_string();
     let both = fs::read_to_string(file("client.crt")).unwrap()
         + &fs::read_to_string(file("client.key")).unwrap();

@@ -1,8 +1,8 @@
 //! HTTPS with the application's own certificate: Harbor passes TLS through.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr};
 
-use kit::{Finished, Lab, eventually, finish};
+use kit::{Finished, Lab, certify, eventually};
 
 use super::{MINUTES, Server, addresses};
 use crate::scene::FAMILIES;
@@ -14,12 +14,12 @@ fn an_https_server_shows_its_own_certificate() {
         .map(|number| format!("line {number}\n"))
         .collect();
     fs::write(lab.folder().join("page"), &page).unwrap();
-    certify(&lab);
+    certify(lab.folder(), "harbor", "DNS:harbor.test");
     let [first, second] = addresses(&lab).map(|own| {
         let mut command = lab.apps[0].command("openssl");
-        command.args(["s_server", "-quiet", "-WWW", "-cert", "cert.pem", "-key"]);
+        command.args(["s_server", "-quiet", "-WWW", "-cert", "harbor.crt", "-key"]);
         let endpoint = SocketAddr::new(own, 8443).to_string();
-        command.args(["key.pem", "-accept", &endpoint]);
+        command.args(["harbor.key", "-accept", &endpoint]);
         command.current_dir(lab.folder());
         command
     });
@@ -44,7 +44,7 @@ enum Trust {
 }
 
 fn fetch(https: &Server, to: SocketAddr, trust: Trust) -> Finished {
-    let certificate = https.lab.folder().join("cert.pem").display().to_string();
+    let certificate = https.lab.folder().join("harbor.crt").display().to_string();
     let port = to.port();
     let host = match to {
         SocketAddr::V4(to) => to.ip().to_string(),
@@ -58,14 +58,4 @@ fn fetch(https: &Server, to: SocketAddr, trust: Trust) -> Finished {
         words.extend(["--cacert", &certificate]);
     }
     https.client(to, &words)
-}
-
-fn certify(lab: &Lab) {
-    let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-nodes", "-newkey", "ec", "-days", "2"]);
-    command.args(["-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-    command.args(["-subj", "/CN=harbor.test"]);
-    command.args(["-addext", "subjectAltName=DNS:harbor.test"]);
-    command.args(["-keyout", "key.pem", "-out", "cert.pem"]);
-    finish(command.current_dir(lab.folder())).ok();
 }

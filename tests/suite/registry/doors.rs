@@ -1,9 +1,9 @@
 //! The ways to a Redis: with a password, over TLS, through Sentinels; and what is wrong with an
 //! address is said before anything is done.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
-use kit::{Agent, Config, Lab, Redis, V4, eventually, finish, traffic};
+use kit::{Agent, Config, Lab, Redis, V4, certify, eventually, traffic};
 
 use super::REDIS;
 use crate::scene::Scene;
@@ -66,24 +66,9 @@ fn a_password_is_read_from_its_file_and_shown_nowhere() {
 fn a_redis_is_reached_over_tls_if_its_certificate_is_trusted() {
     let lab = Lab::routed();
     let folder = lab.folder().to_owned();
-    let mut openssl = Command::new("openssl");
-    openssl.current_dir(&folder);
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-    ]);
-    openssl.args([
-        "-nodes", "-days", "3", "-keyout", "key.pem", "-out", "cert.pem",
-    ]);
-    let name = format!("subjectAltName=IP:{}", lab.app(V4, 1));
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    finish(openssl.args(["-subj", "/CN=core", "-addext", &name])).ok();
+    certify(&folder, "redis", &format!("IP:{}", lab.app(V4, 1)));
     let file = |name: &str| folder.join(name).display().to_string();
-    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let (cert, key) = (file("redis.crt"), file("redis.key"));
     let tls = [
         "--tls-port",
         "6380",

@@ -6,7 +6,7 @@ use kit::{Agent, Config, Lab, Redis, V4, eventually, traffic};
 use serde_json::Value;
 
 use super::{Shared, redis_of};
-use crate::scene::Scene;
+use crate::{restart, scene::Scene};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -220,21 +220,7 @@ fn agent_redis_and_pins_gone_at_once_come_back_with_the_same_ports_and_backends(
         mut scene,
         mut redis,
     } = Shared::start();
-    let ports = [
-        scene.port("web"),
-        scene.port("udp-game"),
-        scene.port("both-sip"),
-    ];
-    scene
-        .agent
-        .ctl(&[
-            "backends",
-            "remove",
-            "both-sip",
-            &scene.app(0).to_string(),
-            "--now",
-        ])
-        .ok();
+    let ports = restart::populate(&scene);
     let before = scene.agent.ctl_json(&["state", "export"])["services"].clone();
     for order in ["redis first", "agent first"] {
         scene.agent.kill();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Agent, Config, Lab, V4, eventually, http::Http, traffic::Asker};
+use kit::{Agent, Config, Lab, Redis, V4, eventually, http::Http, traffic::Asker};
 use serde_json::{Value, json};
 
 /// Backends of each port.
@@ -17,15 +17,30 @@ const FIRST_MOVED: usize = 45_000;
 
 #[test]
 fn five_hundred_ports_of_twenty_backends_are_served_again_after_a_cold_start() {
-    println!("{}", run(501));
+    println!("{}", run(501, Kept::Embedded));
+}
+
+/// Where the agent keeps its ports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kept {
+    Embedded,
+    Redis,
 }
 
 /// Fills an agent with ports, starts it again without its tables, and changes one backend at a
 /// time; says how long it took. Nothing here depends on how long.
-pub(crate) fn run(ports: usize) -> String {
+pub(crate) fn run(ports: usize, kept: Kept) -> String {
     let lab = Lab::routed();
-    let range = "[ports]\nrange = \"35000-45999\"\n";
-    let mut agent = Agent::start_with(&lab, &Config::with(range));
+    let redis = match kept {
+        Kept::Embedded => None,
+        Kept::Redis => {
+            let place = SocketAddr::new(lab.app(V4, 1), 6_379);
+            Some(Redis::start(&lab.apps[1], lab.folder(), place))
+        }
+    };
+    let mut config = "[ports]\nrange = \"35000-45999\"\n".to_owned();
+    config.extend(redis.iter().map(|redis| redis.config("one")));
+    let mut agent = Agent::start_with(&lab, &Config::with(&config));
     let mut http = Http::new(&agent.socket());
     let answers = [0, 1].map(|app| {
         let host = &lab.apps[usize::from(app)];
@@ -69,16 +84,33 @@ pub(crate) fn run(ports: usize) -> String {
     let up = states.iter().filter(|port| port["state"] == "up").count();
     assert_eq!((states.len(), up), (ports, ports));
 
+    let resync = redis.as_ref().map_or(String::new(), |redis| {
+        format!(
+            ", an emptied Redis filled again {:.2?}",
+            refilled(redis, ports)
+        )
+    });
     let memory = memory(&mut agent);
     let changes = changes(&agent, &lab);
     drop(answers);
     format!(
-        "{ports} ports of {BACKENDS} backends: filled in {filled:.2?}, cold start to the last port \
+        "{kept:?}, {ports} ports of {BACKENDS} backends: filled in {filled:.2?}, cold start to the last port \
          served {served:.2?}, announced to first packet at the new backend p50 {:.2?} p99 {:.2?}, \
-         agent {memory} MiB",
+         agent {memory} MiB{resync}",
         changes[CHANGES / 2],
         changes[CHANGES * 99 / 100],
     )
+}
+
+/// Empties the Redis: how long until the node has put everything back.
+fn refilled(redis: &Redis, ports: usize) -> Duration {
+    redis.say(&["flushall"]).ok();
+    let begun = Instant::now();
+    eventually(Duration::from_secs(120), || {
+        let services = redis.say(&["hlen", "{harbor:harbor}:services"]).ok();
+        services.stdout.trim() == ports.to_string()
+    });
+    begun.elapsed()
 }
 
 /// Moves the one instance of a port to the other app host, port after port, and asks through it; the

@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     flood::{flood, syns},
-    model,
+    malformed, model, scale,
     scene::{FAMILIES, Scene},
 };
 
@@ -203,11 +203,13 @@ fn sequences_a_hundred_thousand() {
 #[test]
 #[ignore = "runs for minutes"]
 fn a_million_malformed_announcements_change_nothing() {
-    println!("{}", crate::malformed::run(1_000_000));
+    println!("{}", malformed::run(1_000_000));
 }
 
 #[test]
 #[ignore = "runs for a minute"]
 fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() {
-    println!("{}", crate::scale::run(5_001));
+    for kept in [scale::Kept::Embedded, scale::Kept::Redis] {
+        println!("{}", scale::run(5_001, kept));
+    }
 }

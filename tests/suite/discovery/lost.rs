@@ -1,10 +1,11 @@
 //! Messages that nobody heard, and app hosts that are heard by all nodes at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{
     app_host::{self, Instance},
-    eventually, traffic,
+    eventually,
+    traffic::{self, Live},
 };
 use nix::sys::signal::Signal;
 
@@ -144,4 +145,32 @@ fn what_was_lost_is_made_good_by_the_next_digest() {
         "an address of the node"
     );
     ground.wait_for("web", &["a"]);
+}
+
+#[test]
+fn instances_live_through_the_loss_of_redis_and_of_all_that_it_held() {
+    let mut ground = Ground::kept(Registry::Redis, "3s");
+    let to = ground.port("web");
+    let mut one = Instance::start(&ground.lab, 0, ("web", "one"), 4_100, &[]);
+    ground.wait_for("web", &["one"]);
+    let live = Live::open(&ground.lab.client, to, 5);
+    ground.redis.as_mut().unwrap().kill();
+    eventually(SOON, || ground.agent.ctl(&["status"]).code == 7);
+    // Two leases' worth of silence of the registry is no silence of the app host.
+    let begun = Instant::now();
+    eventually(SOON, || begun.elapsed() > Duration::from_secs(6));
+    assert_eq!(ground.backends("web"), [("one".into(), "up".into())]);
+    live.progress();
+    ground.redis.as_mut().unwrap().restart();
+    eventually(SOON, || {
+        let hosts = ground.agent.ctl(&["dea", "list", "-o", "json"]);
+        hosts.code == 0 && hosts.json()["items"][0]["instances"] == 1
+    });
+    live.progress();
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+    // And who falls silent afterwards is out as before.
+    one.cut();
+    eventually(Duration::from_secs(20), || {
+        ground.backends("web").is_empty()
+    });
 }

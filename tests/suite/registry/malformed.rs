@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use kit::{Redis, eventually, finish, traffic};
+use kit::{Redis, eventually, finish_within, traffic};
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -13,6 +13,7 @@ use crate::{model::random::Random, scene::Scene};
 const RECORDS: usize = 6_000;
 const PORTS: usize = 8;
 const SOON: Duration = Duration::from_secs(20);
+const MINUTES: Duration = Duration::from_secs(300);
 /// Commands that one run of redis-cli gets.
 const AT_ONCE: usize = 500;
 
@@ -121,7 +122,10 @@ fn tables(scene: &Scene) -> Vec<String> {
     let dump = |name: &str| {
         let mut command = scene.lab.node.command("bpftool");
         command.args(["--json", "map", "dump", "pinned"]);
-        finish(command.arg(scene.lab.maps().join(name))).ok().stdout
+        // A hundred thousand elements, each printed: minutes on a machine that is busy.
+        finish_within(MINUTES, command.arg(scene.lab.maps().join(name)))
+            .ok()
+            .stdout
     };
     ["frontends", "backend_sets", "backends"].map(dump).to_vec()
 }

@@ -118,13 +118,12 @@ impl<R: Registry> Owner<R> {
             self.vacate(&id, &said).await?;
             refused.append(&mut more);
         }
-        tracing::info!(
-            dea,
-            instances = said.len(),
-            refused = refused.len(),
-            "announced all"
-        );
-        self.apply_change().await;
+        // Over Redis all is said with each heartbeat: what changes nothing is no news.
+        if !self.pending.is_empty() {
+            let (instances, refused) = (said.len(), refused.len());
+            tracing::info!(dea, instances, refused, "announced all");
+            self.apply_change().await;
+        }
         Ok(refused)
     }
 

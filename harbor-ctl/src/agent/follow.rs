@@ -66,11 +66,6 @@ impl<R: Registry> Owner<R> {
         let Some(contents) = self.registry.current() else {
             return;
         };
-        let by_id = |list: &[Service]| -> BTreeMap<String, Service> {
-            list.iter()
-                .map(|one| (one.id.clone(), one.clone()))
-                .collect()
-        };
         if by_id(&contents.services) == by_id(&self.services) {
             self.resting = contents.resting;
             return;
@@ -101,4 +96,10 @@ impl<R: Registry> Owner<R> {
             Err(refusal) => tracing::warn!("an announcement is refused: {refusal}"),
         }
     }
+}
+
+/// In no order, to be compared.
+fn by_id(services: &[Service]) -> BTreeMap<&str, &Service> {
+    let each = services.iter();
+    each.map(|service| (service.id.as_str(), service)).collect()
 }

@@ -75,6 +75,11 @@ impl Default for Pending {
 }
 
 impl Pending {
+    /// Whether the kernel has everything.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::These(ids) if ids.is_empty())
+    }
+
     /// A service was changed, begun or ended.
     pub(super) fn note(&mut self, id: &str) {
         if let Self::These(ids) = self {

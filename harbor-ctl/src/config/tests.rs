@@ -90,10 +90,6 @@ fn what_this_version_lacks_is_refused_by_name() {
     for (text, word) in [
         ("[datapath]\nmode = \"xdp\"\n", "datapath.mode"),
         ("[datapath]\nmode = \"proxy\"\n", "datapath.mode"),
-        (
-            "[gateway]\npassword_file = \"/x\"\n",
-            "gateway.password_file",
-        ),
         ("[metrics]\nlisten = \"0.0.0.0:1\"\n", "metrics.listen"),
         ("[proxy]\n", "[proxy]"),
     ] {

@@ -126,6 +126,31 @@ fn a_control_api_by_tcp_must_ask_who_comes() {
 }
 
 #[test]
+fn a_gateway_is_off_without_a_password_and_needs_tls_beyond_this_machine() {
+    let loaded = load_text(&source(&[], &[]), "[gateway]\nlisten = \"10.0.0.1:1\"\n").unwrap();
+    assert_eq!(loaded.config.gateway, None);
+    let on = "[gateway]\npassword_file = \"/p\"\n";
+    let loaded = load_text(&source(&[], &[]), on).unwrap();
+    let gateway = loaded.config.gateway.unwrap();
+    assert!(gateway.listen.ip().is_loopback() && gateway.tls.is_none());
+    for (lines, words) in [
+        ("listen = \"10.0.0.1:8443\"\n", "in the clear"),
+        ("listen = \"[::]:8443\"\n", "in the clear"),
+        ("listen = \"8443\"\n", "not an address with a port"),
+        ("tls_key = \"/k\"\n", "belong together"),
+        ("user = \"a:b\"\n", "may not"),
+    ] {
+        let found = problems(&format!("{on}{lines}"));
+        assert!(
+            found.iter().any(|p| p.message.contains(words)),
+            "{lines}: {found:?}"
+        );
+    }
+    let tls = "listen = \"10.0.0.1:8443\"\ntls_cert = \"/c\"\ntls_key = \"/k\"\n";
+    assert!(load_text(&source(&[], &[]), &format!("{on}{tls}")).is_ok());
+}
+
+#[test]
 fn default_values_of_missing_capabilities_are_accepted() {
     let text = "[datapath]\nmode = \"tc\"\n[registry]\nurl = \"embedded\"\n[gateway]\nlisten = \
                 \"127.0.0.1:8443\"\n[control]\nlisten = \"\"\n[metrics]\nlisten = \"\"\n";

@@ -219,3 +219,9 @@ fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() 
 fn a_million_mutated_requests_change_nothing() {
     println!("{}", gateway::withstands(1_000_000));
 }
+
+#[test]
+#[ignore = "runs for a minute"]
+fn provision_rate() {
+    println!("{}", gateway::measure(4_000));
+}

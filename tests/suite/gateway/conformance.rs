@@ -20,7 +20,7 @@ fn with(body: &Value, field: &str, value: Value) -> Value {
     body
 }
 
-fn query(plan: &str) -> String {
+pub(super) fn query(plan: &str) -> String {
     format!("?service_id={SERVICE}&plan_id={plan}")
 }
 
@@ -262,112 +262,6 @@ fn everything_but_port_and_plan_can_be_updated() {
             .0,
         200
     );
-}
-
-#[test]
-fn bindings_count_the_numbers_of_an_app_and_are_made_once() {
-    let mut ground = Ground::start("");
-    let platform = &mut ground.platform;
-    for name in ["i1", "i2"] {
-        assert_eq!(
-            platform
-                .provision(name, &order("same-name", &Value::Null))
-                .0,
-            201
-        );
-    }
-    let (status, first) = platform.bind("i1", "b1", "app");
-    assert_eq!(status, 201);
-    let told = &first["credentials"];
-    let port = ground.agent.ctl_json(&["ports", "show", "i1"])["port"].clone();
-    assert_eq!((&told["port"], &told["int_port"]), (&port, &json!(4_100)));
-    assert_eq!(
-        (&told["name"], &told["node_id"]),
-        (&json!("same-name"), &json!("harbor_node_1"))
-    );
-    assert_eq!(told["protocol"], "tcp");
-    assert!(told["hostname"].is_string() && told["host"].is_string());
-    assert!(told.get("ext_host").is_none() && told.get("ext_hostname").is_none());
-    assert_eq!(first["endpoints"][0]["ports"], json!([port.to_string()]));
-    assert_eq!(platform.bind("i1", "b1", "app"), (200, first.clone()));
-    assert_eq!(platform.bind("i1", "b1", "other").0, 409);
-    assert_eq!(
-        platform.bind("i2", "b2", "app").1["credentials"]["int_port"],
-        4_101
-    );
-    assert_eq!(
-        platform.bind("i2", "b3", "other").1["credentials"]["int_port"],
-        4_100
-    );
-    assert_eq!(platform.bind("i9", "b1", "app").0, 404);
-
-    let names = "/v2/service_instances/i1/service_bindings/b1";
-    assert_eq!(
-        platform.ask(&format!("GET {names}"), &Value::Null),
-        (200, first.clone())
-    );
-    let last = format!("GET {names}/last_operation");
-    assert_eq!(
-        platform.ask(&last, &Value::Null),
-        (200, json!({"state": "succeeded"}))
-    );
-    old_platforms_get_no_endpoints(platform, names);
-    for (body, field) in [
-        (
-            json!({"service_id": SERVICE, "plan_id": FREE, "parameters": {"x": 1}}),
-            "x",
-        ),
-        (
-            json!({"service_id": SERVICE, "plan_id": FREE, "bind_resource": {"route": "a.b"}}),
-            "bind_resource.route",
-        ),
-        (json!({"service_id": SERVICE, "plan_id": TCP}), ""),
-        (json!({"service_id": SERVICE}), "plan_id"),
-    ] {
-        let line = "PUT /v2/service_instances/i1/service_bindings/b9";
-        let (status, answer) = platform.ask(line, &body);
-        assert_eq!(status, 400, "{body}: {answer}");
-        assert!(field.is_empty() || answer["field"] == field, "{answer}");
-    }
-
-    let variables = ground
-        .agent
-        .ctl(&["bindings", "show", "b2", "--env"])
-        .ok()
-        .stdout;
-    assert!(
-        variables.starts_with("STACKATO_HARBOR_SAME_NAME="),
-        "{variables}"
-    );
-    let other = ground
-        .agent
-        .ctl(&["bindings", "show", "b3", "--env"])
-        .ok()
-        .stdout;
-    assert_eq!(other, "STACKATO_HARBOR=4100\n");
-    assert_eq!(ground.agent.items(&["bindings", "list"]).len(), 3);
-
-    assert_eq!(
-        platform.ask(&format!("DELETE {names}"), &Value::Null).0,
-        400
-    );
-    let unbind = format!("DELETE {names}{}", query(FREE));
-    assert_eq!(platform.ask(&unbind, &Value::Null), (200, json!({})));
-    assert_eq!(platform.ask(&unbind, &Value::Null), (410, json!({})));
-    assert_eq!(platform.ask(&format!("GET {names}"), &Value::Null).0, 404);
-    // A platform that lost the answer ends the instance with what is bound to it.
-    assert_eq!(platform.deprovision("i2").0, 200);
-    assert!(ground.agent.items(&["bindings", "list"]).is_empty());
-}
-
-fn old_platforms_get_no_endpoints(platform: &mut Platform, names: &str) {
-    let header = std::mem::replace(
-        &mut platform.header,
-        format!("{BASIC}X-Broker-API-Version: 2.14\r\n"),
-    );
-    let (status, body) = platform.ask(&format!("GET {names}"), &Value::Null);
-    assert!(status == 200 && body.get("endpoints").is_none(), "{body}");
-    platform.header = header;
 }
 
 #[test]

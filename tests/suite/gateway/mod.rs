@@ -1,14 +1,17 @@
 //! Platforms that provision ports: the specification's every MUST, from nothing to traffic, limits,
 //! garbage, secrets, and nodes that share a registry.
 
+mod bindings;
 mod conformance;
 mod limits;
 mod mutated;
 mod nodes;
+mod rate;
 mod secrets;
 mod walk;
 
 pub(crate) use mutated::withstands;
+pub(crate) use rate::measure;
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf};
 

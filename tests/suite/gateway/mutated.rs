@@ -5,7 +5,7 @@ use std::{fs, time::SystemTime};
 
 use serde_json::{Value, json};
 
-use super::{BASIC, FREE, Ground, SERVICE, VERSION, order};
+use super::{BASIC, FREE, Ground, Platform, SERVICE, VERSION, order};
 use crate::model::random::Random;
 
 /// Requests in CI; the soak sends a million.
@@ -94,6 +94,8 @@ pub(crate) fn withstands(requests: usize) -> String {
     let grown = resident(&mut ground).saturating_sub(first_size);
     assert!(grown < GROWTH_KIB, "grown by {grown} KiB");
     assert!(ground.agent.is_running());
+    // The last request may have cost the connection.
+    ground.platform = Platform::of(&ground.lab);
     assert_eq!(state(&ground), before, "seed {seed}");
     assert_eq!(
         ground

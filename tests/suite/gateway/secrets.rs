@@ -1,10 +1,10 @@
 //! Secrets are seen nowhere: not in a log at its most talkative, not in an error, not in the list of
 //! processes, whatever is asked of whom.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use kit::{Agent, Config, Lab, certify, finish};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{LISTEN, password};
 
@@ -14,88 +14,100 @@ const PASSWORD: &str = "a-password-of-platforms";
 /// The same as it travels.
 const ENCODED: &str = "aGFyYm9yOmEtcGFzc3dvcmQtb2YtcGxhdGZvcm1z";
 
-#[test]
-fn no_secret_is_seen_at_the_most_talkative_level() {
+/// An agent with every secret that the gateway and the control API have, and everything logged.
+struct Talkative {
+    agent: Agent,
+    certificate: PathBuf,
+    /// A line of the key that no other file has.
+    key_line: String,
+    lab: Lab,
+}
+
+fn talkative() -> Talkative {
     let lab = Lab::routed();
     let certificate = certify(lab.folder(), "node", "IP:127.0.0.1");
     let key = lab.folder().join("node.key");
     let token = lab.folder().join("control.token");
     fs::write(&token, format!("{TOKEN}\n")).unwrap();
-    finish(std::process::Command::new("chmod").arg("600").arg(&token)).ok();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let tls = format!("tls_cert = {certificate:?}\ntls_key = {key:?}\n");
     let more = format!(
         "[gateway]\npassword_file = {:?}\n{tls}[control]\nlisten = \"127.0.0.1:8442\"\n\
          token_file = {token:?}\n{tls}[log]\nlevel = \"trace\"\n",
         password(&lab)
     );
-    let agent = Agent::start_with(&lab, &Config::with(&more));
-    let ask = |words: &[&str]| {
-        let mut curl = lab.node.command("curl");
-        curl.args(["-sS", "-m", "10", "--cacert", certificate.to_str().unwrap()]);
-        curl.args(["-w", "\n%{http_code}"]).args(words);
-        finish(&mut curl).ok().stdout
-    };
-    let broker = format!("https://{LISTEN}/v2");
+    let text = fs::read_to_string(&key).unwrap();
+    Talkative {
+        agent: Agent::start_with(&lab, &Config::with(&more)),
+        certificate,
+        key_line: text.lines().nth(1).unwrap().to_owned(),
+        lab,
+    }
+}
+
+impl Talkative {
+    /// What curl is answered: the body and the status.
+    fn ask(&self, header: &str, words: &[&str]) -> String {
+        let mut curl = self.lab.node.command("curl");
+        curl.args(["-sS", "-m", "10", "--cacert"])
+            .arg(&self.certificate);
+        curl.args(["-H", "X-Broker-API-Version: 2.17", "-H", header]);
+        finish(curl.args(["-w", "\n%{http_code}"]).args(words))
+            .ok()
+            .stdout
+    }
+
+    /// Everything that can be seen of it from outside.
+    fn places(&self) -> Vec<(&'static str, String)> {
+        let mut places = vec![
+            ("output", self.agent.printed()),
+            ("processes", processes(&self.agent)),
+        ];
+        for part in ["gateway", "node", "proxy_connector", "redis"] {
+            places.push((part, self.agent.log(part)));
+        }
+        let verbs = [
+            &["config", "show"][..],
+            &["status"],
+            &["state", "export"],
+            &["bindings", "list"],
+        ];
+        let said = verbs.map(|verb| self.agent.ctl_json_whatever(verb).to_string());
+        places.push(("answers", said.concat()));
+        places
+    }
+}
+
+#[test]
+fn no_secret_is_seen_at_the_most_talkative_level() {
+    let scene = talkative();
+    let level = scene.agent.ctl_json(&["config", "get", "log.level"]);
+    assert!(level.to_string().contains("trace"), "{level}");
+    let instance = format!("https://{LISTEN}/v2/service_instances/i1");
     let auth = format!("Authorization: Basic {ENCODED}");
-    let version = "X-Broker-API-Version: 2.17";
     let bearer = format!("Authorization: Bearer {TOKEN}");
-    let body = super::order("web", &json!({"colour": PASSWORD})).to_string();
     let good = super::order("web", &Value::Null).to_string();
-    let instance = format!("{broker}/service_instances/i1");
+    let config = "https://127.0.0.1:8442/v1/config";
     let mut said = String::new();
-    for words in [
-        &["-H", &auth, "-H", version, &format!("{broker}/catalog")][..],
-        &["-H", &auth, &instance],
-        &[
-            "-H",
-            "Authorization: Basic b3RoZXI6b3RoZXI=",
-            "-H",
-            version,
-            &instance,
-        ],
-        &[
-            "-H", &auth, "-H", version, "-X", "PUT", "-d", &good, &instance,
-        ],
-        &[
-            "-H", &auth, "-H", version, "-X", "PUT", "-d", "{", &instance,
-        ],
-        &["-H", &bearer, "https://127.0.0.1:8442/v1/config"],
-        &["-H", &bearer, "https://127.0.0.1:8442/v1/status"],
-        &[
-            "-H",
-            "Authorization: Bearer wrong",
-            "https://127.0.0.1:8442/v1/ports",
-        ],
+    for (header, words) in [
+        (auth.as_str(), &["-X", "PUT", "-d", &good, &instance][..]),
+        (&auth, &["-X", "PUT", "-d", "{", &instance]),
+        (&auth, &[&instance]),
+        (&bearer, &[&instance]),
+        ("Authorization: Basic b3RoZXI6b3RoZXI=", &[&instance]),
+        (&bearer, &[config]),
+        (&auth, &[config]),
+        ("Authorization: Bearer wrong", &[config]),
     ] {
-        said.push_str(&ask(words));
+        said.push_str(&scene.ask(header, words));
     }
-    assert!(
-        said.contains("\n201") && said.contains("\n401") && said.contains("\n412"),
-        "{said}"
-    );
-    assert!(body.contains(PASSWORD));
-    for verb in [
-        &["config", "show"][..],
-        &["status"],
-        &["state", "export"],
-        &["bindings", "list"],
-    ] {
-        said.push_str(&agent.ctl_json_whatever(verb).to_string());
+    for status in ["\n201", "\n400", "\n200", "\n401"] {
+        assert!(said.contains(status), "{said}");
     }
-    let level = agent.ctl_json(&["config", "get", "log.level"]).to_string();
-    assert!(level.contains("trace"), "{level}");
-    let key_lines = fs::read_to_string(&key).unwrap();
-    let middle = key_lines.lines().nth(1).unwrap().to_owned();
-    let mut places = vec![
-        ("answers", said),
-        ("output", agent.printed()),
-        ("processes", processes(&agent)),
-    ];
-    for part in ["gateway", "node", "proxy_connector", "redis"] {
-        places.push((part, agent.log(part)));
-    }
+    let mut places = scene.places();
+    places.push(("bodies", said));
     for (place, text) in places {
-        for secret in [PASSWORD, ENCODED, TOKEN, &middle] {
+        for secret in [PASSWORD, ENCODED, TOKEN, &scene.key_line] {
             assert!(!text.contains(secret), "{secret} stands in {place}");
         }
     }

@@ -22,6 +22,7 @@ mod failover;
 mod flood;
 mod forward_tcp;
 mod forward_udp;
+mod gateway;
 mod half_closed;
 mod health;
 mod host;

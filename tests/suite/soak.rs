@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     flood::{flood, syns},
-    malformed, model, scale,
+    gateway, malformed, model, scale,
     scene::{FAMILIES, Scene},
 };
 
@@ -212,4 +212,16 @@ fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() 
     for kept in [scale::Kept::Embedded, scale::Kept::Redis] {
         println!("{}", scale::run(5_001, kept));
     }
+}
+
+#[test]
+#[ignore = "runs for a quarter of an hour"]
+fn a_million_mutated_requests_change_nothing() {
+    println!("{}", gateway::withstands(1_000_000));
+}
+
+#[test]
+#[ignore = "runs for a minute"]
+fn provision_rate() {
+    println!("{}", gateway::measure(1_000));
 }

@@ -1,50 +1,26 @@
 //! Changes of ports and backends, one at a time.
 
-use super::owner::{Owner, now, refused};
+use super::{
+    allocate::Placed,
+    owner::{Owner, now},
+};
 use crate::{
-    allocator::{self, Holder, LiveHost, Request},
     control::wire::{AddBackend, CreatePort, DeletedPort, NameBackend},
     model::{
-        Backend, Departure, PortRef, PortSettings, Protocol, Protocols, Refusal, RefusalKind,
+        Backend, Departure, Lifetime, PortRef, PortSettings, Protocols, Refusal, RefusalKind,
         Service, SettingValues, check_name, parse_backend,
     },
-    registry::{Registry, RegistryError, Rests},
+    registry::Registry,
 };
 
 impl<R: Registry> Owner<R> {
     /// Creates a service with its port; answers its id.
     pub(super) async fn create_port(&mut self, request: CreatePort) -> Result<String, Refusal> {
-        let mut service = self.new_service(&request)?;
-        let rests = match request.port {
-            Some(_) => Rests::Ended,
-            None => Rests::Respected,
-        };
-        loop {
-            service.port = self.draw(&service, request.port).await?;
-            match self.registry.allocate(&service, rests).await {
-                Ok(recorded) => break service = recorded,
-                // Somebody who shares the registry was faster; a number asked for is gone then.
-                Err(RegistryError::NumberTaken { .. }) if request.port.is_none() => {
-                    self.look_again().await?;
-                }
-                Err(error) => return Err(refused(&error)),
-            }
+        let service = self.new_service(&request)?;
+        self.check_quota(None)?;
+        match self.allocate(service, request.port).await? {
+            Placed::New(service) | Placed::Known(service) => Ok(service.id),
         }
-        for &protocol in service.protocols.each() {
-            self.resting.remove(&(protocol, service.port));
-        }
-        let Service {
-            id,
-            name,
-            port,
-            protocols,
-            ..
-        } = &service;
-        tracing::info!(id, name, "port {port}/{protocols} allocated");
-        let id = id.clone();
-        self.take_over(service);
-        self.apply_change().await;
-        Ok(id)
     }
 
     fn new_service(&self, request: &CreatePort) -> Result<Service, Refusal> {
@@ -63,6 +39,11 @@ impl<R: Registry> Owner<R> {
         }
         let created_at = now();
         let defaults = self.default_settings();
+        let lifetime = request
+            .lifetime
+            .as_deref()
+            .map(Lifetime::parse)
+            .transpose()?;
         let mut service = Service {
             id: uuid::Uuid::new_v4().to_string(),
             name: name.clone(),
@@ -76,6 +57,9 @@ impl<R: Registry> Owner<R> {
             node: self.node(),
             revision: 0,
             backends: Vec::new(),
+            provisioned: None,
+            bindings: Vec::new(),
+            expires_at: lifetime.and_then(|lifetime| lifetime.ends(created_at)),
         };
         service.check_health()?;
         let rule = self.backend_rule();
@@ -96,37 +80,18 @@ impl<R: Registry> Owner<R> {
         }
     }
 
-    /// Finds a number; looks at the host where it may block.
-    async fn draw(&mut self, service: &Service, port: Option<u16>) -> Result<u16, Refusal> {
-        let (name, protocols) = (service.name.clone(), service.protocols);
-        let (numbers, range) = (self.numbers(), self.running.config.range);
-        let look = move || {
-            let mut host = LiveHost::default();
-            let request = Request {
-                name: &name,
-                protocols,
-                port,
-                range,
-            };
-            let draw = allocator::allocate(request, &numbers, &mut host, &mut rand::rng());
-            (draw.port, host.name(&draw.skipped))
-        };
-        let (port, skipped): (_, Vec<((Protocol, u16), Holder)>) =
-            tokio::task::spawn_blocking(look)
-                .await
-                .map_err(|error| Refusal::failed(format!("the host's sockets: {error}")))?;
-        self.conflicts.note(skipped);
-        port
-    }
-
     pub(super) async fn set_port(
         &mut self,
         port: &PortRef,
-        values: SettingValues,
+        mut values: SettingValues,
     ) -> Result<String, Refusal> {
-        let defaults = self.default_settings();
+        let (defaults, time) = (self.default_settings(), now());
+        let lifetime = Lifetime::take(&mut values)?;
         let set = |service: &mut Service| {
             service.settings = service.settings.with(&values, &defaults)?;
+            if let Some(lifetime) = lifetime {
+                service.expires_at = lifetime.ends(time);
+            }
             service.check_health()
         };
         self.amend_port(port, set, "port set").await
@@ -164,35 +129,7 @@ impl<R: Registry> Owner<R> {
     /// Ends a port and its flows; the number rests.
     pub(super) async fn delete_port(&mut self, port: &PortRef) -> Result<DeletedPort, Refusal> {
         let service = self.find(port)?;
-        let rest = self.running.config.rest;
-        let until = now().saturating_add(rest.as_secs());
-        self.registry
-            .release(&service.id, rest)
-            .await
-            .map_err(|error| refused(&error))?;
-        self.forget(&service.id);
-        if !rest.is_zero() {
-            for &protocol in service.protocols.each() {
-                self.resting.insert((protocol, service.port), until);
-            }
-        }
-        self.apply_change().await;
-        let Service {
-            id,
-            name,
-            port,
-            protocols,
-            ..
-        } = service;
-        tracing::info!(id, name, "port {port}/{protocols} released");
-        let protocols = protocols.each().to_vec();
-        Ok(DeletedPort {
-            name,
-            id,
-            port,
-            protocols,
-            reason: self.not_applied.clone(),
-        })
+        self.end_service(service).await
     }
 
     pub(super) async fn add_backend(

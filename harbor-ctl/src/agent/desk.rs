@@ -17,7 +17,7 @@ use super::{
     view::{self, Snapshot},
 };
 use crate::{
-    config::ControlConfig,
+    config::{ControlConfig, GatewayConfig},
     control::{
         Answer, Operations,
         wire::{
@@ -70,6 +70,13 @@ impl<R: Registry> Desk<R> {
             owner.running.config.control.clone(),
             owner.tcp_problem.clone(),
         )
+    }
+
+    /// What the platform API is to be, and where its trouble is told.
+    pub(super) async fn gateway_side(&self) -> (Option<GatewayConfig>, TcpProblem) {
+        let owner = self.lock().await;
+        let config = owner.running.config.gateway.clone();
+        (config, owner.gateway_problem.clone())
     }
 
     /// Ends the forwarding thread; what is in the kernel stays.

@@ -3,6 +3,7 @@
 //! Configuration, logs, lock, registry, forwarding, control socket, then a round every second.
 //! Ending the agent never ends the datapath: programs, maps and links stay in the kernel.
 
+mod allocate;
 mod backend_view;
 mod change;
 mod conflicts;
@@ -14,11 +15,15 @@ mod flow_filter;
 mod follow;
 mod forwarder;
 mod forwarding;
+mod gateway;
+mod gateway_desk;
+mod gateway_side;
 mod health;
 mod health_part;
 mod nodes;
 mod notify;
 mod owner;
+mod place;
 mod registry_view;
 mod reload;
 mod reserved;
@@ -203,6 +208,8 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
     let (report_fatal, fatal) = mpsc::channel(1);
     let (config, problem) = desk.tcp_side().await;
     let tcp_side = tokio::spawn(tcp_side::run(config, desk.clone(), problem));
+    let (config, problem) = desk.gateway_side().await;
+    let gateway = tokio::spawn(gateway_side::run(config, desk.clone(), problem));
     let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
     let probes = tokio::spawn(health::run(desk.clone()));
     notify::ready(&desk.headline().await);
@@ -213,6 +220,7 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
     tracing::info!("the agent stops; the datapath stays");
     rounds.abort();
     tcp_side.abort();
+    gateway.abort();
     probes.abort();
     following.abort();
     let _ = stop_server.send(());
@@ -265,10 +273,6 @@ fn announce(loaded: &Loaded) {
         version,
         pid = std::process::id(),
         "agent starts, configuration {file}"
-    );
-    tracing::info!(
-        target: telemetry::TARGET_GATEWAY,
-        "no gateway: this version {version} does not have the platform API"
     );
 }
 

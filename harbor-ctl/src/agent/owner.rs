@@ -109,6 +109,7 @@ pub(super) struct Owner<R> {
     pub(super) rates: Rates,
     pub(super) leases: Leases,
     pub(super) tcp_problem: TcpProblem,
+    pub(super) gateway_problem: TcpProblem,
     pub(super) started: Instant,
 }
 
@@ -119,6 +120,7 @@ impl<R: Registry> Owner<R> {
             registry,
             leases,
             tcp_problem: TcpProblem::default(),
+            gateway_problem: TcpProblem::default(),
             services: contents.services,
             resting: contents.resting,
             link,
@@ -217,7 +219,10 @@ impl<R: Registry> Owner<R> {
             health: self.health_view(),
             config: self.running.source.path.clone(),
             registry: self.registry.describe(),
-            tcp_problem: self.tcp_problem.text(),
+            tcp_problem: self
+                .tcp_problem
+                .text()
+                .or_else(|| self.gateway_problem.text()),
             leases_frozen: self.leases.is_frozen(),
             condition: self.registry.condition(),
             node: self.node(),

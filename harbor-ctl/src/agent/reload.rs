@@ -71,6 +71,9 @@ impl<R: Registry> Owner<R> {
         let (from, to) = (&written.config, &mut self.running.config);
         to.range = from.range;
         to.rest = from.rest;
+        to.limits = from.limits;
+        to.public.clone_from(&from.public);
+        to.hostname.clone_from(&from.hostname);
         to.drain = from.drain;
         to.lease = from.lease;
         to.allow_networks.clone_from(&from.allow_networks);

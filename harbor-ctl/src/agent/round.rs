@@ -76,6 +76,7 @@ impl<R: Registry> Owner<R> {
         if self.registry.condition().away.is_some() {
             return;
         }
+        self.end_expired().await;
         let time = now();
         let over: Vec<String> = self
             .services

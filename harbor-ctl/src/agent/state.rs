@@ -88,12 +88,11 @@ impl<R: Registry> Owner<R> {
                 );
                 Refusal::invalid("services", text)
             })?;
-            let known = self
-                .services
-                .iter()
-                .find(|known| known.name == service.name);
-            let is_new_name = names.insert(service.name.clone());
-            let is_other = known.is_some_and(|known| known.id != service.id);
+            // Platforms may repeat names; operators may not.
+            let is_operators = service.provisioned.is_none();
+            let same_name = |known: &&Service| known.name == service.name && known.id != service.id;
+            let is_other = is_operators && self.services.iter().any(|known| same_name(&known));
+            let is_new_name = names.insert(service.name.clone()) || !is_operators;
             let is_new = ids.insert(service.id.clone()) && is_new_name && !is_other;
             let each = service.protocols.each().iter();
             let has_numbers = each

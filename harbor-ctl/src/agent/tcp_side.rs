@@ -10,7 +10,8 @@ use std::{
 use super::desk::Desk;
 use crate::{
     config::ControlConfig,
-    control::{self, TcpSide, Tls, Tokens},
+    control::{self, Tokens},
+    http::{TcpSide, Tls},
     model::Secret,
     registry::Registry,
 };
@@ -30,7 +31,7 @@ impl TcpProblem {
             .clone()
     }
 
-    fn set(&self, problem: Option<String>) {
+    pub(super) fn set(&self, problem: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }

@@ -131,6 +131,7 @@ impl Snapshot {
             node: service.node.clone(),
             created_at: service.created_at,
             age_s: now.saturating_sub(service.created_at),
+            expires_in_s: service.expires_at.map(|end| end.saturating_sub(now)),
             counters: own.into_iter().map(counters).collect(),
         }
     }

@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    agent::AgentNoun, backends::BackendsVerb, config::ConfigVerb, datapath::DatapathVerb,
-    dea::DeaVerb, explain::ExplainNoun, flows::FlowsVerb, node::NodeVerb, ports::PortsVerb,
-    state::StateVerb, stats::StatsNoun, status::StatusNoun,
+    agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, config::ConfigVerb,
+    datapath::DatapathVerb, dea::DeaVerb, explain::ExplainNoun, flows::FlowsVerb, node::NodeVerb,
+    ports::PortsVerb, state::StateVerb, stats::StatsNoun, status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -113,6 +113,11 @@ pub(crate) enum Noun {
     Backends {
         #[command(subcommand)]
         verb: BackendsVerb,
+    },
+    /// List and show what platforms' apps were told
+    Bindings {
+        #[command(subcommand)]
+        verb: BindingsVerb,
     },
     /// Show the conversations between clients and backends
     Flows {

@@ -139,6 +139,7 @@ fn exit_of(kind: RefusalKind) -> Exit {
         | RefusalKind::PortAssigned
         | RefusalKind::PortHeld
         | RefusalKind::RangeExhausted
+        | RefusalKind::QuotaExceeded
         | RefusalKind::TooManyBackends
         | RefusalKind::Conflict => Exit::Conflict,
         RefusalKind::NotReady => Exit::Degraded,

@@ -8,6 +8,7 @@
 mod agent;
 mod arguments;
 mod backends;
+mod bindings;
 mod config;
 mod datapath;
 mod dea;
@@ -59,6 +60,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Version => version::run(&globals).map(u8::from),
         Noun::Ports { verb } => with_session(&globals, async |s| ports::run(s, verb).await),
         Noun::Backends { verb } => with_session(&globals, async |s| backends::run(s, verb).await),
+        Noun::Bindings { verb } => with_session(&globals, async |s| bindings::run(s, verb).await),
         Noun::Flows { verb } => with_session(&globals, async |s| flows::run(s, verb).await),
         Noun::Status(noun) => with_session(&globals, async |s| status::run(s, noun).await),
         Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),

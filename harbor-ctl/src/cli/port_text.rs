@@ -110,6 +110,9 @@ pub(super) fn details(item: &PortItem) -> String {
     if !limits.is_empty() {
         lines.insert(lines.len() - 1, ("Limits", limits));
     }
+    if let Some(seconds) = item.expires_in_s {
+        lines.push(("Ends", format!("by itself in {}", format_age(seconds))));
+    }
     for c in &item.counters {
         let refused = match c.refused {
             0 => String::new(),

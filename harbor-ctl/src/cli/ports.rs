@@ -12,7 +12,7 @@ use crate::{
         Client, segment,
         wire::{BackendItem, CreatePort, DeletedPort, List, PortItem, RangeReport},
     },
-    model::{PortSettings, Protocols, SETTINGS, SettingValue, SettingValues},
+    model::{Lifetime, PortSettings, Protocols, SETTINGS, SettingValue, SettingValues},
 };
 
 const CREATE_EXAMPLES: &str = "\
@@ -23,6 +23,7 @@ anything else TCP. Without --port a random free number of the range is drawn. Th
 Examples:
   harbor-ctl ports create web --backend 10.0.0.5:8080 --backend 10.0.0.6:8080
   harbor-ctl ports create udp-game
+  harbor-ctl ports create demo --for 2h
   harbor-ctl ports create sip --protocol both --port 35060
   harbor-ctl ports create db max_connections=200 --backend [2001:db8::5]:5432";
 
@@ -71,8 +72,11 @@ pub(crate) enum PortsVerb {
         /// Number, NUMBER/tcp, NUMBER/udp, name or id
         port: String,
         /// What to set, for example policy=first
-        #[arg(required = true, value_name = "KEY=VALUE")]
+        #[arg(required_unless_present = "lifetime", value_name = "KEY=VALUE")]
         settings: Vec<String>,
+        /// Let the port end by itself after this time, counted from now; none: no more
+        #[arg(long = "for", value_name = "PERIOD")]
+        lifetime: Option<String>,
     },
     /// Delete a port, and end its flows
     #[command(after_help = "Examples:\n  harbor-ctl ports delete web --yes")]
@@ -111,6 +115,9 @@ pub(crate) struct Create {
     /// An instance behind the port; may be repeated
     #[arg(long = "backend", value_name = "IP:PORT")]
     backends: Vec<String>,
+    /// Let the port end by itself after this time, for example 2h
+    #[arg(long = "for", value_name = "PERIOD")]
+    lifetime: Option<String>,
     /// What is not to have its default, for example policy=first
     #[arg(value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -137,8 +144,17 @@ impl From<ProtocolChoice> for Protocols {
 pub(super) async fn run(session: &Session, verb: PortsVerb) -> Result<Exit, Failure> {
     // What is wrong on its own is said before anybody is asked.
     let settings = match &verb {
-        PortsVerb::Set { settings, .. } => parse_settings(settings)?,
-        PortsVerb::Create(create) => parse_settings(&create.settings)?,
+        PortsVerb::Set {
+            settings, lifetime, ..
+        } => with_lifetime(parse_settings(settings)?, lifetime.as_deref())?,
+        PortsVerb::Create(create) => {
+            create
+                .lifetime
+                .as_deref()
+                .map(Lifetime::parse)
+                .transpose()?;
+            parse_settings(&create.settings)?
+        }
         _ => SettingValues::new(),
     };
     let client = session.client()?;
@@ -177,6 +193,7 @@ async fn created(
         protocol,
         port,
         backends,
+        lifetime,
         ..
     } = create;
     let request = CreatePort {
@@ -185,6 +202,7 @@ async fn created(
         port,
         backends,
         settings,
+        lifetime,
     };
     let item: PortItem = client.post("/v1/ports", &request).await?;
     session.output.item(&item)?;
@@ -247,6 +265,17 @@ async fn delete(session: &Session, client: &Client, port: &str, yes: bool) -> Re
         .fix("harbor-ctl status")),
         None => Ok(()),
     }
+}
+
+fn with_lifetime(
+    mut values: SettingValues,
+    lifetime: Option<&str>,
+) -> Result<SettingValues, Failure> {
+    if let Some(text) = lifetime {
+        Lifetime::parse(text)?;
+        values.insert("for".to_owned(), SettingValue::Text(text.to_owned()));
+    }
+    Ok(values)
 }
 
 /// Reads `policy=first` and the like, by the rules that the agent has too.

@@ -60,6 +60,7 @@ const fn number(
 /// All keys, in the order in which they are shown.
 pub(crate) static KEYS: &[Key] = &[
     text("node", "id", "\"harbor_node_1\"", "this node's name").on_restart(),
+    text("node", "hostname", "\"\"", "this node's host name in credentials; empty: the system's"),
     list("node", "interfaces", "[\"auto\"]", "interfaces to attach to")
     .on_restart(),
     list("node", "addresses", "[\"auto\"]", "addresses that serve ports")
@@ -115,15 +116,19 @@ pub(crate) static KEYS: &[Key] = &[
     text("discovery", "lease", "\"17s\"", "how long an app host's instances live without a heartbeat"),
     text("discovery", "token_file", "\"\"", "token with which app hosts may announce over TCP, and nothing else")
     .on_restart(),
-    text("gateway", "listen", "\"127.0.0.1:8443\"", "address of the platform API")
-    .on_restart()
-    .only(&["127.0.0.1:8443", ""], "the platform API"),
+    text("gateway", "listen", "\"127.0.0.1:8443\"", "address of the platform API; off without a password file")
+    .on_restart(),
     text("gateway", "user", "\"harbor\"", "user of the platform API")
-    .on_restart()
-    .only(&["harbor", ""], "the platform API"),
-    text("gateway", "password_file", "\"\"", "password of the platform API")
-    .on_restart()
-    .only(&[""], "the platform API"),
+    .on_restart(),
+    text("gateway", "password_file", "\"\"", "password of the platform API; empty: there is none")
+    .on_restart(),
+    text("gateway", "tls_cert", "\"\"", "certificate of the platform API; needed where it listens beyond this machine")
+    .on_restart(),
+    text("gateway", "tls_key", "\"\"", "key of the platform API")
+    .on_restart(),
+    number("limits", "ports", "0", "ports at once, in all; 0: as many as there are numbers"),
+    number("limits", "ports_per_organization", "0", "ports at once of one organization of a platform; 0: no limit"),
+    number("limits", "ports_per_space", "0", "ports at once of one space of a platform; 0: no limit"),
     text("control", "listen", "\"\"", "TCP side of the control API")
     .on_restart(),
     text("control", "token_file", "\"\"", "token of the control API over TCP")

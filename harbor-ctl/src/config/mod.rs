@@ -5,6 +5,7 @@
 
 mod control;
 mod edit;
+mod gateway;
 mod key_table;
 mod keys;
 mod problem;
@@ -24,6 +25,7 @@ use std::{
 use crate::model::{Refusal, RefusalKind, nearest};
 pub(crate) use control::ControlConfig;
 pub(crate) use edit::set_value;
+pub(crate) use gateway::{GatewayConfig, Limits, Public};
 pub(crate) use keys::{Applies, KEYS, Key, find as find_key};
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use shown::config_items;

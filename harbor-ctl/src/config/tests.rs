@@ -90,10 +90,6 @@ fn what_this_version_lacks_is_refused_by_name() {
     for (text, word) in [
         ("[datapath]\nmode = \"xdp\"\n", "datapath.mode"),
         ("[datapath]\nmode = \"proxy\"\n", "datapath.mode"),
-        (
-            "[gateway]\npassword_file = \"/x\"\n",
-            "gateway.password_file",
-        ),
         ("[metrics]\nlisten = \"0.0.0.0:1\"\n", "metrics.listen"),
         ("[proxy]\n", "[proxy]"),
     ] {
@@ -127,6 +123,31 @@ fn a_control_api_by_tcp_must_ask_who_comes() {
     let loaded = load_text(&source(&[], &[]), text).unwrap();
     let control = loaded.config.control;
     assert!(control.token_file.is_none() && control.announcer_token_file.is_some());
+}
+
+#[test]
+fn a_gateway_is_off_without_a_password_and_needs_tls_beyond_this_machine() {
+    let loaded = load_text(&source(&[], &[]), "[gateway]\nlisten = \"10.0.0.1:1\"\n").unwrap();
+    assert_eq!(loaded.config.gateway, None);
+    let on = "[gateway]\npassword_file = \"/p\"\n";
+    let loaded = load_text(&source(&[], &[]), on).unwrap();
+    let gateway = loaded.config.gateway.unwrap();
+    assert!(gateway.listen.ip().is_loopback() && gateway.tls.is_none());
+    for (lines, words) in [
+        ("listen = \"10.0.0.1:8443\"\n", "in the clear"),
+        ("listen = \"[::]:8443\"\n", "in the clear"),
+        ("listen = \"8443\"\n", "not an address with a port"),
+        ("tls_key = \"/k\"\n", "belong together"),
+        ("user = \"a:b\"\n", "may not"),
+    ] {
+        let found = problems(&format!("{on}{lines}"));
+        assert!(
+            found.iter().any(|p| p.message.contains(words)),
+            "{lines}: {found:?}"
+        );
+    }
+    let tls = "listen = \"10.0.0.1:8443\"\ntls_cert = \"/c\"\ntls_key = \"/k\"\n";
+    assert!(load_text(&source(&[], &[]), &format!("{on}{tls}")).is_ok());
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::{ConfigError, ControlConfig, Entry, Problem, Value, keys::KEYS, raw::Layers};
+use super::{
+    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, Problem, Public, Value, keys::KEYS,
+    raw::Layers,
+};
 use ipnet::IpNet;
 
 use crate::model::{
@@ -15,6 +18,9 @@ use crate::model::{
 pub(crate) struct Config {
     /// This node's name.
     pub(crate) node: String,
+    /// This node's host name; empty: the system's.
+    pub(crate) hostname: String,
+    pub(crate) public: Public,
     /// Empty: choose by itself.
     pub(crate) interfaces: Vec<String>,
     /// Empty: every address of the chosen interfaces.
@@ -32,6 +38,9 @@ pub(crate) struct Config {
     pub(crate) allow_networks: Vec<IpNet>,
     pub(crate) lease: Duration,
     pub(crate) control: ControlConfig,
+    /// `None`: off.
+    pub(crate) gateway: Option<GatewayConfig>,
+    pub(crate) limits: Limits,
     pub(crate) health: HealthDefaults,
     pub(crate) registry: RegistryConfig,
     pub(crate) log: LogConfig,
@@ -78,7 +87,6 @@ impl Paths {
 pub(crate) fn validate(layers: Layers) -> Result<Config, ConfigError> {
     let mut check = Check { layers };
     check.choices();
-    check.names();
     let config = check.config();
     let mut problems = check.layers.problems;
     problems.sort_by_key(Problem::position);
@@ -106,6 +114,8 @@ impl Check {
         self.ranges_apart(range, source_ports);
         Config {
             node: self.name("node.id"),
+            hostname: self.host_name("node.hostname"),
+            public: self.public(),
             interfaces: self.list_or_auto("node.interfaces", check_interface),
             addresses: self.list_or_auto("node.addresses", own_address),
             range,
@@ -126,6 +136,8 @@ impl Check {
             allow_networks: self.list("policy.allow_networks", parse_network),
             lease: self.period("discovery.lease", second * 3),
             control: self.control(),
+            gateway: self.gateway(),
+            limits: self.limits(),
             health: self.health(),
             registry: RegistryConfig {
                 url: self.read("registry.url", str::parse, RegistryUrl::Embedded),
@@ -199,25 +211,6 @@ impl Check {
         }
     }
 
-    fn names(&mut self) {
-        let host = |text: &str| match text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
-        {
-            true if text.len() <= 253 => Ok(()),
-            _ => Err(format!(
-                "{:?} is not a host name",
-                text.chars().take(80).collect::<String>()
-            )),
-        };
-        self.read("public.hostname", host, ());
-        let address = |text: &str| match text.is_empty() || text.parse::<IpAddr>().is_ok() {
-            true => Ok(()),
-            false => Err(format!("{text:?} is not an IP address")),
-        };
-        self.read("public.address", address, ());
-    }
-
     fn ranges_apart(&mut self, range: PortRange, source_ports: PortRange) {
         if source_ports.start() < 1_024 || source_ports.len() < 1_024 {
             let message = format!(
@@ -288,7 +281,7 @@ impl Check {
         self.read(key, parse, Duration::ZERO)
     }
 
-    fn number(&mut self, key: &str, least: i64, most: i64) -> i64 {
+    pub(super) fn number(&mut self, key: &str, least: i64, most: i64) -> i64 {
         let number = match self.entry(key) {
             Some(Entry {
                 value: Value::Number(number),

@@ -1,66 +1,22 @@
-//! Who is at the other end, and what that one may ask.
+//! What whoever is at the other end may ask.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
-    serve::IncomingStream,
 };
-use tokio::net::UnixListener;
 
-use super::{failure::failure, listener::TcpSide};
-use crate::model::{Refusal, RefusalKind, Secret};
+use super::failure::failure;
+use crate::{
+    http::Peer,
+    model::{Refusal, RefusalKind, Secret},
+};
 
 /// What app hosts may ask.
 const ANNOUNCING: [&str; 2] = ["/v1/announce", "/v1/heartbeat"];
-
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Peer {
-    /// A process of this machine, by the control socket.
-    Process { uid: u32, gid: u32, pid: i32 },
-    /// Somebody by TCP; `is_certified` with a certificate that was asked for.
-    Network {
-        address: SocketAddr,
-        is_certified: bool,
-    },
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Process { uid, gid, pid } => write!(f, "uid={uid} gid={gid} pid={pid}"),
-            Self::Network { address, .. } => write!(f, "address={address}"),
-        }
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        match stream.io().peer_cred() {
-            Ok(cred) => Self::Process {
-                uid: cred.uid(),
-                gid: cred.gid(),
-                pid: cred.pid().unwrap_or_default(),
-            },
-            // Without credentials the line shows the overflow ids, never root's.
-            Err(_) => Self::Process {
-                uid: 65_534,
-                gid: 65_534,
-                pid: 0,
-            },
-        }
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpSide>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpSide>) -> Self {
-        *stream.remote_addr()
-    }
-}
 
 /// The tokens of the TCP side.
 #[derive(Clone, Debug, Default)]

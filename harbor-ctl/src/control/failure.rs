@@ -30,6 +30,7 @@ fn status_of(kind: RefusalKind) -> StatusCode {
         | RefusalKind::PortAssigned
         | RefusalKind::PortHeld
         | RefusalKind::RangeExhausted
+        | RefusalKind::QuotaExceeded
         | RefusalKind::TooManyBackends
         | RefusalKind::Conflict => StatusCode::CONFLICT,
         RefusalKind::NotReady => StatusCode::SERVICE_UNAVAILABLE,

@@ -6,9 +6,9 @@
 
 mod access;
 mod announce_routes;
+mod binding_routes;
 mod client;
 mod failure;
-mod listener;
 mod lock;
 mod operations;
 mod page;
@@ -19,8 +19,7 @@ pub(crate) mod wire;
 
 pub(crate) use access::Tokens;
 pub(crate) use client::{Client, ClientError, Remote, segment};
-pub(crate) use listener::{TcpSide, Tls};
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
-pub(crate) use operations::{Answer, Operations, SharedOperations};
+pub(crate) use operations::{Answer, BindingOperations, Operations, SharedOperations};
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

@@ -3,10 +3,10 @@
 use std::future::Future;
 
 use super::wire::{
-    AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, CheckBackends, CheckItem,
-    ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport, FlowItem,
-    Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved, PortItem, RangeReport,
-    ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
+    AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CheckBackends,
+    CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport,
+    FlowItem, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved, PortItem,
+    RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
 };
 use crate::{
     discovery::Message,
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
-pub(crate) trait Operations: SharedOperations {
+pub(crate) trait Operations: SharedOperations + BindingOperations {
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
@@ -78,6 +78,12 @@ pub(crate) trait Operations: SharedOperations {
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
     /// Whether ports are served.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// What platforms were promised.
+pub(crate) trait BindingOperations {
+    fn bindings(&self) -> impl Future<Output = Answer<Vec<BindingItem>>> + Send;
+    fn binding(&self, id: String) -> impl Future<Output = Answer<BindingItem>> + Send;
 }
 
 /// Operations on nodes that share a registry, and on the state as a whole.

@@ -21,13 +21,15 @@ use tokio::net::UnixListener;
 
 use super::{
     Answer, Operations,
-    access::{Peer, Tokens, authorize},
+    access::{Tokens, authorize},
     failure::failure,
-    listener::TcpSide,
     page::page,
     wire::{BackendItem, ErrorBody, FlowItem, List, PortItem, ServiceItem},
 };
-use crate::model::{PortRef, Refusal, RefusalKind};
+use crate::{
+    http::{Peer, TcpSide},
+    model::{PortRef, Refusal, RefusalKind},
+};
 
 const BODY_LIMIT: usize = 64 * 1024;
 /// A request that takes longer is answered with a timeout; a change it began is still finished.
@@ -86,6 +88,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .route("/v1/config/{key}", axum::routing::put(set_config::<O>))
         .route("/v1/status", get(show_status::<O>))
         .merge(super::shared_routes::routes::<O>())
+        .merge(super::binding_routes::routes::<O>())
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready::<O>))
         .fallback(async || failure(Refusal::new(RefusalKind::NotFound, "no such path")))

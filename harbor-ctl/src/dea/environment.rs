@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use super::DeaError;
-use crate::model::Protocols;
+use crate::model::{self, Protocols};
 
 /// Numbers for instances are counted from here.
 const FIRST_PORT: u16 = 4_100;
@@ -37,19 +37,12 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok()
 }
 
-/// `STACKATO_HARBOR` for one service, `STACKATO_HARBOR_<NAME>` for several.
+/// What the command finds the numbers in.
 pub(super) fn variables(services: &[Service]) -> Vec<(String, String)> {
-    let value = |service: &Service| service.port.to_string();
-    match services {
-        [one] => vec![("STACKATO_HARBOR".into(), value(one))],
-        several => several
-            .iter()
-            .map(|service| {
-                let name = service.name.to_ascii_uppercase().replace(['-', '.'], "_");
-                (format!("STACKATO_HARBOR_{name}"), value(service))
-            })
-            .collect(),
-    }
+    let each = services
+        .iter()
+        .map(|service| (service.name.as_str(), service.port));
+    model::variables(&each.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -62,15 +55,6 @@ mod tests {
             protocols: Protocols::Tcp,
             port,
         }
-    }
-
-    #[test]
-    fn one_service_has_the_short_name_and_several_have_their_own() {
-        let one = variables(&[service("udp-game", 4_100)]);
-        assert_eq!(one, [("STACKATO_HARBOR".into(), "4100".into())]);
-        let two = variables(&[service("udp-game", 4_100), service("Web.1", 4_101)]);
-        let names: Vec<&str> = two.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["STACKATO_HARBOR_UDP_GAME", "STACKATO_HARBOR_WEB_1"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod address;
 mod app_host;
 mod config_item;
 mod doubt;
+mod environment;
 mod escape;
 mod flow;
 mod flow_filter;
@@ -14,6 +15,8 @@ mod given;
 mod health;
 mod health_check;
 mod health_object;
+mod lifetime;
+mod limits_object;
 mod membership;
 mod name;
 mod nearest;
@@ -25,6 +28,7 @@ mod port_ref;
 mod port_set;
 mod port_state;
 mod protocol;
+mod provision;
 mod question;
 mod range;
 mod refusal;
@@ -40,11 +44,14 @@ pub(crate) use address::*;
 pub(crate) use app_host::*;
 pub(crate) use config_item::*;
 pub(crate) use doubt::*;
+pub(crate) use environment::*;
 pub(crate) use escape::*;
 pub(crate) use flow::*;
 pub(crate) use flow_filter::*;
 pub(crate) use health::*;
 pub(crate) use health_check::*;
+pub(crate) use lifetime::*;
+pub(crate) use limits_object::*;
 pub(crate) use membership::*;
 pub(crate) use name::*;
 pub(crate) use nearest::*;
@@ -56,6 +63,7 @@ pub(crate) use port_ref::*;
 pub(crate) use port_set::*;
 pub(crate) use port_state::*;
 pub(crate) use protocol::*;
+pub(crate) use provision::*;
 pub(crate) use question::*;
 pub(crate) use range::*;
 pub(crate) use refusal::*;
@@ -86,6 +94,9 @@ pub(crate) mod testing {
             node: String::new(),
             revision: 0,
             backends: Vec::new(),
+            provisioned: None,
+            bindings: Vec::new(),
+            expires_at: None,
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum RefusalKind {
     PortAssigned,
     PortHeld,
     RangeExhausted,
+    /// A limit of `[limits]` is reached.
+    QuotaExceeded,
     TooManyBackends,
     Conflict,
     /// The agent or a part of it cannot do this now.
@@ -35,7 +37,7 @@ pub(crate) enum RefusalKind {
 }
 
 impl RefusalKind {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Invalid,
         Self::UnknownField,
         Self::Unsupported,
@@ -50,6 +52,7 @@ impl RefusalKind {
         Self::PortAssigned,
         Self::PortHeld,
         Self::RangeExhausted,
+        Self::QuotaExceeded,
         Self::TooManyBackends,
         Self::Conflict,
         Self::NotReady,
@@ -74,6 +77,7 @@ impl RefusalKind {
             Self::PortAssigned => "port_assigned",
             Self::PortHeld => "port_held",
             Self::RangeExhausted => "range_exhausted",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::TooManyBackends => "too_many_backends",
             Self::Conflict => "conflict",
             Self::NotReady => "not_ready",

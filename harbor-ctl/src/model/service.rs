@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, PortSettings, Protocol, Protocols};
+use super::{Binding, Policy, PortSettings, Protocol, Protocols, Provisioned};
 
 /// What a user created: a public port and the instances behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,15 @@ pub(crate) struct Service {
     pub(crate) revision: u64,
     /// In order of first registration: the first is UDP's primary.
     pub(crate) backends: Vec<Backend>,
+    /// A platform asked for it; `None`: an operator did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provisioned: Option<Provisioned>,
+    /// Who was told the credentials; of a provisioned service alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) bindings: Vec<Binding>,
+    /// When it ends by itself, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<u64>,
 }
 
 impl Service {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HealthCheck, Policy, Refusal, RefusalKind, StatusRange, given::Given,
-    health_object::health_keys, nearest,
+    health_object::health_keys, limits_object::limit_keys, nearest,
 };
 
 const DAY: u64 = 86_400;
@@ -131,7 +131,7 @@ pub(crate) enum SettingValue {
     Number(u64),
     Text(String),
     List(Vec<String>),
-    /// Several keys of one matter, without its name: `health` alone has that.
+    /// Several keys of one matter, without its name: `health` and `limits` have that.
     Object(BTreeMap<String, SettingValue>),
 }
 
@@ -148,6 +148,11 @@ impl PortSettings {
             match value {
                 SettingValue::Object(parts) if key == "health" => {
                     for (key, value) in health_keys(parts)? {
+                        settings.set(key, &value, defaults)?;
+                    }
+                }
+                SettingValue::Object(parts) if key == "limits" => {
+                    for (key, value) in limit_keys(parts)? {
                         settings.set(key, &value, defaults)?;
                     }
                 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    BACKEND_LIMIT, Backend, BackendRule, PortRef, PortSettings, Refusal, SETTINGS, Service,
-    SettingValue, SettingValues, WEIGHT_LIMIT, check_name, parse_backend,
+    BACKEND_LIMIT, BINDING_LIMIT, Backend, BackendRule, PortRef, PortSettings, Refusal, SETTINGS,
+    Service, SettingValue, SettingValues, WEIGHT_LIMIT, check_name, check_word, parse_backend,
 };
 
 /// The longest record, in bytes: 128 backends with all that can be said of them.
@@ -45,6 +45,7 @@ pub(crate) fn check(service: &Service, rule: &BackendRule) -> Result<(), Refusal
         return Err(Refusal::invalid("revision", "a number is too large"));
     }
     check_settings(&service.settings)?;
+    check_promises(service)?;
     if service.backends.len() > BACKEND_LIMIT {
         let text = format!(
             "{} backends: {BACKEND_LIMIT} are the most",
@@ -58,6 +59,44 @@ pub(crate) fn check(service: &Service, rule: &BackendRule) -> Result<(), Refusal
         if !instances.insert(&backend.instance) || !addresses.insert(backend.address) {
             let text = format!("backend {} stands there twice", backend.instance);
             return Err(Refusal::invalid("backends", text));
+        }
+    }
+    Ok(())
+}
+
+/// What belongs to the gateway.
+fn check_promises(service: &Service) -> Result<(), Refusal> {
+    if let Some(provisioned) = &service.provisioned {
+        check_word("organization", &provisioned.organization)?;
+        check_word("space", &provisioned.space)?;
+        for (field, word) in [
+            ("platform", &provisioned.platform),
+            ("name", &provisioned.name),
+        ] {
+            if !word.is_empty() {
+                check_word(field, word)?;
+            }
+        }
+    }
+    let mut ids = BTreeSet::new();
+    if service.bindings.len() > BINDING_LIMIT
+        || (!service.bindings.is_empty() && service.provisioned.is_none())
+    {
+        return Err(Refusal::invalid(
+            "bindings",
+            "too many bindings, or none are allowed",
+        ));
+    }
+    for binding in &service.bindings {
+        check_name("binding", &binding.id)?;
+        if let Some(app) = &binding.app {
+            check_word("app", app)?;
+        }
+        if !ids.insert(&binding.id) {
+            return Err(Refusal::invalid(
+                "bindings",
+                format!("binding {} stands there twice", binding.id),
+            ));
         }
     }
     Ok(())

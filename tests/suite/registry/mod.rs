@@ -7,6 +7,8 @@ mod malformed;
 mod nodes;
 mod state;
 
+pub(crate) use nodes::other;
+
 use std::net::SocketAddr;
 
 use kit::{Config, Lab, Redis};
@@ -41,7 +43,7 @@ impl Shared {
 
 /// A server on the lab's second app host.
 #[track_caller]
-fn redis_of(lab: &Lab) -> Redis {
+pub(crate) fn redis_of(lab: &Lab) -> Redis {
     let address = SocketAddr::new(lab.app(kit::V4, 1), REDIS);
     Redis::start(&lab.apps[1], lab.folder(), address)
 }

@@ -74,7 +74,7 @@ fn each_node_serves_its_own_ports_and_lists_all() {
 /// Another node beside the lab's own: it has other paths and another id, and forwards nothing,
 /// because a lab has one node's interfaces.
 #[track_caller]
-pub(super) fn other(lab: &Lab, config: &str, name: &str) -> Agent {
+pub(crate) fn other(lab: &Lab, config: &str, name: &str) -> Agent {
     let config = Config {
         name: name.into(),
         bpf: Some(lab.bpffs().join(name)),

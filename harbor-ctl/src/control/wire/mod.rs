@@ -2,6 +2,7 @@
 //!
 //! Names of fields are a contract with scripts: add, never rename. Requests refuse unknown fields.
 
+mod bindings;
 mod discovery;
 mod explained;
 mod requests;
@@ -11,6 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use bindings::*;
 pub(crate) use discovery::*;
 pub(crate) use explained::*;
 pub(crate) use requests::*;
@@ -136,6 +138,9 @@ pub(crate) struct PortItem {
     /// Seconds since 1970.
     pub(crate) created_at: u64,
     pub(crate) age_s: u64,
+    /// Seconds until it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_in_s: Option<u64>,
     pub(crate) counters: Vec<PortCounters>,
 }
 

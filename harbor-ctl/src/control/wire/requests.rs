@@ -21,6 +21,9 @@ pub(crate) struct CreatePort {
     /// What is not to have its default; the body of `PATCH /v1/ports/{port}` is such an object.
     #[serde(default)]
     pub(crate) settings: SettingValues,
+    /// How long it lives, as `2h`; missing: until somebody deletes it. `PATCH` knows `for` too.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub(crate) lifetime: Option<String>,
 }
 
 /// `POST /v1/backends`

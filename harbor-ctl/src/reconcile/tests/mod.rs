@@ -203,6 +203,9 @@ fn service(port: u16, protocols: Protocols, backends: Vec<Backend>) -> Service {
         node: String::new(),
         revision: 0,
         backends,
+        provisioned: None,
+        bindings: Vec::new(),
+        expires_at: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The TCP side of the control API: plain, or with TLS.
+//! Listens by TCP: plain, or with TLS.
 //!
 //! Handshakes run beside each other, bounded in number and time, so that a client that says nothing
 //! keeps nobody waiting.
@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::access::Peer;
+use super::Peer;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);

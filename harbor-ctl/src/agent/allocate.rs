@@ -1,0 +1,166 @@
+//! How a service gets its number and how it ends, whoever asked: an operator, a platform, the clock.
+
+use super::owner::{Owner, now, refused};
+use crate::{
+    allocator::{self, Holder, LiveHost, Request},
+    control::wire::DeletedPort,
+    model::{Protocol, Refusal, RefusalKind, Service},
+    registry::{Registry, RegistryError, Rests},
+};
+
+/// What became of a service that wanted a number.
+#[derive(Debug)]
+pub(super) enum Placed {
+    New(Service),
+    /// One with its id is there already.
+    Known(Service),
+}
+
+impl<R: Registry> Owner<R> {
+    /// Gives a service a number: the one asked for, or any. Durable, then in the kernel.
+    pub(super) async fn allocate(
+        &mut self,
+        mut service: Service,
+        port: Option<u16>,
+    ) -> Result<Placed, Refusal> {
+        let rests = match port {
+            Some(_) => Rests::Ended,
+            None => Rests::Respected,
+        };
+        let recorded = loop {
+            service.port = self.draw(&service, port).await?;
+            match self.registry.allocate(&service, rests).await {
+                Ok(recorded) => break recorded,
+                // Somebody who shares the registry was faster; a number asked for is gone then.
+                Err(RegistryError::NumberTaken { .. }) if port.is_none() => {
+                    self.look_again().await?;
+                }
+                Err(error) => return Err(refused(&error)),
+            }
+        };
+        let revision = recorded.revision;
+        let is_new = recorded
+            == Service {
+                revision,
+                ..service
+            };
+        for &protocol in recorded.protocols.each() {
+            self.resting.remove(&(protocol, recorded.port));
+        }
+        self.take_over(recorded.clone());
+        if !is_new {
+            return Ok(Placed::Known(recorded));
+        }
+        let Service {
+            id,
+            name,
+            port,
+            protocols,
+            ..
+        } = &recorded;
+        tracing::info!(id, name, "port {port}/{protocols} allocated");
+        self.apply_change().await;
+        Ok(Placed::New(recorded))
+    }
+
+    /// Finds a number; looks at the host where it may block.
+    async fn draw(&mut self, service: &Service, port: Option<u16>) -> Result<u16, Refusal> {
+        let (name, protocols) = (service.name.clone(), service.protocols);
+        let (numbers, range) = (self.numbers(), self.running.config.range);
+        let look = move || {
+            let mut host = LiveHost::default();
+            let request = Request {
+                name: &name,
+                protocols,
+                port,
+                range,
+            };
+            let draw = allocator::allocate(request, &numbers, &mut host, &mut rand::rng());
+            (draw.port, host.name(&draw.skipped))
+        };
+        let (port, skipped): (_, Vec<((Protocol, u16), Holder)>) =
+            tokio::task::spawn_blocking(look)
+                .await
+                .map_err(|error| Refusal::failed(format!("the host's sockets: {error}")))?;
+        self.conflicts.note(skipped);
+        port
+    }
+
+    /// Refuses one port more than `[limits]` allows: in all, and of an organization and its space.
+    pub(super) fn check_quota(&self, tenant: Option<(&str, &str)>) -> Result<(), Refusal> {
+        let limits = self.running.config.limits;
+        let check = |key: &str, limit: usize, used: usize| {
+            if limit == 0 || used < limit {
+                return Ok(());
+            }
+            let text = format!("{used} ports are used, and limits.{key} = {limit}");
+            let fix = format!("delete some, or: harbor-ctl config set limits.{key} NUMBER");
+            Err(Refusal::new(RefusalKind::QuotaExceeded, text)
+                .field(&format!("limits.{key}"))
+                .fix(fix))
+        };
+        check("ports", limits.ports, self.services.len())?;
+        let Some((organization, space)) = tenant else {
+            return Ok(());
+        };
+        let promised = || self.services.iter().filter_map(|s| s.provisioned.as_ref());
+        let own = || promised().filter(|p| p.organization == organization);
+        check(
+            "ports_per_organization",
+            limits.ports_per_organization,
+            own().count(),
+        )?;
+        let of_space = own().filter(|p| p.space == space).count();
+        check("ports_per_space", limits.ports_per_space, of_space)
+    }
+
+    /// Ends a service and its flows; the number rests.
+    pub(super) async fn end_service(&mut self, service: Service) -> Result<DeletedPort, Refusal> {
+        let rest = self.running.config.rest;
+        let until = now().saturating_add(rest.as_secs());
+        self.registry
+            .release(&service.id, rest)
+            .await
+            .map_err(|error| refused(&error))?;
+        self.forget(&service.id);
+        if !rest.is_zero() {
+            for &protocol in service.protocols.each() {
+                self.resting.insert((protocol, service.port), until);
+            }
+        }
+        self.apply_change().await;
+        let Service {
+            id,
+            name,
+            port,
+            protocols,
+            ..
+        } = service;
+        tracing::info!(id, name, "port {port}/{protocols} released");
+        let protocols = protocols.each().to_vec();
+        Ok(DeletedPort {
+            name,
+            id,
+            port,
+            protocols,
+            reason: self.not_applied.clone(),
+        })
+    }
+
+    /// Ends services of this node whose time is over.
+    pub(super) async fn end_expired(&mut self) {
+        let time = now();
+        let is_over = |service: &&Service| service.expires_at.is_some_and(|end| end <= time);
+        let own = self.services.iter().filter(|service| self.serves(service));
+        let over: Vec<Service> = own.filter(is_over).cloned().collect();
+        for service in over {
+            let (name, port) = (service.name.clone(), service.port);
+            match self.end_service(service).await {
+                Ok(_) => tracing::info!(name, port, "port ended: its time is over"),
+                Err(refusal) => {
+                    tracing::error!("port {port} of {name} should have ended: {refusal}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The platform API's changes, one at a time: instances are services, and bindings part of their
+//! records.
+
+use super::{
+    allocate::Placed,
+    owner::{Owner, now},
+};
+use crate::{
+    gateway::{Bound, Instance, Novelty, Order, Parameters, Update},
+    model::{
+        BINDING_LIMIT, Binding, Credentials, Plan, Provisioned, Refusal, RefusalKind, SETTINGS,
+        Service, name_from, next_int_port,
+    },
+    registry::Registry,
+};
+
+impl<R: Registry> Owner<R> {
+    /// Makes an instance, or finds that it is made; one that differs is refused.
+    pub(super) async fn provision(&mut self, id: String, order: Order) -> Result<Novelty, Refusal> {
+        let provisioned = self.promise(&order);
+        if let Some(known) = self.services.iter().find(|service| service.id == id) {
+            return same(known, &provisioned);
+        }
+        check_plan(order.plan)?;
+        self.check_quota(Some((&order.organization, &order.space)))?;
+        let service = self.instance_of(id, (&order, provisioned.clone()))?;
+        let port = order.parameters.port;
+        match self.allocate(service, port).await? {
+            Placed::New(_) => Ok(Novelty::New),
+            // Another node was asked for the same, and was faster.
+            Placed::Known(known) => same(&known, &provisioned),
+        }
+    }
+
+    fn promise(&self, order: &Order) -> Provisioned {
+        let given = order.parameters.given.clone();
+        Provisioned {
+            plan: order.plan,
+            organization: order.organization.clone(),
+            space: order.space.clone(),
+            platform: order.platform.clone(),
+            name: order.name.clone(),
+            asked: given.clone(),
+            parameters: given,
+            place: self.place(),
+        }
+    }
+
+    fn instance_of(
+        &self,
+        id: String,
+        (order, provisioned): (&Order, Provisioned),
+    ) -> Result<Service, Refusal> {
+        let (defaults, created_at) = (self.default_settings(), now());
+        let lifetime = order.parameters.lifetime;
+        let service = Service {
+            name: name_from(&order.name, &id),
+            id,
+            port: 0,
+            protocols: order.plan.protocols(&order.name),
+            settings: defaults.with(&order.parameters.settings, &defaults)?,
+            draining: false,
+            created_at,
+            node: self.node(),
+            revision: 0,
+            backends: Vec::new(),
+            provisioned: Some(provisioned),
+            bindings: Vec::new(),
+            expires_at: lifetime.and_then(|lifetime| lifetime.ends(created_at)),
+        };
+        service.check_health()?;
+        Ok(service)
+    }
+
+    /// The instance with this id, if a platform asked for it.
+    fn instance_named(&self, id: &str) -> Result<(&Service, &Provisioned), Refusal> {
+        let service = self.services.iter().find(|service| service.id == id);
+        let found = service.and_then(|s| Some((s, s.provisioned.as_ref()?)));
+        found.ok_or_else(|| Refusal::new(RefusalKind::NotFound, "no instance with this id"))
+    }
+
+    pub(super) fn instance(&self, id: &str) -> Result<Instance, Refusal> {
+        let (_, provisioned) = self.instance_named(id)?;
+        Ok(Instance {
+            plan: provisioned.plan,
+            parameters: Parameters::kept(provisioned.parameters.clone())?,
+        })
+    }
+
+    /// Changes parameters: what is not named stays.
+    pub(super) async fn update_instance(
+        &mut self,
+        id: &str,
+        update: Update,
+    ) -> Result<(), Refusal> {
+        let (service, provisioned) = self.instance_named(id)?;
+        if update.plan.is_some_and(|plan| plan != provisioned.plan) {
+            let text = format!(
+                "plan_id: an instance of plan {} stays one",
+                provisioned.plan
+            );
+            return Err(Refusal::new(RefusalKind::Conflict, text).field("plan_id"));
+        }
+        let Parameters {
+            given,
+            port,
+            lifetime,
+            settings,
+        } = update.parameters;
+        if port.is_some_and(|port| port != service.port) {
+            let text = format!("port: it is {}, and cannot be changed", service.port);
+            return Err(Refusal::invalid("port", text));
+        }
+        let (defaults, time) = (self.default_settings(), now());
+        let change = |service: &mut Service| {
+            service.settings = service.settings.with(&settings, &defaults)?;
+            service.check_health()?;
+            if let Some(lifetime) = lifetime {
+                service.expires_at = lifetime.ends(time);
+            }
+            if let Some(provisioned) = &mut service.provisioned {
+                provisioned.parameters.extend(given.clone());
+            }
+            Ok(())
+        };
+        self.amend(id, change).await?;
+        tracing::info!(id, "instance updated");
+        Ok(())
+    }
+
+    /// Ends an instance with all its bindings.
+    pub(super) async fn deprovision(&mut self, id: &str, plan: Plan) -> Result<(), Refusal> {
+        let (service, provisioned) = self.instance_named(id)?;
+        check_same_plan(provisioned, plan)?;
+        let service = service.clone();
+        self.end_service(service).await?;
+        Ok(())
+    }
+
+    /// Makes a binding, or finds that it is made; one that differs is refused.
+    pub(super) async fn bind(
+        &mut self,
+        (id, binding): (String, String),
+        plan: Plan,
+        app: Option<String>,
+    ) -> Result<(Novelty, Bound), Refusal> {
+        let (service, provisioned) = self.instance_named(&id)?;
+        check_same_plan(provisioned, plan)?;
+        if let Some(known) = service.bindings.iter().find(|known| known.id == binding) {
+            if known.app != app {
+                let text = format!("binding {binding} exists, for another app");
+                return Err(Refusal::new(RefusalKind::InstanceTaken, text));
+            }
+            return Ok((Novelty::Known, self.bound(&id, &binding)?));
+        }
+        let int_port = next_int_port(&self.services, app.as_deref());
+        let full = || Refusal::new(RefusalKind::Conflict, "no number is left to listen on");
+        let made = Binding {
+            id: binding.clone(),
+            app,
+            int_port: int_port.ok_or_else(full)?,
+            created_at: now(),
+        };
+        let add = |service: &mut Service| {
+            if service.bindings.iter().any(|known| known.id == made.id) {
+                return Err(Refusal::new(
+                    RefusalKind::InstanceTaken,
+                    "the binding exists",
+                ));
+            }
+            if service.bindings.len() >= BINDING_LIMIT {
+                let text = format!("{BINDING_LIMIT} bindings of one instance are the most");
+                return Err(Refusal::new(RefusalKind::QuotaExceeded, text));
+            }
+            service.bindings.push(made.clone());
+            Ok(())
+        };
+        self.amend(&id, add).await?;
+        tracing::info!(id, binding, int_port = made.int_port, "bound");
+        Ok((Novelty::New, self.bound(&id, &binding)?))
+    }
+
+    /// A binding with its credentials as they are now.
+    pub(super) fn bound(&self, id: &str, binding: &str) -> Result<Bound, Refusal> {
+        let (service, provisioned) = self.instance_named(id)?;
+        let found = service.bindings.iter().find(|known| known.id == binding);
+        let gone = || Refusal::new(RefusalKind::NotFound, "no binding with this id");
+        Ok(Bound {
+            plan: provisioned.plan,
+            credentials: self.credentials(service, found.ok_or_else(gone)?),
+            protocols: service.protocols,
+        })
+    }
+
+    /// What a binding is told.
+    pub(super) fn credentials(&self, service: &Service, binding: &Binding) -> Credentials {
+        let promised = service.provisioned.as_ref().map(|p| p.place.clone());
+        let place = match self.serves(service) {
+            true => self.place(),
+            false => promised.unwrap_or_default(),
+        };
+        let node = match service.node.as_str() {
+            "" => &self.running.config.node,
+            node => node,
+        };
+        Credentials::of(service, binding, (place, node))
+    }
+
+    pub(super) async fn unbind(
+        &mut self,
+        (id, binding): (&str, &str),
+        plan: Plan,
+    ) -> Result<(), Refusal> {
+        let (_, provisioned) = self.instance_named(id)?;
+        check_same_plan(provisioned, plan)?;
+        self.bound(id, binding)?;
+        let remove = |service: &mut Service| {
+            service.bindings.retain(|known| known.id != binding);
+            Ok(())
+        };
+        self.amend(id, remove).await?;
+        tracing::info!(id, binding, "unbound");
+        Ok(())
+    }
+}
+
+/// An id that exists: the same request again, or a conflict.
+fn same(known: &Service, asked: &Provisioned) -> Result<Novelty, Refusal> {
+    match &known.provisioned {
+        Some(provisioned) if provisioned.is_asked_by(asked) => Ok(Novelty::Known),
+        _ => {
+            let text = "an instance with this id exists, with other attributes";
+            Err(Refusal::new(RefusalKind::InstanceTaken, text).field("instance_id"))
+        }
+    }
+}
+
+fn check_same_plan(provisioned: &Provisioned, plan: Plan) -> Result<(), Refusal> {
+    if provisioned.plan == plan {
+        return Ok(());
+    }
+    let text = format!("plan_id: the instance is of plan {}", provisioned.plan);
+    Err(Refusal::invalid("plan_id", text))
+}
+
+/// TLS that Harbor ends needs the setting for it.
+fn check_plan(plan: Plan) -> Result<(), Refusal> {
+    if plan != Plan::Https || SETTINGS.iter().any(|(key, _)| *key == "tls") {
+        return Ok(());
+    }
+    let text = "plan https: this version does not end TLS";
+    Err(Refusal::new(RefusalKind::Unsupported, text)
+        .field("plan_id")
+        .fix("plan tcp passes TLS on to the app untouched"))
+}

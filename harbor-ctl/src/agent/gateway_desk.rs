@@ -1,0 +1,97 @@
+//! The desk's answers to platforms, and to operators about what platforms were promised.
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::{desk::Desk, owner::Owner};
+use crate::{
+    control::{self, BindingOperations, wire::BindingItem},
+    gateway::{Answer, Bound, Broker, Instance, Novelty, Order, Update},
+    model::{Plan, Refusal, RefusalKind, Service},
+    registry::Registry,
+};
+
+type Held<R> = OwnedMutexGuard<Owner<R>>;
+
+impl<R: Registry> Broker for Desk<R> {
+    async fn provision(&self, id: String, order: Order) -> Answer<Novelty> {
+        self.change(move |mut owner: Held<R>| async move { owner.provision(id, order).await })
+            .await
+    }
+
+    async fn instance(&self, id: String) -> Answer<Instance> {
+        self.lock().await.instance(&id)
+    }
+
+    async fn update(&self, id: String, update: Update) -> Answer<()> {
+        let change =
+            move |mut owner: Held<R>| async move { owner.update_instance(&id, update).await };
+        self.change(change).await
+    }
+
+    async fn deprovision(&self, id: String, plan: Plan) -> Answer<()> {
+        self.change(move |mut owner: Held<R>| async move { owner.deprovision(&id, plan).await })
+            .await
+    }
+
+    async fn bind(
+        &self,
+        names: (String, String),
+        plan: Plan,
+        app: Option<String>,
+    ) -> Answer<(Novelty, Bound)> {
+        self.change(move |mut owner: Held<R>| async move { owner.bind(names, plan, app).await })
+            .await
+    }
+
+    async fn bound(&self, (id, binding): (String, String)) -> Answer<Bound> {
+        self.lock().await.bound(&id, &binding)
+    }
+
+    async fn unbind(&self, (id, binding): (String, String), plan: Plan) -> Answer<()> {
+        let change =
+            move |mut owner: Held<R>| async move { owner.unbind((&id, &binding), plan).await };
+        self.change(change).await
+    }
+}
+
+impl<R: Registry> BindingOperations for Desk<R> {
+    async fn bindings(&self) -> control::Answer<Vec<BindingItem>> {
+        let owner = self.lock().await;
+        let items = |service: &Service| owner.binding_items(service);
+        Ok(owner.services.iter().flat_map(items).collect())
+    }
+
+    async fn binding(&self, id: String) -> control::Answer<BindingItem> {
+        let mut found = self.bindings().await?;
+        found.retain(|item| item.id == id);
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            0 => Err(
+                Refusal::new(RefusalKind::NotFound, format!("no binding {id:?}"))
+                    .field("binding")
+                    .fix("harbor-ctl bindings list"),
+            ),
+            many => {
+                let mut text = format!("{id:?} names {many} bindings");
+                for item in &found {
+                    text.push_str(&format!("\ncandidate: of instance {}", item.instance));
+                }
+                Err(Refusal::new(RefusalKind::Ambiguous, text).field("binding"))
+            }
+        }
+    }
+}
+
+impl<R: Registry> Owner<R> {
+    fn binding_items(&self, service: &Service) -> Vec<BindingItem> {
+        let item = |binding: &crate::model::Binding| BindingItem {
+            id: binding.id.clone(),
+            instance: service.id.clone(),
+            service: service.name.clone(),
+            app: binding.app.clone(),
+            created_at: binding.created_at,
+            credentials: self.credentials(service, binding),
+        };
+        service.bindings.iter().map(item).collect()
+    }
+}

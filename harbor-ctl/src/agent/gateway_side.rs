@@ -1,0 +1,67 @@
+//! Keeps the platform API open: what stands in the way is shown and tried again.
+
+use std::{io, time::Duration};
+
+use super::{desk::Desk, tcp_side::TcpProblem};
+use crate::{
+    config::GatewayConfig,
+    gateway::{self, Keeper},
+    http::{TcpSide, Tls},
+    model::Secret,
+    registry::Registry,
+    telemetry::TARGET_GATEWAY,
+};
+
+/// How long to wait before listening is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Serves until the runtime ends.
+pub(super) async fn run<R: Registry>(
+    config: Option<GatewayConfig>,
+    desk: Desk<R>,
+    problem: TcpProblem,
+) {
+    let Some(config) = config else {
+        tracing::info!(target: TARGET_GATEWAY, "no gateway: gateway.password_file is not given");
+        return;
+    };
+    loop {
+        match open(&config).await {
+            Ok((listener, keeper)) => {
+                problem.set(None);
+                let way = if config.tls.is_some() {
+                    "TLS"
+                } else {
+                    "no TLS"
+                };
+                tracing::info!(target: TARGET_GATEWAY, "platform API: {}, {way}", listener.address());
+                if let Err(error) = gateway::serve(listener, keeper, desk.clone()).await {
+                    problem.set(Some(format!("the platform API has ended: {error}")));
+                }
+            }
+            Err(error) => {
+                let text = format!("the platform API does not run: {error}");
+                if problem.text().as_ref() != Some(&text) {
+                    tracing::error!(target: TARGET_GATEWAY, "{text}");
+                }
+                problem.set(Some(text));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn open(config: &GatewayConfig) -> io::Result<(TcpSide, Keeper)> {
+    let file = &config.password_file;
+    let wrong = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
+    let password = Secret::read(file).map_err(wrong)?;
+    let tls = config.tls.as_ref().map(|(certificate, key)| Tls {
+        certificate,
+        key,
+        client_ca: None,
+    });
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", config.listen));
+    let listener = TcpSide::bind(config.listen, tls).await.map_err(named)?;
+    let user = config.user.clone();
+    Ok((listener, Keeper { user, password }))
+}

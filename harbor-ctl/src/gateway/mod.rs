@@ -1,0 +1,21 @@
+//! The platform API: Open Service Broker 2.17 over HTTP.
+//!
+//! [`server`] turns requests into calls of [`Broker`], which the agent implements; [`catalog`] says
+//! what may be asked for. Everything is synchronous. Nothing here decides anything about ports.
+
+mod catalog;
+mod documents;
+mod failure;
+mod guard;
+mod identity;
+mod operations;
+mod parameters;
+mod server;
+
+pub(crate) use guard::Keeper;
+pub(crate) use operations::{Answer, Bound, Broker, Instance, Novelty, Order, Update};
+pub(crate) use parameters::{Parameters, read_parameters};
+pub(crate) use server::serve;
+
+/// The target of the gateway's log lines, whatever module they come from.
+const LOG: &str = "gateway";

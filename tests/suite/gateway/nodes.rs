@@ -1,0 +1,80 @@
+//! Platforms that ask several nodes of one registry.
+
+use std::time::Duration;
+
+use kit::{Agent, Config, Lab, eventually, http::Http};
+use serde_json::{Value, json};
+
+use super::{BASIC, Platform, VERSION, order, password};
+use crate::registry::{other, redis_of};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn at(lab: &Lab, port: u16) -> Platform {
+    Platform {
+        http: Http::tcp(&lab.node, ([127, 0, 0, 1], port).into()),
+        header: format!("{BASIC}{VERSION}"),
+    }
+}
+
+#[test]
+fn one_id_that_two_nodes_are_asked_for_is_one_port() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let file = password(&lab);
+    let lines = |node: &str, port: u16| {
+        let gateway =
+            format!("[gateway]\nlisten = \"127.0.0.1:{port}\"\npassword_file = {file:?}\n");
+        format!("{}{gateway}", redis.config(node))
+    };
+    let one = Agent::start_with(&lab, &Config::with(&lines("one", 8_443)));
+    let two = other(&lab, &lines("two", 8_444), "two");
+    let barrier = std::sync::Barrier::new(100);
+    let (lab_of, barrier_of) = (&lab, &barrier);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = |number: u16| {
+            scope.spawn(move || {
+                let mut platform = at(lab_of, 8_443 + number % 2);
+                barrier_of.wait();
+                platform.provision("the-one", &order("web", &Value::Null)).0
+            })
+        };
+        let threads: Vec<_> = (0..100).map(ask).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(
+        statuses.iter().filter(|&&status| status == 201).count(),
+        1,
+        "{statuses:?}"
+    );
+    assert_eq!(
+        statuses.iter().filter(|&&status| status == 200).count(),
+        99,
+        "{statuses:?}"
+    );
+    for agent in [&one, &two] {
+        eventually(SOON, || agent.items(&["ports", "list"]).len() == 1);
+    }
+
+    // Either node binds; the credentials are those of the node that serves the port.
+    let told: Vec<Value> = [(8_443, "b1"), (8_444, "b2")]
+        .iter()
+        .map(|(port, binding)| {
+            let (status, body) = at(&lab, *port).bind("the-one", binding, "app");
+            assert_eq!(status, 201, "{body}");
+            body["credentials"].clone()
+        })
+        .collect();
+    assert_eq!(told[0]["node_id"], told[1]["node_id"]);
+    assert_eq!(told[0]["host"], told[1]["host"]);
+    assert_eq!(
+        (&told[0]["int_port"], &told[1]["int_port"]),
+        (&json!(4_100), &json!(4_101))
+    );
+    assert_eq!(at(&lab, 8_444).deprovision("the-one").0, 200);
+    eventually(SOON, || one.items(&["ports", "list"]).is_empty());
+    assert_eq!(at(&lab, 8_443).deprovision("the-one").0, 410);
+}

@@ -49,21 +49,7 @@ pub(crate) fn run(ports: usize, kept: Kept) -> String {
         kit::traffic::serve(host, lab.folder(), name, &[place])
     });
     let begun = Instant::now();
-    for number in 0..ports {
-        // Of the last port, app1 answers; of the others nobody has to be there.
-        let own = |index: usize| {
-            format!(
-                "10.77.2.11:{}",
-                10_000 + (number * BACKENDS + index) % 50_000
-            )
-        };
-        let mut backends: Vec<String> = (0..BACKENDS).map(own).collect();
-        backends[0] = "10.77.2.11:9000".into();
-        let port =
-            json!({"name": format!("udp-{number}"), "port": 35_000 + number, "backends": backends});
-        let (status, body) = http.post("/v1/ports", port.to_string().as_bytes()).unwrap();
-        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
-    }
+    fill(&mut http, ports);
     let filled = begun.elapsed();
     let client = Asker::new(&lab.client, V4);
     let last = SocketAddr::new(lab.public(V4), 34_999 + ports as u16);
@@ -84,14 +70,12 @@ pub(crate) fn run(ports: usize, kept: Kept) -> String {
     let up = states.iter().filter(|port| port["state"] == "up").count();
     assert_eq!((states.len(), up), (ports, ports));
 
-    let resync = redis.as_ref().map_or(String::new(), |redis| {
-        format!(
-            ", an emptied Redis filled again {:.2?}",
-            refilled(redis, ports)
-        )
-    });
     let memory = memory(&mut agent);
     let changes = changes(&agent, &lab);
+    let resync = redis.as_ref().map_or(String::new(), |redis| {
+        let resync = refilled(redis, ports + CHANGES);
+        format!(", an emptied Redis filled again {resync:.2?}")
+    });
     drop(answers);
     format!(
         "{kept:?}, {ports} ports of {BACKENDS} backends: filled in {filled:.2?}, cold start to the last port \
@@ -100,6 +84,24 @@ pub(crate) fn run(ports: usize, kept: Kept) -> String {
         changes[CHANGES / 2],
         changes[CHANGES * 99 / 100],
     )
+}
+
+/// Makes so many ports. Of the first backend app1 answers; of the others nobody has to be there.
+fn fill(http: &mut Http, ports: usize) {
+    for number in 0..ports {
+        let own = |index: usize| {
+            format!(
+                "10.77.2.11:{}",
+                10_000 + (number * BACKENDS + index) % 50_000
+            )
+        };
+        let mut backends: Vec<String> = (0..BACKENDS).map(own).collect();
+        backends[0] = "10.77.2.11:9000".into();
+        let port =
+            json!({"name": format!("udp-{number}"), "port": 35_000 + number, "backends": backends});
+        let (status, body) = http.post("/v1/ports", port.to_string().as_bytes()).unwrap();
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    }
 }
 
 /// Empties the Redis: how long until the node has put everything back.

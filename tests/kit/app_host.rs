@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf}
 
 use nix::sys::signal::Signal;
 
-use crate::{Lab, Process, binary, process::Finished, process::finish};
+use crate::{Lab, Process, binary, eventually, process::Finished, process::finish};
 
 /// Where agents of these tests have the TCP side of their control API.
 pub const CONTROL: &str = "10.77.2.1:8442";
@@ -76,21 +76,29 @@ impl Instance {
     /// Kills the instance; its announcer sees it end.
     #[track_caller]
     pub fn kill_command(&self) {
+        let child = nix::unistd::Pid::from_raw(self.command());
+        nix::sys::signal::kill(child, Signal::SIGKILL).unwrap();
+    }
+
+    /// The process that the announcer has started.
+    #[track_caller]
+    fn command(&self) -> i32 {
         let id = self.announcer.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        let child = children
-            .split_whitespace()
-            .next()
-            .expect("a running command");
-        let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
-        nix::sys::signal::kill(child, Signal::SIGKILL).unwrap();
+        let child = children.split_whitespace().next();
+        child.expect("a running command").parse().unwrap()
     }
 
     /// Ends instance and announcer as a power cut would, without a word.
     #[track_caller]
     pub fn cut(&mut self) {
+        let command = format!("/proc/{}", self.command());
         self.announcer.signal(Signal::SIGKILL);
         self.announcer.wait(std::time::Duration::from_secs(10));
+        // The kernel ends the command with its announcer, and a little later.
+        eventually(std::time::Duration::from_secs(10), || {
+            !std::path::Path::new(&command).exists()
+        });
     }
 }
 

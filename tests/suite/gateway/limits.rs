@@ -137,8 +137,9 @@ fn a_port_ends_by_itself_also_if_the_agent_was_away() {
         201
     );
     eventually(SOON, || ground.agent.items(&["ports", "list"]).len() == 1);
-    let log = ground.agent.log("node");
-    assert!(log.contains("its time is over"), "{log}");
+    eventually(SOON, || {
+        ground.agent.log("node").contains("its time is over")
+    });
 
     ground.agent.create(&["away", "--for", "2s"]);
     ground.agent.kill();

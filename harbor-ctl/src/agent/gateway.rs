@@ -72,6 +72,19 @@ impl<R: Registry> Owner<R> {
         Ok(service)
     }
 
+    /// Looks at a shared registry again when it is not known what a request is about: another node
+    /// may just have made it, and who is told that it is gone never asks again.
+    async fn look_for(&mut self, id: &str, binding: Option<&str>) -> Result<(), Refusal> {
+        let mut own = self.services.iter().filter(|service| service.id == id);
+        let has = |service: &Service, name: &str| service.bindings.iter().any(|b| b.id == name);
+        if !R::IS_SHARED || own.any(|service| binding.is_none_or(|name| has(service, name))) {
+            return Ok(());
+        }
+        self.look_again().await?;
+        self.apply_change().await;
+        Ok(())
+    }
+
     /// The instance with this id, if a platform asked for it.
     fn instance_named(&self, id: &str) -> Result<(&Service, &Provisioned), Refusal> {
         let service = self.services.iter().find(|service| service.id == id);
@@ -93,6 +106,7 @@ impl<R: Registry> Owner<R> {
         id: &str,
         update: Update,
     ) -> Result<(), Refusal> {
+        self.look_for(id, None).await?;
         let (service, provisioned) = self.instance_named(id)?;
         if update.plan.is_some_and(|plan| plan != provisioned.plan) {
             let text = format!(
@@ -130,6 +144,7 @@ impl<R: Registry> Owner<R> {
 
     /// Ends an instance with all its bindings.
     pub(super) async fn deprovision(&mut self, id: &str, plan: Plan) -> Result<(), Refusal> {
+        self.look_for(id, None).await?;
         let (service, provisioned) = self.instance_named(id)?;
         check_same_plan(provisioned, plan)?;
         let service = service.clone();
@@ -144,6 +159,7 @@ impl<R: Registry> Owner<R> {
         plan: Plan,
         app: Option<String>,
     ) -> Result<(Novelty, Bound), Refusal> {
+        self.look_for(&id, None).await?;
         let (service, provisioned) = self.instance_named(&id)?;
         check_same_plan(provisioned, plan)?;
         if let Some(known) = service.bindings.iter().find(|known| known.id == binding) {
@@ -153,16 +169,11 @@ impl<R: Registry> Owner<R> {
             }
             return Ok((Novelty::Known, self.bound(&id, &binding)?));
         }
-        let int_port = next_int_port(&self.services, app.as_deref());
-        let full = || Refusal::new(RefusalKind::Conflict, "no number is left to listen on");
-        let made = Binding {
-            id: binding.clone(),
-            app,
-            int_port: int_port.ok_or_else(full)?,
-            created_at: now(),
-        };
+        let others = self.services.iter().filter(|service| service.id != id);
+        let others: Vec<Binding> = others.flat_map(|s| &s.bindings).cloned().collect();
+        let created_at = now();
         let add = |service: &mut Service| {
-            if service.bindings.iter().any(|known| known.id == made.id) {
+            if service.bindings.iter().any(|known| known.id == binding) {
                 return Err(Refusal::new(
                     RefusalKind::InstanceTaken,
                     "the binding exists",
@@ -172,11 +183,20 @@ impl<R: Registry> Owner<R> {
                 let text = format!("{BINDING_LIMIT} bindings of one instance are the most");
                 return Err(Refusal::new(RefusalKind::QuotaExceeded, text));
             }
-            service.bindings.push(made.clone());
-            Ok(())
+            // Of the record as it is now: another node may just have bound the same app.
+            let all = others.iter().chain(&service.bindings);
+            let full = || Refusal::new(RefusalKind::Conflict, "no number is left to listen on");
+            let int_port = next_int_port(all, app.as_deref()).ok_or_else(full)?;
+            service.bindings.push(Binding {
+                id: binding.clone(),
+                app: app.clone(),
+                int_port,
+                created_at,
+            });
+            Ok(int_port)
         };
-        self.amend(&id, add).await?;
-        tracing::info!(id, binding, int_port = made.int_port, "bound");
+        let (_, int_port) = self.amend(&id, add).await?;
+        tracing::info!(id, binding, int_port, "bound");
         Ok((Novelty::New, self.bound(&id, &binding)?))
     }
 
@@ -211,6 +231,7 @@ impl<R: Registry> Owner<R> {
         (id, binding): (&str, &str),
         plan: Plan,
     ) -> Result<(), Refusal> {
+        self.look_for(id, Some(binding)).await?;
         let (_, provisioned) = self.instance_named(id)?;
         check_same_plan(provisioned, plan)?;
         self.bound(id, binding)?;

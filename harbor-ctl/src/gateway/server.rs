@@ -210,9 +210,7 @@ fn told(bound: &Bound, minor: Minor) -> Answer<Value> {
     let credentials = serde_json::to_value(&bound.credentials).map_err(failed)?;
     let mut body = json!({"credentials": credentials});
     if minor >= WITH_ENDPOINTS {
-        let place = &bound.credentials.place;
-        let public = place.ext_hostname.as_ref().or(place.ext_host.as_ref());
-        let host = public.unwrap_or(&place.host);
+        let host = bound.credentials.place.reached_at();
         let port = bound.credentials.port.to_string();
         let each = bound.protocols.each().iter();
         let endpoint = |protocol: &crate::model::Protocol| json!({"host": host, "ports": [port], "protocol": protocol.to_string()});
@@ -230,19 +228,17 @@ fn status(novelty: Novelty) -> StatusCode {
 
 /// What is not there is gone: that is what was wanted.
 fn removed(outcome: Answer<()>) -> Response {
-    match outcome {
-        Ok(()) => (StatusCode::OK, Json(json!({}))).into_response(),
-        Err(refusal) if refusal.kind == RefusalKind::NotFound => {
-            (StatusCode::GONE, Json(json!({}))).into_response()
-        }
-        Err(refusal) => failure(&refusal),
-    }
+    unless_gone(outcome, json!({}))
 }
 
 /// Every operation was over when it was answered.
 fn succeeded(outcome: Answer<()>) -> Response {
+    unless_gone(outcome, json!({"state": "succeeded"}))
+}
+
+fn unless_gone(outcome: Answer<()>, body: Value) -> Response {
     match outcome {
-        Ok(()) => (StatusCode::OK, Json(json!({"state": "succeeded"}))).into_response(),
+        Ok(()) => (StatusCode::OK, Json(body)).into_response(),
         Err(refusal) if refusal.kind == RefusalKind::NotFound => {
             (StatusCode::GONE, Json(json!({}))).into_response()
         }

@@ -92,8 +92,10 @@ pub(crate) struct Provisioned {
 impl Provisioned {
     /// Whether another request asks for the same.
     pub(crate) fn is_asked_by(&self, other: &Self) -> bool {
-        let of = |p: &Self| (p.plan, p.organization.clone(), p.space.clone());
-        of(self) == of(other) && self.asked == other.asked
+        self.plan == other.plan
+            && self.organization == other.organization
+            && self.space == other.space
+            && self.asked == other.asked
     }
 }
 
@@ -109,6 +111,14 @@ pub(crate) struct Place {
     pub(crate) ext_hostname: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ext_host: Option<String>,
+}
+
+impl Place {
+    /// Where clients go: the public name, else the public address, else the node's own.
+    pub(crate) fn reached_at(&self) -> &str {
+        let public = self.ext_hostname.as_deref().or(self.ext_host.as_deref());
+        public.unwrap_or(&self.host)
+    }
 }
 
 /// An app, or whoever has a key, that was told the credentials.
@@ -140,12 +150,9 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     pub(crate) fn of(service: &Service, binding: &Binding, (place, node): (Place, &str)) -> Self {
-        let public = place.ext_hostname.as_ref().or(place.ext_host.as_ref());
-        let host = public.unwrap_or(&place.host);
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
+        let host = match place.reached_at() {
+            v6 if v6.contains(':') => format!("[{v6}]"),
+            host => host.to_owned(),
         };
         let scheme = service.protocols.each()[0];
         let given = service.provisioned.as_ref().map(|p| p.name.clone());
@@ -161,12 +168,15 @@ impl Credentials {
     }
 }
 
-/// The lowest number, from 4100, that no other binding of the app has.
-pub(crate) fn next_int_port(services: &[Service], app: Option<&str>) -> Option<u16> {
+/// The lowest number, from 4100, that none of these bindings has for the app.
+pub(crate) fn next_int_port<'a>(
+    bindings: impl IntoIterator<Item = &'a Binding>,
+    app: Option<&str>,
+) -> Option<u16> {
     let Some(app) = app else {
         return Some(FIRST_INT_PORT);
     };
-    let bindings = services.iter().flat_map(|service| &service.bindings);
+    let bindings = bindings.into_iter();
     let own = bindings.filter(|binding| binding.app.as_deref() == Some(app));
     let taken: std::collections::BTreeSet<u16> = own.map(|binding| binding.int_port).collect();
     (FIRST_INT_PORT..=u16::MAX).find(|port| !taken.contains(port))
@@ -217,13 +227,11 @@ mod tests {
 
     #[test]
     fn numbers_to_listen_on_are_counted_for_each_app() {
-        let mut web = service("web", 35_000, Protocols::Tcp);
-        web.bindings = vec![
+        let all = [
             binding("a", 4_100),
             binding("b", 4_100),
             binding("a", 4_102),
         ];
-        let all = [web];
         assert_eq!(next_int_port(&all, Some("a")), Some(4_101));
         assert_eq!(next_int_port(&all, Some("b")), Some(4_101));
         assert_eq!(next_int_port(&all, Some("c")), Some(4_100));

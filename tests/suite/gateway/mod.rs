@@ -97,6 +97,14 @@ impl Platform {
         self.ask(&line, &body)
     }
 
+    fn unbind(&mut self, id: &str, binding: &str) -> (u16, Value) {
+        let line = format!(
+            "DELETE /v2/service_instances/{id}/service_bindings/{binding}\
+             ?service_id={SERVICE}&plan_id={FREE}"
+        );
+        self.ask(&line, &Value::Null)
+    }
+
     fn deprovision(&mut self, id: &str) -> (u16, Value) {
         let line = format!("DELETE /v2/service_instances/{id}?service_id={SERVICE}&plan_id={FREE}");
         self.ask(&line, &Value::Null)

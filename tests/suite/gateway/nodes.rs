@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::{Agent, Config, Lab, eventually, http::Http};
+use kit::{Agent, Config, Lab, Redis, eventually, http::Http};
 use serde_json::{Value, json};
 
 use super::{BASIC, Platform, VERSION, order, password};
@@ -17,18 +17,42 @@ fn at(lab: &Lab, port: u16) -> Platform {
     }
 }
 
-#[test]
-fn one_id_that_two_nodes_are_asked_for_is_one_port() {
-    let lab = Lab::routed();
-    let redis = redis_of(&lab);
-    let file = password(&lab);
+/// Two nodes of one registry, each with its gateway.
+fn nodes(lab: &Lab, redis: &Redis) -> (Agent, Agent) {
+    let file = password(lab);
     let lines = |node: &str, port: u16| {
         let gateway =
             format!("[gateway]\nlisten = \"127.0.0.1:{port}\"\npassword_file = {file:?}\n");
         format!("{}{gateway}", redis.config(node))
     };
-    let one = Agent::start_with(&lab, &Config::with(&lines("one", 8_443)));
-    let two = other(&lab, &lines("two", 8_444), "two");
+    let one = Agent::start_with(lab, &Config::with(&lines("one", 8_443)));
+    let two = other(lab, &lines("two", 8_444), "two");
+    (one, two)
+}
+
+/// "Gone" for what another node has just made would leave it there for ever.
+#[test]
+fn what_one_node_has_made_another_can_end_at_once() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let (one, _two) = nodes(&lab, &redis);
+    let (mut here, mut there) = (at(&lab, 8_443), at(&lab, 8_444));
+    for number in 0..20 {
+        let id = format!("i{number}");
+        assert_eq!(here.provision(&id, &order("web", &Value::Null)).0, 201);
+        assert_eq!(there.bind(&id, "b", "app").0, 201, "{id}");
+        assert_eq!(here.unbind(&id, "b").0, 200, "{id}");
+        assert_eq!(here.bind(&id, "c", "app").0, 201, "{id}");
+        assert_eq!(there.deprovision(&id).0, 200, "{id}");
+    }
+    eventually(SOON, || one.items(&["ports", "list"]).is_empty());
+}
+
+#[test]
+fn one_id_that_two_nodes_are_asked_for_is_one_port() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let (one, two) = nodes(&lab, &redis);
     let barrier = std::sync::Barrier::new(100);
     let (lab_of, barrier_of) = (&lab, &barrier);
     let statuses: Vec<u16> = std::thread::scope(|scope| {

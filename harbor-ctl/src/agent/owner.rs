@@ -341,15 +341,15 @@ impl<R: Registry> Owner<R> {
 /// The rule for backends as of now: addresses of the node come and go.
 pub(super) fn backend_rule(config: &Config) -> BackendRule {
     let mut own = config.addresses.clone();
-    own.extend(host_addresses());
+    own.extend(host_addresses().into_iter().map(|(_, ip)| ip));
     BackendRule {
         own,
         allowed: config.allow_networks.clone(),
     }
 }
 
-/// Addresses of every interface.
-fn host_addresses() -> Vec<IpAddr> {
+/// Addresses of every interface, with its name.
+pub(super) fn host_addresses() -> Vec<(String, IpAddr)> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
     };
@@ -357,7 +357,8 @@ fn host_addresses() -> Vec<IpAddr> {
         .filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+            let ip = v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))?;
+            Some((interface.interface_name, ip))
         })
         .collect()
 }

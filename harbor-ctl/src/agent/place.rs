@@ -2,7 +2,7 @@
 
 use std::{fs, net::IpAddr};
 
-use super::owner::Owner;
+use super::owner::{Owner, host_addresses};
 use crate::{config::Config, model::Place, registry::Registry};
 
 impl<R: Registry> Owner<R> {
@@ -33,14 +33,9 @@ fn address(config: &Config) -> Option<IpAddr> {
     }
     let is_ours =
         |name: &str| config.interfaces.is_empty() || config.interfaces.iter().any(|i| i == name);
-    let found = nix::ifaddrs::getifaddrs().ok()?;
-    let found = found.filter(|interface| is_ours(&interface.interface_name));
-    let found = found.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
-    });
-    let mut usable: Vec<IpAddr> = found.filter(|ip| is_reachable(*ip)).collect();
+    let found = host_addresses().into_iter();
+    let usable = found.filter(|(name, ip)| is_ours(name) && is_reachable(*ip));
+    let mut usable: Vec<IpAddr> = usable.map(|(_, ip)| ip).collect();
     usable.sort_by_key(IpAddr::is_ipv6);
     usable.first().copied()
 }

@@ -71,6 +71,9 @@ fn described(plan: Plan) -> Value {
         Plan::Both => "TCP and UDP on the same number",
         Plan::Https => "A TCP port on which Harbor ends TLS",
     };
+    let update = parameters();
+    let mut create = update.clone();
+    create.insert("port".into(), port());
     json!({
         "id": plan_id(plan),
         "name": plan.name(),
@@ -79,24 +82,25 @@ fn described(plan: Plan) -> Value {
         "bindable": true,
         "schemas": {
             "service_instance": {
-                "create": {"parameters": schema(true)},
-                "update": {"parameters": schema(false)},
+                "create": {"parameters": object(create)},
+                "update": {"parameters": object(update)},
             },
             "service_binding": {"create": {"parameters": object(Map::new())}},
         },
     })
 }
 
-/// The parameters of an instance; the number can be chosen only when it is made.
-fn schema(with_port: bool) -> Value {
+/// The number can be chosen only when an instance is made.
+fn port() -> Value {
+    json!({
+        "description": "the number wanted; without it a random free one",
+        "type": "integer", "minimum": 1, "maximum": 65_535,
+    })
+}
+
+/// The parameters that an instance may have at any time.
+fn parameters() -> Map<String, Value> {
     let mut keys = Map::new();
-    if with_port {
-        let port = json!({
-            "description": "the number wanted; without it a random free one",
-            "type": "integer", "minimum": 1, "maximum": 65_535,
-        });
-        keys.insert("port".into(), port);
-    }
     let lifetime = "how long the port lives, as 2h; none: until it is deprovisioned";
     keys.insert(
         "for".into(),
@@ -107,7 +111,7 @@ fn schema(with_port: bool) -> Value {
     for (key, _) in SETTINGS {
         keys.insert(key.to_owned(), setting(key));
     }
-    object(keys)
+    keys
 }
 
 fn object(properties: Map<String, Value>) -> Value {

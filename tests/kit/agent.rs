@@ -31,6 +31,8 @@ pub struct Config {
     pub more: String,
     /// Environment variables for the process.
     pub variables: Vec<(String, String)>,
+    /// Where it runs; by default on the lab's node.
+    pub host: Option<Netns>,
     /// A program and its arguments that start the agent, as `setpriv` does.
     pub wrapper: Vec<String>,
 }
@@ -42,6 +44,7 @@ impl Default for Config {
             bpf: None,
             more: String::new(),
             variables: Vec::new(),
+            host: None,
             wrapper: Vec::new(),
         }
     }
@@ -98,7 +101,7 @@ impl Agent {
         );
         fs::write(folder.join("harbor.toml"), text).unwrap();
         Self {
-            node: lab.node.clone(),
+            node: config.host.clone().unwrap_or_else(|| lab.node.clone()),
             config: config.clone(),
             folder,
             process: None,
@@ -251,6 +254,11 @@ impl Agent {
     pub fn log(&self, part: &str) -> String {
         let path = self.folder.join("log").join(format!("harbor_{part}.log"));
         fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// The host that it runs on.
+    pub fn host(&self) -> &Netns {
+        &self.node
     }
 
     /// Its control socket.

@@ -21,7 +21,7 @@ use std::{
     process::{self, Command},
     sync::{
         Once,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU8, AtomicU32, Ordering},
     },
 };
 
@@ -54,6 +54,8 @@ pub struct Lab {
     /// The app hosts.
     pub apps: [Netns; 2],
     switch: Netns,
+    /// How many hosts were added.
+    more: AtomicU8,
     topology: Topology,
     bpffs: Bpffs,
     folder: PathBuf,
@@ -92,6 +94,7 @@ impl Lab {
             node: netns("node"),
             apps: [netns("app1"), netns("app2")],
             switch: netns("switch"),
+            more: AtomicU8::new(0),
             topology,
             bpffs: Bpffs::mount(folder.join("bpf")),
             folder,
@@ -146,6 +149,17 @@ impl Lab {
     /// The address of any host of the clients' network; nobody has to have it.
     pub fn client_host(&self, family: Family, host: u8) -> IpAddr {
         address(family, 1, host)
+    }
+
+    /// Adds a host to the backends' network, for example for another node.
+    pub fn another(&self) -> Netns {
+        let number = 21 + self.more.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}{number}", self.node.name());
+        let host = Netns::create(name, Lifetime::Guard);
+        hush(&host);
+        self.plug(&host, "eth0", [2, 0, 0, 0, 2, number]);
+        self.address(&host, "eth0", |family| self.backend_host(family, number));
+        host
     }
 
     /// A port of both addresses of an app host.

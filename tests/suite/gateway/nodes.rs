@@ -10,9 +10,9 @@ use crate::registry::{other, redis_of};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn at(lab: &Lab, port: u16) -> Platform {
+fn at(node: &Agent) -> Platform {
     Platform {
-        http: Http::tcp(&lab.node, ([127, 0, 0, 1], port).into()),
+        http: Http::tcp(node.host(), ([127, 0, 0, 1], 8_443).into()),
         header: format!("{BASIC}{VERSION}"),
     }
 }
@@ -20,14 +20,12 @@ fn at(lab: &Lab, port: u16) -> Platform {
 /// Two nodes of one registry, each with its gateway.
 fn nodes(lab: &Lab, redis: &Redis) -> (Agent, Agent) {
     let file = password(lab);
-    let lines = |node: &str, port: u16| {
-        let gateway =
-            format!("[gateway]\nlisten = \"127.0.0.1:{port}\"\npassword_file = {file:?}\n");
+    let lines = |node: &str| {
+        let gateway = format!("[gateway]\npassword_file = {file:?}\n");
         format!("{}{gateway}", redis.config(node))
     };
-    let one = Agent::start_with(lab, &Config::with(&lines("one", 8_443)));
-    let two = other(lab, &lines("two", 8_444), "two");
-    (one, two)
+    let one = Agent::start_with(lab, &Config::with(&lines("one")));
+    (one, other(lab, &lines("two"), "two"))
 }
 
 /// "Gone" for what another node has just made would leave it there for ever.
@@ -35,8 +33,8 @@ fn nodes(lab: &Lab, redis: &Redis) -> (Agent, Agent) {
 fn what_one_node_has_made_another_can_end_at_once() {
     let lab = Lab::routed();
     let redis = redis_of(&lab);
-    let (one, _two) = nodes(&lab, &redis);
-    let (mut here, mut there) = (at(&lab, 8_443), at(&lab, 8_444));
+    let (one, two) = nodes(&lab, &redis);
+    let (mut here, mut there) = (at(&one), at(&two));
     for number in 0..20 {
         let id = format!("i{number}");
         assert_eq!(here.provision(&id, &order("web", &Value::Null)).0, 201);
@@ -54,11 +52,11 @@ fn one_id_that_two_nodes_are_asked_for_is_one_port() {
     let redis = redis_of(&lab);
     let (one, two) = nodes(&lab, &redis);
     let barrier = std::sync::Barrier::new(100);
-    let (lab_of, barrier_of) = (&lab, &barrier);
+    let (nodes, barrier_of) = ([&one, &two], &barrier);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let ask = |number: u16| {
+        let ask = |number: usize| {
             scope.spawn(move || {
-                let mut platform = at(lab_of, 8_443 + number % 2);
+                let mut platform = at(nodes[number % 2]);
                 barrier_of.wait();
                 platform.provision("the-one", &order("web", &Value::Null)).0
             })
@@ -84,10 +82,10 @@ fn one_id_that_two_nodes_are_asked_for_is_one_port() {
     }
 
     // Either node binds; the credentials are those of the node that serves the port.
-    let told: Vec<Value> = [(8_443, "b1"), (8_444, "b2")]
+    let told: Vec<Value> = [(&one, "b1"), (&two, "b2")]
         .iter()
-        .map(|(port, binding)| {
-            let (status, body) = at(&lab, *port).bind("the-one", binding, "app");
+        .map(|(node, binding)| {
+            let (status, body) = at(node).bind("the-one", binding, "app");
             assert_eq!(status, 201, "{body}");
             body["credentials"].clone()
         })
@@ -98,7 +96,7 @@ fn one_id_that_two_nodes_are_asked_for_is_one_port() {
         (&told[0]["int_port"], &told[1]["int_port"]),
         (&json!(4_100), &json!(4_101))
     );
-    assert_eq!(at(&lab, 8_444).deprovision("the-one").0, 200);
+    assert_eq!(at(&two).deprovision("the-one").0, 200);
     eventually(SOON, || one.items(&["ports", "list"]).is_empty());
-    assert_eq!(at(&lab, 8_443).deprovision("the-one").0, 410);
+    assert_eq!(at(&one).deprovision("the-one").0, 410);
 }

@@ -71,15 +71,14 @@ fn each_node_serves_its_own_ports_and_lists_all() {
     eventually(SOON, || names(&two).len() == 1);
 }
 
-/// Another node beside the lab's own: it has other paths and another id, and forwards nothing,
-/// because a lab has one node's interfaces.
+/// Another node beside the lab's own, on a host of its own.
 #[track_caller]
 pub(crate) fn other(lab: &Lab, config: &str, name: &str) -> Agent {
     let config = Config {
         name: name.into(),
         bpf: Some(lab.bpffs().join(name)),
-        more: config.replacen("[node]\n", "[node]\ninterfaces = [\"lo\"]\n", 1),
-        ..Config::default()
+        host: Some(lab.another()),
+        ..Config::with(config)
     };
     Agent::start_with(lab, &config)
 }

@@ -187,6 +187,30 @@ impl Ip {
     pub const fn is_unspecified(&self) -> bool {
         u128::from_ne_bytes(self.octets) == 0
     }
+
+    /// Mixes the address to a number (the finalizer of MurmurHash3, by Austin Appleby): where a client
+    /// stands in a table of turns.
+    #[inline(always)]
+    pub const fn mixed(&self) -> u32 {
+        let o = &self.octets;
+        let words = [
+            u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+            u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+            u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+        ];
+        let mut hash = u32::from_ne_bytes([o[0], o[1], o[2], o[3]]);
+        let mut index = 0;
+        while index < words.len() {
+            hash = hash.wrapping_mul(31) ^ words[index];
+            hash ^= hash >> 16;
+            hash = hash.wrapping_mul(0x85eb_ca6b);
+            hash ^= hash >> 13;
+            hash = hash.wrapping_mul(0xc2b2_ae35);
+            hash ^= hash >> 16;
+            index += 1;
+        }
+        hash
+    }
 }
 
 impl From<Ipv4Addr> for Ipv4 {

@@ -39,6 +39,7 @@ mod secret;
 mod service;
 mod settings;
 mod timeouts;
+mod turns;
 
 pub(crate) use address::*;
 pub(crate) use app_host::*;
@@ -74,6 +75,7 @@ pub(crate) use secret::*;
 pub(crate) use service::*;
 pub(crate) use settings::*;
 pub(crate) use timeouts::*;
+pub(crate) use turns::*;
 
 #[cfg(test)]
 pub(crate) mod testing {

@@ -5,17 +5,54 @@
 //! it is told which services there are, and answers what it sees of them. Every method returns
 //! without waiting for anybody on the network, so that it may be called under the agent's lock.
 
+mod backend;
+mod board;
+mod choose;
+mod clock;
+mod common;
+mod connection;
+mod datagrams;
+mod descriptors;
+mod explain;
+mod frontend;
+mod leg;
+mod limits;
+mod load;
+mod orders;
+mod pipes;
+mod poll;
+mod relay;
+mod report;
+mod seats;
+mod tcp;
+mod udp;
+mod udp_flow;
+mod worker;
+
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::sync_channel},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
+use self::{
+    board::Board,
+    common::Common,
+    descriptors::Ledger,
+    orders::{Inbox, Order},
+    worker::Worker,
+};
 use crate::model::{
     AllDown, BackendReport, DoubtReport, Finding, FlowFilter, FlowRecord, FrontendReport, Protocol,
     Protocols, Question, Service, Timeouts,
 };
+
+/// The most threads; the proxy is the slow way, and the node has more to do.
+const WORKERS: usize = 4;
+/// How long a worker's answer is waited for; workers never wait themselves.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// How the proxy works, the same for all ports.
 #[derive(Clone, Debug)]
@@ -61,93 +98,159 @@ pub(crate) struct Proxy(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    settings: ProxySettings,
-    unheld: Mutex<BTreeMap<(Protocol, u16), Unheld>>,
+    common: Arc<Common>,
+    board: Mutex<Board>,
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Proxy {
-    /// Starts its threads; they hold nothing yet.
+    /// Starts its threads; they hold nothing yet. Raises the process's limit on descriptors as far as
+    /// it may go.
     pub(crate) fn start(settings: ProxySettings) -> io::Result<Self> {
-        let unheld = Mutex::default();
-        Ok(Self(Arc::new(Shared { settings, unheld })))
+        Self::start_within(settings, Ledger::of_process())
     }
 
-    /// Binds a number's sockets now, all or none; what is held stays held.
+    fn start_within(settings: ProxySettings, ledger: Ledger) -> io::Result<Self> {
+        let ledger = Arc::new(ledger);
+        let common = Arc::new(Common::new(settings, Arc::clone(&ledger)));
+        let count = thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS));
+        let pipes = Arc::new(AtomicUsize::new(0));
+        let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let inbox = Arc::new(Inbox::new(&ledger)?);
+            let (place, pipes) = ((index, count), Arc::clone(&pipes));
+            let worker = Worker::new(place, Arc::clone(&common), Arc::clone(&inbox), pipes)?;
+            let thread = thread::Builder::new().name(format!("proxy-{index}"));
+            threads.push(thread.spawn(move || worker.run())?);
+            inboxes.push(inbox);
+        }
+        Ok(Self(Arc::new(Shared {
+            board: Mutex::new(Board::new(Arc::clone(&common), inboxes.clone())),
+            common,
+            inboxes,
+            threads: Mutex::new(threads),
+        })))
+    }
+
+    /// Binds a number's sockets now, all or none; what is held stays held. It is held until its
+    /// service has ended or, while it has none, until it is let go.
     pub(crate) fn hold(&self, protocols: Protocols, port: u16) -> Result<(), (Protocol, Unheld)> {
-        let _ = (protocols, port);
-        Ok(())
+        let held = self.board().hold(protocols, port);
+        held.map_err(|((protocol, _), why)| (protocol, why))
     }
 
     /// Closes a number's sockets, but for those that a service has.
     pub(crate) fn let_go(&self, protocols: Protocols, port: u16) {
-        let _ = (protocols, port);
+        self.board().let_go(protocols, port);
     }
 
     /// Serves exactly these services. What cannot be bound is remembered.
     pub(crate) fn apply(&self, services: Vec<Service>, all_down: AllDown) {
-        let _ = (services, all_down);
+        self.board().apply(services, all_down);
     }
 
     /// Serves these services as they are now, by id; `None` = ended.
     pub(crate) fn change(&self, changes: Vec<(String, Option<Service>)>) {
-        let _ = changes;
+        self.board().change(changes);
     }
 
     /// Tries again what could not be bound; answers what is held now.
     pub(crate) fn retry_unheld(&self) -> Vec<(Protocol, u16)> {
-        Vec::new()
+        self.board().retry_unheld()
     }
 
     /// Numbers of services without their socket.
     pub(crate) fn unheld(&self) -> BTreeMap<(Protocol, u16), Unheld> {
-        let unheld = self.0.unheld.lock();
-        unheld.map_or_else(
-            |poisoned| poisoned.into_inner().clone(),
-            |held| held.clone(),
-        )
+        self.board().unheld.clone()
     }
 
     /// What each served (protocol, port) carries.
     pub(crate) fn frontends(&self) -> Vec<FrontendReport> {
-        Vec::new()
+        let board = self.board();
+        board
+            .frontends
+            .values()
+            .map(|one| report::frontend(one))
+            .collect()
     }
 
     /// What each backend carries.
     pub(crate) fn backends(&self) -> Vec<BackendReport> {
-        Vec::new()
+        let board = self.board();
+        let frontends = board.frontends.values();
+        frontends.flat_map(|one| report::backends(one)).collect()
     }
 
     /// Every flow.
     pub(crate) fn flows(&self) -> Vec<FlowRecord> {
-        Vec::new()
+        self.ask(Order::List).into_iter().flatten().collect()
     }
 
     /// Ends the flows that the filter means; how many those were.
     pub(crate) fn end_flows(&self, filter: &FlowFilter) -> u64 {
-        let _ = filter;
-        0
+        let order = |answer| Order::End(filter.clone(), answer);
+        self.ask(order).into_iter().sum()
     }
 
     /// Backends that have failed flows since this was asked last.
     pub(crate) fn doubts(&self) -> Vec<DoubtReport> {
-        Vec::new()
+        self.0.common.take_doubts()
     }
 
     /// What would become of this packet.
     pub(crate) fn explain(&self, question: &Question) -> Finding {
-        let _ = question;
-        Finding::default()
+        explain::explain(self, question)
     }
 
     /// The proxy's own state.
     pub(crate) fn report(&self) -> ProxyReport {
-        ProxyReport {
-            unheld: self.unheld().into_iter().collect(),
-            descriptor_limit: u64::from(self.0.settings.flows),
-            ..ProxyReport::default()
-        }
+        report::proxy(&self.board(), &self.0.common)
     }
 
     /// Ends all flows, closes all sockets and waits for its threads.
-    pub(crate) fn stop(&self) {}
+    pub(crate) fn stop(&self) {
+        self.0.stop();
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks every worker.
+    fn ask<T>(&self, order: impl Fn(std::sync::mpsc::SyncSender<T>) -> Order) -> Vec<T> {
+        let inboxes = &self.0.inboxes;
+        let (answer, answers) = sync_channel(inboxes.len());
+        for inbox in inboxes {
+            inbox.put([order(answer.clone())]);
+        }
+        drop(answer);
+        let answers = inboxes.iter().map(|_| answers.recv_timeout(ANSWER).ok());
+        answers.flatten().collect()
+    }
 }
+
+impl Shared {
+    fn stop(&self) {
+        for inbox in &self.inboxes {
+            inbox.put([Order::Stop]);
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the proxy has died");
+            }
+        }
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.clear();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ fn by_policy(frontend: u32, family: u32, set: &BackendSet, client: &Ip, now: u64
     } else if set.policy == Policy::LeastFlows as u32 {
         least(set, now)
     } else if set.policy == Policy::SourceHash as u32 {
-        in_turn(set, u64::from(hash(client)), now)
+        in_turn(set, u64::from(client.mixed()), now)
     } else {
         in_turn(set, next_turn(frontend), now)
     }
@@ -341,24 +341,4 @@ unsafe extern "C" fn weigh(index: u64, scan: *mut c_void) -> i64 {
         _ => {}
     }
     0
-}
-
-/// Mixes an address to a number (the finalizer of MurmurHash3, by Austin Appleby).
-#[inline(always)]
-fn hash(client: &Ip) -> u32 {
-    let o = &client.octets;
-    let mut hash = u32::from_ne_bytes([o[0], o[1], o[2], o[3]]);
-    for word in [
-        u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
-        u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
-        u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
-    ] {
-        hash = hash.wrapping_mul(31) ^ word;
-        hash ^= hash >> 16;
-        hash = hash.wrapping_mul(0x85eb_ca6b);
-        hash ^= hash >> 13;
-        hash = hash.wrapping_mul(0xc2b2_ae35);
-        hash ^= hash >> 16;
-    }
-    hash
 }

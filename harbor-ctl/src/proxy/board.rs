@@ -1,0 +1,270 @@
+//! Which services there are, which sockets they have, and which they lack.
+//!
+//! A number is held from its allocation: first by a mark of its own, then by its service. Every change
+//! becomes orders to the workers. A socket that is given up is closed when the change returns: whoever
+//! is next may bind it at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, mpsc::sync_channel},
+    time::Duration,
+};
+
+use super::{
+    Unheld,
+    common::Common,
+    frontend::Frontend,
+    orders::{Inbox, Order},
+    seats::{Key, Seat},
+};
+use crate::model::{AllDown, Protocols, Service};
+
+/// How long a worker is waited for; it never waits itself.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Everything that the proxy was told, and what came of it.
+#[derive(Debug)]
+pub(super) struct Board {
+    common: Arc<Common>,
+    inboxes: Vec<Arc<Inbox>>,
+    services: BTreeMap<String, Service>,
+    pub(super) frontends: BTreeMap<Key, Arc<Frontend>>,
+    /// Numbers that are held for services to come.
+    marks: BTreeSet<Key>,
+    pub(super) seats: BTreeMap<Key, Arc<Seat>>,
+    pub(super) unheld: BTreeMap<Key, Unheld>,
+    all_down: AllDown,
+}
+
+/// What the workers are to be told of one change.
+#[derive(Default)]
+struct News {
+    opened: Vec<Arc<Seat>>,
+    closed: Vec<Key>,
+    served: Vec<(Key, Option<Arc<Frontend>>)>,
+}
+
+impl Board {
+    pub(super) fn new(common: Arc<Common>, inboxes: Vec<Arc<Inbox>>) -> Self {
+        Self {
+            common,
+            inboxes,
+            services: BTreeMap::new(),
+            frontends: BTreeMap::new(),
+            marks: BTreeSet::new(),
+            seats: BTreeMap::new(),
+            unheld: BTreeMap::new(),
+            all_down: AllDown::default(),
+        }
+    }
+
+    /// Binds a number's sockets, all or none.
+    pub(super) fn hold(&mut self, protocols: Protocols, port: u16) -> Result<(), (Key, Unheld)> {
+        let mut fresh = Vec::new();
+        for key in keys(protocols, port) {
+            if !self.seats.contains_key(&key) {
+                let seat = Seat::take(key, &self.common.ledger);
+                fresh.push(Arc::new(seat.map_err(|why| (key, why))?));
+            }
+        }
+        let mut news = News::default();
+        for seat in fresh {
+            self.sit(seat, &mut news);
+        }
+        for key in keys(protocols, port) {
+            if !self.frontends.contains_key(&key) {
+                self.marks.insert(key);
+            }
+        }
+        self.tell(news);
+        Ok(())
+    }
+
+    /// Takes a number's marks away; sockets that no service has are closed.
+    pub(super) fn let_go(&mut self, protocols: Protocols, port: u16) {
+        let mut news = News::default();
+        for key in keys(protocols, port) {
+            self.marks.remove(&key);
+            if !self.frontends.contains_key(&key) {
+                news.closed.push(key);
+            }
+        }
+        self.tell(news);
+    }
+
+    /// Serves exactly these services.
+    pub(super) fn apply(&mut self, services: Vec<Service>, all_down: AllDown) {
+        let is_new_rule = self.all_down != all_down;
+        self.all_down = all_down;
+        let wanted: BTreeSet<&str> = services.iter().map(|service| service.id.as_str()).collect();
+        let known = self.services.keys();
+        let gone: Vec<String> = known
+            .filter(|id| !wanted.contains(id.as_str()))
+            .cloned()
+            .collect();
+        let is_other = |service: &Service| {
+            is_new_rule
+                || self
+                    .services
+                    .get(&service.id)
+                    .is_none_or(|old| old != service)
+        };
+        let changed = services.into_iter().filter(is_other);
+        let changed: Vec<_> = changed
+            .map(|service| (service.id.clone(), Some(service)))
+            .collect();
+        let gone = gone.into_iter().map(|id| (id, None));
+        self.change(gone.chain(changed).collect());
+    }
+
+    /// Serves these services as they are now; those that end come first, because others may have
+    /// their numbers.
+    pub(super) fn change(&mut self, changes: Vec<(String, Option<Service>)>) {
+        let mut news = News::default();
+        let (ended, others): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .partition(|(_, service)| service.is_none());
+        for (id, _) in ended {
+            if let Some(old) = self.services.remove(&id) {
+                let all = keys(old.protocols, old.port).collect();
+                self.abandon(&id, all, &mut news);
+            }
+        }
+        for (id, service) in others {
+            if let Some(service) = service {
+                self.adopt(id, service, &mut news);
+            }
+        }
+        self.tell(news);
+    }
+
+    /// Tries again to bind what services lack; what is held now.
+    pub(super) fn retry_unheld(&mut self) -> Vec<Key> {
+        let mut news = News::default();
+        let lacking: Vec<Key> = self.unheld.keys().copied().collect();
+        let mut held = Vec::new();
+        for key in lacking {
+            self.seek(key, &mut news);
+            if self.seats.contains_key(&key) {
+                let frontend = self.frontends.get(&key).cloned();
+                news.served.push((key, frontend));
+                held.push(key);
+            }
+        }
+        self.tell(news);
+        held
+    }
+
+    /// Forgets everything; sockets close with it, as no worker has them any more.
+    pub(super) fn clear(&mut self) {
+        self.services.clear();
+        self.frontends.clear();
+        self.marks.clear();
+        self.seats.clear();
+        self.unheld.clear();
+    }
+
+    fn adopt(&mut self, id: String, service: Service, news: &mut News) {
+        let now: BTreeSet<Key> = keys(service.protocols, service.port).collect();
+        if let Some(old) = self.services.get(&id) {
+            let before = keys(old.protocols, old.port);
+            let left = before.filter(|key| !now.contains(key)).collect();
+            self.abandon(&id, left, news);
+        }
+        for key in now {
+            let before = self.frontends.get(&key);
+            let next = Frontend::of(&service, key, self.all_down, before.map(AsRef::as_ref));
+            if let Some(before) = before {
+                before.retire_for(Some(&next));
+            }
+            let next = Arc::new(next);
+            self.frontends.insert(key, Arc::clone(&next));
+            self.marks.remove(&key);
+            if !self.seats.contains_key(&key) {
+                self.seek(key, news);
+            }
+            news.served.push((key, Some(next)));
+        }
+        self.services.insert(id, service);
+    }
+
+    /// These ports are the service's no longer.
+    fn abandon(&mut self, id: &str, keys: Vec<Key>, news: &mut News) {
+        for key in keys {
+            if self
+                .frontends
+                .get(&key)
+                .is_none_or(|there| there.service != id)
+            {
+                continue;
+            }
+            if let Some(old) = self.frontends.remove(&key) {
+                old.retire_for(None);
+            }
+            self.unheld.remove(&key);
+            news.served.push((key, None));
+            news.closed.push(key);
+        }
+    }
+
+    fn seek(&mut self, key: Key, news: &mut News) {
+        // What the same change gives up is closed when the workers have been told.
+        if let Some(at) = news.closed.iter().position(|closed| *closed == key) {
+            news.closed.remove(at);
+            if self.seats.contains_key(&key) {
+                return;
+            }
+        }
+        match Seat::take(key, &self.common.ledger) {
+            Ok(seat) => self.sit(Arc::new(seat), news),
+            Err(why) => {
+                self.unheld.insert(key, why);
+            }
+        }
+    }
+
+    fn sit(&mut self, seat: Arc<Seat>, news: &mut News) {
+        self.unheld.remove(&seat.key);
+        self.seats.insert(seat.key, Arc::clone(&seat));
+        news.opened.push(seat);
+    }
+
+    /// Tells the workers, and waits until they have let go what is closed.
+    fn tell(&mut self, news: News) {
+        let closed: Vec<Key> = news
+            .closed
+            .into_iter()
+            .filter(|key| self.gives_up(key))
+            .collect();
+        let (done, answers) = sync_channel(self.inboxes.len());
+        for inbox in &self.inboxes {
+            let opened = news.opened.iter().map(|seat| Order::Open(Arc::clone(seat)));
+            let mut orders: Vec<Order> = opened.collect();
+            orders.push(Order::Serve(news.served.clone()));
+            if !closed.is_empty() {
+                orders.push(Order::Close(closed.clone(), done.clone()));
+            }
+            inbox.put(orders);
+        }
+        if !closed.is_empty() {
+            drop(done);
+            let answered = self.inboxes.iter().map(|_| answers.recv_timeout(ANSWER));
+            if answered.filter(Result::is_ok).count() < self.inboxes.len() {
+                tracing::warn!("a thread of the proxy is late to close what is given up");
+            }
+        }
+    }
+
+    /// Forgets a socket that nobody needs; whether there was one.
+    fn gives_up(&mut self, key: &Key) -> bool {
+        let is_needed = self.frontends.contains_key(key) || self.marks.contains(key);
+        !is_needed && self.seats.remove(key).is_some()
+    }
+}
+
+fn keys(protocols: Protocols, port: u16) -> impl Iterator<Item = Key> {
+    protocols
+        .each()
+        .iter()
+        .map(move |protocol| (*protocol, port))
+}

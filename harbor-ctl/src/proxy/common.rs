@@ -1,0 +1,111 @@
+//! What all workers share: settings, the ledger of descriptors, and what they have to tell.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::{ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, seats::Key};
+use crate::model::{Doubt, DoubtReport};
+
+/// Doubts that are kept for whoever asks; more are the same again.
+const DOUBTS: usize = 10_000;
+
+/// Shared by the proxy's threads.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) settings: ProxySettings,
+    pub(super) ledger: Arc<Ledger>,
+    /// Flows now, all ports and both protocols.
+    pub(super) flows: AtomicU64,
+    /// Clients turned away for want of room.
+    pub(super) shed: AtomicU64,
+    doubts: Mutex<Vec<DoubtReport>>,
+}
+
+impl Common {
+    pub(super) fn new(settings: ProxySettings, ledger: Arc<Ledger>) -> Self {
+        Self {
+            settings,
+            ledger,
+            flows: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            doubts: Mutex::default(),
+        }
+    }
+
+    /// Whether a new flow finds room here; if not, it is counted as shed.
+    pub(super) fn has_room(&self, descriptors: u64) -> bool {
+        let has_room = self.flows.load(Relaxed) < u64::from(self.settings.flows)
+            && self.ledger.has_room(descriptors);
+        if !has_room {
+            self.shed.fetch_add(1, Relaxed);
+        }
+        has_room
+    }
+
+    /// Notes that a backend has failed a flow.
+    pub(super) fn suspect(&self, key: Key, backend: &Backend, doubt: Doubt, now: u64) {
+        if !backend.suspect(doubt, now) {
+            return;
+        }
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubts.len() < DOUBTS {
+            doubts.push(DoubtReport {
+                protocol: key.0,
+                port: key.1,
+                address: backend.address,
+                doubt,
+            });
+        }
+    }
+
+    /// What was noted since this was asked last.
+    pub(super) fn take_doubts(&self) -> Vec<DoubtReport> {
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut doubts)
+    }
+
+    /// Counts a flow that `admit` has let in.
+    pub(super) fn begin(&self, frontend: &Frontend) {
+        self.flows.fetch_add(1, Relaxed);
+        frontend.standing.load.flows_total.fetch_add(1, Relaxed);
+    }
+
+    /// Takes back what `begin` and `admit` have counted as there now.
+    pub(super) fn end(&self, frontend: &Frontend) {
+        self.flows.fetch_sub(1, Relaxed);
+        release(frontend);
+    }
+}
+
+/// Takes back what `admit` has counted, for a flow that could not be opened after all.
+pub(super) fn release(frontend: &Frontend) {
+    frontend.standing.load.flows.fetch_sub(1, Relaxed);
+}
+
+/// The address that `rustix` has read, as people write it.
+pub(super) fn read_address(address: rustix::net::SocketAddrAny) -> Option<SocketAddr> {
+    let address = SocketAddr::try_from(address).ok()?;
+    Some(match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => super::datagrams::plain(v6),
+    })
+}
+
+/// Whether an address is one of this host's own.
+pub(super) fn is_own(address: IpAddr) -> bool {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return false;
+    };
+    let mut addresses = interfaces.filter_map(|interface| interface.address);
+    address.is_loopback()
+        || addresses.any(|own| {
+            let v4 = own.as_sockaddr_in().map(|own| IpAddr::V4(own.ip()));
+            let v6 = own.as_sockaddr_in6().map(|own| IpAddr::V6(own.ip()));
+            v4.or(v6) == Some(address)
+        })
+}

@@ -1,0 +1,293 @@
+//! One TCP connection of a client, and the one to its backend.
+//!
+//! It connects to one backend after the other until one answers, then carries bytes both ways until
+//! both sides have ended. A side that resets, or a backend that is gone, resets the other side.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use rustix::{
+    event::epoll::EventFlags,
+    net::{Shutdown, getsockname, shutdown, sockopt::socket_error},
+};
+
+use super::{
+    clock::{SECOND, nanoseconds},
+    common::{Common, read_address},
+    descriptors::Descriptor,
+    frontend::Frontend,
+    leg::{Leg, Stage, doubt_of, reset},
+    limits,
+    poll::{Interest, Name, Poll, Source},
+    relay::{Half, Kit, Pace, Stop},
+};
+use crate::model::{Doubt, FlowRecord, Protocol};
+
+/// A client's connection.
+pub(super) struct Connection {
+    pub(super) frontend: Arc<Frontend>,
+    pub(super) client: Descriptor,
+    pub(super) address: SocketAddr,
+    pub(super) leg: Leg,
+    /// Something moved last.
+    pub(super) seen: u64,
+    /// It stands in one of its worker's lists already.
+    pub(super) is_listed: bool,
+    /// Numbers of the backends that it has tried.
+    tried: Vec<u64>,
+    forward: Half,
+    reply: Half,
+}
+
+/// What is to become of a connection now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing until its sockets have news.
+    Wait,
+    /// It has used up its turn.
+    Again,
+    /// Its port's bytes of this second are used up: rest so many nanoseconds.
+    Rest(u64),
+    /// The backend does not answer: try another.
+    Retry,
+    /// Both sides have ended.
+    Over,
+    /// One side is dead.
+    Reset,
+}
+
+/// Where a connection lives.
+pub(super) struct Ground<'a> {
+    pub(super) common: &'a Common,
+    pub(super) poll: &'a Poll,
+    pub(super) kit: &'a mut Kit,
+    pub(super) now: u64,
+}
+
+/// Which of a connection's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Backend,
+}
+
+impl Connection {
+    /// A connection that `admit` has let in, on its way to its first backend. Without one, it is
+    /// reset.
+    pub(super) fn open(
+        client: (Descriptor, SocketAddr),
+        frontend: Arc<Frontend>,
+        name: Name,
+        ground: &Ground<'_>,
+    ) -> Option<Self> {
+        let (client, address) = client;
+        let mut tried = Vec::new();
+        let leg = Leg::next(&frontend, address, &mut tried, (name, ground));
+        let Some(leg) = leg else {
+            reset(&client);
+            return None;
+        };
+        let source = Source::Client(name);
+        if ground.poll.add(&client, source, Interest::Changes).is_err() {
+            reset(&client);
+            leg.close();
+            return None;
+        }
+        Some(Self {
+            frontend,
+            client,
+            address,
+            leg,
+            seen: ground.now,
+            is_listed: false,
+            tried,
+            forward: Half::default(),
+            reply: Half::default(),
+        })
+    }
+
+    /// Takes note of what has changed at one of its sockets, and does what can be done.
+    pub(super) fn hear(&mut self, side: Side, flags: EventFlags, ground: &mut Ground<'_>) -> Next {
+        let (socket, from, to) = match side {
+            Side::Client => (&self.client, &mut self.forward, &mut self.reply),
+            Side::Backend => (&self.leg.socket, &mut self.reply, &mut self.forward),
+        };
+        let ends = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+        from.is_ready |= flags.intersects(EventFlags::IN | ends);
+        from.is_hung |= flags.intersects(ends);
+        to.is_open |= flags.contains(EventFlags::OUT);
+        let is_opening = self.leg.stage != Stage::Live;
+        if flags.contains(EventFlags::ERR) {
+            let error = match socket_error(socket) {
+                Ok(Err(error)) | Err(error) => Some(error),
+                Ok(Ok(())) => None,
+            };
+            match error {
+                Some(error) if is_opening && side == Side::Backend => {
+                    return self.fail(doubt_of(error), ground);
+                }
+                Some(_) => return Next::Reset,
+                None => {}
+            }
+        }
+        if is_opening {
+            if side == Side::Client || !flags.contains(EventFlags::OUT) {
+                return Next::Wait;
+            }
+            self.arrive(ground.now);
+        }
+        self.carry(ground)
+    }
+
+    /// The backend has answered.
+    fn arrive(&mut self, now: u64) {
+        self.leg.stage = Stage::Live;
+        self.leg.backend.trust();
+        self.leg.backend.load.flows_total.fetch_add(1, Relaxed);
+        self.seen = now;
+    }
+
+    /// Carries bytes both ways.
+    pub(super) fn carry(&mut self, ground: &mut Ground<'_>) -> Next {
+        if self.leg.stage != Stage::Live {
+            return Next::Wait;
+        }
+        let (bucket, most) = (
+            &self.frontend.standing.bytes,
+            self.frontend.settings.bytes_per_second,
+        );
+        let rest = limits::wait(bucket, most, ground.now);
+        if rest > 0 {
+            return Next::Rest(rest);
+        }
+        let pace = if most == 0 {
+            Pace::Free
+        } else {
+            Pace::Measured
+        };
+        let before = (self.forward.bytes, self.reply.bytes);
+        let (client, backend) = (&self.client, &self.leg.socket);
+        let forward = self.forward.pump((client, backend), ground.kit, pace);
+        let reply = self.reply.pump((backend, client), ground.kit, pace);
+        self.account(before, ground.now);
+        let (Ok(forward), Ok(reply)) = (forward, reply) else {
+            return Next::Reset;
+        };
+        if self.pass_ends() {
+            return Next::Over;
+        }
+        match (forward, reply) {
+            (Stop::Waiting, Stop::Waiting) => Next::Wait,
+            _ => Next::Again,
+        }
+    }
+
+    /// Tells each side that the other has ended; whether both have.
+    fn pass_ends(&mut self) -> bool {
+        if self.forward.is_done() && self.reply.is_done() {
+            // Closing says the same to whom it was not said yet.
+            return true;
+        }
+        let sides = [
+            (&mut self.forward, &self.leg.socket),
+            (&mut self.reply, &self.client),
+        ];
+        for (half, sink) in sides {
+            if half.is_done() && !half.is_shut {
+                half.is_shut = true;
+                // A sink that is dead already says so by itself.
+                let _ = shutdown(sink, Shutdown::Write);
+            }
+        }
+        false
+    }
+
+    fn account(&mut self, before: (u64, u64), now: u64) {
+        let (forward, reply) = (self.forward.bytes - before.0, self.reply.bytes - before.1);
+        if forward + reply == 0 {
+            return;
+        }
+        self.seen = now;
+        let standing = &self.frontend.standing;
+        limits::charge(
+            &standing.bytes,
+            forward + reply,
+            self.frontend.settings.bytes_per_second,
+            now,
+        );
+        for load in [&standing.load, &self.leg.backend.load] {
+            load.forward.stream(forward);
+            load.reply.stream(reply);
+        }
+    }
+
+    /// The backend has failed this connection.
+    pub(super) fn fail(&self, doubt: Option<Doubt>, ground: &Ground<'_>) -> Next {
+        if let Some(doubt) = doubt {
+            let key = self.frontend.key;
+            ground
+                .common
+                .suspect(key, &self.leg.backend, doubt, ground.now);
+        }
+        Next::Retry
+    }
+
+    /// Goes to another backend; whether there is one.
+    pub(super) fn retry(&mut self, name: Name, ground: &Ground<'_>) -> bool {
+        self.tried.push(self.leg.backend.number);
+        let tried = &mut self.tried;
+        match Leg::next(&self.frontend, self.address, tried, (name, ground)) {
+            Some(leg) => {
+                std::mem::replace(&mut self.leg, leg).close();
+                self.forward.is_open = false;
+                self.reply.is_ready = false;
+                self.reply.is_hung = false;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether it has been silent for too long.
+    pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
+        let silence = match self.frontend.settings.idle_timeout_s {
+            0 => common.settings.timeouts.tcp_established,
+            own => Duration::from_secs(own.into()),
+        };
+        self.leg.stage == Stage::Live && now.saturating_sub(self.seen) > nanoseconds(silence)
+    }
+
+    /// Ends it; what it has borrowed goes back.
+    pub(super) fn close(mut self, kit: &mut Kit, end: Next) {
+        if end != Next::Over {
+            reset(&self.client);
+            reset(&self.leg.socket);
+        }
+        self.forward.close(kit);
+        self.reply.close(kit);
+        self.leg.close();
+    }
+
+    pub(super) fn record(&self, now: u64) -> Option<FlowRecord> {
+        let state = match self.leg.stage {
+            Stage::Opening { .. } => "opening",
+            Stage::Live => "live",
+        };
+        Some(FlowRecord {
+            protocol: Protocol::Tcp,
+            client: self.address,
+            frontend: read_address(getsockname(&self.client).ok()?)?,
+            source: read_address(getsockname(&self.leg.socket).ok()?)?,
+            backend: self.leg.backend.address,
+            state: state.into(),
+            idle_seconds: now.saturating_sub(self.seen) / SECOND,
+            forward_packets: 0,
+            forward_bytes: self.forward.bytes,
+            reply_packets: 0,
+            reply_bytes: self.reply.bytes,
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! What would become of a packet, in the words of the packet path. Nothing is changed by asking.
+
+use std::sync::Arc;
+
+use harbor_common::verdict::{DropReason, FIRST_DROP, PassReason, Verdict};
+
+use super::{
+    Proxy,
+    backend::Backend,
+    choose::{Choice, choose},
+    clock::now_ns,
+    frontend::Frontend,
+    limits::would_admit,
+};
+use crate::model::{Finding, FlowRecord, FoundBackend, Protocol, Question, Steps, TcpFlag};
+
+pub(super) fn explain(proxy: &Proxy, question: &Question) -> Finding {
+    let key = (question.protocol, question.destination.port());
+    let (frontend, is_held) = {
+        let board = proxy.board();
+        (
+            board.frontends.get(&key).cloned(),
+            board.seats.contains_key(&key),
+        )
+    };
+    let mut finding = Finding {
+        steps: Steps {
+            parsed: true,
+            ..Steps::default()
+        },
+        ..Finding::default()
+    };
+    let verdict = match frontend {
+        None => Verdict::Pass(PassReason::NotOurs),
+        Some(_) if !is_held => Verdict::Pass(PassReason::NotOurs),
+        Some(frontend) => {
+            finding.frontend = Some(key);
+            let flow = flow_of(proxy, question);
+            judge(&frontend, question, flow, &mut finding)
+        }
+    };
+    let number = verdict.number();
+    let (name, meaning) = Verdict::describe(number).unwrap_or(("unknown", ""));
+    let side = match number {
+        0 => "forward",
+        number if number < FIRST_DROP => "pass",
+        _ => "drop",
+    };
+    (finding.verdict, finding.name, finding.meaning) = (side.into(), name.into(), meaning.into());
+    finding
+}
+
+fn judge(
+    frontend: &Frontend,
+    question: &Question,
+    flow: Option<FlowRecord>,
+    finding: &mut Finding,
+) -> Verdict {
+    let now = now_ns();
+    if let Some(flow) = flow {
+        let mut backends = frontend.backends.iter();
+        let backend = backends.find(|backend| backend.address == flow.backend);
+        finding.backend = backend.map(|backend| found(frontend, backend, now));
+        finding.flow = Some(flow.state);
+        return Verdict::Forward(0);
+    }
+    let opens = question.protocol == Protocol::Udp || question.flags == [TcpFlag::Syn];
+    if !opens {
+        return Verdict::Pass(PassReason::NoFlow);
+    }
+    finding.steps.admitted = true;
+    if let Err(reason) = would_admit(frontend, question.source.ip(), now) {
+        return Verdict::Drop(reason);
+    }
+    match choose(frontend, question.source.ip(), now, &[], Choice::Dry) {
+        None => Verdict::Drop(DropReason::NoBackend),
+        Some(chosen) => {
+            finding.steps.affinity = chosen.is_kept;
+            finding.policy = Some(frontend.policy.to_string());
+            finding.backend = Some(found(frontend, &chosen.backend, now));
+            Verdict::Forward(0)
+        }
+    }
+}
+
+fn flow_of(proxy: &Proxy, question: &Question) -> Option<FlowRecord> {
+    let flows = proxy.flows();
+    flows.into_iter().find(|flow| {
+        flow.protocol == question.protocol
+            && flow.client == question.source
+            && flow.frontend == question.destination
+    })
+}
+
+fn found(frontend: &Frontend, backend: &Arc<Backend>, now: u64) -> FoundBackend {
+    let (protocol, port) = frontend.key;
+    let mut takers = frontend.takers.iter();
+    let state = match () {
+        () if takers.any(|taker| Arc::ptr_eq(&taker.backend, backend)) => "active",
+        () if backend.is_gone() => "gone",
+        () if backend.is_left() => "unhealthy",
+        () => "draining",
+    };
+    FoundBackend {
+        protocol,
+        port,
+        address: backend.address,
+        state: state.into(),
+        is_suspect: backend.is_suspect(now),
+    }
+}

@@ -1,0 +1,120 @@
+//! The way of a TCP connection to its backend: a socket that connects to one backend after the other.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketFlags, SocketType, connect, socket_with,
+        sockopt::{set_socket_linger, set_tcp_nodelay},
+    },
+};
+
+use super::{
+    backend::Backend,
+    choose::{Choice, choose},
+    clock::nanoseconds,
+    connection::Ground,
+    descriptors::{Descriptor, is_scarcity},
+    frontend::Frontend,
+    poll::{Interest, Name, Source},
+};
+use crate::model::Doubt;
+
+/// The way to the backend.
+pub(super) struct Leg {
+    pub(super) backend: Arc<Backend>,
+    pub(super) socket: Descriptor,
+    pub(super) stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The backend must have answered by then.
+    Opening {
+        until: u64,
+    },
+    Live,
+}
+
+impl Leg {
+    /// The way to the next backend that was not tried, as far as it fails at once.
+    pub(super) fn next(
+        frontend: &Frontend,
+        client: SocketAddr,
+        tried: &mut Vec<u64>,
+        (name, ground): (Name, &Ground<'_>),
+    ) -> Option<Self> {
+        loop {
+            let chosen = choose(frontend, client.ip(), ground.now, tried, Choice::Real)?;
+            match Self::to(&chosen.backend, name, ground) {
+                Ok(leg) => return Some(leg),
+                Err(error) if is_scarcity(error) => {
+                    ground.common.shed.fetch_add(1, Relaxed);
+                    return None;
+                }
+                Err(error) => {
+                    if let Some(doubt) = doubt_of(error) {
+                        let backend = &chosen.backend;
+                        ground
+                            .common
+                            .suspect(frontend.key, backend, doubt, ground.now);
+                    }
+                    tried.push(chosen.backend.number);
+                }
+            }
+        }
+    }
+
+    fn to(backend: &Arc<Backend>, name: Name, ground: &Ground<'_>) -> Result<Self, Errno> {
+        let family = match backend.address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        let socket = ground.common.ledger.enter(socket);
+        set_tcp_nodelay(&socket, true)?;
+        match connect(&socket, &backend.address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        ground
+            .poll
+            .add(&socket, Source::Backend(name), Interest::Changes)?;
+        backend.load.flows.fetch_add(1, Relaxed);
+        let patience = nanoseconds(ground.common.settings.connect_timeout);
+        Ok(Self {
+            backend: Arc::clone(backend),
+            socket,
+            stage: Stage::Opening {
+                until: ground.now + patience,
+            },
+        })
+    }
+
+    pub(super) fn close(self) {
+        self.backend.load.flows.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What a failed connect says of the backend; `None` = it is this host that could not.
+pub(super) fn doubt_of(error: Errno) -> Option<Doubt> {
+    match error {
+        Errno::CONNREFUSED | Errno::CONNRESET => Some(Doubt::Refused),
+        Errno::TIMEDOUT => Some(Doubt::Silent),
+        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN => Some(Doubt::Unreachable),
+        _ => None,
+    }
+}
+
+/// Makes the end of this socket a reset.
+pub(super) fn reset(socket: &Descriptor) {
+    // A socket that is dead already needs none.
+    let _ = set_socket_linger(socket, Some(Duration::ZERO));
+}

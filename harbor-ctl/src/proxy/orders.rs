@@ -1,0 +1,79 @@
+//! What the workers are told, and how: an inbox with a bell.
+//!
+//! An order that was given before a client came is obeyed before that client is served, because a
+//! worker reads its inbox before anything else that woke it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::SyncSender,
+    },
+};
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::{Errno, read, write},
+};
+
+use super::{
+    descriptors::{Descriptor, Ledger},
+    frontend::Frontend,
+    seats::{Key, Seat},
+};
+use crate::model::{FlowFilter, FlowRecord};
+
+/// What a worker is to do.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    /// Serve this socket.
+    Open(Arc<Seat>),
+    /// Give these sockets up, and say so.
+    Close(Vec<Key>, SyncSender<()>),
+    /// This is what these ports are now; `None` = nothing.
+    Serve(Vec<(Key, Option<Arc<Frontend>>)>),
+    /// Say which flows there are.
+    List(SyncSender<Vec<FlowRecord>>),
+    /// End these flows; say how many they were.
+    End(FlowFilter, SyncSender<u64>),
+    Stop,
+}
+
+/// A worker's inbox.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    queue: Mutex<VecDeque<Order>>,
+    has_mail: AtomicBool,
+    pub(super) bell: Descriptor,
+}
+
+impl Inbox {
+    pub(super) fn new(ledger: &Arc<Ledger>) -> Result<Self, Errno> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            queue: Mutex::default(),
+            has_mail: AtomicBool::new(false),
+            bell: ledger.enter(bell),
+        })
+    }
+
+    pub(super) fn put(&self, orders: impl IntoIterator<Item = Order>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.extend(orders);
+        if !self.has_mail.swap(true, Ordering::AcqRel) {
+            // It rings already if its counter is full.
+            let _ = write(&self.bell, &1u64.to_ne_bytes());
+        }
+    }
+
+    pub(super) fn take(&self) -> VecDeque<Order> {
+        if !self.has_mail.load(Ordering::Acquire) {
+            return VecDeque::new();
+        }
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_mail.store(false, Ordering::Release);
+        let _ = read(&self.bell, &mut [0; 8]);
+        std::mem::take(&mut queue)
+    }
+}

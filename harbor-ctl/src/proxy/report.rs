@@ -1,0 +1,58 @@
+//! What the proxy says of its ports, their backends and itself.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{
+    ProxyReport, board::Board, clock::now_ns, common::Common, frontend::Frontend, load::Load,
+};
+use crate::model::{BackendReport, FrontendReport};
+
+pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
+    let (standing, (protocol, port)) = (&frontend.standing, frontend.key);
+    let load = &standing.load;
+    FrontendReport {
+        protocol,
+        port,
+        flows: load.flows.load(Relaxed),
+        flows_total: load.flows_total.load(Relaxed),
+        forward_packets: load.forward.packets.load(Relaxed),
+        forward_bytes: load.forward.bytes.load(Relaxed),
+        reply_packets: load.reply.packets.load(Relaxed),
+        reply_bytes: load.reply.bytes.load(Relaxed),
+        refused: standing.refused.load(Relaxed),
+        backends_reachable: u32::try_from(frontend.takers.len()).unwrap_or(u32::MAX),
+    }
+}
+
+pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
+    let (now, (protocol, port)) = (now_ns(), frontend.key);
+    let report = |backend: &std::sync::Arc<super::backend::Backend>| {
+        let load: &Load = &backend.load;
+        BackendReport {
+            protocol,
+            port,
+            address: backend.address,
+            flows: load.flows.load(Relaxed),
+            flows_total: load.flows_total.load(Relaxed),
+            forward_packets: load.forward.packets.load(Relaxed),
+            forward_bytes: load.forward.bytes.load(Relaxed),
+            reply_packets: load.reply.packets.load(Relaxed),
+            reply_bytes: load.reply.bytes.load(Relaxed),
+            is_suspect: backend.is_suspect(now),
+            doubt: backend.doubt(now),
+        }
+    };
+    frontend.backends.iter().map(report).collect()
+}
+
+pub(super) fn proxy(board: &Board, common: &Common) -> ProxyReport {
+    let unheld = board.unheld.iter();
+    ProxyReport {
+        held: board.seats.len(),
+        unheld: unheld.map(|(key, why)| (*key, why.clone())).collect(),
+        connections: common.flows.load(Relaxed),
+        descriptors: common.ledger.used(),
+        descriptor_limit: common.ledger.limit(),
+        shed: common.shed.load(Relaxed),
+    }
+}

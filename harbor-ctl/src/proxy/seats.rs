@@ -1,0 +1,137 @@
+//! The sockets of numbers: one for each (protocol, port), from allocation to release.
+//!
+//! A socket takes both families where the host has IPv6. A listener may be bound while connections of
+//! an earlier one linger (`SO_REUSEADDR` lets nobody listen beside it); a UDP socket shares with
+//! nobody. What accepted connections should have is set on the listener, from which they inherit it.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketFlags, SocketType, bind, listen, socket_with,
+        sockopt::{
+            Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+            set_ipv6_v6only, set_socket_reuseaddr, set_tcp_nodelay,
+        },
+    },
+};
+
+use super::{
+    Unheld,
+    datagrams::ask_for_destination,
+    descriptors::{Descriptor, Ledger, is_scarcity},
+};
+use crate::model::Protocol;
+
+/// Names a socket: what it speaks, and where.
+pub(super) type Key = (Protocol, u16);
+
+/// Connections that may wait to be accepted; the kernel caps it by `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// Of which family a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// IPv6, which speaks IPv4 as well.
+    Dual,
+    /// IPv4, on a host without IPv6.
+    V4,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) key: Key,
+    pub(super) family: Family,
+    pub(super) socket: Descriptor,
+}
+
+impl Seat {
+    /// Binds a number's socket.
+    pub(super) fn take(key: Key, ledger: &Arc<Ledger>) -> Result<Self, Unheld> {
+        if !ledger.has_room(1) {
+            return Err(Unheld::Scarce);
+        }
+        let (family, fd) = match open(key.0, AddressFamily::INET6) {
+            Err(Errno::AFNOSUPPORT) => (Family::V4, open(key.0, AddressFamily::INET)),
+            other => (Family::Dual, other),
+        };
+        let socket = ledger.enter(fd.map_err(unheld)?);
+        let seat = Self {
+            key,
+            family,
+            socket,
+        };
+        match (seat.occupy(), family) {
+            // IPv6 is compiled in and has no addresses: `net.ipv6.conf.all.disable_ipv6`.
+            (Err(Errno::ADDRNOTAVAIL), Family::Dual) => Self::without_ipv6(key, ledger),
+            (Err(error), _) => Err(unheld(error)),
+            (Ok(()), _) => Ok(seat),
+        }
+    }
+
+    fn without_ipv6(key: Key, ledger: &Arc<Ledger>) -> Result<Self, Unheld> {
+        let fd = open(key.0, AddressFamily::INET).map_err(unheld)?;
+        let seat = Self {
+            key,
+            family: Family::V4,
+            socket: ledger.enter(fd),
+        };
+        seat.occupy().map_err(unheld)?;
+        Ok(seat)
+    }
+
+    fn occupy(&self) -> Result<(), Errno> {
+        let (protocol, port) = self.key;
+        let address: SocketAddr = match self.family {
+            Family::Dual => (Ipv6Addr::UNSPECIFIED, port).into(),
+            Family::V4 => (Ipv4Addr::UNSPECIFIED, port).into(),
+        };
+        if self.family == Family::Dual {
+            set_ipv6_v6only(&self.socket, false)?;
+        }
+        match protocol {
+            Protocol::Tcp => {
+                set_socket_reuseaddr(&self.socket, true)?;
+                set_tcp_nodelay(&self.socket, true)?;
+                bind(&self.socket, &address)?;
+                listen(&self.socket, BACKLOG)
+            }
+            Protocol::Udp => {
+                fragment(&self.socket, self.family == Family::Dual)?;
+                ask_for_destination(&self.socket, self.family)?;
+                bind(&self.socket, &address)
+            }
+        }
+    }
+}
+
+/// Lets datagrams be as large as UDP allows: those above the path's MTU are sent in fragments, here
+/// or on the way.
+pub(super) fn fragment(socket: &Descriptor, is_v6: bool) -> Result<(), Errno> {
+    if is_v6 {
+        set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?;
+    }
+    set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)
+}
+
+fn open(protocol: Protocol, family: AddressFamily) -> Result<std::os::fd::OwnedFd, Errno> {
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    socket_with(family, kind, flags, None)
+}
+
+fn unheld(error: Errno) -> Unheld {
+    match error {
+        Errno::ADDRINUSE => Unheld::Taken,
+        error if is_scarcity(error) => Unheld::Scarce,
+        error => Unheld::Failed(std::io::Error::from(error).to_string()),
+    }
+}

@@ -1,0 +1,260 @@
+//! A worker's connections: takes them in, wakes them, ends them.
+//!
+//! Time-outs of opening connections stand in one queue, because all have the same; idle ones are
+//! looked for once a second. Connections that rest or have used up their turn stand in lists.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rustix::event::epoll::EventFlags;
+use slab::Slab;
+
+use super::{
+    clock::nanoseconds,
+    common::{Common, release},
+    connection::{Connection, Ground, Next, Side},
+    descriptors::Descriptor,
+    frontend::Frontend,
+    leg::{Stage, reset},
+    limits::admit,
+    poll::{Name, Poll},
+    relay::Kit,
+};
+use crate::model::{Doubt, FlowFilter, FlowRecord};
+
+/// A connection whose port's bytes are used up is not looked at more often.
+const REST: u64 = 2_000_000;
+
+/// The connections of a worker.
+pub(super) struct Connections {
+    table: Slab<(u32, Connection)>,
+    /// Rises with every connection.
+    turn: u32,
+    opening: VecDeque<(u64, Name)>,
+    /// Who has used up its turn.
+    again: Vec<Name>,
+    /// Who rests, and until when.
+    resting: Vec<(u64, Name)>,
+    kit: Kit,
+}
+
+/// What connections need of their worker.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) common: &'a Common,
+    pub(super) poll: &'a Poll,
+    pub(super) now: u64,
+}
+
+impl Connections {
+    pub(super) fn new(kit: Kit) -> Self {
+        Self {
+            table: Slab::new(),
+            turn: 0,
+            opening: VecDeque::new(),
+            again: Vec::new(),
+            resting: Vec::new(),
+            kit,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Takes a connection in, or resets it.
+    pub(super) fn accept(
+        &mut self,
+        client: (Descriptor, std::net::SocketAddr),
+        frontend: Option<&Arc<Frontend>>,
+        here: Here<'_>,
+    ) {
+        let Some(frontend) = frontend else {
+            return reset(&client.0);
+        };
+        if !here.common.has_room(1) {
+            return reset(&client.0);
+        }
+        if admit(frontend, client.1.ip(), here.now).is_err() {
+            return reset(&client.0);
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let entry = self.table.vacant_entry();
+        let name = Name::new(entry.key(), self.turn);
+        let ground = Ground {
+            common: here.common,
+            poll: here.poll,
+            kit: &mut self.kit,
+            now: here.now,
+        };
+        match Connection::open(client, Arc::clone(frontend), name, &ground) {
+            Some(connection) => {
+                here.common.begin(frontend);
+                if let Stage::Opening { until } = connection.leg.stage {
+                    self.opening.push_back((until, name));
+                }
+                entry.insert((name.turn, connection));
+            }
+            None => release(frontend),
+        }
+    }
+
+    /// One of a connection's sockets has news.
+    pub(super) fn hear(&mut self, name: Name, side: Side, flags: EventFlags, here: Here<'_>) {
+        self.with(name, here, |connection, ground| {
+            connection.hear(side, flags, ground)
+        });
+    }
+
+    /// Does what is due, and says when to come again.
+    pub(super) fn turn(&mut self, here: Here<'_>) {
+        for name in std::mem::take(&mut self.again) {
+            self.wake(name, here);
+        }
+        let due = |(until, _): &(u64, Name)| *until <= here.now;
+        if self.resting.iter().any(due) {
+            let (due, rest) = std::mem::take(&mut self.resting).into_iter().partition(due);
+            self.resting = rest;
+            let due: Vec<(u64, Name)> = due;
+            due.into_iter().for_each(|(_, name)| self.wake(name, here));
+        }
+        while let Some((until, name)) = self.opening.front().copied()
+            && until <= here.now
+        {
+            self.opening.pop_front();
+            self.with(name, here, |connection, ground| {
+                match connection.leg.stage {
+                    Stage::Opening { until } if until <= ground.now => {
+                        connection.fail(Some(Doubt::Silent), ground)
+                    }
+                    _ => Next::Wait,
+                }
+            });
+        }
+    }
+
+    /// When `turn` has something to do.
+    pub(super) fn next_turn(&self, now: u64) -> Option<u64> {
+        let opening = self.opening.front().map(|(until, _)| *until);
+        let resting = self.resting.iter().map(|(until, _)| *until).min();
+        let again = (!self.again.is_empty()).then_some(now);
+        [opening, resting, again].into_iter().flatten().min()
+    }
+
+    /// Ends the connections that have been silent for too long.
+    pub(super) fn sweep(&mut self, here: Here<'_>) {
+        self.end_where(here, |connection| {
+            connection.is_stale(here.common, here.now)
+        });
+    }
+
+    /// The ports are others now: their connections hear of it, and those whose backend is gone end.
+    pub(super) fn reform(
+        &mut self,
+        find: impl Fn(&Frontend) -> Option<Option<Arc<Frontend>>>,
+        here: Here<'_>,
+    ) {
+        let mut lost = Vec::new();
+        for (index, (turn, connection)) in &mut self.table {
+            match find(&connection.frontend) {
+                Some(Some(new)) if new.service == connection.frontend.service => {
+                    connection.frontend = new;
+                }
+                _ => {}
+            }
+            if connection.leg.backend.is_gone() {
+                lost.push(Name::new(index, *turn));
+            }
+        }
+        for name in lost {
+            // One that is still on its way may find another backend.
+            self.with(name, here, |connection, _| match connection.leg.stage {
+                Stage::Opening { .. } => Next::Retry,
+                Stage::Live => Next::Reset,
+            });
+        }
+    }
+
+    pub(super) fn records(&self, now: u64) -> Vec<FlowRecord> {
+        let all = self.table.iter();
+        all.filter_map(|(_, (_, connection))| connection.record(now))
+            .collect()
+    }
+
+    /// Resets the connections that are meant; how many those were.
+    pub(super) fn end(&mut self, filter: &FlowFilter, here: Here<'_>) -> u64 {
+        self.end_where(here, |connection| {
+            let record = connection.record(here.now);
+            record.is_some_and(|record| filter.holds(&record))
+        })
+    }
+
+    /// Resets all of them.
+    pub(super) fn end_all(&mut self, here: Here<'_>) {
+        self.end_where(here, |_| true);
+    }
+
+    fn end_where(&mut self, here: Here<'_>, is_meant: impl Fn(&Connection) -> bool) -> u64 {
+        let all = self.table.iter();
+        let meant = all.filter(|(_, (_, connection))| is_meant(connection));
+        let names: Vec<Name> = meant
+            .map(|(index, (turn, _))| Name::new(index, *turn))
+            .collect();
+        for name in &names {
+            self.with(*name, here, |_, _| Next::Reset);
+        }
+        names.len() as u64
+    }
+
+    fn wake(&mut self, name: Name, here: Here<'_>) {
+        self.with(name, here, |connection, ground| {
+            connection.is_listed = false;
+            connection.carry(ground)
+        });
+    }
+
+    /// Lets a connection do something, and draws the consequences.
+    fn with(
+        &mut self,
+        name: Name,
+        here: Here<'_>,
+        act: impl FnOnce(&mut Connection, &mut Ground<'_>) -> Next,
+    ) {
+        let index = name.index as usize;
+        let Some((_, connection)) = self.table.get_mut(index).filter(|c| c.0 == name.turn) else {
+            return;
+        };
+        let mut ground = Ground {
+            common: here.common,
+            poll: here.poll,
+            kit: &mut self.kit,
+            now: here.now,
+        };
+        match act(connection, &mut ground) {
+            Next::Wait => {}
+            Next::Again if !connection.is_listed => {
+                connection.is_listed = true;
+                self.again.push(name);
+            }
+            Next::Rest(rest) if !connection.is_listed => {
+                connection.is_listed = true;
+                self.resting.push((here.now + rest.max(REST), name));
+            }
+            Next::Again | Next::Rest(_) => {}
+            Next::Retry => {
+                if connection.retry(name, &ground) {
+                    let patience = nanoseconds(here.common.settings.connect_timeout);
+                    self.opening.push_back((here.now + patience, name));
+                } else {
+                    self.remove(index, Next::Reset, here);
+                }
+            }
+            end @ (Next::Over | Next::Reset) => self.remove(index, end, here),
+        }
+    }
+
+    fn remove(&mut self, index: usize, end: Next, here: Here<'_>) {
+        let (_, connection) = self.table.remove(index);
+        here.common.end(&connection.frontend);
+        connection.close(&mut self.kit, end);
+    }
+}

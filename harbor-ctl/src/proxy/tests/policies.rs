@@ -1,0 +1,206 @@
+//! Who gets the next flow: the rules of the datapath.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::{Failing, Policy, Question};
+
+fn three() -> Vec<SocketAddr> {
+    [b'a', b'b', b'c'].map(tcp_server).to_vec()
+}
+
+fn counts(port: u16, times: usize) -> BTreeMap<char, usize> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..times {
+        *counts.entry(char::from(ask(port))).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn round_robin_goes_round_and_by_weight() {
+    let port = free_port();
+    let mut web = service(port, Protocols::Tcp, &three());
+    let proxy = serving(&web);
+    let names: Vec<u8> = (0..6).map(|_| ask(port)).collect();
+    assert_eq!(names, b"abcabc");
+    web.backends[1].weight = 4;
+    change(&proxy, &web);
+    assert_eq!(
+        counts(port, 60),
+        BTreeMap::from([('a', 10), ('b', 40), ('c', 10)])
+    );
+}
+
+#[test]
+fn the_first_serves_all_and_does_not_take_its_clients_back() {
+    let port = free_port();
+    let mut web = service(port, Protocols::Tcp, &three());
+    web.settings.policy = Policy::First;
+    let proxy = serving(&web);
+    assert_eq!(counts(port, 4), BTreeMap::from([('a', 4)]));
+    let reason = "probe".into();
+    web.backends[0].failing = Some(Failing { since: 1, reason });
+    change(&proxy, &web);
+    assert_eq!(counts(port, 4), BTreeMap::from([('b', 4)]));
+    web.backends[0].failing = None;
+    change(&proxy, &web);
+    assert_eq!(counts(port, 4), BTreeMap::from([('b', 4)]));
+    web.backends.remove(1);
+    change(&proxy, &web);
+    assert_eq!(counts(port, 4), BTreeMap::from([('a', 4)]));
+}
+
+#[test]
+fn the_clients_address_decides() {
+    let port = free_port();
+    let mut web = service(port, Protocols::Tcp, &three());
+    web.settings.policy = Policy::SourceHash;
+    let proxy = serving(&web);
+    let from = |last: u8| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        drop(socket);
+        let fd = rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::STREAM,
+            None,
+        )
+        .unwrap();
+        rustix::net::bind(&fd, &SocketAddr::from(([127, 0, 1, last], 0))).unwrap();
+        rustix::net::connect(&fd, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+        name_of(&mut patient(TcpStream::from(fd))).unwrap()
+    };
+    let before: Vec<u8> = (1..=24).map(from).collect();
+    assert_eq!((1..=24).map(from).collect::<Vec<u8>>(), before);
+    assert!(
+        [b'a', b'b', b'c'].iter().all(|name| before.contains(name)),
+        "{before:?}"
+    );
+    // Who is not at the one that leaves stays where he is, but for a few.
+    web.backends.remove(2);
+    change(&proxy, &web);
+    let after: Vec<u8> = (1..=24).map(from).collect();
+    let moved = before
+        .iter()
+        .zip(&after)
+        .filter(|(old, new)| **old != b'c' && old != new);
+    assert!(moved.count() <= 3, "{before:?} {after:?}");
+}
+
+#[test]
+fn the_fewest_flows_decide() {
+    let port = free_port();
+    let mut web = service(port, Protocols::Tcp, &three());
+    web.settings.policy = Policy::LeastFlows;
+    let proxy = serving(&web);
+    let mut clients: Vec<TcpStream> = (0..6).map(|_| connect(port)).collect();
+    let names: Vec<u8> = clients.iter_mut().map(|c| name_of(c).unwrap()).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, b"aabbcc");
+    // Both of one go: the next two are its.
+    let mut stay = clients
+        .into_iter()
+        .zip(names)
+        .filter(|(_, name)| *name != b'b');
+    let stay: Vec<_> = stay.by_ref().collect();
+    until("they are gone", || proxy.backends()[1].flows == 0);
+    let mut next: Vec<TcpStream> = (0..2).map(|_| connect(port)).collect();
+    let names: Vec<u8> = next.iter_mut().map(|c| name_of(c).unwrap()).collect();
+    assert_eq!(names, b"bb");
+    drop(stay);
+}
+
+#[test]
+fn a_client_keeps_its_backend_for_as_long_as_the_port_says() {
+    let port = free_port();
+    let mut web = service(port, Protocols::Tcp, &three());
+    web.settings.affinity_s = 60;
+    let proxy = serving(&web);
+    let mine = ask(port);
+    assert_eq!(counts(port, 6), BTreeMap::from([(char::from(mine), 6)]));
+    let at = web.backends.iter().position(|b| {
+        b.address
+            == proxy
+                .backends()
+                .iter()
+                .find(|r| r.flows_total > 0)
+                .unwrap()
+                .address
+    });
+    web.backends[at.unwrap()].state = BackendState::Draining;
+    change(&proxy, &web);
+    let next = ask(port);
+    assert_ne!(next, mine);
+    assert_eq!(counts(port, 4), BTreeMap::from([(char::from(next), 4)]));
+}
+
+#[test]
+fn when_all_fail_the_rule_says_whether_anybody_is_tried() {
+    let port = free_port();
+    let mut web = service(port, Protocols::Tcp, &three());
+    for backend in &mut web.backends {
+        let reason = "probe".into();
+        backend.failing = Some(Failing { since: 1, reason });
+    }
+    let proxy = serving(&web);
+    assert_eq!(counts(port, 3).len(), 3);
+    proxy.apply(vec![web], AllDown::Refuse);
+    assert!(is_turned_away(port));
+}
+
+#[test]
+fn explain_says_what_would_happen_and_changes_nothing() {
+    let port = free_port();
+    let mut web = service(port, Protocols::Tcp, &three());
+    web.settings.denied_cidrs = vec!["192.0.2.0/24".parse().unwrap()];
+    let proxy = serving(&web);
+    let explain = |from: &str, to: u16, flags| {
+        let to = format!("127.0.0.1:{to}");
+        let question = Question::read(from, &to, Protocol::Tcp, flags).unwrap();
+        proxy.explain(&question)
+    };
+    for _ in 0..2 {
+        let found = explain("198.51.100.7:4000", port, vec![]);
+        assert_eq!(
+            (found.verdict.as_str(), found.name.as_str()),
+            ("forward", "forward")
+        );
+        assert_eq!(found.backend.unwrap().address, web.backends[0].address);
+        assert_eq!(found.policy.as_deref(), Some("round-robin"));
+        assert_eq!(found.frontend, Some((Protocol::Tcp, port)));
+    }
+    let denied = explain("192.0.2.7:4000", port, vec![]);
+    assert_eq!(
+        (denied.verdict.as_str(), denied.name.as_str()),
+        ("drop", "denied")
+    );
+    let other = explain("198.51.100.7:4000", free_port(), vec![]);
+    assert_eq!(
+        (other.verdict.as_str(), other.name.as_str()),
+        ("pass", "not-ours")
+    );
+    let ack = vec![crate::model::TcpFlag::Ack];
+    assert_eq!(
+        explain("198.51.100.7:4000", port, ack.clone()).name,
+        "no-flow"
+    );
+    let mut client = connect(port);
+    assert_eq!(
+        name_of(&mut client).unwrap(),
+        b'a',
+        "the turn was not moved on"
+    );
+    let me = client.local_addr().unwrap().to_string();
+    let live = explain(&me, port, ack);
+    assert_eq!(
+        (live.name.as_str(), live.flow.as_deref()),
+        ("forward", Some("live"))
+    );
+    web.backends.clear();
+    change(&proxy, &web);
+    assert_eq!(
+        explain("198.51.100.7:4000", port, vec![]).name,
+        "no-backend"
+    );
+}

@@ -1,0 +1,207 @@
+//! A worker's UDP flows: finds the flow of each datagram, opens new ones, forgets silent ones.
+//!
+//! All datagrams of a number go to one worker, so that a client's datagrams keep their order.
+
+use std::{collections::HashMap, sync::Arc};
+
+use slab::Slab;
+
+use super::{
+    common::is_own,
+    datagrams::{Batch, Origin},
+    frontend::Frontend,
+    limits::admit,
+    poll::Name,
+    seats::{Key, Seat},
+    tcp::Here,
+    udp_flow::UdpFlow,
+};
+use crate::model::{FlowFilter, FlowRecord};
+
+/// Batches that one socket may take before others have their turn.
+const BATCHES: usize = 4;
+
+/// The flows of a worker.
+pub(super) struct Flows {
+    table: Table,
+    batch: Batch,
+}
+
+struct Table {
+    flows: Slab<(u32, UdpFlow)>,
+    names: HashMap<(u16, Origin), u32>,
+    turn: u32,
+}
+
+impl Flows {
+    pub(super) fn new() -> Self {
+        Self {
+            table: Table {
+                flows: Slab::new(),
+                names: HashMap::new(),
+                turn: 0,
+            },
+            batch: Batch::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.flows.is_empty()
+    }
+
+    /// Clients have sent to a number. `is_ours` says whether a UDP port is held here.
+    pub(super) fn receive(
+        &mut self,
+        seat: &Arc<Seat>,
+        frontend: Option<&Arc<Frontend>>,
+        is_ours: impl Fn(u16) -> bool,
+        here: Here<'_>,
+    ) {
+        for _ in 0..BATCHES {
+            // An error is an earlier answer's, whose client is gone.
+            let Ok(count) = self.batch.receive(&seat.socket) else {
+                return;
+            };
+            let Some(frontend) = frontend else {
+                continue;
+            };
+            let mut index = 0;
+            while index < count {
+                let origin = self.batch.origin(index);
+                let same = |next: &usize| self.batch.origin(*next) == origin;
+                let end = index + (index..count).take_while(same).count();
+                let payloads: Vec<&[u8]> = (index..end).map(|i| self.batch.payload(i)).collect();
+                if let Some(origin) = origin
+                    && let Some(place) = self.table.place((seat, frontend), origin, &is_ours, here)
+                {
+                    self.table.forward(place, &payloads, here);
+                }
+                index = end.max(index + 1);
+            }
+            if count < super::datagrams::BATCH {
+                return;
+            }
+        }
+    }
+
+    /// A backend has sent.
+    pub(super) fn hear(&mut self, name: Name, here: Here<'_>) {
+        let index = name.index as usize;
+        let flow = self.table.flows.get_mut(index);
+        let Some((_, flow)) = flow.filter(|(turn, _)| *turn == name.turn) else {
+            return;
+        };
+        for _ in 0..BATCHES {
+            if !flow.reply(&mut self.batch, here) {
+                return;
+            }
+        }
+    }
+
+    /// Forgets the flows that have been silent for too long.
+    pub(super) fn sweep(&mut self, here: Here<'_>) {
+        self.table
+            .end_where(here, |flow| flow.is_stale(here.common, here.now));
+    }
+
+    /// The ports are others now. A port that is gone, or is another service's, takes its flows along.
+    pub(super) fn reform(
+        &mut self,
+        find: impl Fn(&Frontend) -> Option<Option<Arc<Frontend>>>,
+        here: Here<'_>,
+    ) {
+        let is_over = |flow: &UdpFlow| match find(&flow.frontend) {
+            None => false,
+            Some(new) => new.is_none_or(|new| new.service != flow.frontend.service),
+        };
+        self.table.end_where(here, is_over);
+        for (_, (_, flow)) in &mut self.table.flows {
+            if let Some(Some(new)) = find(&flow.frontend) {
+                flow.frontend = new;
+            }
+            if flow.is_lost() {
+                flow.unbind();
+            }
+        }
+    }
+
+    pub(super) fn records(&self, now: u64) -> Vec<FlowRecord> {
+        let all = self.table.flows.iter();
+        all.filter_map(|(_, (_, flow))| flow.record(now)).collect()
+    }
+
+    /// Forgets the flows that are meant; how many those were.
+    pub(super) fn end(&mut self, filter: &FlowFilter, here: Here<'_>) -> u64 {
+        self.table.end_where(here, |flow| {
+            let record = flow.record(here.now);
+            record.is_some_and(|record| filter.holds(&record))
+        })
+    }
+
+    /// Forgets the flows of a number.
+    pub(super) fn end_of(&mut self, key: Key, here: Here<'_>) {
+        self.table.end_where(here, |flow| flow.seat.key == key);
+    }
+}
+
+impl Table {
+    /// The flow of a datagram, a new one if it has none and may have one.
+    fn place(
+        &mut self,
+        (seat, frontend): (&Arc<Seat>, &Arc<Frontend>),
+        origin: Origin,
+        is_ours: impl Fn(u16) -> bool,
+        here: Here<'_>,
+    ) -> Option<u32> {
+        let known = (seat.key.1, origin);
+        if let Some(index) = self.names.get(&known) {
+            return Some(*index);
+        }
+        let client = origin.client;
+        // A datagram that claims to come from one of the numbers here would be answered to it: a loop.
+        if is_ours(client.port()) && (client.ip() == origin.dialled || is_own(client.ip())) {
+            return None;
+        }
+        if client.port() == 0 || origin.dialled.is_multicast() || !here.common.has_room(1) {
+            return None;
+        }
+        if frontend.takers.is_empty() || admit(frontend, client.ip(), here.now).is_err() {
+            return None;
+        }
+        here.common.begin(frontend);
+        self.turn = self.turn.wrapping_add(1);
+        let flow = UdpFlow::new(Arc::clone(seat), Arc::clone(frontend), origin, here.now);
+        let turn = Name::new(0, self.turn).turn;
+        let index = self.flows.insert((turn, flow)) as u32;
+        self.names.insert(known, index);
+        Some(index)
+    }
+
+    fn forward(&mut self, index: u32, payloads: &[&[u8]], here: Here<'_>) {
+        let Some((turn, flow)) = self.flows.get_mut(index as usize) else {
+            return;
+        };
+        let name = Name::new(index as usize, *turn);
+        if !flow.forward(payloads, name, here) {
+            // Without a backend it is no flow: what comes next is judged anew.
+            self.remove(index as usize, here);
+        }
+    }
+
+    fn end_where(&mut self, here: Here<'_>, is_meant: impl Fn(&UdpFlow) -> bool) -> u64 {
+        let all = self.flows.iter();
+        let meant = all.filter(|(_, (_, flow))| is_meant(flow));
+        let indexes: Vec<usize> = meant.map(|(index, _)| index).collect();
+        for index in &indexes {
+            self.remove(*index, here);
+        }
+        indexes.len() as u64
+    }
+
+    fn remove(&mut self, index: usize, here: Here<'_>) {
+        let (_, mut flow) = self.flows.remove(index);
+        self.names.remove(&(flow.seat.key.1, flow.origin));
+        flow.unbind();
+        here.common.end(&flow.frontend);
+    }
+}

@@ -1,0 +1,305 @@
+//! One UDP flow: a client's datagrams to one dialled address, and the socket towards its backend.
+//!
+//! The flow keeps its backend until that is gone, fails its probes while another is well, or answers
+//! with ICMP unreachable while another can take the flow: then the next datagram goes to the next one.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with},
+};
+
+use super::{
+    backend::Backend,
+    choose::{Choice, choose, has_other},
+    clock::{SECOND, nanoseconds},
+    common::{Common, read_address},
+    datagrams::{BATCH, Batch, Origin, Target, send},
+    descriptors::Descriptor,
+    frontend::Frontend,
+    limits,
+    poll::{Interest, Name, Source},
+    seats::{Seat, fragment},
+    tcp::Here,
+};
+use crate::model::{Doubt, FlowRecord, Protocol};
+
+/// A client's conversation.
+pub(super) struct UdpFlow {
+    pub(super) frontend: Arc<Frontend>,
+    pub(super) seat: Arc<Seat>,
+    pub(super) origin: Origin,
+    leg: Option<Leg>,
+    /// A datagram went last, in either direction.
+    seen: u64,
+    forward: Sent,
+    reply: Sent,
+}
+
+/// What went in one direction.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
+    packets: u64,
+    bytes: u64,
+}
+
+/// The way to the backend.
+struct Leg {
+    backend: Arc<Backend>,
+    socket: Descriptor,
+}
+
+impl UdpFlow {
+    pub(super) fn new(seat: Arc<Seat>, frontend: Arc<Frontend>, origin: Origin, now: u64) -> Self {
+        Self {
+            frontend,
+            seat,
+            origin,
+            leg: None,
+            seen: now,
+            forward: Sent::default(),
+            reply: Sent::default(),
+        }
+    }
+
+    /// Sends a client's datagrams to the backend; `false` = there is none.
+    pub(super) fn forward(&mut self, payloads: &[&[u8]], name: Name, here: Here<'_>) -> bool {
+        self.seen = here.now;
+        let passing: Vec<&[u8]> = self.passing(payloads, here.now);
+        let mut rest = &passing[..];
+        let mut tried = Vec::new();
+        while !rest.is_empty() {
+            if !self.has_way(&mut tried, name, here) {
+                return false;
+            }
+            let Some(leg) = &self.leg else {
+                return false;
+            };
+            let (sent, error) = send(&leg.socket, None, &[], rest);
+            self.count_forward(&rest[..sent]);
+            rest = &rest[sent..];
+            match error {
+                None => {}
+                Some(error) if is_unreachable(error) => self.doubt(&mut tried, here),
+                // This one is too large for the way, or the way is full: what UDP does with both.
+                Some(_) => rest = &rest[1..],
+            }
+        }
+        true
+    }
+
+    /// Sends the backend's datagrams to the client, at most a batch; whether there may be more.
+    pub(super) fn reply(&mut self, batch: &mut Batch, here: Here<'_>) -> bool {
+        let Some(leg) = &self.leg else {
+            return false;
+        };
+        let count = match batch.receive(&leg.socket) {
+            Ok(count) => count,
+            Err(error) => {
+                if is_unreachable(error) {
+                    self.doubt(&mut Vec::new(), here);
+                }
+                return false;
+            }
+        };
+        leg.backend.trust();
+        self.seen = here.now;
+        let payloads: Vec<&[u8]> = (0..count).map(|index| batch.payload(index)).collect();
+        let mut passing = self.passing(&payloads, here.now);
+        self.cap(&mut passing);
+        let target = Target::answer(self.origin, self.seat.family);
+        let mut rest = &passing[..];
+        while !rest.is_empty() {
+            let (sent, error) = send(&self.seat.socket, Some(&target), &[], rest);
+            self.count_reply(&rest[..sent]);
+            // The error may be another flow's, whose client is gone.
+            rest = &rest[sent + usize::from(error.is_some())..];
+        }
+        count == BATCH
+    }
+
+    /// Whether it has been silent for too long.
+    pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
+        let timeouts = &common.settings.timeouts;
+        let is_stream = self.forward.packets > 1 && self.reply.packets > 0;
+        let silence = match (is_stream, self.frontend.settings.idle_timeout_s) {
+            (false, _) => nanoseconds(timeouts.udp_single),
+            (true, 0) => nanoseconds(timeouts.udp_stream),
+            (true, own) => u64::from(own) * SECOND,
+        };
+        now.saturating_sub(self.seen) > silence
+    }
+
+    /// Whether its backend is gone.
+    pub(super) fn is_lost(&self) -> bool {
+        self.leg.as_ref().is_some_and(|leg| leg.backend.is_gone())
+    }
+
+    /// Forgets its backend; the next datagram finds another.
+    pub(super) fn unbind(&mut self) {
+        if let Some(leg) = self.leg.take() {
+            leg.backend.load.flows.fetch_sub(1, Relaxed);
+        }
+    }
+
+    pub(super) fn record(&self, now: u64) -> Option<FlowRecord> {
+        let leg = self.leg.as_ref()?;
+        let state = if self.reply.packets == 0 {
+            "opening"
+        } else {
+            "live"
+        };
+        Some(FlowRecord {
+            protocol: Protocol::Udp,
+            client: self.origin.client,
+            frontend: SocketAddr::new(self.origin.dialled, self.seat.key.1),
+            source: read_address(getsockname(&leg.socket).ok()?)?,
+            backend: leg.backend.address,
+            state: state.into(),
+            idle_seconds: now.saturating_sub(self.seen) / SECOND,
+            forward_packets: self.forward.packets,
+            forward_bytes: self.forward.bytes,
+            reply_packets: self.reply.packets,
+            reply_bytes: self.reply.bytes,
+        })
+    }
+
+    /// Finds a backend, if it has none or should leave the one that it has.
+    fn has_way(&mut self, tried: &mut Vec<u64>, name: Name, here: Here<'_>) -> bool {
+        let should_leave = |leg: &Leg| {
+            leg.backend.is_gone()
+                || leg.backend.is_left() && has_other(&self.frontend, &leg.backend, here.now)
+        };
+        if self.leg.as_ref().is_some_and(should_leave) {
+            self.unbind();
+        }
+        while self.leg.is_none() {
+            let client = self.origin.client.ip();
+            let Some(chosen) = choose(&self.frontend, client, here.now, tried, Choice::Real) else {
+                return false;
+            };
+            match Leg::to(&chosen.backend, name, here) {
+                Ok(leg) => self.leg = Some(leg),
+                Err(error) if is_unreachable(error) => {
+                    let key = self.frontend.key;
+                    here.common
+                        .suspect(key, &chosen.backend, Doubt::Unreachable, here.now);
+                    tried.push(chosen.backend.number);
+                }
+                Err(_) => {
+                    here.common.shed.fetch_add(1, Relaxed);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// The backend's host has said that nobody is there.
+    fn doubt(&mut self, tried: &mut Vec<u64>, here: Here<'_>) {
+        let Some(leg) = &self.leg else {
+            return;
+        };
+        let (backend, key) = (&leg.backend, self.frontend.key);
+        here.common
+            .suspect(key, backend, Doubt::Unreachable, here.now);
+        if tried.contains(&backend.number) || has_other(&self.frontend, backend, here.now) {
+            tried.push(backend.number);
+            self.unbind();
+        } else {
+            // The only one: the error was about an earlier datagram, and this one is tried once.
+            tried.push(backend.number);
+        }
+    }
+
+    /// Those that the port's limits let pass.
+    fn passing<'a>(&self, payloads: &[&'a [u8]], now: u64) -> Vec<&'a [u8]> {
+        let (standing, settings) = (&self.frontend.standing, &self.frontend.settings);
+        let passes = |payload: &&&[u8]| {
+            let (packets, bytes) = (settings.packets_per_second.into(), payload.len() as u64);
+            limits::take(&standing.packets, 1, packets, now)
+                && limits::take(&standing.bytes, bytes, settings.bytes_per_second, now)
+        };
+        payloads.iter().filter(passes).copied().collect()
+    }
+
+    /// Leaves out what the port does not let back before the client has sent a second datagram.
+    fn cap(&self, payloads: &mut Vec<&[u8]>) {
+        let most = u64::from(self.frontend.settings.reply_cap_bytes);
+        if most == 0 || self.forward.packets > 1 {
+            return;
+        }
+        let mut bytes = self.reply.bytes;
+        payloads.retain(|payload| {
+            let with_it = bytes + payload.len() as u64;
+            let fits = with_it <= most;
+            bytes = if fits { with_it } else { bytes };
+            fits
+        });
+    }
+
+    fn count_forward(&mut self, sent: &[&[u8]]) {
+        let (count, bytes) = sum(sent);
+        self.forward.add(count, bytes);
+        self.frontend.standing.load.forward.datagrams(count, bytes);
+        if let Some(leg) = &self.leg {
+            leg.backend.load.forward.datagrams(count, bytes);
+        }
+    }
+
+    fn count_reply(&mut self, sent: &[&[u8]]) {
+        let (count, bytes) = sum(sent);
+        self.reply.add(count, bytes);
+        self.frontend.standing.load.reply.datagrams(count, bytes);
+        if let Some(leg) = &self.leg {
+            leg.backend.load.reply.datagrams(count, bytes);
+        }
+    }
+}
+
+impl Sent {
+    fn add(&mut self, count: u64, bytes: u64) {
+        self.packets += count;
+        self.bytes += bytes;
+    }
+}
+
+impl Leg {
+    fn to(backend: &Arc<Backend>, name: Name, here: Here<'_>) -> Result<Self, Errno> {
+        let family = match backend.address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
+        let socket = here.common.ledger.enter(socket);
+        fragment(&socket, backend.address.is_ipv6())?;
+        connect(&socket, &backend.address)?;
+        here.poll
+            .add(&socket, Source::Flow(name), Interest::Taking)?;
+        let load = &backend.load;
+        load.flows.fetch_add(1, Relaxed);
+        load.flows_total.fetch_add(1, Relaxed);
+        Ok(Self {
+            backend: Arc::clone(backend),
+            socket,
+        })
+    }
+}
+
+fn sum(payloads: &[&[u8]]) -> (u64, u64) {
+    let bytes = payloads.iter().map(|payload| payload.len() as u64).sum();
+    (payloads.len() as u64, bytes)
+}
+
+/// Whether an error says that nobody is there, and not that a datagram is wrong or a queue full.
+fn is_unreachable(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN
+    )
+}

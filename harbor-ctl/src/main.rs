@@ -12,11 +12,11 @@ mod gateway;
 mod health;
 mod http;
 mod model;
-#[allow(dead_code, reason = "the agent takes it up with `datapath.mode`")]
 mod proxy;
 mod reconcile;
 mod registry;
 mod telemetry;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -33,7 +33,7 @@ mod wire;
 
 pub use agent::{Agent, Config};
 pub use beyond::{Beyond, SMALL_MTU, without_offloads};
-pub use certificate::certify;
+pub use certificate::{certify, certify_expired};
 pub use eventually::{eventually, until};
 pub use family::{
     Family,

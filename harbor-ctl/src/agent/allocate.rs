@@ -1,12 +1,18 @@
 //! How a service gets its number and how it ends, whoever asked: an operator, a platform, the clock.
 
+use std::sync::Arc;
+
 use super::owner::{Owner, now, refused};
 use crate::{
     allocator::{self, Holder, LiveHost, Request},
     control::wire::DeletedPort,
     model::{Protocol, Refusal, RefusalKind, Service},
+    proxy::Unheld,
     registry::{Registry, RegistryError, Rests},
 };
+
+/// How often a number that somebody else takes in the same moment is drawn anew.
+const HOLD_TRIES: usize = 8;
 
 /// What became of a service that wanted a number.
 #[derive(Debug)]
@@ -28,8 +34,14 @@ impl<R: Registry> Owner<R> {
             None => Rests::Respected,
         };
         let recorded = loop {
-            service.port = self.draw(&service, port).await?;
-            match self.registry.allocate(&service, rests).await {
+            service.port = self.draw_and_hold(&service, port).await?;
+            let allocated = self.registry.allocate(&service, rests).await;
+            let is_it = |r: &Service| (r.port, &r.node) == (service.port, &service.node);
+            if !allocated.as_ref().is_ok_and(is_it) {
+                let proxy = &self.engines.proxy;
+                proxy.let_go(service.protocols, service.port);
+            }
+            match allocated {
                 Ok(recorded) => break recorded,
                 // Somebody who shares the registry was faster; a number asked for is gone then.
                 Err(RegistryError::NumberTaken { .. }) if port.is_none() => {
@@ -61,6 +73,29 @@ impl<R: Registry> Owner<R> {
         tracing::info!(id, name, "port {port}/{protocols} allocated");
         self.apply_change().await;
         Ok(Placed::New(recorded))
+    }
+
+    /// Finds a number and takes it on this host, before anybody hears of it.
+    async fn draw_and_hold(
+        &mut self,
+        service: &Service,
+        port: Option<u16>,
+    ) -> Result<u16, Refusal> {
+        for _ in 0..HOLD_TRIES {
+            let drawn = self.draw(service, port).await?;
+            let (protocol, why) = match self.engines.proxy.hold(service.protocols, drawn) {
+                Ok(()) => return Ok(drawn),
+                Err(failed) => failed,
+            };
+            if why != Unheld::Taken {
+                let text = format!("port {drawn}/{protocol} cannot be held: {why}");
+                return Err(Refusal::failed(text)
+                    .fix("raise LimitNOFILE in the unit (systemctl edit harbor), then restart"));
+            }
+            // Taken since it was drawn; a number asked for is told by the next look at the host.
+        }
+        let text = "others take the numbers of the range as fast as they are drawn";
+        Err(Refusal::new(RefusalKind::PortHeld, text).fix("harbor-ctl ports range"))
     }
 
     /// Finds a number; looks at the host where it may block.
@@ -115,7 +150,10 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Ends a service and its flows; the number rests.
-    pub(super) async fn end_service(&mut self, service: Service) -> Result<DeletedPort, Refusal> {
+    pub(super) async fn end_service(
+        &mut self,
+        service: Arc<Service>,
+    ) -> Result<DeletedPort, Refusal> {
         let rest = self.running.config.rest;
         let until = now().saturating_add(rest.as_secs());
         self.registry
@@ -123,6 +161,7 @@ impl<R: Registry> Owner<R> {
             .await
             .map_err(|error| refused(&error))?;
         self.forget(&service.id);
+        self.forget_given(&service.id, None);
         if !rest.is_zero() {
             for &protocol in service.protocols.each() {
                 self.resting.insert((protocol, service.port), until);
@@ -135,14 +174,13 @@ impl<R: Registry> Owner<R> {
             port,
             protocols,
             ..
-        } = service;
+        } = &*service;
         tracing::info!(id, name, "port {port}/{protocols} released");
-        let protocols = protocols.each().to_vec();
         Ok(DeletedPort {
-            name,
-            id,
-            port,
-            protocols,
+            name: name.clone(),
+            id: id.clone(),
+            port: *port,
+            protocols: protocols.each().to_vec(),
             reason: self.not_applied.clone(),
         })
     }
@@ -150,9 +188,9 @@ impl<R: Registry> Owner<R> {
     /// Ends services of this node whose time is over.
     pub(super) async fn end_expired(&mut self) {
         let time = now();
-        let is_over = |service: &&Service| service.expires_at.is_some_and(|end| end <= time);
+        let is_over = |service: &&Arc<Service>| service.expires_at.is_some_and(|end| end <= time);
         let own = self.services.iter().filter(|service| self.serves(service));
-        let over: Vec<Service> = own.filter(is_over).cloned().collect();
+        let over: Vec<Arc<Service>> = own.filter(is_over).cloned().collect();
         for service in over {
             let (name, port) = (service.name.clone(), service.port);
             match self.end_service(service).await {

@@ -61,7 +61,8 @@ impl<R: Registry> Owner<R> {
             bindings: Vec::new(),
             expires_at: lifetime.and_then(|lifetime| lifetime.ends(created_at)),
         };
-        service.check_health()?;
+        service.check_settings()?;
+        self.check_certificates(&service)?;
         let rule = self.backend_rule();
         for text in &request.backends {
             let address = parse_backend(text)?;
@@ -87,12 +88,17 @@ impl<R: Registry> Owner<R> {
     ) -> Result<String, Refusal> {
         let (defaults, time) = (self.default_settings(), now());
         let lifetime = Lifetime::take(&mut values)?;
+        if values.contains_key("tls") {
+            let mut wanted = Service::clone(&*self.find(port)?);
+            wanted.settings = wanted.settings.with(&values, &defaults)?;
+            self.check_certificates(&wanted)?;
+        }
         let set = |service: &mut Service| {
             service.settings = service.settings.with(&values, &defaults)?;
             if let Some(lifetime) = lifetime {
                 service.expires_at = lifetime.ends(time);
             }
-            service.check_health()
+            service.check_settings()
         };
         self.amend_port(port, set, "port set").await
     }
@@ -119,7 +125,7 @@ impl<R: Registry> Owner<R> {
         change: impl Fn(&mut Service) -> Result<(), Refusal>,
         what: &str,
     ) -> Result<String, Refusal> {
-        let id = self.find(port)?.id;
+        let id = self.find(port)?.id.clone();
         let (service, ()) = self.amend(&id, change).await?;
         let Service { id, name, port, .. } = service;
         tracing::info!(id, name, port, "{what}");
@@ -136,7 +142,7 @@ impl<R: Registry> Owner<R> {
         &mut self,
         request: AddBackend,
     ) -> Result<(Service, Backend), Refusal> {
-        let id = self.find(&PortRef::parse(&request.port)?)?.id;
+        let id = self.find(&PortRef::parse(&request.port)?)?.id.clone();
         let address = parse_backend(&request.address)?;
         self.backend_rule().check(address)?;
         if let Some(instance) = &request.instance {
@@ -156,7 +162,7 @@ impl<R: Registry> Owner<R> {
         &mut self,
         request: NameBackend,
     ) -> Result<(Service, Backend), Refusal> {
-        let id = self.find(&PortRef::parse(&request.port)?)?.id;
+        let id = self.find(&PortRef::parse(&request.port)?)?.id.clone();
         let remove = |service: &mut Service| {
             let departure = match request.now {
                 true => Departure::Now,
@@ -175,7 +181,7 @@ impl<R: Registry> Owner<R> {
             let text = "drain ends no flows: `now` belongs to remove";
             return Err(Refusal::invalid("now", text));
         }
-        let id = self.find(&PortRef::parse(&request.port)?)?.id;
+        let id = self.find(&PortRef::parse(&request.port)?)?.id.clone();
         let drain = |service: &mut Service| service.drain_backend(&request.backend);
         self.amend_backend(&id, drain, "backend drains").await
     }

@@ -2,12 +2,12 @@
 //!
 //! A holder is logged once, when it is found and when it is gone; a conflict heals by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    allocator::{self, Holder, Scope, Socket, SocketTable},
+    allocator::{self, Holder, Host as _, LiveHost, Scope, Socket, SocketTable},
     model::{PortRange, Protocol, escaped},
-    telemetry::TARGET_CONFLICT,
+    telemetry::TARGET_PROXY,
 };
 
 /// Holders by number.
@@ -42,7 +42,7 @@ impl Conflicts {
         self.told.retain(|key, _| {
             let stays = fresh.contains_key(key);
             if !stays {
-                tracing::info!(target: TARGET_CONFLICT, "port {}/{} is free again", key.1, key.0);
+                tracing::info!(target: TARGET_PROXY, "port {}/{} is free again", key.1, key.0);
             }
             stays
         });
@@ -63,7 +63,7 @@ impl Conflicts {
             .map(|s| s.address.to_string())
             .unwrap_or_default();
         tracing::warn!(
-            target: TARGET_CONFLICT,
+            target: TARGET_PROXY,
             %protocol, port, address, pid, command,
             "port {port}/{protocol} is {what}: held by {holder}"
         );
@@ -74,17 +74,23 @@ fn inode(holder: &Holder) -> u64 {
     holder.socket.as_ref().map_or(0, |socket| socket.inode)
 }
 
+/// The numbers of this node's ports.
+#[derive(Debug, Default)]
+pub(super) struct Assigned {
+    /// Those that the agent's own sockets have.
+    pub(super) ours: BTreeSet<(Protocol, u16)>,
+    /// Those that somebody else had first.
+    pub(super) taken: BTreeSet<(Protocol, u16)>,
+}
+
 /// Looks at the host's listeners; names only holders that `known` does not name already. Blocks.
-pub(super) fn look(
-    range: PortRange,
-    assigned: &[(Protocol, u16)],
-    known: &Held,
-) -> std::io::Result<Held> {
+pub(super) fn look(range: PortRange, assigned: &Assigned, known: &Held) -> std::io::Result<Held> {
     let table: SocketTable = allocator::read_sockets(Scope::Listeners)?;
     let mut held = Held::new();
     let mut unnamed: Vec<((Protocol, u16), Socket)> = Vec::new();
     for (key, socket) in table {
-        if !range.contains(key.1) && !assigned.contains(&key) {
+        let is_wanted = range.contains(key.1) || assigned.taken.contains(&key);
+        if !is_wanted || assigned.ours.contains(&key) {
             continue;
         }
         match known.get(&key) {
@@ -99,6 +105,12 @@ pub(super) fn look(
         let holders = allocator::name_holders(&sockets);
         held.extend(unnamed.into_iter().map(|(key, _)| key).zip(holders));
     }
+    // What is bound without listening stands in other tables, or in none.
+    let silent = assigned.taken.iter().filter(|key| !held.contains_key(key));
+    let silent: Vec<(Protocol, u16)> = silent.copied().collect();
+    for key in silent {
+        held.insert(key, LiveHost::default().holder(key.0, key.1));
+    }
     Ok(held)
 }
 
@@ -111,14 +123,14 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let range = PortRange::new(port, port).unwrap();
-        let held = look(range, &[], &Held::new()).unwrap();
+        let held = look(range, &Assigned::default(), &Held::new()).unwrap();
         let holder = &held[&(Protocol::Tcp, port)];
         assert_eq!(holder.pid, Some(std::process::id()));
-        let again = look(range, &[], &held).unwrap();
+        let again = look(range, &Assigned::default(), &held).unwrap();
         assert_eq!(again[&(Protocol::Tcp, port)], *holder);
         drop(listener);
         assert!(
-            !look(range, &[], &again)
+            !look(range, &Assigned::default(), &again)
                 .unwrap()
                 .contains_key(&(Protocol::Tcp, port))
         );

@@ -9,12 +9,14 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     backend_view::{self, Loads},
+    engines::Engines,
     explain,
     flow_filter::flow_filter,
     forwarding::ForwardingError,
-    owner::{Link, Owner, now},
+    owner::{Owner, host_addresses, now},
+    status_view,
     tcp_side::TcpProblem,
-    view::{self, Snapshot},
+    view::Snapshot,
 };
 use crate::{
     config::{ControlConfig, GatewayConfig},
@@ -60,7 +62,7 @@ impl<R: Registry> Desk<R> {
 
     pub(super) async fn headline(&self) -> String {
         let owner = self.lock().await;
-        view::headline(owner.services.len(), &owner.link)
+        status_view::headline(owner.services.len(), &owner.engines)
     }
 
     /// What the TCP side of the control API is to be, and where its trouble is told.
@@ -79,12 +81,10 @@ impl<R: Registry> Desk<R> {
         (config, owner.gateway_problem.clone())
     }
 
-    /// Ends the forwarding thread; what is in the kernel stays.
+    /// Ends the engines; what is in the kernel stays.
     pub(super) async fn stop_forwarding(&self) {
-        let link = self.lock().await.link.clone();
-        if let Link::Up(forwarding) = link {
-            forwarding.stop().await;
-        }
+        let engines = self.lock().await.engines.clone();
+        engines.stop().await;
     }
 
     /// Reads the configuration again, without keeping the caller.
@@ -109,12 +109,12 @@ impl<R: Registry> Desk<R> {
 
     async fn item(&self, id: &str) -> Answer<PortItem> {
         let (snapshot, service) = self.of_service(id).await?;
-        let reports = frontends(&snapshot.link, Scope::of(&service)).await;
+        let reports = frontends(&snapshot.engines, Scope::of(&service)).await;
         Ok(snapshot.port_item(&service, reports.as_deref(), now()))
     }
 
     /// What readers need of one service, whatever there is besides.
-    async fn of_service(&self, id: &str) -> Answer<(Snapshot, Service)> {
+    async fn of_service(&self, id: &str) -> Answer<(Snapshot, Arc<Service>)> {
         let owner = self.lock().await;
         let service = owner.services.iter().find(|s| s.id == id).cloned();
         let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
@@ -123,8 +123,10 @@ impl<R: Registry> Desk<R> {
     }
 
     async fn backend_item(&self, (service, backend): (Service, Backend)) -> Answer<BackendItem> {
-        let link = self.lock().await.link.clone();
-        let loads = loads(&link, Scope::of(&service)).await.unwrap_or_default();
+        let engines = self.lock().await.engines.clone();
+        let loads = loads(&engines, Scope::of(&service))
+            .await
+            .unwrap_or_default();
         Ok(backend_view::backend_item(
             &service,
             &backend,
@@ -134,26 +136,13 @@ impl<R: Registry> Desk<R> {
     }
 }
 
-/// The kernel's counters, if it answers.
-async fn frontends(link: &Link, scope: Scope) -> Option<Vec<FrontendReport>> {
-    let Link::Up(forwarding) = link else {
-        return None;
-    };
-    forwarding.frontends(scope).await.ok()
+/// The engines' counters, if they answer.
+async fn frontends(engines: &Engines, scope: Scope) -> Option<Vec<FrontendReport>> {
+    engines.frontends(scope).await.ok()
 }
 
-async fn flows(link: &Link) -> Answer<Vec<FlowRecord>> {
-    let Link::Up(forwarding) = link else {
-        return Ok(Vec::new());
-    };
-    forwarding.flows().await.map_err(not_ready)
-}
-
-async fn loads(link: &Link, scope: Scope) -> Answer<Loads> {
-    let Link::Up(forwarding) = link else {
-        return Ok(Loads::default());
-    };
-    let reports = forwarding.backends(scope).await.map_err(not_ready)?;
+async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
+    let reports = engines.backends(scope).await.map_err(not_ready)?;
     Ok(Loads::of(reports))
 }
 
@@ -168,19 +157,19 @@ impl<R: Registry> Operations for Desk<R> {
             .await
             .services
             .iter()
-            .map(backend_view::service_item)
+            .map(|service| backend_view::service_item(service))
             .collect())
     }
 
     async fn ports(&self) -> Answer<Vec<PortItem>> {
         let snapshot = self.snapshot().await;
-        let (reports, time) = (frontends(&snapshot.link, Scope::Whole).await, now());
-        let item = |service| snapshot.port_item(service, reports.as_deref(), time);
+        let (reports, time) = (frontends(&snapshot.engines, Scope::Whole).await, now());
+        let item = |service: &Arc<Service>| snapshot.port_item(service, reports.as_deref(), time);
         Ok(snapshot.services.iter().map(item).collect())
     }
 
     async fn port(&self, port: PortRef) -> Answer<PortItem> {
-        let id = self.lock().await.find(&port)?.id;
+        let id = self.lock().await.find(&port)?.id.clone();
         self.item(&id).await
     }
 
@@ -219,7 +208,7 @@ impl<R: Registry> Operations for Desk<R> {
     async fn backends(&self, port: Option<PortRef>) -> Answer<Vec<BackendItem>> {
         let snapshot = match &port {
             Some(port) => {
-                let id = self.lock().await.find(port)?.id;
+                let id = self.lock().await.find(port)?.id.clone();
                 self.of_service(&id).await?.0
             }
             None => self.snapshot().await,
@@ -228,9 +217,9 @@ impl<R: Registry> Operations for Desk<R> {
             (Some(_), Some(service)) => Scope::of(service),
             _ => Scope::Whole,
         };
-        let mut wanted: Vec<&Service> = snapshot.services.iter().collect();
+        let mut wanted: Vec<&Arc<Service>> = snapshot.services.iter().collect();
         wanted.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
-        let (loads, time) = (loads(&snapshot.link, scope).await?, now());
+        let (loads, time) = (loads(&snapshot.engines, scope).await?, now());
         let mut items = Vec::new();
         for service in wanted {
             let item = |backend| backend_view::backend_item(service, backend, &loads, time);
@@ -282,7 +271,7 @@ impl<R: Registry> Operations for Desk<R> {
             service.port == flow.frontend.port() && service.protocols.contains(flow.protocol)
         };
         let mut items = Vec::new();
-        for flow in flows(&snapshot.link).await? {
+        for flow in snapshot.engines.flows().await.map_err(not_ready)? {
             if wanted
                 .as_ref()
                 .is_some_and(|service| !serves(service, &flow))
@@ -312,10 +301,8 @@ impl<R: Registry> Operations for Desk<R> {
     async fn kill_flows(&self, request: KillFlows) -> Answer<KilledFlows> {
         let snapshot = self.snapshot().await;
         let filter = flow_filter(&request, &snapshot.services)?;
-        let Link::Up(forwarding) = &snapshot.link else {
-            return Ok(KilledFlows { flows: 0 });
-        };
-        let flows = forwarding.end_flows(filter).await.map_err(not_ready)?;
+        let ended = snapshot.engines.end_flows(filter).await;
+        let flows = ended.map_err(not_ready)?;
         tracing::info!(flows, ?request, "flows ended");
         Ok(KilledFlows { flows })
     }
@@ -324,14 +311,10 @@ impl<R: Registry> Operations for Desk<R> {
         let protocol = packet.proto.unwrap_or(Protocol::Tcp);
         let question = Question::read(&packet.src, &packet.dst, protocol, packet.flags)?;
         let snapshot = self.snapshot().await;
-        let Link::Up(forwarding) = &snapshot.link else {
-            let reason = snapshot.not_forwarded.as_deref().unwrap_or("no datapath");
-            let text = format!("only the datapath can explain: {reason}");
-            return Err(Refusal::new(RefusalKind::NotReady, text).fix("harbor-ctl status"));
-        };
-        let asked = forwarding.explain(question.clone()).await;
+        let own = host_addresses().into_iter().map(|(_, ip)| ip).collect();
+        let asked = snapshot.engines.explain(question.clone(), &own).await;
         let found = asked.map_err(not_ready)?;
-        let loads = loads(&snapshot.link, Scope::Whole)
+        let loads = loads(&snapshot.engines, Scope::Whole)
             .await
             .unwrap_or_default();
         Ok(explain::report(&question, &found, (&snapshot, &loads)))
@@ -348,22 +331,16 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn status(&self) -> Answer<StatusReport> {
         let snapshot = self.snapshot().await;
-        let (reports, time) = (frontends(&snapshot.link, Scope::Whole).await, now());
-        let item = |service| snapshot.port_item(service, reports.as_deref(), time);
+        let (reports, time) = (frontends(&snapshot.engines, Scope::Whole).await, now());
+        let item = |service: &Arc<Service>| snapshot.port_item(service, reports.as_deref(), time);
         let mut ports: Vec<PortItem> = snapshot.services.iter().map(item).collect();
         ports.sort_by_key(|p| p.port);
-        let report = match &snapshot.link {
-            Link::Up(forwarding) => match forwarding.report().await {
-                Ok(report) => Ok(Some(report)),
-                Err(error) => Err(error.to_string()),
-            },
-            Link::Down { .. } => Ok(None),
-        };
-        Ok(snapshot.status(&ports, report))
+        let report = snapshot.engines.report().await;
+        Ok(snapshot.status(&ports, report.map_err(|error| error.to_string())))
     }
 
     async fn is_ready(&self) -> bool {
         let snapshot = self.snapshot().await;
-        matches!(snapshot.link, Link::Up(_)) && snapshot.not_forwarded.is_none()
+        snapshot.engines.is_ready() && snapshot.not_applied.is_none()
     }
 }

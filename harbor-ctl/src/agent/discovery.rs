@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Instant,
 };
 
@@ -33,7 +34,7 @@ impl<R: Registry> Owner<R> {
         let mut heard = self.answer(true);
         let renews = match says {
             Says::Alive { digest } => {
-                let registered = discovery::registered(&self.services, &dea);
+                let registered = discovery::registered(self.services(), &dea);
                 let is_same = digest == discovery::digest(registered);
                 heard.announce = !is_same;
                 is_same
@@ -42,7 +43,7 @@ impl<R: Registry> Owner<R> {
                 let instance = said.instance.clone();
                 self.hear_one(&dea, *said).await?;
                 // Who has one instance has said everything.
-                let mut others = discovery::registered(&self.services, &dea);
+                let mut others = discovery::registered(self.services(), &dea);
                 others.retain(|entry| entry.instance != instance);
                 !has_lease || others.is_empty()
             }
@@ -143,7 +144,7 @@ impl<R: Registry> Owner<R> {
             .iter()
             .map(|said| (said.address(), &said.instance))
             .collect();
-        let is_held = |service: &&Service| {
+        let is_held = |service: &&Arc<Service>| {
             let mut held = service.backends.iter().filter(|b| b.announced.is_some());
             let other = |b: &crate::model::Backend| {
                 addresses
@@ -223,7 +224,7 @@ impl<R: Registry> Owner<R> {
     }
 
     async fn end_lease(&mut self, dea: &str) {
-        let has = |service: &&Service| {
+        let has = |service: &&Arc<Service>| {
             self.serves(service) && service.backends.iter().any(|b| b.is_announced_by(dea))
         };
         let held: Vec<String> = self
@@ -253,7 +254,7 @@ impl<R: Registry> Owner<R> {
     pub(super) async fn app_hosts(&self) -> Result<Vec<AppHostItem>, Refusal> {
         let hosts = self.registry.app_hosts().await.map_err(|e| refused(&e))?;
         let item = |host: AppHost| {
-            let of_host = |service: &&Service| {
+            let of_host = |service: &&Arc<Service>| {
                 service
                     .backends
                     .iter()
@@ -261,7 +262,7 @@ impl<R: Registry> Owner<R> {
             };
             let services = self.services.iter().filter(of_host);
             AppHostItem {
-                instances: discovery::registered(&self.services, &host.dea).len(),
+                instances: discovery::registered(self.services(), &host.dea).len(),
                 services: services.map(|service| service.name.clone()).collect(),
                 epoch: host.spoken.epoch,
                 seq: host.spoken.seq,

@@ -1,5 +1,7 @@
 //! What a dry run has found, in words: the stages in their order, and why it ended as it did. Pure.
 
+use std::sync::Arc;
+
 use super::{backend_view::Loads, view::Snapshot};
 use crate::{
     control::wire::{ExplainReport, ExplainedBackend, Stage},
@@ -43,7 +45,7 @@ fn service_of<'a>(
         Some(frontend) => frontend,
         None => (question.protocol, question.destination.port()),
     };
-    let mut services = snapshot.services.iter();
+    let mut services = snapshot.services.iter().map(Arc::as_ref);
     services.find(|service| service.port == port && service.protocols.contains(protocol))
 }
 
@@ -68,6 +70,10 @@ fn stages(found: &Finding, service: Option<&Service>) -> Vec<Stage> {
         let stage = stage.to_owned();
         stages.push(Stage { stage, text });
     };
+    if let Some(name) = &found.passed_as {
+        let text = format!("the programs leave it to the host ({name}), where the proxy takes it");
+        say("pass", text);
+    }
     if steps.parsed {
         say("parse", "a packet that can be read".into());
     }

@@ -1,6 +1,6 @@
 //! What a request to end flows means, in terms of services as they are now.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     control::{Answer, wire::KillFlows},
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What a request to end flows means. Ending all of them must be said.
-pub(super) fn flow_filter(request: &KillFlows, services: &[Service]) -> Answer<FlowFilter> {
+pub(super) fn flow_filter(request: &KillFlows, services: &[Arc<Service>]) -> Answer<FlowFilter> {
     let KillFlows {
         port,
         client,
@@ -38,8 +38,8 @@ pub(super) fn flow_filter(request: &KillFlows, services: &[Service]) -> Answer<F
 /// By address even when it is no backend any more; by instance, of one port or of all.
 fn backends_named(
     named: &str,
-    service: Option<&Service>,
-    services: &[Service],
+    service: Option<&Arc<Service>>,
+    services: &[Arc<Service>],
 ) -> Answer<Vec<SocketAddr>> {
     if let Ok(address) = named.parse() {
         return Ok(vec![address]);

@@ -3,7 +3,7 @@
 //! News names services; what is known of them is asked of the registry under the owner's lock, so
 //! that old news never overwrites what this node has changed since.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -44,14 +44,14 @@ impl<R: Registry> Owner<R> {
                 .iter()
                 .find(|service| service.id == id)
                 .cloned();
-            let now = self.registry.known(&id);
+            let now = self.registry.known(&id).map(Arc::new);
             if before == now {
                 continue;
             }
             let both = before.iter().chain(&now);
             concerns_us |= both.into_iter().any(|service| self.serves(service));
             match now {
-                Some(service) => self.take_over(service),
+                Some(service) => self.take_over(Arc::unwrap_or_clone(service)),
                 None => self.forget(&id),
             }
         }
@@ -66,7 +66,7 @@ impl<R: Registry> Owner<R> {
         let Some(contents) = self.registry.current() else {
             return;
         };
-        if by_id(&contents.services) == by_id(&self.services) {
+        if by_id(&contents.services) == by_id(self.services()) {
             self.resting = contents.resting;
             return;
         }
@@ -99,7 +99,7 @@ impl<R: Registry> Owner<R> {
 }
 
 /// In no order, to be compared.
-fn by_id(services: &[Service]) -> BTreeMap<&str, &Service> {
-    let each = services.iter();
+fn by_id<'a>(services: impl IntoIterator<Item = &'a Service>) -> BTreeMap<&'a str, &'a Service> {
+    let each = services.into_iter();
     each.map(|service| (service.id.as_str(), service)).collect()
 }

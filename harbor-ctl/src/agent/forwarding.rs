@@ -4,7 +4,12 @@
 //! All changes go through [`Forwarding::apply`]: desired state in, and back only when the kernel
 //! has it. Nobody else writes a map.
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::mpsc};
+use std::{
+    net::IpAddr,
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
 
 use tokio::sync::oneshot;
 
@@ -60,11 +65,11 @@ pub(crate) struct Forwarding {
 type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 
 /// A service that was changed, by its id: as it is now, or `None` when it is no longer served.
-pub(crate) type Change = (String, Option<Service>);
+pub(crate) type Change = (String, Option<Arc<Service>>);
 
 /// What the thread can be asked for.
 pub(super) enum Request {
-    Apply(Vec<Service>, AllDown, Answer<()>),
+    Apply(Vec<Arc<Service>>, AllDown, Answer<()>),
     Change(Vec<Change>, Answer<()>),
     Flows(Answer<Vec<FlowRecord>>),
     EndFlows(FlowFilter, Answer<u64>),
@@ -108,7 +113,7 @@ impl Forwarding {
     /// Makes the datapath serve exactly these services; returns once the kernel has them.
     pub(crate) async fn apply(
         &self,
-        services: Vec<Service>,
+        services: Vec<Arc<Service>>,
         all_down: AllDown,
     ) -> Result<(), ForwardingError> {
         self.ask(|answer| Request::Apply(services, all_down, answer))

@@ -1,15 +1,17 @@
 //! The platform API's changes, one at a time: instances are services, and bindings part of their
 //! records.
 
+use std::sync::Arc;
+
 use super::{
     allocate::Placed,
     owner::{Owner, now},
 };
 use crate::{
-    gateway::{Bound, Instance, Novelty, Order, Parameters, Update},
+    gateway::{Bound, Instance, Novelty, Order, Parameters, PemPair, Update},
     model::{
-        BINDING_LIMIT, Binding, Credentials, Plan, Provisioned, Refusal, RefusalKind, SETTINGS,
-        Service, name_from, next_int_port,
+        BINDING_LIMIT, Binding, Credentials, Plan, Provisioned, Refusal, RefusalKind, Service, Tls,
+        name_from, next_int_port,
     },
     registry::Registry,
 };
@@ -21,11 +23,17 @@ impl<R: Registry> Owner<R> {
         if let Some(known) = self.services.iter().find(|service| service.id == id) {
             return same(known, &provisioned);
         }
-        check_plan(order.plan)?;
         self.check_quota(Some((&order.organization, &order.space)))?;
-        let service = self.instance_of(id, (&order, provisioned.clone()))?;
-        let port = order.parameters.port;
-        match self.allocate(service, port).await? {
+        let mut service = self.instance_of(id, (&order, provisioned.clone()))?;
+        if let Some(pair) = &order.parameters.pem {
+            service.settings.tls = self.take_certificate(&service, pair)?;
+        }
+        let (port, id) = (order.parameters.port, service.id.clone());
+        let placed = self.allocate(service, port).await;
+        if !matches!(placed, Ok(Placed::New(_))) {
+            self.forget_given(&id, None);
+        }
+        match placed? {
             Placed::New(_) => Ok(Novelty::New),
             // Another node was asked for the same, and was faster.
             Placed::Known(known) => same(&known, &provisioned),
@@ -53,7 +61,7 @@ impl<R: Registry> Owner<R> {
     ) -> Result<Service, Refusal> {
         let (defaults, created_at) = (self.default_settings(), now());
         let lifetime = order.parameters.lifetime;
-        let service = Service {
+        let mut service = Service {
             name: name_from(&order.name, &id),
             id,
             port: 0,
@@ -68,8 +76,36 @@ impl<R: Registry> Owner<R> {
             bindings: Vec::new(),
             expires_at: lifetime.and_then(|lifetime| lifetime.ends(created_at)),
         };
-        service.check_health()?;
+        if order.plan == Plan::Https && service.settings.tls == Tls::ByName {
+            service.settings.tls = Tls::On;
+        }
+        service.check_settings()?;
         Ok(service)
+    }
+
+    /// Keeps a certificate that a platform gave, if it can be used.
+    fn take_certificate(&self, service: &Service, pair: &PemPair) -> Result<Tls, Refusal> {
+        if !self.serves(service) {
+            let text = format!("tls: node {} serves the port", service.node);
+            return Err(Refusal::invalid("tls", text).fix("ask the gateway of that node"));
+        }
+        let before = match &service.settings.tls {
+            Tls::Files(files) => files.first(),
+            _ => None,
+        };
+        let files = self.keep_given(&service.id, pair)?;
+        let mut wanted = service.clone();
+        wanted.settings.tls = Tls::Files(vec![files]);
+        let checked = wanted
+            .check_settings()
+            .and_then(|()| self.check_certificates(&wanted));
+        if let Err(refusal) = checked {
+            self.forget_given(&service.id, before);
+            // The names of the files are nobody's business but the node's.
+            let reason = refusal.description.rsplit(": ").next().unwrap_or_default();
+            return Err(Refusal::invalid("tls", format!("tls: {reason}")));
+        }
+        Ok(wanted.settings.tls)
     }
 
     /// Looks at a shared registry again when it is not known what a request is about: another node
@@ -86,7 +122,7 @@ impl<R: Registry> Owner<R> {
     }
 
     /// The instance with this id, if a platform asked for it.
-    fn instance_named(&self, id: &str) -> Result<(&Service, &Provisioned), Refusal> {
+    fn instance_named(&self, id: &str) -> Result<(&Arc<Service>, &Provisioned), Refusal> {
         let service = self.services.iter().find(|service| service.id == id);
         let found = service.and_then(|s| Some((s, s.provisioned.as_ref()?)));
         found.ok_or_else(|| Refusal::new(RefusalKind::NotFound, "no instance with this id"))
@@ -120,15 +156,26 @@ impl<R: Registry> Owner<R> {
             port,
             lifetime,
             settings,
+            pem,
         } = update.parameters;
         if port.is_some_and(|port| port != service.port) {
             let text = format!("port: it is {}, and cannot be changed", service.port);
             return Err(Refusal::invalid("port", text));
         }
-        let (defaults, time) = (self.default_settings(), now());
+        let certificate = match &pem {
+            Some(pair) => Some(self.take_certificate(service, pair)?),
+            None => None,
+        };
+        let (plan, defaults, time) = (provisioned.plan, self.default_settings(), now());
         let change = |service: &mut Service| {
             service.settings = service.settings.with(&settings, &defaults)?;
-            service.check_health()?;
+            if let Some(tls) = &certificate {
+                service.settings.tls = tls.clone();
+            }
+            if plan == Plan::Https && service.settings.tls == Tls::ByName {
+                service.settings.tls = Tls::On;
+            }
+            service.check_settings()?;
             if let Some(lifetime) = lifetime {
                 service.expires_at = lifetime.ends(time);
             }
@@ -137,7 +184,12 @@ impl<R: Registry> Owner<R> {
             }
             Ok(())
         };
-        self.amend(id, change).await?;
+        let (service, ()) = self.amend(id, change).await?;
+        let used = match &service.settings.tls {
+            Tls::Files(files) => files.first(),
+            _ => None,
+        };
+        self.forget_given(id, used);
         tracing::info!(id, "instance updated");
         Ok(())
     }
@@ -262,15 +314,4 @@ fn check_same_plan(provisioned: &Provisioned, plan: Plan) -> Result<(), Refusal>
     }
     let text = format!("plan_id: the instance is of plan {}", provisioned.plan);
     Err(Refusal::invalid("plan_id", text))
-}
-
-/// TLS that Harbor ends needs the setting for it.
-fn check_plan(plan: Plan) -> Result<(), Refusal> {
-    if plan != Plan::Https || SETTINGS.iter().any(|(key, _)| *key == "tls") {
-        return Ok(());
-    }
-    let text = "plan https: this version does not end TLS";
-    Err(Refusal::new(RefusalKind::Unsupported, text)
-        .field("plan_id")
-        .fix("plan tcp passes TLS on to the app untouched"))
 }

@@ -58,7 +58,7 @@ impl<R: Registry> BindingOperations for Desk<R> {
     async fn bindings(&self) -> control::Answer<Vec<BindingItem>> {
         let owner = self.lock().await;
         let items = |service: &Service| owner.binding_items(service);
-        Ok(owner.services.iter().flat_map(items).collect())
+        Ok(owner.services().flat_map(items).collect())
     }
 
     async fn binding(&self, id: String) -> control::Answer<BindingItem> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{health::HealthView, view::part};
+use super::{health::HealthView, status_view::part};
 use crate::{control::wire::PartStatus, health::Summary, model::format_age};
 
 /// Probes that begin later than this are worth a word; after a restart a large node takes some

@@ -5,11 +5,13 @@
 
 mod allocate;
 mod backend_view;
+mod certificates;
 mod change;
 mod conflicts;
 mod desk;
 mod directories;
 mod discovery;
+mod engines;
 mod explain;
 mod flow_filter;
 mod follow;
@@ -18,6 +20,7 @@ mod forwarding;
 mod gateway;
 mod gateway_desk;
 mod gateway_side;
+mod given_certificates;
 mod health;
 mod health_part;
 mod nodes;
@@ -25,6 +28,7 @@ mod notify;
 mod owner;
 mod place;
 mod registry_view;
+mod relisten;
 mod reload;
 mod reserved;
 mod round;
@@ -32,6 +36,7 @@ mod settings;
 mod shared;
 mod shared_desk;
 mod state;
+mod status_view;
 mod tcp_side;
 mod view;
 
@@ -45,14 +50,14 @@ use tokio::{
 use crate::{
     config::{self, ConfigError, Loaded, Source},
     control::{self, LockError},
-    datapath::{DatapathError, DatapathErrorKind},
+    datapath::DatapathError,
     model::{Refusal, RefusalKind, RegistryUrl},
     registry::{EmbeddedRegistry, MAY_PANIC, RedisRegistry, Registry, RegistryError},
     telemetry,
 };
 use desk::Desk;
-use forwarding::{Forwarding, ForwardingError};
-use owner::{Link, Owner};
+use engines::Engines;
+use owner::Owner;
 
 /// After SIGTERM the agent is gone within 5 s; this is what each of two steps may take.
 const STOP_STEP: Duration = Duration::from_millis(1_500);
@@ -186,13 +191,14 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
         services = contents.services.len(),
         "services read from the registry"
     );
-    let link = start_forwarding(&loaded).await?;
+    let engines = Engines::start(&loaded.config).await?;
     let socket = loaded.config.paths.socket();
-    let mut owner = Owner::new(loaded, registry, contents, link);
+    let mut owner = Owner::new(loaded, registry, contents, engines);
     owner
         .apply()
         .await
         .map_err(|error| AgentError::Fatal(error.to_string()))?;
+    owner.keep_certificates().await;
     owner.keep_reserved().await;
     let news = owner.registry.follow();
     let desk = Desk::new(owner);
@@ -211,6 +217,7 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
     let (config, problem) = desk.gateway_side().await;
     let gateway = tokio::spawn(gateway_side::run(config, desk.clone(), problem));
     let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
+    let relisten = tokio::spawn(relisten::run(desk.clone()));
     let probes = tokio::spawn(health::run(desk.clone()));
     notify::ready(&desk.headline().await);
     tracing::info!("control socket: {}", socket.display());
@@ -219,6 +226,7 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
     notify::stopping();
     tracing::info!("the agent stops; the datapath stays");
     rounds.abort();
+    relisten.abort();
     tcp_side.abort();
     gateway.abort();
     probes.abort();
@@ -248,20 +256,6 @@ async fn until_told<R: Registry>(
                 let reason = reason.unwrap_or_else(|| "the rounds have ended".into());
                 return Err(AgentError::Fatal(reason));
             }
-        }
-    }
-}
-
-/// Starts or adopts the datapath. Without one the agent still runs, and says so.
-async fn start_forwarding(loaded: &Loaded) -> Result<Link, AgentError> {
-    match Forwarding::start(settings::of(&loaded.config)).await {
-        Ok(forwarding) => Ok(Link::Up(forwarding)),
-        Err(ForwardingError::Datapath(error)) if error.kind != DatapathErrorKind::Failed => {
-            Err(AgentError::Pins(error))
-        }
-        Err(error) => {
-            tracing::error!("nothing is forwarded: {error}");
-            Ok(Link::down(&error))
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Attaching and detaching write the configuration; the agent that runs stays with the registry
 //! that it was started with until it is restarted.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     owner::{Owner, refused},
@@ -42,7 +42,7 @@ impl<R: Registry> Owner<R> {
     }
 
     fn node_item(&self, record: NodeRecord) -> NodeItem {
-        let is_its = |service: &&Service| !R::IS_SHARED || service.node == record.id;
+        let is_its = |service: &&Arc<Service>| !R::IS_SHARED || service.node == record.id;
         NodeItem {
             state: record.state().to_owned(),
             this: record.id == self.running.config.node,
@@ -129,7 +129,7 @@ impl<R: Registry> Owner<R> {
         let target = shared::target(&config.registry, parsed).map_err(Refusal::from)?;
         let theirs = registry::probe(target, &config.registry.cluster).await;
         let theirs = theirs.map_err(|error| refused(&error))?;
-        no_clash(&self.services, &theirs)?;
+        no_clash(self.services(), &theirs)?;
         // One of an earlier time would put back what this node has no more. The ports of its own
         // registry are taken along by the next start: until then they may change.
         match std::fs::remove_file(shared::journal(config)) {
@@ -165,7 +165,7 @@ impl<R: Registry> Owner<R> {
         }
         let alone = own.into_iter().map(|service| Service {
             node: String::new(),
-            ..service
+            ..Arc::unwrap_or_clone(service)
         });
         let alone: Vec<Service> = alone.collect();
         let path = self.running.config.paths.state.join("harbor.redb");
@@ -195,7 +195,7 @@ impl<R: Registry> Owner<R> {
 }
 
 /// Refuses to join with ports that somebody there has already.
-fn no_clash(own: &[Service], theirs: &[Service]) -> Result<(), Refusal> {
+fn no_clash<'a>(own: impl Iterator<Item = &'a Service>, theirs: &[Service]) -> Result<(), Refusal> {
     let halves = |service: &Service| -> Vec<_> {
         let port = service.port;
         service
@@ -213,7 +213,6 @@ fn no_clash(own: &[Service], theirs: &[Service]) -> Result<(), Refusal> {
         !is_there && (is_taken || names.contains(service.name.as_str()))
     };
     let clashing: Vec<String> = own
-        .iter()
         .filter(clashes)
         .map(|service| format!("{} ({})", service.port, service.name))
         .collect();
@@ -248,9 +247,9 @@ mod tests {
             service("x", 35_000, Protocols::Udp),
             service("dns2", 35_001, Protocols::Both),
         ];
-        let refusal = no_clash(&own, &other).unwrap_err();
+        let refusal = no_clash(own.iter(), &other).unwrap_err();
         assert!(refusal.description.contains("35001 (dns)"), "{refusal}");
         assert!(!refusal.description.contains("web"), "{refusal}");
-        no_clash(&own, &own).unwrap();
+        no_clash(own.iter(), &own).unwrap();
     }
 }

@@ -6,12 +6,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
+    certificates::Certificates,
     conflicts::Conflicts,
-    forwarding::{Change, Forwarding, ForwardingError},
+    engines::Engines,
+    forwarding::{Change, ForwardingError},
     health::Health,
     reserved::Reserved,
     tcp_side::TcpProblem,
@@ -29,35 +32,6 @@ use crate::{
 const APPLY_LIMIT: Duration = Duration::from_secs(10);
 /// How often a change is made again because somebody else was faster.
 const AMEND_TRIES: usize = 8;
-
-/// The datapath, or why there is none.
-#[derive(Clone, Debug)]
-pub(super) enum Link {
-    Up(Forwarding),
-    Down {
-        reason: String,
-        fix: Option<String>,
-        can_retry: bool,
-    },
-}
-
-impl Link {
-    pub(super) fn down(error: &ForwardingError) -> Self {
-        let (fix, can_retry) = match error {
-            ForwardingError::NoObject => {
-                let fix = "build it with the eBPF toolchain: cargo xtask setup, then build again";
-                (Some(fix.to_owned()), false)
-            }
-            ForwardingError::Datapath(error) => (error.fix.clone(), true),
-            ForwardingError::Ended => (None, true),
-        };
-        Self::Down {
-            reason: error.to_string(),
-            fix,
-            can_retry,
-        }
-    }
-}
 
 /// What has to be brought to the kernel.
 #[derive(Clone, Debug)]
@@ -92,9 +66,9 @@ impl Pending {
 #[derive(Debug)]
 pub(super) struct Owner<R> {
     pub(super) registry: R,
-    pub(super) services: Vec<Service>,
+    pub(super) services: Vec<Arc<Service>>,
     pub(super) resting: BTreeMap<(Protocol, u16), u64>,
-    pub(super) link: Link,
+    pub(super) engines: Engines,
     /// What the kernel does not have yet.
     pub(super) pending: Pending,
     /// What is in force: keys that apply at once follow the file, others stay as at start.
@@ -108,22 +82,24 @@ pub(super) struct Owner<R> {
     pub(super) reserved: Reserved,
     pub(super) rates: Rates,
     pub(super) leases: Leases,
+    pub(super) certificates: Certificates,
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
     pub(super) started: Instant,
 }
 
 impl<R: Registry> Owner<R> {
-    pub(super) fn new(loaded: Loaded, registry: R, contents: Contents, link: Link) -> Self {
+    pub(super) fn new(loaded: Loaded, registry: R, contents: Contents, engines: Engines) -> Self {
         let leases = Leases::new(loaded.config.lease, Instant::now());
         Self {
             registry,
             leases,
+            certificates: Certificates::default(),
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
-            services: contents.services,
+            services: shared(contents.services),
             resting: contents.resting,
-            link,
+            engines,
             pending: Pending::All,
             running: loaded.clone(),
             written: loaded,
@@ -139,16 +115,13 @@ impl<R: Registry> Owner<R> {
     /// Brings the kernel to what is desired. Only a dead forwarding thread is an error: everything
     /// else is remembered, shown and tried again.
     pub(super) async fn apply(&mut self) -> Result<(), ForwardingError> {
-        let Link::Up(forwarding) = &self.link else {
-            return Ok(());
-        };
-        let forwarding = forwarding.clone();
+        let engines = self.engines.clone();
         let pending = std::mem::take(&mut self.pending);
         let all_down = self.running.config.health.all_down;
         let apply = async {
             match &pending {
-                Pending::All => forwarding.apply(self.served(), all_down).await,
-                Pending::These(ids) => forwarding.change(self.changes(ids)).await,
+                Pending::All => engines.apply(self.served(), all_down).await,
+                Pending::These(ids) => engines.change(self.changes(ids)).await,
             }
         };
         let problem = match tokio::time::timeout(APPLY_LIMIT, apply).await {
@@ -188,15 +161,8 @@ impl<R: Registry> Owner<R> {
         if let Err(error) = self.apply().await {
             self.not_applied = Some(error.to_string());
         }
+        self.keep_certificates().await;
         self.keep_reserved().await;
-    }
-
-    /// Why nothing is forwarded, or not the latest.
-    pub(super) fn not_forwarded(&self) -> Option<String> {
-        match &self.link {
-            Link::Down { reason, .. } => Some(format!("nothing is forwarded: {reason}")),
-            Link::Up(_) => self.not_applied.clone(),
-        }
     }
 
     /// A copy of what readers need, taken without waiting for the kernel.
@@ -205,12 +171,14 @@ impl<R: Registry> Owner<R> {
     }
 
     /// The same, with these services alone.
-    pub(super) fn snapshot_of(&self, services: Vec<Service>) -> Snapshot {
+    pub(super) fn snapshot_of(&self, services: Vec<Arc<Service>>) -> Snapshot {
         Snapshot {
             services,
             resting: self.resting.keys().copied().collect(),
-            link: self.link.clone(),
-            not_forwarded: self.not_forwarded(),
+            engines: self.engines.clone(),
+            not_applied: self.not_applied.clone(),
+            unheld: self.engines.proxy.unheld(),
+            certificates: self.certificates.shown(),
             held: self.conflicts.held().clone(),
             not_reserved: self.reserved.problem().cloned(),
             rates: self.rates.clone(),
@@ -232,10 +200,10 @@ impl<R: Registry> Owner<R> {
 
     pub(super) fn numbers(&self) -> Numbers {
         let resting: BTreeSet<_> = self.resting.keys().copied().collect();
-        Numbers::new(&self.services, resting)
+        Numbers::new(self.services(), resting)
     }
 
-    pub(super) fn find(&self, port: &PortRef) -> Result<Service, Refusal> {
+    pub(super) fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {
         port.resolve(&self.services).cloned()
     }
 
@@ -265,9 +233,9 @@ impl<R: Registry> Owner<R> {
             let current = self.services.iter().find(|service| service.id == id);
             let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
             let current = current.ok_or_else(gone)?;
-            let mut service = current.clone();
+            let mut service = Service::clone(current);
             let answer = change(&mut service)?;
-            if service == *current {
+            if service == **current {
                 return Ok((service, answer));
             }
             match self.registry.update(&service).await {
@@ -288,8 +256,13 @@ impl<R: Registry> Owner<R> {
         !R::IS_SHARED || service.node == self.running.config.node
     }
 
+    /// Every service that is known.
+    pub(super) fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().map(Arc::as_ref)
+    }
+
     /// The services that are forwarded here; others are only listed.
-    pub(super) fn served(&self) -> Vec<Service> {
+    pub(super) fn served(&self) -> Vec<Arc<Service>> {
         let own = self.services.iter().filter(|service| self.serves(service));
         own.cloned().collect()
     }
@@ -299,8 +272,8 @@ impl<R: Registry> Owner<R> {
         self.pending.note(&recorded.id);
         let known = self.services.iter_mut().find(|s| s.id == recorded.id);
         match known {
-            Some(current) => *current = recorded,
-            None => self.services.push(recorded),
+            Some(current) => *current = Arc::new(recorded),
+            None => self.services.push(Arc::new(recorded)),
         }
     }
 
@@ -313,7 +286,7 @@ impl<R: Registry> Owner<R> {
 
     /// Takes over everything as it is in the registry now.
     pub(super) fn take_all(&mut self, contents: Contents) {
-        self.services = contents.services;
+        self.services = shared(contents.services);
         self.resting = contents.resting;
         self.pending = Pending::All;
         self.keep_health();
@@ -361,6 +334,11 @@ pub(super) fn host_addresses() -> Vec<(String, IpAddr)> {
             Some((interface.interface_name, ip))
         })
         .collect()
+}
+
+/// Records as they are handed on: the engines and readers share them with the owner.
+pub(super) fn shared(services: Vec<Service>) -> Vec<Arc<Service>> {
+    services.into_iter().map(Arc::new).collect()
 }
 
 /// Seconds since 1970.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::view::part;
+use super::status_view::part;
 use crate::{
     control::wire::PartStatus,
     model::format_age,

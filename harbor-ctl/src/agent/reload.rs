@@ -2,7 +2,10 @@
 //!
 //! Keys that can change at once do; the others are named, and wait for a restart.
 
-use super::owner::{Link, Owner, Pending};
+use super::{
+    engines::Link,
+    owner::{Owner, Pending},
+};
 use crate::{
     config::{self, Applies, Loaded},
     control::wire::ConfigChange,
@@ -75,6 +78,7 @@ impl<R: Registry> Owner<R> {
         to.public.clone_from(&from.public);
         to.hostname.clone_from(&from.hostname);
         to.drain = from.drain;
+        to.certificates.clone_from(&from.certificates);
         to.lease = from.lease;
         to.allow_networks.clone_from(&from.allow_networks);
         let is_rule_new = to.health.all_down != from.health.all_down;
@@ -89,7 +93,7 @@ impl<R: Registry> Owner<R> {
         }
         self.written = written;
         telemetry::set_level(self.running.config.log.level);
-        if let (Some(level), Link::Up(forwarding)) = (datapath_level, &self.link)
+        if let (Some(level), Link::Up(forwarding)) = (datapath_level, &self.engines.kernel)
             && let Err(error) = forwarding.set_log(level).await
         {
             tracing::error!("log.datapath was not changed: {error}");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::owner::{Link, Owner};
+use super::{engines::Link, owner::Owner};
 use crate::{
     datapath::{self, DatapathError},
     model::{PortRange, PortSet},
@@ -44,7 +44,7 @@ impl<R: Registry> Owner<R> {
     /// Reserves what is to be reserved now, if that has changed, or failed before. Numbers are kept
     /// for a datapath: without one nothing is.
     pub(super) async fn keep_reserved(&mut self) {
-        if matches!(self.link, Link::Down { .. }) {
+        if !matches!(self.engines.kernel, Link::Up(_)) {
             return;
         }
         let config = &self.running.config;

@@ -5,18 +5,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::{
-    conflicts,
+    conflicts::{self, Assigned},
     desk::Desk,
+    engines::{Engines, Link},
     forwarding::{Forwarding, ForwardingError},
     notify,
-    owner::{Link, Owner, Pending, now},
+    owner::{Owner, Pending, now},
     settings,
 };
-use crate::{
-    model::{Protocol, Service},
-    reconcile::Scope,
-    registry::Registry,
-};
+use crate::{model::Service, proxy::Unheld, reconcile::Scope, registry::Registry};
 
 const ROUND: Duration = Duration::from_secs(1);
 /// How often the host's listeners are read.
@@ -41,6 +38,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         let mut owner = desk.lock().await;
         owner.expire().await;
         owner.end_leases().await;
+        owner.keep_certificates().await;
         // The forwarding thread keeps what it has up to date by itself.
         if owner.not_applied.is_some()
             && let Err(error) = owner.apply().await
@@ -48,9 +46,9 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
             let _ = fatal.send(error.to_string()).await;
             return;
         }
-        let link = owner.link.clone();
+        let engines = owner.engines.clone();
         drop(owner);
-        let answers = match read_counters(&desk, link).await {
+        let answers = match read_counters(&desk, engines).await {
             Ok(answers) => answers,
             Err(error) => {
                 let _ = fatal.send(error.to_string()).await;
@@ -105,27 +103,25 @@ impl<R: Registry> Owner<R> {
         }
     }
 
-    fn assigned(&self) -> Vec<(Protocol, u16)> {
-        let each = |service: &Service| {
-            let port = service.port;
-            service
-                .protocols
-                .each()
-                .iter()
-                .map(move |&protocol| (protocol, port))
-        };
+    fn assigned(&self) -> Assigned {
         let own = self.services.iter().filter(|service| self.serves(service));
-        own.flat_map(each).collect()
+        let keys = own.flat_map(|service| {
+            let each = service.protocols.each().iter();
+            each.map(|&protocol| (protocol, service.port))
+        });
+        let unheld = self.engines.proxy.unheld();
+        let (taken, ours) = keys.partition(|key| matches!(unheld.get(key), Some(Unheld::Taken)));
+        Assigned { ours, taken }
     }
 }
 
 /// Reads the counters for the rates; whether the forwarding thread answered, if there is one. That
 /// it has ended is an error.
-async fn read_counters<R: Registry>(desk: &Desk<R>, link: Link) -> Result<bool, ForwardingError> {
-    let Link::Up(forwarding) = link else {
-        return Ok(true);
-    };
-    match tokio::time::timeout(COUNTERS_LIMIT, forwarding.frontends(Scope::Whole)).await {
+async fn read_counters<R: Registry>(
+    desk: &Desk<R>,
+    engines: Engines,
+) -> Result<bool, ForwardingError> {
+    match tokio::time::timeout(COUNTERS_LIMIT, engines.frontends(Scope::Whole)).await {
         Ok(Ok(reports)) => {
             desk.lock().await.rates.update(&reports, Instant::now());
             Ok(true)
@@ -143,7 +139,7 @@ async fn read_counters<R: Registry>(desk: &Desk<R>, link: Link) -> Result<bool, 
     }
 }
 
-async fn look_around<R: Registry>(desk: &Desk<R>) {
+pub(super) async fn look_around<R: Registry>(desk: &Desk<R>) {
     let owner = desk.lock().await;
     owner.registry.obey(owner.backend_rule());
     let (range, assigned) = (owner.running.config.range, owner.assigned());
@@ -153,8 +149,8 @@ async fn look_around<R: Registry>(desk: &Desk<R>) {
     match look.await {
         Ok(Ok(held)) => {
             let mut owner = desk.lock().await;
-            let assigned = owner.assigned();
-            owner.conflicts.replace(held, |key| assigned.contains(key));
+            let taken = owner.assigned().taken;
+            owner.conflicts.replace(held, |key| taken.contains(key));
             if owner.reserved.problem().is_some() {
                 owner.keep_reserved().await;
             }
@@ -168,7 +164,7 @@ async fn look_around<R: Registry>(desk: &Desk<R>) {
 async fn retry_forwarding<R: Registry>(desk: &Desk<R>) {
     let settings = {
         let owner = desk.lock().await;
-        match &owner.link {
+        match &owner.engines.kernel {
             Link::Down {
                 can_retry: true, ..
             } => settings::of(&owner.running.config),
@@ -183,7 +179,7 @@ async fn retry_forwarding<R: Registry>(desk: &Desk<R>) {
         Err(error) => Link::down(&error),
     };
     let mut owner = desk.lock().await;
-    owner.link = link;
+    owner.engines.kernel = link;
     owner.pending = Pending::All;
     // Does nothing while there is still none.
     owner.apply_change().await;

@@ -5,10 +5,12 @@ use std::{
     fs,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
-    owner::{Link, Owner, now, refused},
+    engines::Link,
+    owner::{Owner, now, refused},
     registry_view::registry_part,
 };
 use crate::{
@@ -29,7 +31,7 @@ impl<R: Registry> Owner<R> {
             protocol,
             until,
         };
-        let mut services = self.services.clone();
+        let mut services: Vec<Service> = self.services().cloned().collect();
         services.sort_by(|a, b| (a.port, &a.id).cmp(&(b.port, &b.id)));
         StateDocument {
             api_version: API_VERSION.into(),
@@ -90,8 +92,8 @@ impl<R: Registry> Owner<R> {
             })?;
             // Platforms may repeat names; operators may not.
             let is_operators = service.provisioned.is_none();
-            let same_name = |known: &&Service| known.name == service.name && known.id != service.id;
-            let is_other = is_operators && self.services.iter().any(|known| same_name(&known));
+            let same_name = |known: &Service| known.name == service.name && known.id != service.id;
+            let is_other = is_operators && self.services().any(same_name);
             let is_new_name = names.insert(service.name.clone()) || !is_operators;
             let is_new = ids.insert(service.id.clone()) && is_new_name && !is_other;
             let each = service.protocols.each().iter();
@@ -121,9 +123,10 @@ impl<R: Registry> Owner<R> {
         if part.state != "ok" {
             differences.push(part.text);
         }
-        match &self.link {
+        match &self.engines.kernel {
+            Link::Off => {}
             Link::Down { reason, .. } => {
-                differences.push(format!("nothing is forwarded: {reason}"))
+                differences.push(format!("the proxy forwards alone: {reason}"))
             }
             Link::Up(forwarding) => match forwarding.frontends(Scope::Whole).await {
                 Ok(reports) => differences.extend(kernel_differs(&self.served(), &reports)),
@@ -187,7 +190,7 @@ fn backup_file(state: &Path) -> std::io::Result<PathBuf> {
         .ok_or_else(|| std::io::Error::other("no free name"))
 }
 
-fn kernel_differs(served: &[Service], reports: &[FrontendReport]) -> Vec<String> {
+fn kernel_differs(served: &[Arc<Service>], reports: &[FrontendReport]) -> Vec<String> {
     let halves = |service: &Service| -> Vec<(Protocol, u16)> {
         service
             .protocols
@@ -196,7 +199,7 @@ fn kernel_differs(served: &[Service], reports: &[FrontendReport]) -> Vec<String>
             .map(|&p| (p, service.port))
             .collect()
     };
-    let wanted: BTreeSet<_> = served.iter().flat_map(halves).collect();
+    let wanted: BTreeSet<_> = served.iter().flat_map(|service| halves(service)).collect();
     let found: BTreeSet<_> = reports
         .iter()
         .map(|report| (report.protocol, report.port))

@@ -4,22 +4,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    conflicts::Held, health::HealthView, health_part, owner::Link, registry_view::registry_part,
-    reserved::Problem,
+    certificates::Shown, conflicts::Held, engines::Engines, health::HealthView, reserved::Problem,
 };
 use crate::{
     control::wire::{
-        BackendCount, HeldPort, NamedPort, PartStatus, PortCounters, PortItem, RangeCounts,
-        RangeReport, StatusReport,
+        BackendCount, CertificateItem, HeldPort, NamedPort, PortCounters, PortItem, RangeCounts,
+        RangeReport,
     },
     model::{
-        DatapathReport, FrontendReport, HealthDefaults, PortFacts, PortRange, PortState, Protocol,
-        Service, format_age, judge_port,
+        CertificateFault, FrontendReport, HealthDefaults, PortFacts, PortRange, Protocol, Service,
+        format_age, judge_port,
     },
+    proxy::Unheld,
     registry::Condition,
 };
 
@@ -61,11 +62,16 @@ impl Rates {
 /// The owner's state as of one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
-    pub(super) services: Vec<Service>,
+    pub(super) services: Vec<Arc<Service>>,
     pub(super) resting: BTreeSet<(Protocol, u16)>,
-    pub(super) link: Link,
-    pub(super) not_forwarded: Option<String>,
+    pub(super) engines: Engines,
+    /// Why the kernel does not have the last change.
+    pub(super) not_applied: Option<String>,
+    /// Numbers that the proxy could not take.
+    pub(super) unheld: BTreeMap<(Protocol, u16), Unheld>,
     pub(super) held: Held,
+    /// By the service's id.
+    pub(super) certificates: BTreeMap<String, Shown>,
     /// Why numbers are not kept from the host's own connections.
     pub(super) not_reserved: Option<Problem>,
     pub(super) rates: Rates,
@@ -98,7 +104,7 @@ impl Snapshot {
             .filter(|r| r.port == service.port && service.protocols.contains(r.protocol))
             .filter(|_| self.node.is_empty() || service.node == self.node)
             .collect();
-        let facts = self.facts(service, &own);
+        let facts = self.facts(service, &own, now);
         let (state, reason) = judge_port(service, &facts);
         let active = service
             .backends
@@ -107,7 +113,7 @@ impl Snapshot {
             .count();
         let up = facts.reachable.unwrap_or(active).min(active);
         let [rate_in_bps, rate_out_bps] = self.rates.of(service);
-        let is_served = matches!(self.link, Link::Up(_)) && !own.is_empty();
+        let engine = own.iter().map(|report| report.engine.name()).max();
         PortItem {
             name: service.name.clone(),
             id: service.id.clone(),
@@ -115,7 +121,10 @@ impl Snapshot {
             protocols: service.protocols.each().to_vec(),
             state,
             reason,
-            path: if is_served { "tc" } else { "-" }.to_owned(),
+            path: match engine {
+                Some(_) if service.ends_tls() => "proxy(tls)".to_owned(),
+                engine => engine.unwrap_or("-").to_owned(),
+            },
             backends: BackendCount {
                 up,
                 total: service.backends.len(),
@@ -132,25 +141,61 @@ impl Snapshot {
             created_at: service.created_at,
             age_s: now.saturating_sub(service.created_at),
             expires_in_s: service.expires_at.map(|end| end.saturating_sub(now)),
+            certificate: self.certificates.get(&service.id).map(certificate),
             counters: own.into_iter().map(counters).collect(),
         }
     }
 
-    fn facts(&self, service: &Service, own: &[&FrontendReport]) -> PortFacts {
+    fn facts(&self, service: &Service, own: &[&FrontendReport], now: u64) -> PortFacts {
         // What its own node sees of it is not known here.
         if service.node != self.node && !self.node.is_empty() {
             return PortFacts::default();
         }
-        let holder = |&p: &Protocol| self.held.get(&(p, service.port)).map(ToString::to_string);
+        let each = || service.protocols.each().iter().map(|&p| (p, service.port));
+        let holder = |key| self.held.get(&key).map(ToString::to_string);
         // A draining port gives the kernel no backend for new flows; that says nothing about them.
         let counted = own.iter().map(|r| r.backends_reachable as usize).min();
         let reachable = counted.filter(|_| !service.draining);
         PortFacts {
-            not_forwarded: self.not_forwarded.clone(),
-            held_by: service.protocols.each().iter().find_map(holder),
+            not_forwarded: self
+                .not_applied
+                .clone()
+                .or_else(|| each().find_map(|key| self.not_held(key, own))),
+            held_by: each().find_map(holder),
+            certificate: self.certificate_fault(service, now),
             reachable,
             all_down: self.defaults.all_down,
         }
+    }
+
+    /// What is wrong with the certificates of a port that ends TLS.
+    fn certificate_fault(&self, service: &Service, now: u64) -> Option<CertificateFault> {
+        if !service.ends_tls() {
+            return None;
+        }
+        let Shown {
+            expires_at,
+            problem,
+            ..
+        } = self.certificates.get(&service.id)?;
+        match (expires_at, problem) {
+            (None, problem) => Some(CertificateFault::None(problem.clone().unwrap_or_default())),
+            (Some(end), _) if *end < now => Some(CertificateFault::Old(format!(
+                "its certificate expired {} ago",
+                format_age(now - end)
+            ))),
+            (Some(_), Some(problem)) => Some(CertificateFault::Old(format!(
+                "{problem}; the one before stays in force"
+            ))),
+            (Some(_), None) => None,
+        }
+    }
+
+    /// Why nobody serves one half of a port: the proxy cannot, and the kernel does not.
+    fn not_held(&self, key: (Protocol, u16), own: &[&FrontendReport]) -> Option<String> {
+        let is_served = own.iter().any(|r| (r.protocol, r.port) == key);
+        let unheld = self.unheld.get(&key).filter(|_| !is_served)?;
+        Some(format!("{}/{} is not served: {unheld}", key.1, key.0))
     }
 
     pub(super) fn range_report(&self) -> RangeReport {
@@ -169,7 +214,7 @@ impl Snapshot {
             numbers: self.range.len(),
             tcp,
             udp,
-            outside: outside.map(named).collect(),
+            outside: outside.map(|service| named(service)).collect(),
             held: self
                 .held
                 .iter()
@@ -210,128 +255,6 @@ impl Snapshot {
             udp: count(Protocol::Udp),
         }
     }
-
-    /// Every part's state, and the worst of them.
-    pub(super) fn status(
-        &self,
-        ports: &[PortItem],
-        report: Result<Option<DatapathReport>, String>,
-    ) -> StatusReport {
-        let version = env!("CARGO_PKG_VERSION");
-        let pid = std::process::id();
-        let uptime_s = self.uptime.as_secs();
-        let age = format_age(uptime_s);
-        let mut agent = part(
-            "ok",
-            format!("{version}, up {age}, pid {pid}, {}", self.config.display()),
-        );
-        if let Some(problem) = &self.tcp_problem {
-            agent.text.push_str("; ");
-            agent.text.push_str(problem);
-            agent.state = "degraded".to_owned();
-            agent.fix = Some("harbor-ctl config show".to_owned());
-        }
-        let datapath = self.datapath_part(&report);
-        let mut port_states = BTreeMap::new();
-        for item in ports {
-            *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
-        }
-        let ports = self.with_reservation(self.ports_part(ports));
-        let mut registry = registry_part(&self.registry, &self.condition);
-        if self.leases_frozen {
-            registry.text.push_str("; leases do not end meanwhile");
-            registry.state = "degraded".to_owned();
-        }
-        let health = health_part::of(&self.health);
-        let overall = worst(&[&agent, &datapath, &ports, &health, &registry]).to_owned();
-        StatusReport {
-            api_version: crate::control::wire::API_VERSION.into(),
-            version: version.into(),
-            pid,
-            uptime_s,
-            config: self.config.clone(),
-            agent,
-            datapath,
-            ports,
-            health,
-            registry,
-            overall,
-            port_states,
-            datapath_report: report.ok().flatten(),
-        }
-    }
-
-    /// Numbers that the host may take from us are a fault that shows late: it is named now.
-    fn with_reservation(&self, mut part: PartStatus) -> PartStatus {
-        if let Some(Problem { text, fix }) = &self.not_reserved {
-            part.text.push_str("; ");
-            part.text.push_str(text);
-            part.state = "degraded".to_owned();
-            part.fix = part.fix.or_else(|| fix.clone());
-        }
-        part
-    }
-
-    /// How full the range is, and what is wrong with a port of this node's.
-    fn ports_part(&self, ports: &[PortItem]) -> PartStatus {
-        let is_inside = |port: &&PortItem| self.range.contains(port.port);
-        let inside = ports.iter().filter(is_inside).count();
-        let mut text = format!("{inside} of {} used", self.range.len());
-        if inside < ports.len() {
-            text.push_str(&format!(", {} outside the range", ports.len() - inside));
-        }
-        let is_bad = |p: &&PortItem| {
-            !matches!(p.state, PortState::Up | PortState::Draining) && p.node == self.node
-        };
-        let Some(first) = ports.iter().find(is_bad) else {
-            return part("ok", text);
-        };
-        let protocols: Vec<String> = first.protocols.iter().map(ToString::to_string).collect();
-        let reason = first.reason.as_deref().unwrap_or(first.state.name());
-        text.push_str(&format!(
-            "; {}/{}: {reason}",
-            first.port,
-            protocols.join("+")
-        ));
-        let others = ports.iter().filter(is_bad).count() - 1;
-        if others > 0 {
-            text.push_str(&format!(", and {others} more"));
-        }
-        let fix = format!("harbor-ctl ports show {}", first.name);
-        PartStatus {
-            fix: Some(fix),
-            ..part("degraded", text)
-        }
-    }
-
-    fn datapath_part(&self, report: &Result<Option<DatapathReport>, String>) -> PartStatus {
-        if let Link::Down { reason, fix, .. } = &self.link {
-            return PartStatus {
-                fix: fix.clone(),
-                ..part("down", reason.clone())
-            };
-        }
-        match report {
-            Err(error) => part("down", error.clone()),
-            Ok(None) => part("down", "it does not run".into()),
-            Ok(Some(report)) => {
-                let mut names: Vec<&str> =
-                    report.links.iter().map(|l| l.interface.as_str()).collect();
-                names.dedup();
-                let mut text = match names.is_empty() {
-                    true => "tc, attached to nothing".to_owned(),
-                    false => format!("tc on {}", names.join(" ")),
-                };
-                let mut state = report.state.as_str();
-                for problem in report.problems.iter().chain(&self.not_forwarded) {
-                    text.push_str("; ");
-                    text.push_str(problem);
-                    state = if state == "ok" { "degraded" } else { state };
-                }
-                part(state, text)
-            }
-        }
-    }
 }
 
 struct RangeCountsOf {
@@ -339,32 +262,11 @@ struct RangeCountsOf {
     udp: RangeCounts,
 }
 
-/// One line for systemd.
-pub(super) fn headline(count: usize, link: &Link) -> String {
-    match link {
-        Link::Up(_) => format!("serving {count} ports"),
-        Link::Down { reason, .. } => format!("{count} ports, nothing is forwarded: {reason}"),
-    }
-}
-
-pub(super) fn part(state: &str, text: String) -> PartStatus {
-    PartStatus {
-        state: state.to_owned(),
-        text,
-        fix: None,
-    }
-}
-
-fn worst<'a>(parts: &[&'a PartStatus]) -> &'a str {
-    let rank = |part: &&&'a PartStatus| match part.state.as_str() {
-        "ok" => 0,
-        "degraded" => 1,
-        _ => 2,
-    };
-    match parts.iter().max_by_key(rank) {
-        // A node whose datapath is down is itself degraded: ports stay allocated, the API answers.
-        Some(part) if part.state != "ok" => "degraded",
-        _ => "ok",
+fn certificate(shown: &Shown) -> CertificateItem {
+    CertificateItem {
+        names: shown.names.clone(),
+        expires_at: shown.expires_at,
+        problem: shown.problem.clone(),
     }
 }
 

@@ -7,7 +7,9 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt::ReuseAddr,
+};
 
 use super::{
     Host,
@@ -75,11 +77,12 @@ fn can_bind(protocol: Protocol, port: u16) -> bool {
     !matches!(result, Err(error) if error.kind() == ErrorKind::AddrInUse)
 }
 
-/// Without SO_REUSEADDR, which the standard library sets: a connection of the host that uses the
-/// number as its source port must count as a holder, or the datapath would take its packets.
+/// As the proxy binds: past connections that wait to be forgotten, and nobody else. A connection of
+/// the host that uses the number as its source port has no SO_REUSEADDR, and counts as a holder.
 fn bind_tcp(port: u16) -> std::io::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let descriptor = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    setsockopt(&descriptor, ReuseAddr, &true)?;
     let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
     bind(descriptor.as_raw_fd(), &address)?;
     Ok(())

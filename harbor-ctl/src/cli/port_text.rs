@@ -2,7 +2,7 @@
 
 use super::output::{Row, rate};
 use crate::{
-    control::wire::{DeletedPort, PortItem, RangeReport},
+    control::wire::{CertificateItem, DeletedPort, PortItem, RangeReport},
     model::{Protocol, SETTINGS, format_age},
 };
 
@@ -113,6 +113,9 @@ pub(super) fn details(item: &PortItem) -> String {
     if let Some(seconds) = item.expires_in_s {
         lines.push(("Ends", format!("by itself in {}", format_age(seconds))));
     }
+    if let Some(certificate) = &item.certificate {
+        lines.push(("Tls", self::certificate(certificate, item)));
+    }
     for c in &item.counters {
         let refused = match c.refused {
             0 => String::new(),
@@ -131,6 +134,22 @@ pub(super) fn details(item: &PortItem) -> String {
     let line =
         |(label, text): &(&str, String)| format!("{label:<8}  {}\n", crate::model::escaped(text));
     lines.iter().map(line).collect()
+}
+
+/// For whom the port's certificate is, and for how long.
+fn certificate(certificate: &CertificateItem, item: &PortItem) -> String {
+    let Some(end) = certificate.expires_at else {
+        return "no certificate".to_owned();
+    };
+    let now = item.created_at + item.age_s;
+    let names = certificate.names.join(", ");
+    match end.checked_sub(now) {
+        Some(left) => format!("certificate for {names}, expires in {}", format_age(left)),
+        None => format!(
+            "certificate for {names}, expired {} ago",
+            format_age(now - end)
+        ),
+    }
 }
 
 fn rates(item: &PortItem) -> String {

@@ -71,6 +71,7 @@ fn text(report: &StatusReport) -> String {
     for (name, part) in [
         ("Agent", &report.agent),
         ("Datapath", &report.datapath),
+        ("Proxy", &report.proxy),
         ("Ports", &report.ports),
         ("Health", &report.health),
         ("Registry", &report.registry),
@@ -112,6 +113,11 @@ mod tests {
                 None,
             ),
             datapath: part("ok", "tc on eth0 eth1", None),
+            proxy: part(
+                "ok",
+                "4 numbers held, 0 connections, 61 of 20000 descriptors",
+                None,
+            ),
             ports: part(
                 "degraded",
                 "4 of 5001 used; 38811/udp: no backend",
@@ -127,6 +133,7 @@ mod tests {
             text(&report),
             "Agent     ok        0.1.0, up 3d4h, pid 812, /etc/harbor/harbor.toml\n\
              Datapath  ok        tc on eth0 eth1\n\
+             Proxy     ok        4 numbers held, 0 connections, 61 of 20000 descriptors\n\
              Ports     degraded  4 of 5001 used; 38811/udp: no backend    -> harbor-ctl ports \
              show udp-game\n\
              Health    ok        no port is probed\n\

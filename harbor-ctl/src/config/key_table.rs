@@ -69,9 +69,9 @@ pub(crate) static KEYS: &[Key] = &[
     text("public", "address", "\"\"", "public address in credentials; empty: none"),
     text("ports", "range", "\"35000-40000\"", "numbers that new ports are drawn from"),
     text("ports", "rest", "\"60s\"", "how long a released number is not drawn again"),
-    text("datapath", "mode", "\"auto\"", "how packets are forwarded")
+    text("datapath", "mode", "\"auto\"", "who forwards: tc, the programs in the kernel; proxy, the agent itself, without BPF; auto, the programs where they can be had")
     .on_restart()
-    .only(&["auto", "tc"], "a datapath other than tc"),
+    .only(&["auto", "tc", "proxy"], "a datapath in XDP"),
     text("datapath", "hook", "\"auto\"", "how the programs are attached")
     .on_restart()
     .one_of(&["auto", "tcx", "clsact"]),
@@ -80,6 +80,9 @@ pub(crate) static KEYS: &[Key] = &[
     text("datapath", "source_ports", "\"10240-32767\"", "source ports of translated flows")
     .on_restart(),
     list("datapath", "source_addresses", "[]", "more addresses of this node that translated flows leave with")
+    .on_restart(),
+    text("tls", "folder", "\"/etc/harbor/tls\"", "certificates of ports that end TLS: NAME.crt and NAME.key of the port's name, else harbor.crt and harbor.key"),
+    text("proxy", "connect_timeout", "\"1s\"", "how long a backend may take to accept a connection that goes through the proxy, before the next is tried")
     .on_restart(),
     text("timeouts", "opening", "\"6s\"", "a flow without an answer")
     .on_restart(),

@@ -63,7 +63,7 @@ impl Key {
 }
 
 /// Sections that belong to later versions: known, and refused by name.
-pub(crate) const LATER_SECTIONS: &[&str] = &["proxy", "tls", "console"];
+pub(crate) const LATER_SECTIONS: &[&str] = &["console"];
 
 /// kato's names for keys, with or without `harbor_node` in front.
 const KATO_NAMES: &[(&str, &str)] = &[

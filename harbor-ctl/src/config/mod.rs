@@ -13,6 +13,7 @@ mod raw;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod timings;
 mod validated;
 mod value;
 

@@ -89,9 +89,7 @@ fn a_registry_is_read_whole_and_a_password_in_its_address_is_not_repeated() {
 fn what_this_version_lacks_is_refused_by_name() {
     for (text, word) in [
         ("[datapath]\nmode = \"xdp\"\n", "datapath.mode"),
-        ("[datapath]\nmode = \"proxy\"\n", "datapath.mode"),
         ("[metrics]\nlisten = \"0.0.0.0:1\"\n", "metrics.listen"),
-        ("[proxy]\n", "[proxy]"),
     ] {
         let found = problems(text);
         assert_eq!(found.len(), 1, "{found:?}");

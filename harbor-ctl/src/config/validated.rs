@@ -9,8 +9,8 @@ use super::{
 use ipnet::IpNet;
 
 use crate::model::{
-    HealthCheck, HealthDefaults, PortRange, RegistryUrl, Timeouts, check_name, format_age,
-    parse_network, parse_period,
+    HealthDefaults, Mode, PortRange, RegistryUrl, Timeouts, check_name, format_age, parse_network,
+    parse_period,
 };
 
 /// Everything that can be configured, valid.
@@ -27,12 +27,17 @@ pub(crate) struct Config {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) range: PortRange,
     pub(crate) rest: Duration,
+    pub(crate) mode: Mode,
     /// `auto`, `tcx` or `clsact`.
     pub(crate) hook: String,
     pub(crate) flows: u32,
     pub(crate) source_ports: PortRange,
     /// More addresses of the node that translated packets may leave with.
     pub(crate) source_addresses: Vec<IpAddr>,
+    /// `[tls].folder`
+    pub(crate) certificates: PathBuf,
+    /// `[proxy]`: how long a backend may take to accept.
+    pub(crate) connect_timeout: Duration,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
@@ -120,18 +125,19 @@ impl Check {
             addresses: self.list_or_auto("node.addresses", own_address),
             range,
             rest: self.period("ports.rest", Duration::ZERO),
+            // A bad choice was already reported.
+            mode: self.text("datapath.mode").parse().unwrap_or_default(),
             hook: self.text("datapath.hook"),
             flows: self.number("datapath.flows", 1_024, 16_777_216) as u32,
             source_ports,
             source_addresses: self.list("datapath.source_addresses", own_address),
-            timeouts: Timeouts {
-                opening: self.period("timeouts.opening", second),
-                tcp_established: self.period("timeouts.tcp_established", second),
-                tcp_closed: self.period("timeouts.tcp_closed", second),
-                tcp_reset: self.period("timeouts.tcp_reset", second),
-                udp_single: self.period("timeouts.udp_single", second),
-                udp_stream: self.period("timeouts.udp_stream", second),
-            },
+            certificates: self.path("tls.folder"),
+            connect_timeout: self.period_within(
+                "proxy.connect_timeout",
+                Duration::from_millis(10),
+                second * 60,
+            ),
+            timeouts: self.timeouts(),
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
             lease: self.period("discovery.lease", second * 3),
@@ -166,20 +172,6 @@ impl Check {
         match self.text(key).is_empty() {
             true => None,
             false => Some(self.path(key)),
-        }
-    }
-
-    fn health(&mut self) -> HealthDefaults {
-        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
-        HealthDefaults {
-            check: self.read("health.check", str::parse, HealthCheck::Off),
-            interval: self.period_within("health.interval", second, hour),
-            timeout: self.period_within("health.timeout", second, 20 * second),
-            rise: self.number("health.rise", 1, 100) as u32,
-            fall: self.number("health.fall", 1, 100) as u32,
-            rate: self.number("health.rate", 1, 100_000) as u32,
-            // A bad choice was already reported.
-            all_down: self.text("health.all_down").parse().unwrap_or_default(),
         }
     }
 
@@ -262,11 +254,11 @@ impl Check {
         })
     }
 
-    fn period(&mut self, key: &str, least: Duration) -> Duration {
+    pub(super) fn period(&mut self, key: &str, least: Duration) -> Duration {
         self.period_within(key, least, Duration::from_secs(30 * 86_400))
     }
 
-    fn period_within(&mut self, key: &str, least: Duration, most: Duration) -> Duration {
+    pub(super) fn period_within(&mut self, key: &str, least: Duration, most: Duration) -> Duration {
         let shown = |period: Duration| format_age(period.as_secs());
         let parse = |text: &str| match parse_period(text)? {
             period if period < least => Err(format!(

@@ -18,9 +18,9 @@ pub(crate) struct Entry {
 }
 
 /// What is registered of an app host.
-pub(crate) fn registered(services: &[Service], dea: &str) -> Vec<Entry> {
+pub(crate) fn registered<'a>(services: impl Iterator<Item = &'a Service>, dea: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
-    for backend in services.iter().flat_map(|service| &service.backends) {
+    for backend in services.flat_map(|service| &service.backends) {
         let own = backend.announced.as_ref().filter(|said| said.dea == dea);
         entries.extend(own.map(|said| Entry {
             service: said.service.clone(),

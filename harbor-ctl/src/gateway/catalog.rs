@@ -124,9 +124,33 @@ fn object(properties: Map<String, Value>) -> Value {
 }
 
 fn setting(key: &str) -> Value {
+    if key == "tls" {
+        return tls();
+    }
     let meaning = SETTINGS.iter().find(|(name, _)| *name == key);
     let description = meaning.map_or("", |(_, meaning)| *meaning);
     json!({"description": description, "type": types(key)})
+}
+
+/// Texts instead of an operator's paths.
+fn tls() -> Value {
+    let pem = |what: &str| json!({"description": what, "type": "string"});
+    let mut schema = object(Map::from_iter([
+        (
+            "certificate".to_owned(),
+            pem("the certificate and its chain, PEM"),
+        ),
+        (
+            "key".to_owned(),
+            pem("its private key, PEM; never returned"),
+        ),
+    ]));
+    schema["type"] = json!(["object", "string", "null"]);
+    schema["description"] = json!(
+        "who ends TLS: off (the app), on (Harbor, with a certificate of the node), or Harbor with \
+         this certificate"
+    );
+    schema
 }
 
 /// What the reader of settings takes for a key, found by asking it.

@@ -10,11 +10,13 @@ mod guard;
 mod identity;
 mod operations;
 mod parameters;
+mod pem;
 mod server;
 
 pub(crate) use guard::Keeper;
 pub(crate) use operations::{Answer, Bound, Broker, Instance, Novelty, Order, Update};
 pub(crate) use parameters::{Parameters, read_parameters};
+pub(crate) use pem::PemPair;
 pub(crate) use server::serve;
 
 /// The target of the gateway's log lines, whatever module they come from.

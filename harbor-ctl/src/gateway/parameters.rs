@@ -3,13 +3,16 @@
 
 use serde_json::Value;
 
-use super::Answer;
+use super::{
+    Answer,
+    pem::{PemPair, is_digest, read_tls},
+};
 use crate::model::{
     Lifetime, PortSettings, Refusal, RefusalKind, SETTINGS, SettingValue, SettingValues, nearest,
 };
 
 /// Capabilities that have a name before they exist: `SETTINGS` decides whether they do.
-const NAMED: [&str; 2] = ["client_ip", "tls"];
+const NAMED: [&str; 1] = ["client_ip"];
 /// The longest parameters, in bytes: they are kept with the service.
 const LIMIT: usize = 16 * 1024;
 
@@ -23,6 +26,8 @@ pub(crate) struct Parameters {
     pub(crate) lifetime: Option<Lifetime>,
     /// Those that are settings of the port.
     pub(crate) settings: SettingValues,
+    /// A certificate with its key, to end TLS with; only in a request.
+    pub(crate) pem: Option<PemPair>,
 }
 
 impl Parameters {
@@ -40,6 +45,9 @@ impl Parameters {
             Some(_) => return Err(wrong_port()),
         };
         let lifetime = Lifetime::take(&mut settings)?;
+        if settings.get("tls").is_some_and(is_digest) {
+            settings.remove("tls");
+        }
         let defaults = PortSettings::default();
         defaults.with(&settings, &defaults)?;
         Ok(Self {
@@ -47,6 +55,7 @@ impl Parameters {
             port,
             lifetime,
             settings,
+            pem: None,
         })
     }
 }
@@ -63,7 +72,7 @@ pub(crate) fn read_parameters(value: Option<Value>) -> Answer<Parameters> {
             ));
         }
     };
-    let mut given = SettingValues::new();
+    let (mut given, mut pem) = (SettingValues::new(), None);
     let mut length = 0;
     for (key, value) in map {
         check_key(&key)?;
@@ -74,10 +83,16 @@ pub(crate) fn read_parameters(value: Option<Value>) -> Answer<Parameters> {
         }
         let read = serde_json::from_value(value);
         let wrong = |_| Refusal::invalid(&key, format!("{key}: this is no value for it"));
-        let read = read.map_err(wrong)?;
+        let mut read = read.map_err(wrong)?;
+        if key == "tls" {
+            (read, pem) = read_tls(read)?;
+        }
         given.insert(key, read);
     }
-    Parameters::kept(given)
+    Ok(Parameters {
+        pem,
+        ..Parameters::kept(given)?
+    })
 }
 
 /// Names that are parameters without being settings.
@@ -151,6 +166,9 @@ mod tests {
             (json!({"port": "35000"}), "port"),
             (json!({"for": "soon"}), "for"),
             (json!({"limits": {"flows": 1}}), "limits.flows"),
+            (json!({"tls": "/etc/shadow,/etc/shadow"}), "tls"),
+            (json!({"tls": {"certificate": "x", "key": "y"}}), "tls"),
+            (json!({"tls": {"sha256": "00"}}), "tls"),
             (json!([]), "parameters"),
             (
                 json!({"allowed_cidrs": vec!["10.0.0.0/8"; 2_000]}),

@@ -3,13 +3,9 @@
 //! Handshakes run beside each other, bounded in number and time, so that a client that says nothing
 //! keeps nobody waiting.
 
-use std::{fs::File, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
-};
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -19,6 +15,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::Peer;
+use crate::tls::{certificates, private_key};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -138,8 +135,9 @@ fn acceptor(tls: Tls<'_>) -> io::Result<TlsAcceptor> {
             format!("{}: {error}", path.display()),
         )
     };
-    let chain = certificates(tls.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(tls.key).map_err(|e| wrong(tls.key, &e))?;
+    let unread = |text| io::Error::new(io::ErrorKind::InvalidData, text);
+    let chain = certificates(tls.certificate).map_err(unread)?;
+    let key = private_key(tls.key).map_err(unread)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -148,7 +146,7 @@ fn acceptor(tls: Tls<'_>) -> io::Result<TlsAcceptor> {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for authority in certificates(path)? {
+            for authority in certificates(path).map_err(unread)? {
                 roots.add(authority).map_err(|e| wrong(path, &e))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -161,18 +159,4 @@ fn acceptor(tls: Tls<'_>) -> io::Result<TlsAcceptor> {
         .with_single_cert(chain, key)
         .map_err(|e| wrong(tls.certificate, &e))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        let text = format!("{}: {error}", path.display());
-        io::Error::new(io::ErrorKind::InvalidData, text)
-    };
-    let file = File::open(path).map_err(|e| wrong(&e))?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(file).collect();
-    match read {
-        Ok(found) if found.is_empty() => Err(wrong(&"it holds no certificate")),
-        Ok(found) => Ok(found),
-        Err(error) => Err(wrong(&error)),
-    }
 }

@@ -18,6 +18,7 @@ mod health_object;
 mod lifetime;
 mod limits_object;
 mod membership;
+mod mode;
 mod name;
 mod nearest;
 mod network;
@@ -39,6 +40,7 @@ mod secret;
 mod service;
 mod settings;
 mod timeouts;
+mod tls;
 mod turns;
 
 pub(crate) use address::*;
@@ -54,6 +56,7 @@ pub(crate) use health_check::*;
 pub(crate) use lifetime::*;
 pub(crate) use limits_object::*;
 pub(crate) use membership::*;
+pub(crate) use mode::*;
 pub(crate) use name::*;
 pub(crate) use nearest::*;
 pub(crate) use network::*;
@@ -75,6 +78,7 @@ pub(crate) use secret::*;
 pub(crate) use service::*;
 pub(crate) use settings::*;
 pub(crate) use timeouts::*;
+pub(crate) use tls::*;
 pub(crate) use turns::*;
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! One parser for every command and API path. Ambiguity is an answer that lists the candidates,
 //! never a guess.
 
+use std::borrow::Borrow;
+
 use super::{Protocol, Refusal, RefusalKind, Service};
 
 /// What was typed to name a port.
@@ -44,8 +46,12 @@ impl PortRef {
     }
 
     /// The one service that is meant.
-    pub(crate) fn resolve<'a>(&self, services: &'a [Service]) -> Result<&'a Service, Refusal> {
-        let found: Vec<&Service> = services.iter().filter(|s| self.matches(s)).collect();
+    pub(crate) fn resolve<'a, S: Borrow<Service>>(
+        &self,
+        services: &'a [S],
+    ) -> Result<&'a S, Refusal> {
+        let is_meant = |service: &&S| self.matches((*service).borrow());
+        let found: Vec<&S> = services.iter().filter(is_meant).collect();
         match found.as_slice() {
             [one] => Ok(one),
             [] => Err(
@@ -62,7 +68,7 @@ impl PortRef {
                         protocols,
                         id,
                         ..
-                    } = service;
+                    } = (*service).borrow();
                     text.push_str(&format!("\ncandidate: {port}/{protocols} {name} (id {id})"));
                 }
                 Err(Refusal::new(RefusalKind::Ambiguous, text)

@@ -36,8 +36,19 @@ pub(crate) struct PortFacts {
     pub(crate) held_by: Option<String>,
     /// Backends that the kernel can reach; `None` while unknown.
     pub(crate) reachable: Option<usize>,
+    /// What is wrong with its certificates.
+    pub(crate) certificate: Option<CertificateFault>,
     /// What becomes of new flows when every backend is failing.
     pub(crate) all_down: AllDown,
+}
+
+/// Why a port that ends TLS does not do it as it should, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateFault {
+    /// It has none: nobody is served.
+    None(String),
+    /// What it serves with should have been replaced.
+    Old(String),
 }
 
 /// A port's state, and the reason when it is not up.
@@ -51,6 +62,9 @@ pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Op
         return (PortState::Conflict, Some(format!("held by {holder}")));
     }
     if let Some(reason) = &facts.not_forwarded {
+        return (PortState::Down, Some(reason.clone()));
+    }
+    if let Some(CertificateFault::None(reason)) = &facts.certificate {
         return (PortState::Down, Some(reason.clone()));
     }
     if service.draining {
@@ -79,7 +93,10 @@ pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Op
             PortState::Degraded,
             Some(format!("{reachable} of {total} backends take new flows")),
         ),
-        _ => (PortState::Up, None),
+        _ => match &facts.certificate {
+            Some(CertificateFault::Old(reason)) => (PortState::Degraded, Some(reason.clone())),
+            _ => (PortState::Up, None),
+        },
     }
 }
 
@@ -150,6 +167,14 @@ mod tests {
             ..PortFacts::default()
         };
         assert_eq!(judge_port(&draining, &unserved).0, PortState::Down);
+        let without = |certificate| PortFacts {
+            certificate: Some(certificate),
+            ..PortFacts::default()
+        };
+        let none = without(CertificateFault::None("no certificate".into()));
+        assert_eq!(judge_port(&with_backends(2), &none).0, PortState::Down);
+        let old = without(CertificateFault::Old("expired".into()));
+        assert_eq!(judge_port(&with_backends(2), &old).0, PortState::Degraded);
         let held = PortFacts {
             held_by: Some("pid 1".into()),
             ..unserved

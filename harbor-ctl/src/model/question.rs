@@ -106,6 +106,8 @@ pub(crate) struct Finding {
     pub(crate) name: String,
     pub(crate) meaning: String,
     pub(crate) steps: Steps,
+    /// The programs leave it to the host under this verdict, and the proxy takes it up.
+    pub(crate) passed_as: Option<String>,
     pub(crate) frontend: Option<(Protocol, u16)>,
     pub(crate) backend: Option<FoundBackend>,
     /// How the backend was selected.

@@ -45,9 +45,32 @@ pub(crate) struct VerdictCount {
     pub(crate) packets: u64,
 }
 
+/// Who forwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// The programs in the kernel.
+    Tc,
+    /// The agent itself.
+    #[default]
+    Proxy,
+}
+
+impl Engine {
+    /// As `ports list` shows it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tc => "tc",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
 /// What one frontend has carried since its slot was taken, and what it carries now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FrontendReport {
+    /// Who serves clients from the wire.
+    #[serde(skip)]
+    pub(crate) engine: Engine,
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
     /// Flows in the table now.
@@ -62,6 +85,19 @@ pub(crate) struct FrontendReport {
     pub(crate) refused: u64,
     /// Backends that new flows can reach: known to the kernel, with a route.
     pub(crate) backends_reachable: u32,
+}
+
+impl FrontendReport {
+    /// Adds what another engine has carried for the same frontend.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.flows_total += other.flows_total;
+        self.forward_packets += other.forward_packets;
+        self.forward_bytes += other.forward_bytes;
+        self.reply_packets += other.reply_packets;
+        self.reply_bytes += other.reply_bytes;
+        self.refused += other.refused;
+    }
 }
 
 /// What one backend behind one frontend has carried since it was added, and what it carries now.
@@ -81,6 +117,20 @@ pub(crate) struct BackendReport {
     /// How it failed, if the agent has heard of it.
     #[serde(skip)]
     pub(crate) doubt: Option<Doubt>,
+}
+
+impl BackendReport {
+    /// Adds what another engine has carried to the same backend.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.flows_total += other.flows_total;
+        self.forward_packets += other.forward_packets;
+        self.forward_bytes += other.forward_bytes;
+        self.reply_packets += other.reply_packets;
+        self.reply_bytes += other.reply_bytes;
+        self.is_suspect |= other.is_suspect;
+        self.doubt = self.doubt.or(other.doubt);
+    }
 }
 
 /// One pinned map.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Binding, Policy, PortSettings, Protocol, Protocols, Provisioned};
+use super::{Binding, Policy, PortSettings, Protocol, Protocols, Provisioned, Refusal, Tls};
 
 /// What a user created: a public port and the instances behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,27 @@ impl Service {
             Protocol::Tcp => self.settings.policy,
             Protocol::Udp => self.settings.udp_policy,
         }
+    }
+
+    /// Whether Harbor itself ends the TLS of its connections.
+    pub(crate) fn ends_tls(&self) -> bool {
+        let wants = match self.settings.tls {
+            Tls::Off => false,
+            Tls::ByName => self.name.ends_with("https"),
+            Tls::On | Tls::Files(_) => true,
+        };
+        wants && self.protocols.contains(Protocol::Tcp)
+    }
+
+    /// Refuses settings that do not fit each other or the port.
+    pub(crate) fn check_settings(&self) -> Result<(), Refusal> {
+        self.check_health()?;
+        let wants_tls = matches!(self.settings.tls, Tls::On | Tls::Files(_));
+        if wants_tls && !self.protocols.contains(Protocol::Tcp) {
+            let text = format!("tls: port {} serves {} only", self.name, self.protocols);
+            return Err(Refusal::invalid("tls", text).fix("tls=none"));
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HealthCheck, Policy, Refusal, RefusalKind, StatusRange, given::Given,
+    HealthCheck, Policy, Refusal, RefusalKind, StatusRange, Tls, given::Given,
     health_object::health_keys, limits_object::limit_keys, nearest,
 };
 
@@ -43,6 +43,9 @@ pub(crate) struct PortSettings {
     pub(crate) idle_timeout_s: u32,
     /// UDP: bytes that may come back before the client has sent a second datagram.
     pub(crate) reply_cap_bytes: u32,
+    /// Who ends TLS.
+    #[serde(skip_serializing_if = "is_by_name")]
+    pub(crate) tls: Tls,
     /// How backends are probed; `None` = as `[health].check` says.
     pub(crate) health: Option<HealthCheck>,
     /// The backends' port that is probed; 0 = the one that serves.
@@ -74,6 +77,7 @@ impl Default for PortSettings {
             affinity_s: 0,
             idle_timeout_s: 0,
             reply_cap_bytes: 0,
+            tls: Tls::ByName,
             health: None,
             health_port: 0,
             health_status: None,
@@ -86,7 +90,7 @@ impl Default for PortSettings {
 }
 
 /// Every key, with what it means; the order in which they are shown.
-pub(crate) const SETTINGS: [(&str, &str); 19] = [
+pub(crate) const SETTINGS: [(&str, &str); 20] = [
     ("policy", "how new TCP connections find their backend"),
     ("udp_policy", "how new UDP flows find their backend"),
     ("allowed_cidrs", "networks that may open flows"),
@@ -104,6 +108,11 @@ pub(crate) const SETTINGS: [(&str, &str); 19] = [
     (
         "reply_cap_bytes",
         "UDP: bytes back before the client's second datagram",
+    ),
+    (
+        "tls",
+        "who ends TLS: off (the app), on (Harbor, with a certificate of the folder), or Harbor with \
+         CERT,KEY; unset: on for names that end in https",
     ),
     (
         "health",
@@ -192,6 +201,7 @@ impl PortSettings {
             "reply_cap_bytes" => {
                 self.reply_cap_bytes = value.small(1_000_000_000, defaults.reply_cap_bytes)?;
             }
+            "tls" => self.tls = value.parsed(&None)?.unwrap_or_else(|| defaults.tls.clone()),
             "health" => self.health = value.parsed(&defaults.health)?,
             "health_port" => {
                 let port = value.small(u64::from(u16::MAX), defaults.health_port.into())?;
@@ -231,6 +241,7 @@ impl PortSettings {
             "affinity_s" => limit(self.affinity_s.into()),
             "idle_timeout_s" => limit(self.idle_timeout_s.into()),
             "reply_cap_bytes" => limit(self.reply_cap_bytes.into()),
+            "tls" => (self.tls != Tls::ByName).then(|| self.tls.to_string()),
             "health" => self.health.as_ref().map(ToString::to_string),
             "health_port" => limit(self.health_port.into()),
             "health_status" => self.health_status.as_ref().map(ToString::to_string),
@@ -241,6 +252,11 @@ impl PortSettings {
             _ => None,
         }
     }
+}
+
+/// What a record need not say.
+fn is_by_name(tls: &Tls) -> bool {
+    *tls == Tls::ByName
 }
 
 /// The answer to a key that does not exist.
@@ -285,6 +301,7 @@ mod tests {
             ("idle_timeout_s", "600"),
             ("drain_s", "0"),
             ("reply_cap_bytes", "4096"),
+            ("tls", "/a.crt,/a.key"),
             ("health", "http:/up"),
             ("health_port", "8081"),
             ("health_status", "200-299"),
@@ -332,6 +349,8 @@ mod tests {
             ("new_per_second", "99999999999"),
             ("allowed_cidrs", "10.0.0.0/8,"),
             ("allowed_cidrs", "host"),
+            ("tls", "yes"),
+            ("tls", "a.crt,a.key"),
             ("health", "icmp"),
             ("health_port", "65536"),
             ("health_status", "2xx"),

@@ -27,7 +27,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub(super) struct Board {
     common: Arc<Common>,
     inboxes: Vec<Arc<Inbox>>,
-    services: BTreeMap<String, Service>,
+    services: BTreeMap<String, Arc<Service>>,
     pub(super) frontends: BTreeMap<Key, Arc<Frontend>>,
     /// Numbers that are held for services to come.
     marks: BTreeSet<Key>,
@@ -93,7 +93,7 @@ impl Board {
     }
 
     /// Serves exactly these services.
-    pub(super) fn apply(&mut self, services: Vec<Service>, all_down: AllDown) {
+    pub(super) fn apply(&mut self, services: Vec<Arc<Service>>, all_down: AllDown) {
         let is_new_rule = self.all_down != all_down;
         self.all_down = all_down;
         let wanted: BTreeSet<&str> = services.iter().map(|service| service.id.as_str()).collect();
@@ -102,7 +102,7 @@ impl Board {
             .filter(|id| !wanted.contains(id.as_str()))
             .cloned()
             .collect();
-        let is_other = |service: &Service| {
+        let is_other = |service: &Arc<Service>| {
             is_new_rule
                 || self
                     .services
@@ -119,7 +119,7 @@ impl Board {
 
     /// Serves these services as they are now; those that end come first, because others may have
     /// their numbers.
-    pub(super) fn change(&mut self, changes: Vec<(String, Option<Service>)>) {
+    pub(super) fn change(&mut self, changes: Vec<(String, Option<Arc<Service>>)>) {
         let mut news = News::default();
         let (ended, others): (Vec<_>, Vec<_>) = changes
             .into_iter()
@@ -164,7 +164,7 @@ impl Board {
         self.unheld.clear();
     }
 
-    fn adopt(&mut self, id: String, service: Service, news: &mut News) {
+    fn adopt(&mut self, id: String, service: Arc<Service>, news: &mut News) {
         let now: BTreeSet<Key> = keys(service.protocols, service.port).collect();
         if let Some(old) = self.services.get(&id) {
             let before = keys(old.protocols, old.port);

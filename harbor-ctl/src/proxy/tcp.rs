@@ -147,13 +147,14 @@ impl Connections {
         });
     }
 
-    /// The ports are others now: their connections hear of it, and those whose backend is gone end.
+    /// The ports are others now: their connections hear of it, and those whose backend is gone, or
+    /// whose client is no longer let in, end.
     pub(super) fn reform(
         &mut self,
         find: impl Fn(&Frontend) -> Option<Option<Arc<Frontend>>>,
         here: Here<'_>,
     ) {
-        let mut lost = Vec::new();
+        let (mut lost, mut denied) = (Vec::new(), Vec::new());
         for (index, (turn, connection)) in &mut self.table {
             match find(&connection.frontend) {
                 Some(Some(new)) if new.service == connection.frontend.service => {
@@ -161,9 +162,15 @@ impl Connections {
                 }
                 _ => {}
             }
-            if connection.leg.backend.is_gone() {
-                lost.push(Name::new(index, *turn));
+            let name = Name::new(index, *turn);
+            if !connection.frontend.lists.allow(connection.address.ip()) {
+                denied.push(name);
+            } else if connection.leg.backend.is_gone() {
+                lost.push(name);
             }
+        }
+        for name in denied {
+            self.with(name, here, |_, _| Next::Reset);
         }
         for name in lost {
             // One that is still on its way may find another backend.

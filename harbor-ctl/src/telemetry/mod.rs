@@ -24,7 +24,7 @@ use crate::config::LogConfig;
 use escape::Escaping;
 
 /// Targets of lines that do not follow from the module they are written in.
-pub(crate) const TARGET_CONFLICT: &str = "proxy";
+pub(crate) const TARGET_PROXY: &str = "proxy";
 pub(crate) const TARGET_GATEWAY: &str = "gateway";
 
 /// The level in force, as the number of a `log::LevelFilter`; changed while running.
@@ -124,7 +124,7 @@ pub(crate) fn set_level(level: log::LevelFilter) {
 /// own level (`log.datapath`) and pass whatever they are.
 fn is_on(meta: &Metadata<'_>) -> bool {
     let own = meta.target().starts_with("harbor_ctl")
-        || matches!(meta.target(), TARGET_CONFLICT | TARGET_GATEWAY);
+        || matches!(meta.target(), TARGET_PROXY | TARGET_GATEWAY);
     if meta.target() == bridge::TARGET_DATAPATH {
         return true;
     }
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(Part::of("harbor_ctl::registry::embedded"), Part::Redis);
         assert_eq!(Part::of("harbor_ctl::agent"), Part::Node);
         assert_eq!(Part::of("harbor_ctl::control::server"), Part::Node);
-        assert_eq!(Part::of(TARGET_CONFLICT), Part::ProxyConnector);
+        assert_eq!(Part::of(TARGET_PROXY), Part::ProxyConnector);
         assert_eq!(Part::of(TARGET_GATEWAY), Part::Gateway);
         assert_eq!(Part::of("datapath"), Part::Node);
     }

@@ -5,6 +5,8 @@ use std::{
     net::{TcpListener, UdpSocket},
 };
 
+use nix::sys::signal::Signal;
+
 use crate::rig::{Rig, until};
 
 #[test]
@@ -98,10 +100,14 @@ fn held_numbers_are_skipped_named_and_taken_once_they_are_free() {
 }
 
 #[test]
-fn a_process_that_takes_an_assigned_number_is_a_conflict_until_it_goes() {
-    let rig = Rig::with_range("33070-33079");
+fn a_process_that_took_an_assigned_number_is_a_conflict_until_it_goes() {
+    let mut rig = Rig::with_range("33070-33079");
     rig.create(&["web", "--port", "33070", "--backend", "10.0.0.1:80"]);
+    // While the agent runs nobody can.
+    TcpListener::bind("0.0.0.0:33070").unwrap_err();
+    rig.end(Signal::SIGTERM);
     let holder = TcpListener::bind("0.0.0.0:33070").unwrap();
+    rig.launch();
     let state = || {
         rig.json(&["ports", "show", "web"])["state"]
             .as_str()
@@ -123,7 +129,7 @@ fn a_process_that_takes_an_assigned_number_is_a_conflict_until_it_goes() {
     until("it heals", || (state() != "conflict").then_some(()));
     assert!(
         rig.log("proxy_connector")
-            .contains("port 33070/tcp is free again")
+            .contains("port 33070/tcp is Harbor's again")
     );
 }
 

@@ -56,7 +56,7 @@ fn every_format_is_printed() {
     let row = lines.next().unwrap();
     assert_eq!(
         row[..8],
-        ["33420", "tcp", "web", "1/1", "0", "0", "-", "down"]
+        ["33420", "tcp", "web", "1/1", "0", "0", "proxy", "up"]
     );
     assert_eq!(
         rig.ctl(&["ports", "list", "--no-headers"])
@@ -79,7 +79,7 @@ fn every_format_is_printed() {
     let yaml = rig.ctl(&["ports", "list", "-o", "yaml"]).ok().stdout;
     assert!(yaml.starts_with("api_version: \"v1\"\nitems:\n"), "{yaml}");
     let colored = rig.ctl(&["ports", "list", "--color", "always"]).ok().stdout;
-    assert!(colored.contains("\u{1b}[31mdown\u{1b}[0m"), "{colored:?}");
+    assert!(colored.contains("\u{1b}[32mup\u{1b}[0m"), "{colored:?}");
     assert!(!table.contains('\u{1b}'));
 }
 

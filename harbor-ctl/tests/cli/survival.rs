@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::rig::{Finished, Rig, command};
+use crate::{
+    refusals::request,
+    rig::{Finished, Rig, command},
+};
 
 fn ports(rig: &Rig) -> Vec<String> {
     let keep = |i: &serde_json::Value| format!("{} {} {}", i["id"], i["port"], i["protocols"]);
@@ -79,24 +82,52 @@ fn a_datapath_is_not_detached_under_a_running_agent() {
         .refused(5, &["an agent runs", "fix:"]);
 }
 
+/// What `/readyz` answers.
+fn ready(rig: &Rig) -> String {
+    let socket = rig.path("run").join("harbor.sock");
+    request(&socket, "GET /readyz HTTP/1.0\r\n\r\n")
+}
+
+/// These agents cannot load programs: their `[paths].bpf` is no bpffs.
 #[test]
-fn the_agent_says_that_nothing_is_forwarded() {
+fn the_agent_says_that_the_proxy_forwards_alone() {
     let rig = Rig::with_range("33360-33369");
-    let created = rig
-        .ctl(&["ports", "create", "web", "--backend", "10.0.0.1:80"])
-        .ok();
-    assert!(
-        created.stderr.contains("allocated but not ready"),
-        "{created:?}"
-    );
+    rig.create(&["web", "--backend", "10.0.0.1:80"]);
     let item = rig.json(&["ports", "show", "web"]);
     assert_eq!(
         (&item["state"], &item["path"]),
-        (&"down".into(), &"-".into())
+        (&"up".into(), &"proxy".into())
     );
     let status = rig.ctl(&["status"]);
     assert_eq!(status.code, 7, "{status:?}");
-    assert!(status.stdout.contains("Datapath  down"), "{status:?}");
+    for part in [
+        "Datapath  degraded",
+        "the proxy forwards alone",
+        "datapath.mode proxy",
+    ] {
+        assert!(status.stdout.contains(part), "{status:?}");
+    }
     let wait = rig.ctl(&["status", "--wait", "--timeout", "300ms"]);
     wait.refused(8, &["degraded"]);
+}
+
+#[test]
+fn an_agent_that_must_have_the_datapath_is_not_ready_without() {
+    let range = "[ports]\nrange = \"33370-33379\"\n[datapath]\nmode = \"tc\"\n";
+    let rig = Rig::start(range);
+    assert!(rig.ctl(&["status"]).stdout.contains("Datapath  down"));
+    assert!(ready(&rig).starts_with("HTTP/1.0 503"));
+}
+
+#[test]
+fn an_agent_that_needs_no_datapath_is_well_without() {
+    let range = "[ports]\nrange = \"33380-33389\"\n[datapath]\nmode = \"proxy\"\n";
+    let rig = Rig::start(range);
+    let status = rig.ctl(&["status"]).ok();
+    assert!(
+        status
+            .stdout
+            .contains("Datapath  ok        proxy, as configured")
+    );
+    assert!(ready(&rig).starts_with("HTTP/1.0 200"));
 }

@@ -8,6 +8,7 @@ mod mutated;
 mod nodes;
 mod rate;
 mod secrets;
+mod tls;
 mod walk;
 
 pub(crate) use mutated::withstands;

@@ -62,6 +62,7 @@ impl Forwarder {
                 affinity: has(Explanation::AFFINITY),
                 routed: is_routed,
             },
+            passed_as: None,
             frontend: has(Explanation::FRONTEND)
                 .then(|| self.frontend_of(found.frontend))
                 .flatten(),

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
     time::Instant,
 };
 
@@ -22,7 +23,7 @@ impl Forwarder {
     ///
     /// Before the first complete list of services nothing is touched: an agent that does not know
     /// yet must not take for unwanted what its predecessor served.
-    pub(super) fn wish(&mut self, services: Vec<Service>, all_down: AllDown) {
+    pub(super) fn wish(&mut self, services: Vec<Arc<Service>>, all_down: AllDown) {
         let wishes = &mut self.wishes;
         let backends = services.iter().flat_map(|service| &service.backends);
         wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
@@ -49,10 +50,11 @@ impl Forwarder {
         let (mut keys, mut changed) = (BTreeSet::new(), Vec::new());
         for (id, service) in changes {
             let held = match &service {
-                Some(service) => services.insert(id, service.clone()),
+                Some(service) => services.insert(id, Arc::clone(service)),
                 None => services.remove(&id),
             };
-            keys.extend(held.iter().chain(&service).flat_map(reconcile::frontends));
+            let both = held.iter().chain(&service);
+            keys.extend(both.flat_map(|service| reconcile::frontends(service)));
             changed.extend(service);
         }
         let backends = changed.iter().flat_map(|service| &service.backends);
@@ -68,7 +70,7 @@ impl Forwarder {
             return self.reconcile();
         }
         let scope = Scope::Part(keys);
-        let desired = reconcile::desired(&changed, scope, wishes.ground());
+        let desired = reconcile::desired(changed.iter().map(Arc::as_ref), scope, wishes.ground());
         let applied = self.plan_and_apply(&desired);
         // What failed half way is for a look at everything.
         self.wishes.is_open = applied.is_err();
@@ -87,7 +89,11 @@ impl Forwarder {
         let Some(services) = wishes.services.as_ref().filter(|_| wishes.is_open) else {
             return Ok(());
         };
-        let desired = reconcile::desired(services.values(), Scope::Whole, wishes.ground());
+        let desired = reconcile::desired(
+            services.values().map(Arc::as_ref),
+            Scope::Whole,
+            wishes.ground(),
+        );
         self.plan_and_apply(&desired)?;
         (self.wishes.is_open, self.wishes.is_untidy) = (false, false);
         self.forget_hosts();

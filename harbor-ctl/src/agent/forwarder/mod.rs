@@ -82,7 +82,7 @@ pub(super) struct Forwarder {
 #[derive(Default)]
 struct Wishes {
     /// By id.
-    services: Option<BTreeMap<String, Service>>,
+    services: Option<BTreeMap<String, Arc<Service>>>,
     all_down: AllDown,
     hosts: BTreeSet<IpAddr>,
     routes: Routes,

@@ -3,7 +3,7 @@
 use super::Forwarder;
 use crate::{
     datapath::{self, DatapathError},
-    model::{BackendReport, DatapathReport, FrontendReport},
+    model::{BackendReport, DatapathReport, Engine, FrontendReport},
     reconcile::Scope,
 };
 
@@ -17,6 +17,7 @@ impl Forwarder {
             let counters = self.counters.of_slot(frontend.slot)?;
             let live = self.sweep.by_frontend.get(&frontend.slot);
             reports.push(FrontendReport {
+                engine: Engine::Tc,
                 protocol: key.protocol,
                 port: key.port,
                 flows: live.map_or(0, |live| live.flows),

@@ -1,6 +1,6 @@
 //! `backends check`: every backend of a port is asked now, and nothing follows from it.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::super::{desk::Desk, owner::Owner};
 use crate::{
@@ -47,10 +47,10 @@ impl<R: Registry> Desk<R> {
 impl<R: Registry> Owner<R> {
     /// The service that is meant, and how it is to be asked.
     fn to_check(&self, request: &CheckBackends) -> Answer<(Service, HealthRule)> {
-        let mut service = self.find(&PortRef::parse(&request.port)?)?;
+        let mut service = Arc::unwrap_or_clone(self.find(&PortRef::parse(&request.port)?)?);
         let defaults = self.default_settings();
         service.settings = service.settings.with(&request.settings, &defaults)?;
-        service.check_health()?;
+        service.check_settings()?;
         let node = &self.running.config.health;
         if let Some(rule) = HealthRule::of(&service, node) {
             return Ok((service, rule));

@@ -93,7 +93,7 @@ impl<R: Registry> Owner<R> {
 
     /// Services that this node serves: others are probed by theirs.
     fn served_here(&self) -> impl Iterator<Item = &Service> {
-        self.services.iter().filter(|service| self.serves(service))
+        self.services().filter(|service| self.serves(service))
     }
 
     /// Whom the datapath speaks of.
@@ -219,13 +219,14 @@ impl<R: Registry> Owner<R> {
 }
 
 /// Puts states in force; those of backends that are gone are forgotten.
-fn lay_over(services: &mut [Service], states: &mut States, tell: impl Fn(&Service, usize)) {
+fn lay_over(services: &mut [Arc<Service>], states: &mut States, tell: impl Fn(&Service, usize)) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     for service in services {
         let Some(of_service) = states.get_mut(&service.id) else {
             continue;
         };
         known.insert(service.id.clone());
+        let service = Arc::make_mut(service);
         of_service.retain(|address, failing| {
             let place = service.backends.iter().position(|b| b.address == *address);
             if let Some(index) = place {

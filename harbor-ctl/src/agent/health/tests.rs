@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
-    agent::owner::Link,
+    agent::engines::Engines,
     config::{self, Source},
     model::{AppHost, HealthCheck, Protocols, Spoken, testing::service},
     registry::{Contents, EmbeddedRegistry, Rests},
@@ -91,7 +91,7 @@ async fn owner(state: &std::path::Path, refuses: usize) -> Owner<Door> {
         path: "/nowhere/harbor.toml".into(),
         must_exist: false,
         environment: Vec::new(),
-        flags: vec!["health.check=tcp".into()],
+        flags: vec!["health.check=tcp".into(), "datapath.mode=proxy".into()],
     };
     let inner = EmbeddedRegistry::open(&state.join("harbor.redb")).unwrap();
     let mut web = service("web", 35_000, Protocols::Tcp);
@@ -109,12 +109,9 @@ async fn owner(state: &std::path::Path, refuses: usize) -> Owner<Door> {
         refuses: refuses.into(),
         updates: 0.into(),
     };
-    let link = Link::Down {
-        reason: "not in this test".into(),
-        fix: None,
-        can_retry: false,
-    };
-    Owner::new(config::load(&source).unwrap(), registry, contents, link)
+    let config = config::load(&source).unwrap();
+    let engines = Engines::start(&config.config).await.unwrap();
+    Owner::new(config, registry, contents, engines)
 }
 
 fn change(last: u8, failing: Option<&str>) -> Change {
@@ -127,8 +124,8 @@ fn change(last: u8, failing: Option<&str>) -> Change {
     }
 }
 
-fn failing(services: &[Service]) -> Vec<bool> {
-    let backends = services[0].backends.iter();
+fn failing<S: std::borrow::Borrow<Service>>(services: &[S]) -> Vec<bool> {
+    let backends = services[0].borrow().backends.iter();
     backends.map(|backend| backend.failing.is_some()).collect()
 }
 
@@ -148,7 +145,7 @@ fn changes_of_one_service_are_one_record() {
         owner.judged(changes).await;
         assert_eq!(failing(&owner.services), [true, false, true]);
         let recorded = owner.registry.load().await.unwrap();
-        assert_eq!(recorded.services, owner.services);
+        assert!(recorded.services.iter().eq(owner.services()));
         assert_eq!(owner.registry.updates.load(Ordering::Relaxed), 1);
         assert_eq!(owner.health_view().not_recorded, None);
     });
@@ -185,14 +182,14 @@ fn a_record_that_somebody_else_has_changed_keeps_both_changes() {
     let state = tempfile::tempdir().unwrap();
     run(async {
         let mut owner = owner(state.path(), 0).await;
-        let mut other = owner.services[0].clone();
+        let mut other = Service::clone(&owner.services[0]);
         other.backends.remove(2);
         owner.registry.inner.update(&other).await.unwrap();
         let changes = vec![change(1, Some("refused")), change(3, Some("refused"))];
         owner.judged(changes).await;
         let recorded = owner.registry.load().await.unwrap();
         assert_eq!(failing(&recorded.services), [true, false]);
-        assert_eq!(recorded.services, owner.services);
+        assert!(recorded.services.iter().eq(owner.services()));
         assert!(owner.health.unrecorded.is_empty());
     });
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
 use super::{
-    super::{desk::Desk, forwarding::ForwardingError, owner::Link},
+    super::{desk::Desk, forwarding::ForwardingError},
     Seen,
 };
 use crate::{
@@ -89,9 +89,9 @@ impl<R: Registry> Watch<R> {
         owner.health.summary = self.roster.summary(now);
         owner.record_health().await;
         let rate = owner.running.config.health.rate;
-        if let (true, Link::Up(forwarding)) = (self.doubts.is_empty(), &owner.link) {
-            let forwarding = forwarding.clone();
-            self.doubts.spawn(async move { forwarding.doubts().await });
+        if self.doubts.is_empty() {
+            let engines = owner.engines.clone();
+            self.doubts.spawn(async move { engines.doubts().await });
         }
         drop(owner);
         for (key, rule) in self.roster.begin(rate, now) {

@@ -117,7 +117,7 @@ pub(crate) struct PortItem {
     /// Why it is not up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// `tc`, or `-` while nothing forwards.
+    /// `tc` or `proxy`: who serves clients from the wire; `-` while nobody does.
     pub(crate) path: String,
     pub(crate) backends: BackendCount,
     pub(crate) flows: u64,
@@ -141,7 +141,22 @@ pub(crate) struct PortItem {
     /// Seconds until it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_in_s: Option<u64>,
+    /// Of a port on which Harbor ends TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<CertificateItem>,
     pub(crate) counters: Vec<PortCounters>,
+}
+
+/// The certificates with which a port ends TLS.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CertificateItem {
+    /// DNS names of those in force.
+    pub(crate) names: Vec<String>,
+    /// When the first of them ends, in seconds since 1970; none while none is in force.
+    pub(crate) expires_at: Option<u64>,
+    /// Why those that should be in force are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
 }
 
 /// What one protocol of a port carried since the kernel's slot was taken.
@@ -328,6 +343,7 @@ pub(crate) struct StatusReport {
     pub(crate) config: PathBuf,
     pub(crate) agent: PartStatus,
     pub(crate) datapath: PartStatus,
+    pub(crate) proxy: PartStatus,
     pub(crate) ports: PartStatus,
     pub(crate) health: PartStatus,
     pub(crate) registry: PartStatus,

@@ -34,7 +34,7 @@ fn a_taken_number_is_refused_whole_and_held_once_it_is_free() {
 
     let echo = udp_server(b'u');
     proxy.apply(
-        vec![service(port, Protocols::Both, &[echo])],
+        vec![service(port, Protocols::Both, &[echo]).into()],
         AllDown::UseLast,
     );
     assert_eq!(
@@ -77,7 +77,7 @@ fn a_number_passes_from_one_service_to_another_in_one_change() {
     new.id = "another".into();
     let mut client = connect(port);
     assert_eq!(name_of(&mut client).unwrap(), b'a');
-    proxy.apply(vec![new], AllDown::UseLast);
+    proxy.apply(vec![new.into()], AllDown::UseLast);
     assert!(
         is_reset(&client.read(&mut [0]).unwrap_err()),
         "the old service has ended"
@@ -115,7 +115,7 @@ fn numbers_beyond_the_descriptors_are_refused_as_scarce() {
     assert_eq!(refused, (Protocol::Udp, Unheld::Scarce));
     proxy.hold(Protocols::Udp, ports[1]).unwrap();
     let services = ports.iter().map(|port| service(*port, Protocols::Tcp, &[]));
-    proxy.apply(services.collect(), AllDown::UseLast);
+    proxy.apply(services.map(Into::into).collect(), AllDown::UseLast);
     let unheld = proxy.report().unheld;
     assert_eq!(unheld.len(), 2, "{unheld:?}");
     assert!(unheld.iter().all(|(_, why)| *why == Unheld::Scarce));
@@ -131,7 +131,7 @@ fn ten_thousand_sockets_are_held_and_cost_nothing_at_rest() {
     let services = ports
         .clone()
         .map(|port| service(port, Protocols::Both, &[]));
-    proxy.apply(services.collect(), AllDown::UseLast);
+    proxy.apply(services.map(Into::into).collect(), AllDown::UseLast);
     let report = proxy.report();
     assert_eq!(report.held + report.unheld.len(), 2 * usize::from(count));
     // Other tests and programs of this host have a few of them.

@@ -175,7 +175,7 @@ fn without_room_for_more_the_new_are_reset_and_the_old_live_on() {
     // One listener and four connections, each of two sockets; the ninth is in hand at the door.
     let ledger = Ledger::new(overhead() + 1 + 8);
     let proxy = Proxy::start_within(settings(), ledger).unwrap();
-    proxy.apply(vec![web], AllDown::UseLast);
+    proxy.apply(vec![web.into()], AllDown::UseLast);
     let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(port)).collect();
     for client in &mut clients {
         assert_eq!(name_of(client).unwrap(), b'a');
@@ -203,7 +203,7 @@ fn no_more_flows_in_all_than_the_node_allows() {
     .unwrap();
     let web = limited(port, Protocols::Tcp, PortSettings::default());
     let game = limited(other, Protocols::Udp, PortSettings::default());
-    proxy.apply(vec![web, game], AllDown::UseLast);
+    proxy.apply(vec![web.into(), game.into()], AllDown::UseLast);
     let _held = connect(port);
     until("it is counted", || proxy.report().connections == 1);
     assert_eq!(

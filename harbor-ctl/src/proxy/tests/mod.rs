@@ -74,13 +74,13 @@ fn backend(address: SocketAddr) -> Backend {
 /// A proxy that serves one service.
 fn serving(service: &Service) -> Proxy {
     let proxy = proxy();
-    proxy.apply(vec![service.clone()], AllDown::UseLast);
+    proxy.apply(vec![service.clone().into()], AllDown::UseLast);
     assert_eq!(proxy.unheld().len(), 0, "{:?}", proxy.unheld());
     proxy
 }
 
 fn change(proxy: &Proxy, service: &Service) {
-    proxy.change(vec![(service.id.clone(), Some(service.clone()))]);
+    proxy.change(vec![(service.id.clone(), Some(service.clone().into()))]);
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {

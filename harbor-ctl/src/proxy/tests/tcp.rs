@@ -214,7 +214,7 @@ fn who_is_silent_is_passed_over_when_his_time_is_up() {
     })
     .unwrap();
     let web = service(port, Protocols::Tcp, &[address, tcp_server(b'a')]);
-    proxy.apply(vec![web], AllDown::UseLast);
+    proxy.apply(vec![web.into()], AllDown::UseLast);
     for _ in 0..4 {
         assert_eq!(ask(port), b'a');
     }

@@ -144,7 +144,7 @@ fn silent_flows_are_forgotten_and_ended_ones_too() {
     })
     .unwrap();
     let game = service(port, Protocols::Udp, &[udp_server(b'a')]);
-    proxy.apply(vec![game], AllDown::UseLast);
+    proxy.apply(vec![game.into()], AllDown::UseLast);
     let (client, to) = (udp_client("127.0.0.1:0"), ("127.0.0.1", port));
     for _ in 0..2 {
         assert_eq!(exchange(&client, to, b"x"), b'a');

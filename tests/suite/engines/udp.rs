@@ -5,19 +5,28 @@ use kit::{
     traffic::{self, Asker},
 };
 
+use super::Engine;
 use crate::scene::Scene;
 
-#[test]
-fn datagrams_go_to_the_first_backend() {
-    for scene in [Scene::routed(), Scene::bridged()] {
+super::scenarios!(
+    datagrams_go_to_the_first_backend,
+    a_client_stays_with_the_first_backend_until_it_is_removed_and_then_goes_to_the_next,
+    a_backend_that_joins_later_queues_behind_the_first,
+    both_protocols_share_one_number,
+    datagrams_of_every_size_that_fits_the_wire_arrive_whole,
+);
+
+fn datagrams_go_to_the_first_backend(engine: Engine) {
+    for scene in [engine.routed(), engine.bridged()] {
         let tally = traffic::ask(&scene.lab.client, scene.port("udp-game"), 50);
         assert_eq!((tally.of("app1"), tally.errors.len()), (50, 0), "{tally:?}");
     }
 }
 
-#[test]
-fn a_client_stays_with_the_first_backend_until_it_is_removed_and_then_goes_to_the_next() {
-    let scene = Scene::routed();
+fn a_client_stays_with_the_first_backend_until_it_is_removed_and_then_goes_to_the_next(
+    engine: Engine,
+) {
+    let scene = engine.routed();
     let to = scene.port("udp-game");
     let asker = Asker::new(&scene.lab.client, V4);
     for _ in 0..20 {
@@ -39,9 +48,8 @@ fn a_client_stays_with_the_first_backend_until_it_is_removed_and_then_goes_to_th
     assert_eq!(traffic::ask(&scene.lab.client, to, 10).of("app2"), 10);
 }
 
-#[test]
-fn a_backend_that_joins_later_queues_behind_the_first() {
-    let scene = Scene::routed();
+fn a_backend_that_joins_later_queues_behind_the_first(engine: Engine) {
+    let scene = engine.routed();
     let port = scene
         .agent
         .create(&["udp-game", "--backend", &scene.app(1).to_string()]);
@@ -55,9 +63,8 @@ fn a_backend_that_joins_later_queues_behind_the_first() {
     );
 }
 
-#[test]
-fn both_protocols_share_one_number() {
-    let scene = Scene::routed();
+fn both_protocols_share_one_number(engine: Engine) {
+    let scene = engine.routed();
     let to = scene.port("both-sip");
     let tcp = traffic::connect(&scene.lab.client, to, 10);
     assert_eq!(
@@ -68,9 +75,8 @@ fn both_protocols_share_one_number() {
     assert_eq!(traffic::ask(&scene.lab.client, to, 10).of("app1"), 10);
 }
 
-#[test]
-fn datagrams_of_every_size_that_fits_the_wire_arrive_whole() {
-    let scene = Scene::routed();
+fn datagrams_of_every_size_that_fits_the_wire_arrive_whole(engine: Engine) {
+    let scene = engine.routed();
     let to = scene.port("udp-game");
     let asker = Asker::new(&scene.lab.client, V4);
     // The answer carries the app's name and a space on top.

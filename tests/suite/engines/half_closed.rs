@@ -7,15 +7,17 @@ use kit::{
     trickle::{Closes, half_closed},
 };
 
-use crate::scene::{FAMILIES, Scene};
+use super::Engine;
+use crate::scene::FAMILIES;
+
+super::scenarios!(either_half_goes_on_for_longer_than_a_closed_flow_is_kept,);
 
 const CLOSED: &str = "[timeouts]\ntcp_closed = \"2s\"\ntcp_reset = \"2s\"\n";
 /// Five times what a flow that both have closed is kept.
 const LASTS: Duration = Duration::from_secs(10);
 
-#[test]
-fn either_half_goes_on_for_longer_than_a_closed_flow_is_kept() {
-    let scene = Scene::on(Lab::routed(), &Config::with(CLOSED));
+fn either_half_goes_on_for_longer_than_a_closed_flow_is_kept(engine: Engine) {
+    let scene = engine.on(Lab::routed(), &Config::with(CLOSED));
     thread::scope(|scope| {
         for family in FAMILIES {
             for (number, closes) in [(9_101, Closes::Client), (9_102, Closes::Server)] {

@@ -8,11 +8,20 @@ use std::{
 
 use kit::{Config, Lab, V4, eventually, traffic};
 
+use super::Engine;
 use crate::scene::{APP_PORT, FAMILIES, Scene};
 
-#[test]
-fn connections_go_to_the_backends_in_turn() {
-    for scene in [Scene::routed(), Scene::bridged()] {
+super::scenarios!(
+    connections_go_to_the_backends_in_turn,
+    a_half_closed_connection_carries_the_rest,
+    a_port_that_was_deleted_answers_no_more_and_ends_its_flows,
+    a_backend_that_is_draining_keeps_its_connections_and_takes_no_new_ones,
+    a_backend_removed_now_takes_its_connections_with_it_and_no_others,
+    flows_are_listed_with_both_ends_while_they_live,
+);
+
+fn connections_go_to_the_backends_in_turn(engine: Engine) {
+    for scene in [engine.routed(), engine.bridged()] {
         let tally = traffic::connect(&scene.lab.client, scene.port("web"), 100);
         assert_eq!(tally.errors, Vec::<String>::new());
         assert_eq!((tally.of("app1"), tally.of("app2")), (50, 50));
@@ -64,9 +73,8 @@ fn nothing_changes_on_a_node_that_routes_too() {
     assert_eq!(scene.lab.node.get("net/ipv6/conf/all/forwarding"), "1");
 }
 
-#[test]
-fn a_half_closed_connection_carries_the_rest() {
-    let scene = Scene::routed();
+fn a_half_closed_connection_carries_the_rest(engine: Engine) {
+    let scene = engine.routed();
     let to = scene.port("web");
     let rest = scene.lab.client.enter(|| {
         let mut stream = TcpStream::connect_timeout(&to, WAIT).unwrap();
@@ -82,9 +90,8 @@ fn a_half_closed_connection_carries_the_rest() {
     assert_eq!(rest.len(), "app1\n".len() + 300_000);
 }
 
-#[test]
-fn a_port_that_was_deleted_answers_no_more_and_ends_its_flows() {
-    let scene = Scene::routed();
+fn a_port_that_was_deleted_answers_no_more_and_ends_its_flows(engine: Engine) {
+    let scene = engine.routed();
     let to = scene.port("web");
     assert_eq!(traffic::connect(&scene.lab.client, to, 2).errors.len(), 0);
     scene.agent.ctl(&["ports", "delete", "web", "--yes"]).ok();
@@ -94,9 +101,8 @@ fn a_port_that_was_deleted_answers_no_more_and_ends_its_flows() {
     eventually(WAIT, || scene.agent.items(&["flows", "list"]).is_empty());
 }
 
-#[test]
-fn a_backend_that_is_draining_keeps_its_connections_and_takes_no_new_ones() {
-    let scene = Scene::routed();
+fn a_backend_that_is_draining_keeps_its_connections_and_takes_no_new_ones(engine: Engine) {
+    let scene = engine.routed();
     let to = scene.port("web");
     let live = traffic::Live::open(&scene.lab.client, to, 10);
     scene
@@ -114,9 +120,8 @@ fn a_backend_that_is_draining_keeps_its_connections_and_takes_no_new_ones() {
     );
 }
 
-#[test]
-fn a_backend_removed_now_takes_its_connections_with_it_and_no_others() {
-    let scene = Scene::routed();
+fn a_backend_removed_now_takes_its_connections_with_it_and_no_others(engine: Engine) {
+    let scene = engine.routed();
     let to = scene.port("web");
     let live = traffic::Live::open(&scene.lab.client, to, 10);
     scene
@@ -135,9 +140,8 @@ fn a_backend_removed_now_takes_its_connections_with_it_and_no_others() {
     assert_eq!((tally.of("app2"), tally.errors.len()), (5, 5), "{tally:?}");
 }
 
-#[test]
-fn flows_are_listed_with_both_ends_while_they_live() {
-    let scene = Scene::routed();
+fn flows_are_listed_with_both_ends_while_they_live(engine: Engine) {
+    let scene = engine.routed();
     let to = scene.port("web");
     let live = traffic::Live::open(&scene.lab.client, to, 3);
     let flows = scene.agent.items(&["flows", "list"]);

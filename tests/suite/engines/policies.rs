@@ -11,7 +11,16 @@ use kit::{
     traffic::{self, Live},
 };
 
+use super::Engine;
 use crate::scene::{FAMILIES, Scene};
+
+super::scenarios!(
+    a_weight_is_a_backends_share,
+    a_clients_address_decides_and_goes_on_to_when_another_port_changes,
+    a_client_of_a_removed_backend_moves_and_the_others_stay,
+    a_new_connection_goes_where_the_fewest_are,
+    affinity_keeps_a_client_with_its_backend,
+);
 
 /// The hosts that more clients' addresses have, on the client's interface.
 const HOSTS: std::ops::Range<u8> = 20..60;
@@ -50,10 +59,9 @@ fn served(scene: &Scene, clients: &[IpAddr], to: SocketAddr) -> Vec<String> {
     })
 }
 
-#[test]
-fn a_weight_is_a_backends_share() {
+fn a_weight_is_a_backends_share(engine: Engine) {
     for family in FAMILIES {
-        let scene = Scene::routed().of(family);
+        let scene = engine.routed().of(family);
         let number = scene.agent.create(&["web"]);
         let [heavy, light] = [0, 1].map(|index| scene.app(index).to_string());
         let add = ["backends", "add", "web"];
@@ -71,10 +79,9 @@ fn a_weight_is_a_backends_share() {
     }
 }
 
-#[test]
-fn a_clients_address_decides_and_goes_on_to_when_another_port_changes() {
+fn a_clients_address_decides_and_goes_on_to_when_another_port_changes(engine: Engine) {
     for family in FAMILIES {
-        let scene = Scene::routed().of(family);
+        let scene = engine.routed().of(family);
         let to = port(&scene, "web", &["policy=source-hash"]);
         let clients = clients(&scene, family);
         let first = served(&scene, &clients, to);
@@ -96,10 +103,9 @@ fn a_clients_address_decides_and_goes_on_to_when_another_port_changes() {
     }
 }
 
-#[test]
-fn a_client_of_a_removed_backend_moves_and_the_others_stay() {
+fn a_client_of_a_removed_backend_moves_and_the_others_stay(engine: Engine) {
     for family in FAMILIES {
-        let scene = Scene::routed().of(family);
+        let scene = engine.routed().of(family);
         let to = port(&scene, "web", &["policy=source-hash"]);
         let clients = clients(&scene, family);
         let gone = scene.app(0).to_string();
@@ -112,10 +118,9 @@ fn a_client_of_a_removed_backend_moves_and_the_others_stay() {
     }
 }
 
-#[test]
-fn a_new_connection_goes_where_the_fewest_are() {
+fn a_new_connection_goes_where_the_fewest_are(engine: Engine) {
     for family in FAMILIES {
-        let scene = Scene::routed().of(family);
+        let scene = engine.routed().of(family);
         let app = scene.app(0).to_string();
         let number = scene.agent.create(&["web", "--backend", &app]);
         let to = scene.at(number);
@@ -134,10 +139,9 @@ fn a_new_connection_goes_where_the_fewest_are() {
     }
 }
 
-#[test]
-fn affinity_keeps_a_client_with_its_backend() {
+fn affinity_keeps_a_client_with_its_backend(engine: Engine) {
     for family in FAMILIES {
-        let scene = Scene::routed().of(family);
+        let scene = engine.routed().of(family);
         let to = port(&scene, "web", &["affinity_s=600"]);
         let clients = clients(&scene, family);
         let first = served(&scene, &clients, to);

@@ -10,7 +10,10 @@ use std::{
 
 use kit::{Family, Netns};
 
+use super::Engine;
 use crate::scene::{FAMILIES, Scene};
+
+super::scenarios!(datagrams_larger_than_the_wire_arrive_whole_at_one_backend_from_one_sender,);
 
 /// Questions from one client in each family, of 2,000 to 20,000 bytes.
 const DATAGRAMS: usize = 100;
@@ -41,10 +44,8 @@ fn payload(number: usize) -> Vec<u8> {
     (0..size).map(|at| (at * 7 + number) as u8).collect()
 }
 
-#[test]
-fn datagrams_larger_than_the_wire_arrive_whole_at_one_backend_from_one_sender() {
-    for scene in [Scene::routed, Scene::bridged] {
-        let scene = scene();
+fn datagrams_larger_than_the_wire_arrive_whole_at_one_backend_from_one_sender(engine: Engine) {
+    for scene in [engine.routed(), engine.bridged()] {
         for family in FAMILIES {
             larger_than_the_wire(&scene, family);
         }

@@ -1,0 +1,277 @@
+//! The engines that forward: the programs in the kernel, and the proxy for what they leave.
+//!
+//! One contract, two engines: changes go to both, and what they have counted is added up. The proxy
+//! always runs: it holds the numbers, and whatever the kernel passes to the host it serves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    AgentError,
+    forwarding::{Change, Forwarding, ForwardingError},
+    settings,
+};
+use crate::{
+    config::Config,
+    datapath::DatapathErrorKind,
+    model::{
+        AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
+        FrontendReport, Mode, Protocol, Question, Service,
+    },
+    proxy::{Proxy, ProxySettings},
+    reconcile::{FrontendKey, Scope},
+};
+
+/// The datapath, or why there is none.
+#[derive(Clone, Debug)]
+pub(super) enum Link {
+    Up(Forwarding),
+    /// The operator wants none.
+    Off,
+    Down {
+        reason: String,
+        fix: Option<String>,
+        can_retry: bool,
+    },
+}
+
+impl Link {
+    /// Starts or adopts the datapath. Without one the agent still runs, and says so.
+    pub(super) async fn start(config: &Config) -> Result<Self, AgentError> {
+        if config.mode == Mode::Proxy {
+            return Ok(Self::Off);
+        }
+        match Forwarding::start(settings::of(config)).await {
+            Ok(forwarding) => Ok(Self::Up(forwarding)),
+            Err(ForwardingError::Datapath(error)) if error.kind != DatapathErrorKind::Failed => {
+                Err(AgentError::Pins(error))
+            }
+            Err(error) => {
+                tracing::error!("the proxy forwards alone: {error}");
+                Ok(Self::down(&error))
+            }
+        }
+    }
+
+    pub(super) fn down(error: &ForwardingError) -> Self {
+        let (fix, can_retry) = match error {
+            ForwardingError::NoObject => {
+                let fix = "build it with the eBPF toolchain: cargo xtask setup, then build again";
+                (Some(fix.to_owned()), false)
+            }
+            ForwardingError::Datapath(error) => (error.fix.clone(), true),
+            ForwardingError::Ended => (None, true),
+        };
+        Self::Down {
+            reason: error.to_string(),
+            fix,
+            can_retry,
+        }
+    }
+}
+
+/// Both of them; a copy leads to the same ones.
+#[derive(Clone, Debug)]
+pub(super) struct Engines {
+    pub(super) mode: Mode,
+    pub(super) kernel: Link,
+    pub(super) proxy: Proxy,
+}
+
+/// What both have counted of something, by what names it.
+type Counted<K, T> = BTreeMap<K, T>;
+
+impl Engines {
+    pub(super) async fn start(config: &Config) -> Result<Self, AgentError> {
+        let settings = ProxySettings {
+            timeouts: config.timeouts,
+            connect_timeout: config.connect_timeout,
+            flows: config.flows,
+        };
+        let proxy = Proxy::start(settings).map_err(|source| AgentError::Io {
+            what: "cannot start the proxy".into(),
+            source,
+        })?;
+        Ok(Self {
+            mode: config.mode,
+            kernel: Link::start(config).await?,
+            proxy,
+        })
+    }
+
+    fn kernel(&self) -> Option<&Forwarding> {
+        match &self.kernel {
+            Link::Up(forwarding) => Some(forwarding),
+            Link::Off | Link::Down { .. } => None,
+        }
+    }
+
+    /// Whether new ports can be served as the operator wants it.
+    pub(super) fn is_ready(&self) -> bool {
+        match &self.kernel {
+            Link::Up(_) | Link::Off => true,
+            Link::Down { .. } => self.mode != Mode::Tc,
+        }
+    }
+
+    /// Makes both serve exactly these services; the numbers are held before the kernel forwards.
+    pub(super) async fn apply(
+        &self,
+        services: Vec<Arc<Service>>,
+        all_down: AllDown,
+    ) -> Result<(), ForwardingError> {
+        let (proxy, copies) = (self.proxy.clone(), services.clone());
+        in_background(move || proxy.apply(copies, all_down)).await?;
+        match self.kernel() {
+            Some(forwarding) => forwarding.apply(services, all_down).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes over changed services.
+    pub(super) async fn change(&self, changes: Vec<Change>) -> Result<(), ForwardingError> {
+        let (proxy, copies) = (self.proxy.clone(), changes.clone());
+        in_background(move || proxy.change(copies)).await?;
+        match self.kernel() {
+            Some(forwarding) => forwarding.change(changes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counters of frontends. One that the proxy cannot hold is the kernel's alone.
+    pub(super) async fn frontends(
+        &self,
+        scope: Scope,
+    ) -> Result<Vec<FrontendReport>, ForwardingError> {
+        let unheld = self.proxy.unheld();
+        let key = |report: &FrontendReport| (report.protocol, report.port);
+        let proxied = self.proxy.frontends().into_iter();
+        let mut proxied: Counted<_, FrontendReport> = proxied
+            .filter(|report| is_within(&scope, key(report)))
+            .map(|report| (key(&report), report))
+            .collect();
+        let mut reports = match self.kernel() {
+            Some(forwarding) => forwarding.frontends(scope).await?,
+            None => Vec::new(),
+        };
+        for report in &mut reports {
+            if let Some(more) = proxied.remove(&key(report)) {
+                report.add(&more);
+            }
+        }
+        proxied.retain(|key, _| !unheld.contains_key(key));
+        reports.extend(proxied.into_values());
+        Ok(reports)
+    }
+
+    /// Counters of the backends of frontends.
+    pub(super) async fn backends(
+        &self,
+        scope: Scope,
+    ) -> Result<Vec<BackendReport>, ForwardingError> {
+        let key = |report: &BackendReport| (report.protocol, report.port, report.address);
+        let proxied = self.proxy.backends().into_iter();
+        let mut proxied: Counted<_, BackendReport> = proxied
+            .filter(|report| is_within(&scope, (report.protocol, report.port)))
+            .map(|report| (key(&report), report))
+            .collect();
+        let mut reports = match self.kernel() {
+            Some(forwarding) => forwarding.backends(scope).await?,
+            None => Vec::new(),
+        };
+        for report in &mut reports {
+            if let Some(more) = proxied.remove(&key(report)) {
+                report.add(&more);
+            }
+        }
+        reports.extend(proxied.into_values());
+        Ok(reports)
+    }
+
+    /// Every flow, in no order.
+    pub(super) async fn flows(&self) -> Result<Vec<FlowRecord>, ForwardingError> {
+        let mut flows = match self.kernel() {
+            Some(forwarding) => forwarding.flows().await?,
+            None => Vec::new(),
+        };
+        flows.extend(self.proxy.flows());
+        Ok(flows)
+    }
+
+    /// Ends flows; answers with their number.
+    pub(super) async fn end_flows(&self, filter: FlowFilter) -> Result<u64, ForwardingError> {
+        let proxied = self.proxy.end_flows(&filter);
+        match self.kernel() {
+            Some(forwarding) => Ok(forwarding.end_flows(filter).await? + proxied),
+            None => Ok(proxied),
+        }
+    }
+
+    /// Backends that have failed a flow since this was last asked.
+    pub(super) async fn doubts(&self) -> Result<Vec<DoubtReport>, ForwardingError> {
+        let mut doubts = self.proxy.doubts();
+        if let Some(forwarding) = self.kernel() {
+            doubts.extend(forwarding.doubts().await?);
+        }
+        Ok(doubts)
+    }
+
+    /// What would become of a packet. What comes from the node itself no program sees, and what the
+    /// programs pass to the host the proxy may serve.
+    pub(super) async fn explain(
+        &self,
+        question: Question,
+        own: &BTreeSet<std::net::IpAddr>,
+    ) -> Result<Finding, ForwardingError> {
+        let proxied = || self.proxy.explain(&question);
+        let Some(forwarding) = self.kernel() else {
+            return Ok(proxied());
+        };
+        if own.contains(&question.source.ip()) {
+            return Ok(proxied());
+        }
+        let found = forwarding.explain(question.clone()).await?;
+        if found.verdict != "pass" {
+            return Ok(found);
+        }
+        let after = proxied();
+        Ok(match after.frontend {
+            Some(_) => Finding {
+                passed_as: Some(found.name),
+                ..after
+            },
+            None => found,
+        })
+    }
+
+    /// Links, verdict counts, problems; `None` where nothing is loaded.
+    pub(super) async fn report(&self) -> Result<Option<DatapathReport>, ForwardingError> {
+        match self.kernel() {
+            Some(forwarding) => forwarding.report().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Ends both: what is in the kernel stays, what goes through the proxy ends.
+    pub(super) async fn stop(&self) {
+        if let Some(forwarding) = self.kernel() {
+            forwarding.stop().await;
+        }
+        self.proxy.stop();
+    }
+}
+
+fn is_within(scope: &Scope, (protocol, port): (Protocol, u16)) -> bool {
+    match scope {
+        Scope::Whole => true,
+        Scope::Part(keys) => keys.contains(&FrontendKey { protocol, port }),
+    }
+}
+
+/// The proxy's changes open sockets, thousands at the start.
+async fn in_background(work: impl FnOnce() + Send + 'static) -> Result<(), ForwardingError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ForwardingError::Ended)
+}

@@ -1,0 +1,10 @@
+//! Certificates with their keys, and the TLS that a server speaks with them.
+//!
+//! Reads files and knows nobody: which files, and what becomes of a bad one, others decide. Keys
+//! leave this module only inside what the TLS library holds.
+
+mod identity;
+mod server;
+
+pub(crate) use identity::{Identity, certificates, private_key};
+pub(crate) use server::server;

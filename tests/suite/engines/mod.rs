@@ -1,0 +1,62 @@
+//! One contract, every engine: the same scenarios through the programs in the kernel and through the
+//! proxy, by the same code. What differs on purpose is said where it differs.
+
+mod datagrams;
+mod failover;
+mod half_closed;
+mod operate;
+mod policies;
+mod reach;
+mod tcp;
+mod udp;
+
+use kit::{Config, Lab};
+
+use crate::scene::Scene;
+
+/// Who forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Tc,
+    Proxy,
+}
+
+impl Engine {
+    /// A scene on this lab whose agent forwards in this way.
+    #[track_caller]
+    pub(crate) fn on(self, lab: Lab, config: &Config) -> Scene {
+        let mode = match self {
+            Self::Tc => "tc",
+            Self::Proxy => "proxy",
+        };
+        let mut config = config.clone();
+        let mode = ("HARBOR_DATAPATH__MODE".to_owned(), mode.to_owned());
+        config.variables.push(mode);
+        Scene::on(lab, &config)
+    }
+
+    /// On a routed lab, with the default configuration.
+    #[track_caller]
+    pub(crate) fn routed(self) -> Scene {
+        self.on(Lab::routed(), &Config::default())
+    }
+
+    /// On a bridged lab, with the default configuration.
+    #[track_caller]
+    pub(crate) fn bridged(self) -> Scene {
+        self.on(Lab::bridged(), &Config::default())
+    }
+}
+
+/// Makes a test of each scenario with each engine.
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        mod tc {
+            $(#[test] fn $name() { super::$name($crate::engines::Engine::Tc); })*
+        }
+        mod proxy {
+            $(#[test] fn $name() { super::$name($crate::engines::Engine::Proxy); })*
+        }
+    };
+}
+use scenarios;

@@ -196,6 +196,7 @@ fn kernel_differs(served: &[Arc<Service>], reports: &[FrontendReport]) -> Vec<St
             .protocols
             .each()
             .iter()
+            .filter(|&&p| !service.needs_proxy(p))
             .map(|&p| (p, service.port))
             .collect()
     };

@@ -59,6 +59,11 @@ impl Service {
         wants && self.protocols.contains(Protocol::Tcp)
     }
 
+    /// Whether the programs in the kernel cannot serve this half of it as its settings want.
+    pub(crate) fn needs_proxy(&self, protocol: Protocol) -> bool {
+        protocol == Protocol::Tcp && self.ends_tls()
+    }
+
     /// Refuses settings that do not fit each other or the port.
     pub(crate) fn check_settings(&self) -> Result<(), Refusal> {
         self.check_health()?;

@@ -17,7 +17,7 @@ use super::{
     orders::{Inbox, Order},
     seats::{Key, Seat},
 };
-use crate::model::{AllDown, Protocols, Service};
+use crate::model::{AllDown, Protocol, Protocols, Service};
 
 /// How long a worker is waited for; it never waits itself.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -136,6 +136,16 @@ impl Board {
             }
         }
         self.tell(news);
+    }
+
+    /// What new connections of a port end their TLS with.
+    pub(super) fn set_tls(&mut self, port: u16, config: Option<Arc<rustls::ServerConfig>>) {
+        if let Some(frontend) = self.frontends.get(&(Protocol::Tcp, port)) {
+            let mut held = frontend.standing.tls.lock();
+            *held
+                .as_deref_mut()
+                .unwrap_or_else(|poisoned| poisoned.get_mut()) = config;
+        }
     }
 
     /// Tries again to bind what services lack; what is held now.

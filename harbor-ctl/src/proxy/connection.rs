@@ -23,6 +23,7 @@ use super::{
     limits,
     poll::{Interest, Name, Poll, Source},
     relay::{Half, Kit, Pace, Stop},
+    seal::{Broken, Seal},
 };
 use crate::model::{Doubt, FlowRecord, Protocol};
 
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     pub(super) is_listed: bool,
     /// Numbers of the backends that it has tried.
     tried: Vec<u64>,
+    /// Its TLS, if that ends here.
+    seal: Option<Seal>,
     forward: Half,
     reply: Half,
 }
@@ -84,6 +87,10 @@ impl Connection {
         ground: &Ground<'_>,
     ) -> Option<Self> {
         let (client, address) = client;
+        let Ok(seal) = frontend.seal(ground.now) else {
+            reset(&client);
+            return None;
+        };
         let mut tried = Vec::new();
         let leg = Leg::next(&frontend, address, &mut tried, (name, ground));
         let Some(leg) = leg else {
@@ -104,6 +111,7 @@ impl Connection {
             seen: ground.now,
             is_listed: false,
             tried,
+            seal,
             forward: Half::default(),
             reply: Half::default(),
         })
@@ -169,24 +177,45 @@ impl Connection {
             Pace::Measured
         };
         let before = (self.forward.bytes, self.reply.bytes);
-        let (client, backend) = (&self.client, &self.leg.socket);
-        let forward = self.forward.pump((client, backend), ground.kit, pace);
-        let reply = self.reply.pump((backend, client), ground.kit, pace);
+        let stop = self.pump(ground.kit, pace);
         self.account(before, ground.now);
-        let (Ok(forward), Ok(reply)) = (forward, reply) else {
-            return Next::Reset;
-        };
-        if self.pass_ends() {
-            return Next::Over;
+        match stop {
+            Err(end) => end,
+            Ok(_) if self.pass_ends() => Next::Over,
+            Ok(Stop::Waiting) => Next::Wait,
+            Ok(Stop::Turn) => Next::Again,
         }
+    }
+
+    fn pump(&mut self, kit: &mut Kit, pace: Pace) -> Result<Stop, Next> {
+        let (client, backend) = (&self.client, &self.leg.socket);
+        let (forward, reply) = (&mut self.forward, &mut self.reply);
+        if let Some(seal) = &mut self.seal {
+            let carried = seal.carry((client, backend), (forward, reply), kit);
+            return carried.map_err(|broken| match broken {
+                Broken::Dead => Next::Reset,
+                Broken::Protocol(error) => {
+                    let (client, port) = (self.address, self.frontend.key.1);
+                    tracing::debug!(%client, port, "no TLS: {error}");
+                    Next::Over
+                }
+            });
+        }
+        let forward = forward.pump((client, backend), kit, pace);
+        let reply = reply.pump((backend, client), kit, pace);
         match (forward, reply) {
-            (Stop::Waiting, Stop::Waiting) => Next::Wait,
-            _ => Next::Again,
+            (Ok(Stop::Waiting), Ok(Stop::Waiting)) => Ok(Stop::Waiting),
+            (Ok(_), Ok(_)) => Ok(Stop::Turn),
+            _ => Err(Next::Reset),
         }
     }
 
     /// Tells each side that the other has ended; whether both have.
     fn pass_ends(&mut self) -> bool {
+        if self.seal.as_ref().is_some_and(|seal| !seal.is_flushed()) {
+            // The client has not got everything yet.
+            return false;
+        }
         if self.forward.is_done() && self.reply.is_done() {
             // Closing says the same to whom it was not said yet.
             return true;
@@ -257,7 +286,9 @@ impl Connection {
             0 => common.settings.timeouts.tcp_established,
             own => Duration::from_secs(own.into()),
         };
-        self.leg.stage == Stage::Live && now.saturating_sub(self.seen) > nanoseconds(silence)
+        let is_late = self.seal.as_ref().is_some_and(|seal| seal.is_late(now));
+        is_late
+            || self.leg.stage == Stage::Live && now.saturating_sub(self.seen) > nanoseconds(silence)
     }
 
     /// Ends it; what it has borrowed goes back.

@@ -7,12 +7,15 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
-use super::{backend::Backend, limits::Lists, load::Load, seats::Key};
+use rustls::ServerConfig;
+
+use super::{backend::Backend, limits::Lists, load::Load, seal::Seal, seats::Key};
 use crate::model::{
-    self, AllDown, BackendState, Policy, PortSettings, Service, interleave, maglev, takers,
+    self, AllDown, BackendState, Policy, PortSettings, Protocol, Service, interleave, maglev,
+    takers,
 };
 
 /// Entries of a table of turns, as many as the datapath's have; prime, as Maglev wants it.
@@ -27,6 +30,8 @@ pub(super) struct Frontend {
     pub(super) settings: PortSettings,
     pub(super) lists: Lists,
     pub(super) policy: Policy,
+    /// Whether the TLS of its connections ends here.
+    pub(super) ends_tls: bool,
     /// All that are not gone, in order of registration.
     pub(super) backends: Vec<Arc<Backend>>,
     /// Those that take new flows, in the same order.
@@ -43,6 +48,10 @@ pub(super) struct Taker {
     pub(super) weight: u8,
 }
 
+/// A port that is to end TLS cannot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoCertificate;
+
 /// What is kept of a frontend over all its changes.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
@@ -57,6 +66,8 @@ pub(super) struct Standing {
     pub(super) new_flows: AtomicU64,
     pub(super) packets: AtomicU64,
     pub(super) bytes: AtomicU64,
+    /// What new connections end their TLS with.
+    pub(super) tls: Mutex<Option<Arc<ServerConfig>>>,
     /// Which backend a client keeps, and until when. Only ports with `affinity_s` lock it.
     pub(super) kept: Mutex<HashMap<IpAddr, (u64, u64)>>,
 }
@@ -101,11 +112,23 @@ impl Frontend {
             settings: service.settings.clone(),
             lists: Lists::of(&service.settings),
             policy,
+            ends_tls: key.0 == Protocol::Tcp && service.ends_tls(),
             turns: turns(policy, &takers),
             backends,
             takers,
             standing: before.map_or_else(Arc::default, |before| Arc::clone(&before.standing)),
         }
+    }
+
+    /// The TLS of a new connection; `Err` = it is to have one, and there is no certificate for it.
+    pub(super) fn seal(&self, now: u64) -> Result<Option<Seal>, NoCertificate> {
+        if !self.ends_tls {
+            return Ok(None);
+        }
+        let held = self.standing.tls.lock();
+        let config = held.unwrap_or_else(PoisonError::into_inner).clone();
+        let seal = config.and_then(|config| Seal::new(config, now));
+        seal.map(Some).ok_or(NoCertificate)
     }
 
     /// Marks those of its backends as gone that `next` has not.

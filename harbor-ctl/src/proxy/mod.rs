@@ -23,6 +23,7 @@ mod pipes;
 mod poll;
 mod relay;
 mod report;
+mod seal;
 mod seats;
 mod tcp;
 mod udp;
@@ -168,7 +169,7 @@ impl Proxy {
     /// Ends the TLS of a port's connections with this from now on; without it a port that is to end
     /// TLS resets them.
     pub(crate) fn set_tls(&self, port: u16, config: Option<Arc<rustls::ServerConfig>>) {
-        let _ = (port, config);
+        self.board().set_tls(port, config);
     }
 
     /// Tries again what could not be bound; answers what is held now.

@@ -43,6 +43,11 @@ impl Kit {
             pipes,
         }
     }
+
+    /// Where a read goes to before it is delivered.
+    pub(super) fn scratch(&mut self) -> &mut [u8] {
+        &mut self.scratch[..]
+    }
 }
 
 /// One direction.
@@ -145,7 +150,7 @@ impl Half {
     }
 
     /// Whether all that was kept has gone.
-    fn flush(&mut self, sink: &Descriptor, kit: &mut Kit) -> Result<bool, Errno> {
+    pub(super) fn flush(&mut self, sink: &Descriptor, kit: &mut Kit) -> Result<bool, Errno> {
         while self.is_open {
             let (given, is_empty) = match &mut self.stored {
                 Stored::Nothing => return Ok(true),
@@ -183,6 +188,16 @@ impl Half {
             ROOM => (self.full_reads + 1).min(BULK),
             _ => 0,
         };
+        self.deliver(taken, sink, kit)
+    }
+
+    /// Gives the sink what was read into the scratch; what it does not take is kept.
+    pub(super) fn deliver(
+        &mut self,
+        taken: usize,
+        sink: &Descriptor,
+        kit: &mut Kit,
+    ) -> Result<(), Errno> {
         let given = write(sink, &kit.scratch[..taken])?;
         self.is_open = given.is_some();
         let given = given.unwrap_or(0);

@@ -91,7 +91,9 @@ pub(crate) fn desired<'a>(
         ..Desired::default()
     };
     for service in services {
-        for protocol in service.protocols.each() {
+        // What the programs do not know they pass to the host, where the proxy takes it.
+        let each = service.protocols.each().iter();
+        for protocol in each.filter(|protocol| !service.needs_proxy(**protocol)) {
             add_frontend(&mut desired, service, *protocol, ground);
         }
     }

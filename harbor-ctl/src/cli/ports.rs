@@ -41,6 +41,8 @@ Keys (an empty value or none puts back the default):
   idle_timeout_s=SECONDS   silence that ends an established flow
   drain_s=SECONDS          how long a removed backend keeps its flows
   reply_cap_bytes=N        UDP: bytes back before the client's second datagram
+  client_ip=HOW            what backends see of a client: snat (the node), or the
+                           PROXY protocol's header: proxy-v1 (TCP), proxy-v2
 
 POLICY is round-robin, first, source-hash or least-flows.";
 

@@ -11,8 +11,6 @@ use crate::model::{
     Lifetime, PortSettings, Refusal, RefusalKind, SETTINGS, SettingValue, SettingValues, nearest,
 };
 
-/// Capabilities that have a name before they exist: `SETTINGS` decides whether they do.
-const NAMED: [&str; 1] = ["client_ip"];
 /// The longest parameters, in bytes: they are kept with the service.
 const LIMIT: usize = 16 * 1024;
 
@@ -106,10 +104,6 @@ fn check_key(key: &str) -> Answer<()> {
     if OWN.contains(&key) || is_setting(key) {
         return Ok(());
     }
-    if NAMED.contains(&key) {
-        let text = format!("parameter {key}: this version does not have it");
-        return Err(Refusal::new(RefusalKind::Unsupported, text).field(key));
-    }
     let shown: String = key.chars().take(64).collect();
     let names = || {
         let own = OWN.iter().map(|name| (*name).to_owned());
@@ -177,11 +171,6 @@ mod tests {
         ] {
             let refusal = read_parameters(Some(value)).unwrap_err();
             assert_eq!(refusal.field.as_deref(), Some(field), "{refusal:?}");
-        }
-        for name in NAMED.into_iter().filter(|name| !is_setting(name)) {
-            let refusal = read_parameters(Some(json!({ name: "x" }))).unwrap_err();
-            assert_eq!(refusal.kind, RefusalKind::Unsupported);
-            assert_eq!(refusal.field.as_deref(), Some(name));
         }
     }
 }

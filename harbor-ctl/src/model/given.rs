@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::{Policy, Refusal, SettingValue, parse_network};
+use super::{Refusal, SettingValue, parse_network};
 
 /// The most networks of one list.
 const NETWORK_LIMIT: usize = 1_000;
@@ -28,11 +28,12 @@ impl Given<'_> {
         Refusal::invalid(self.key, format!("{}: {text}", self.key))
     }
 
-    pub(super) fn policy(&self, default: Policy) -> Result<Policy, Refusal> {
+    /// One of a few names.
+    pub(super) fn named<T: FromStr<Err = String>>(&self, default: T) -> Result<T, Refusal> {
         match self.value {
             _ if self.is_reset() => Ok(default),
             SettingValue::Text(text) => text.parse().map_err(|text: String| self.wrong(&text)),
-            _ => Err(self.wrong("the name of a policy is expected")),
+            _ => Err(self.wrong("a name is expected")),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod address;
 mod app_host;
+mod client_ip;
 mod config_item;
 mod doubt;
 mod environment;
@@ -45,6 +46,7 @@ mod turns;
 
 pub(crate) use address::*;
 pub(crate) use app_host::*;
+pub(crate) use client_ip::*;
 pub(crate) use config_item::*;
 pub(crate) use doubt::*;
 pub(crate) use environment::*;

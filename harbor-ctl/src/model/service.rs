@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Binding, Policy, PortSettings, Protocol, Protocols, Provisioned, Refusal, Tls};
+use super::{
+    Binding, ClientIp, Policy, PortSettings, Protocol, Protocols, Provisioned, Refusal, Tls,
+};
 
 /// What a user created: a public port and the instances behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,12 +63,15 @@ impl Service {
 
     /// Whether the programs in the kernel cannot serve this half of it as its settings want.
     pub(crate) fn needs_proxy(&self, protocol: Protocol) -> bool {
-        protocol == Protocol::Tcp && self.ends_tls()
+        let is_told = self.settings.client_ip != ClientIp::Snat;
+        let is_opened = protocol == Protocol::Tcp && self.ends_tls();
+        self.protocols.contains(protocol) && (is_told || is_opened)
     }
 
     /// Refuses settings that do not fit each other or the port.
     pub(crate) fn check_settings(&self) -> Result<(), Refusal> {
         self.check_health()?;
+        self.check_client_ip()?;
         let wants_tls = matches!(self.settings.tls, Tls::On | Tls::Files(_));
         if wants_tls && !self.protocols.contains(Protocol::Tcp) {
             let text = format!("tls: port {} serves {} only", self.name, self.protocols);

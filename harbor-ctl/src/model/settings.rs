@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HealthCheck, Policy, Refusal, RefusalKind, StatusRange, Tls, given::Given,
+    ClientIp, HealthCheck, Policy, Refusal, RefusalKind, StatusRange, Tls, given::Given,
     health_object::health_keys, limits_object::limit_keys, nearest,
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct PortSettings {
     pub(crate) idle_timeout_s: u32,
     /// UDP: bytes that may come back before the client has sent a second datagram.
     pub(crate) reply_cap_bytes: u32,
+    /// What backends see of clients.
+    pub(crate) client_ip: ClientIp,
     /// Who ends TLS.
     #[serde(skip_serializing_if = "is_by_name")]
     pub(crate) tls: Tls,
@@ -77,6 +79,7 @@ impl Default for PortSettings {
             affinity_s: 0,
             idle_timeout_s: 0,
             reply_cap_bytes: 0,
+            client_ip: ClientIp::Snat,
             tls: Tls::ByName,
             health: None,
             health_port: 0,
@@ -90,7 +93,7 @@ impl Default for PortSettings {
 }
 
 /// Every key, with what it means; the order in which they are shown.
-pub(crate) const SETTINGS: [(&str, &str); 20] = [
+pub(crate) const SETTINGS: [(&str, &str); 21] = [
     ("policy", "how new TCP connections find their backend"),
     ("udp_policy", "how new UDP flows find their backend"),
     ("allowed_cidrs", "networks that may open flows"),
@@ -108,6 +111,10 @@ pub(crate) const SETTINGS: [(&str, &str); 20] = [
     (
         "reply_cap_bytes",
         "UDP: bytes back before the client's second datagram",
+    ),
+    (
+        "client_ip",
+        "what backends see of a client: snat, proxy-v1, proxy-v2",
     ),
     (
         "tls",
@@ -174,8 +181,8 @@ impl PortSettings {
     fn set(&mut self, key: &str, value: &SettingValue, defaults: &Self) -> Result<(), Refusal> {
         let value = Given { key, value };
         match key {
-            "policy" => self.policy = value.policy(defaults.policy)?,
-            "udp_policy" => self.udp_policy = value.policy(defaults.udp_policy)?,
+            "policy" => self.policy = value.named(defaults.policy)?,
+            "udp_policy" => self.udp_policy = value.named(defaults.udp_policy)?,
             "drain_s" => self.drain_s = value.small(DAY, defaults.drain_s)?,
             "allowed_cidrs" => self.allowed_cidrs = value.networks(&defaults.allowed_cidrs)?,
             "denied_cidrs" => self.denied_cidrs = value.networks(&defaults.denied_cidrs)?,
@@ -201,6 +208,7 @@ impl PortSettings {
             "reply_cap_bytes" => {
                 self.reply_cap_bytes = value.small(1_000_000_000, defaults.reply_cap_bytes)?;
             }
+            "client_ip" => self.client_ip = value.named(defaults.client_ip)?,
             "tls" => self.tls = value.parsed(&None)?.unwrap_or_else(|| defaults.tls.clone()),
             "health" => self.health = value.parsed(&defaults.health)?,
             "health_port" => {
@@ -241,6 +249,7 @@ impl PortSettings {
             "affinity_s" => limit(self.affinity_s.into()),
             "idle_timeout_s" => limit(self.idle_timeout_s.into()),
             "reply_cap_bytes" => limit(self.reply_cap_bytes.into()),
+            "client_ip" => (self.client_ip != ClientIp::Snat).then(|| self.client_ip.to_string()),
             "tls" => (self.tls != Tls::ByName).then(|| self.tls.to_string()),
             "health" => self.health.as_ref().map(ToString::to_string),
             "health_port" => limit(self.health_port.into()),
@@ -301,6 +310,7 @@ mod tests {
             ("idle_timeout_s", "600"),
             ("drain_s", "0"),
             ("reply_cap_bytes", "4096"),
+            ("client_ip", "proxy-v2"),
             ("tls", "/a.crt,/a.key"),
             ("health", "http:/up"),
             ("health_port", "8081"),
@@ -343,6 +353,7 @@ mod tests {
     fn what_is_wrong_is_named_and_changes_nothing() {
         for (key, value) in [
             ("policy", "random"),
+            ("client_ip", "proxy"),
             ("max_connections", "-1"),
             ("max_connections", "many"),
             ("drain_s", "86401"),

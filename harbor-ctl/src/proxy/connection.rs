@@ -11,7 +11,7 @@ use std::{
 
 use rustix::{
     event::epoll::EventFlags,
-    net::{Shutdown, getsockname, shutdown, sockopt::socket_error},
+    net::{SendFlags, Shutdown, getsockname, send, shutdown, sockopt::socket_error},
 };
 
 use super::{
@@ -19,13 +19,14 @@ use super::{
     common::{Common, read_address},
     descriptors::Descriptor,
     frontend::Frontend,
+    header::header,
     leg::{Leg, Stage, doubt_of, reset},
     limits,
     poll::{Interest, Name, Poll, Source},
     relay::{Half, Kit, Pace, Stop},
     seal::{Broken, Seal},
 };
-use crate::model::{Doubt, FlowRecord, Protocol};
+use crate::model::{ClientIp, Doubt, FlowRecord, Protocol};
 
 /// A client's connection.
 pub(super) struct Connection {
@@ -145,17 +146,33 @@ impl Connection {
             if side == Side::Client || !flags.contains(EventFlags::OUT) {
                 return Next::Wait;
             }
-            self.arrive(ground.now);
+            if let Some(end) = self.arrive(ground) {
+                return end;
+            }
         }
         self.carry(ground)
     }
 
-    /// The backend has answered.
-    fn arrive(&mut self, now: u64) {
+    /// The backend has answered: it is told of the client, if it should be.
+    fn arrive(&mut self, ground: &Ground<'_>) -> Option<Next> {
         self.leg.stage = Stage::Live;
         self.leg.backend.trust();
         self.leg.backend.load.flows_total.fetch_add(1, Relaxed);
-        self.seen = now;
+        self.seen = ground.now;
+        let how = self.frontend.settings.client_ip;
+        if how == ClientIp::Snat {
+            return None;
+        }
+        let dialled = getsockname(&self.client).ok().and_then(read_address);
+        let header = dialled.map(|dialled| header(how, Protocol::Tcp, self.address, dialled));
+        let Some(header) = header.filter(|header| !header.is_empty()) else {
+            return Some(Next::Reset);
+        };
+        // A new socket takes so few bytes whole, or is dead.
+        match send(&self.leg.socket, &header, SendFlags::NOSIGNAL) {
+            Ok(sent) if sent == header.len() => None,
+            _ => Some(Next::Reset),
+        }
     }
 
     /// Carries bytes both ways.

@@ -15,6 +15,7 @@ mod datagrams;
 mod descriptors;
 mod explain;
 mod frontend;
+mod header;
 mod leg;
 mod limits;
 mod load;

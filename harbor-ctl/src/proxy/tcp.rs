@@ -147,36 +147,31 @@ impl Connections {
         });
     }
 
-    /// The ports are others now: their connections hear of it, and those whose backend is gone, or
-    /// whose client is no longer let in, end.
+    /// The ports are others now: their connections hear of it, and those whose backend is gone or
+    /// whose client is denied now end.
     pub(super) fn reform(
         &mut self,
         find: impl Fn(&Frontend) -> Option<Option<Arc<Frontend>>>,
         here: Here<'_>,
     ) {
-        let (mut lost, mut denied) = (Vec::new(), Vec::new());
+        let mut lost = Vec::new();
         for (index, (turn, connection)) in &mut self.table {
-            match find(&connection.frontend) {
-                Some(Some(new)) if new.service == connection.frontend.service => {
-                    connection.frontend = new;
-                }
-                _ => {}
+            let mut is_denied = false;
+            if let Some(Some(new)) = find(&connection.frontend)
+                && new.service == connection.frontend.service
+            {
+                is_denied = !new.lists.allow(connection.address.ip());
+                connection.frontend = new;
             }
-            let name = Name::new(index, *turn);
-            if !connection.frontend.lists.allow(connection.address.ip()) {
-                denied.push(name);
-            } else if connection.leg.backend.is_gone() {
-                lost.push(name);
+            if is_denied || connection.leg.backend.is_gone() {
+                lost.push((Name::new(index, *turn), is_denied));
             }
         }
-        for name in denied {
-            self.with(name, here, |_, _| Next::Reset);
-        }
-        for name in lost {
+        for (name, is_denied) in lost {
             // One that is still on its way may find another backend.
             self.with(name, here, |connection, _| match connection.leg.stage {
-                Stage::Opening { .. } => Next::Retry,
-                Stage::Live => Next::Reset,
+                Stage::Opening { .. } if !is_denied => Next::Retry,
+                _ => Next::Reset,
             });
         }
     }

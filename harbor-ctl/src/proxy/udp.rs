@@ -104,8 +104,8 @@ impl Flows {
             .end_where(here, |flow| flow.is_stale(here.common, here.now));
     }
 
-    /// The ports are others now. A port that is gone, is another service's, or no longer lets the
-    /// client in takes its flows along.
+    /// The ports are others now. A port that is gone, or is another service's, takes its flows along;
+    /// so does a list that denies a client now.
     pub(super) fn reform(
         &mut self,
         find: impl Fn(&Frontend) -> Option<Option<Arc<Frontend>>>,
@@ -113,10 +113,10 @@ impl Flows {
     ) {
         let is_over = |flow: &UdpFlow| match find(&flow.frontend) {
             None => false,
-            Some(new) => new.is_none_or(|new| {
-                let client = flow.origin.client.ip();
-                new.service != flow.frontend.service || !new.lists.allow(client)
-            }),
+            Some(None) => true,
+            Some(Some(new)) => {
+                new.service != flow.frontend.service || !new.lists.allow(flow.origin.client.ip())
+            }
         };
         self.table.end_where(here, is_over);
         for (_, (_, flow)) in &mut self.table.flows {

@@ -21,12 +21,13 @@ use super::{
     datagrams::{BATCH, Batch, Origin, Target, send},
     descriptors::Descriptor,
     frontend::Frontend,
+    header::header,
     limits,
     poll::{Interest, Name, Source},
     seats::{Seat, fragment},
     tcp::Here,
 };
-use crate::model::{Doubt, FlowRecord, Protocol};
+use crate::model::{ClientIp, Doubt, FlowRecord, Protocol};
 
 /// A client's conversation.
 pub(super) struct UdpFlow {
@@ -70,6 +71,11 @@ impl UdpFlow {
     pub(super) fn forward(&mut self, payloads: &[&[u8]], name: Name, here: Here<'_>) -> bool {
         self.seen = here.now;
         let passing: Vec<&[u8]> = self.passing(payloads, here.now);
+        let how = self.frontend.settings.client_ip;
+        let prefix = match how {
+            ClientIp::Snat => Vec::new(),
+            _ => header(how, Protocol::Udp, self.origin.client, self.dialled()),
+        };
         let mut rest = &passing[..];
         let mut tried = Vec::new();
         while !rest.is_empty() {
@@ -79,7 +85,7 @@ impl UdpFlow {
             let Some(leg) = &self.leg else {
                 return false;
             };
-            let (sent, error) = send(&leg.socket, None, &[], rest);
+            let (sent, error) = send(&leg.socket, None, &prefix, rest);
             self.count_forward(&rest[..sent]);
             rest = &rest[sent..];
             match error {
@@ -122,6 +128,11 @@ impl UdpFlow {
         count == BATCH
     }
 
+    /// The address and number that the client sends to.
+    fn dialled(&self) -> SocketAddr {
+        SocketAddr::new(self.origin.dialled, self.seat.key.1)
+    }
+
     /// Whether it has been silent for too long.
     pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
         let timeouts = &common.settings.timeouts;
@@ -156,7 +167,7 @@ impl UdpFlow {
         Some(FlowRecord {
             protocol: Protocol::Udp,
             client: self.origin.client,
-            frontend: SocketAddr::new(self.origin.dialled, self.seat.key.1),
+            frontend: self.dialled(),
             source: read_address(getsockname(&leg.socket).ok()?)?,
             backend: leg.backend.address,
             state: state.into(),

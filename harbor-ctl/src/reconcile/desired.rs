@@ -91,9 +91,8 @@ pub(crate) fn desired<'a>(
         ..Desired::default()
     };
     for service in services {
-        // What the programs do not know they pass to the host, where the proxy takes it.
-        let each = service.protocols.each().iter();
-        for protocol in each.filter(|protocol| !service.needs_proxy(**protocol)) {
+        let protocols = service.protocols.each().iter();
+        for protocol in protocols.filter(|protocol| !service.needs_proxy(**protocol)) {
             add_frontend(&mut desired, service, *protocol, ground);
         }
     }

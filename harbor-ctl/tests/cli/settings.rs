@@ -20,6 +20,7 @@ fn settings_are_read_strictly_and_kept() {
     for setting in [
         "colour=red",
         "policy=random",
+        "client_ip=proxy",
         "drain_s=x",
         "drain_s=999999",
         "policy",
@@ -49,6 +50,7 @@ fn every_setting_is_set_shown_and_put_back_the_same_way_at_creation_and_later() 
         "idle_timeout_s=600",
         "drain_s=5",
         "reply_cap_bytes=4096",
+        "client_ip=proxy-v2",
     ];
     let with = |start: &[&str]| {
         let all = [start, &words[..]].concat();

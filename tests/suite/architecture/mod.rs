@@ -80,6 +80,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["health"]),
     ("hyper_util", &["health"]),
     ("http_body_util", &["health"]),
+    ("proxy_header", &["proxy"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli"]),

@@ -25,11 +25,16 @@ fn who_is_on_the_wrong_list_is_reset() {
         },
     );
     let proxy = serving(&web);
-    assert_eq!(ask(port), b'a');
+    let mut client = connect(port);
+    assert_eq!(name_of(&mut client).unwrap(), b'a');
     let v6 = patient(TcpStream::connect(("::1", port)).unwrap()).read(&mut [0]);
     assert!(is_reset(&v6.unwrap_err()));
     web.settings.denied_cidrs = vec!["127.0.0.1/32".parse().unwrap()];
     change(&proxy, &web);
+    assert!(
+        is_reset(&client.read(&mut [0]).unwrap_err()),
+        "he loses what he has"
+    );
     assert!(is_turned_away(port));
     assert_eq!(proxy.frontends()[0].refused, 2);
 }

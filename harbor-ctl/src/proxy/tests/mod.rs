@@ -1,5 +1,6 @@
 //! The proxy over real sockets on loopback.
 
+mod client_ip;
 mod hold;
 mod limited;
 mod policies;

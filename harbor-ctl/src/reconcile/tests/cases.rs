@@ -300,3 +300,22 @@ fn what_has_no_slot_is_named_and_the_rest_is_served() {
     assert_eq!(plan.refused.len(), 2);
     assert_eq!(tables.frontends.len(), 1);
 }
+
+#[test]
+fn a_port_whose_backends_are_told_of_clients_is_left_to_the_proxy() {
+    let mut tables = Memory::default();
+    let mut books = books(&mut tables);
+    let mut web = service(
+        35000,
+        Protocols::Both,
+        vec![backend(1, 80, BackendState::Active)],
+    );
+    round(std::slice::from_ref(&web), &mut books, &mut tables);
+    assert_eq!(tables.frontends.len(), 2);
+    web.settings.client_ip = crate::model::ClientIp::ProxyV2;
+    round(std::slice::from_ref(&web), &mut books, &mut tables);
+    assert_eq!(tables.frontends.len(), 0);
+    web.settings.client_ip = crate::model::ClientIp::Snat;
+    round(&[web], &mut books, &mut tables);
+    assert_eq!(tables.frontends.len(), 2);
+}

@@ -250,7 +250,9 @@ impl Board {
         for inbox in &self.inboxes {
             let opened = news.opened.iter().map(|seat| Order::Open(Arc::clone(seat)));
             let mut orders: Vec<Order> = opened.collect();
-            orders.push(Order::Serve(news.served.clone()));
+            if !news.served.is_empty() {
+                orders.push(Order::Serve(news.served.clone()));
+            }
             if !closed.is_empty() {
                 orders.push(Order::Close(closed.clone(), done.clone()));
             }

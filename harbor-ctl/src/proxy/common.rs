@@ -109,3 +109,8 @@ pub(super) fn is_own(address: IpAddr) -> bool {
             v4.or(v6) == Some(address)
         })
 }
+
+/// An address of which only the port is known.
+pub(super) fn unknown(port: u16) -> SocketAddr {
+    (std::net::Ipv6Addr::UNSPECIFIED, port).into()
+}

@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{
     clock::{SECOND, nanoseconds},
-    common::{Common, read_address},
+    common::{Common, read_address, unknown},
     descriptors::Descriptor,
     frontend::Frontend,
     header::header,
@@ -124,7 +124,7 @@ impl Connection {
             Side::Client => (&self.client, &mut self.forward, &mut self.reply),
             Side::Backend => (&self.leg.socket, &mut self.reply, &mut self.forward),
         };
-        let ends = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+        let ends = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR | EventFlags::PRI;
         from.is_ready |= flags.intersects(EventFlags::IN | ends);
         from.is_hung |= flags.intersects(ends);
         to.is_open |= flags.contains(EventFlags::OUT);
@@ -319,16 +319,26 @@ impl Connection {
         self.leg.close();
     }
 
+    /// The flow as it is shown.
     pub(super) fn record(&self, now: u64) -> Option<FlowRecord> {
+        Some(FlowRecord {
+            frontend: read_address(getsockname(&self.client).ok()?)?,
+            source: read_address(getsockname(&self.leg.socket).ok()?)?,
+            ..self.sketch(now)
+        })
+    }
+
+    /// The same without what only the kernel knows: the dialled address and the own one.
+    pub(super) fn sketch(&self, now: u64) -> FlowRecord {
         let state = match self.leg.stage {
             Stage::Opening { .. } => "opening",
             Stage::Live => "live",
         };
-        Some(FlowRecord {
+        FlowRecord {
             protocol: Protocol::Tcp,
             client: self.address,
-            frontend: read_address(getsockname(&self.client).ok()?)?,
-            source: read_address(getsockname(&self.leg.socket).ok()?)?,
+            frontend: unknown(self.frontend.key.1),
+            source: unknown(0),
             backend: self.leg.backend.address,
             state: state.into(),
             idle_seconds: now.saturating_sub(self.seen) / SECOND,
@@ -336,6 +346,6 @@ impl Connection {
             forward_bytes: self.forward.bytes,
             reply_packets: 0,
             reply_bytes: self.reply.bytes,
-        })
+        }
     }
 }

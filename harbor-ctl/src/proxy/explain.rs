@@ -12,7 +12,9 @@ use super::{
     frontend::Frontend,
     limits::would_admit,
 };
-use crate::model::{Finding, FlowRecord, FoundBackend, Protocol, Question, Steps, TcpFlag};
+use crate::model::{
+    ClientName, Finding, FlowFilter, FlowRecord, FoundBackend, Protocol, Question, Steps, TcpFlag,
+};
 
 pub(super) fn explain(proxy: &Proxy, question: &Question) -> Finding {
     let key = (question.protocol, question.destination.port());
@@ -84,7 +86,11 @@ fn judge(
 }
 
 fn flow_of(proxy: &Proxy, question: &Question) -> Option<FlowRecord> {
-    let flows = proxy.flows();
+    let filter = FlowFilter {
+        client: ClientName::parse(&question.source.to_string()).ok(),
+        ..FlowFilter::default()
+    };
+    let flows = proxy.flows_of(&filter);
     flows.into_iter().find(|flow| {
         flow.protocol == question.protocol
             && flow.client == question.source

@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, SocketFlags, SocketType, connect, socket_with,
-        sockopt::{set_socket_linger, set_tcp_nodelay},
+        sockopt::{set_socket_linger, set_socket_oobinline, set_tcp_nodelay},
     },
 };
 
@@ -80,6 +80,7 @@ impl Leg {
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         let socket = ground.common.ledger.enter(socket);
         set_tcp_nodelay(&socket, true)?;
+        set_socket_oobinline(&socket, true)?;
         match connect(&socket, &backend.address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),

@@ -202,7 +202,12 @@ impl Proxy {
 
     /// Every flow.
     pub(crate) fn flows(&self) -> Vec<FlowRecord> {
-        self.ask(Order::List).into_iter().flatten().collect()
+        self.flows_of(&FlowFilter::default())
+    }
+
+    fn flows_of(&self, filter: &FlowFilter) -> Vec<FlowRecord> {
+        let order = |answer| Order::List(filter.clone(), answer);
+        self.ask(order).into_iter().flatten().collect()
     }
 
     /// Ends the flows that the filter means; how many those were.

@@ -33,8 +33,8 @@ pub(super) enum Order {
     Close(Vec<Key>, SyncSender<()>),
     /// This is what these ports are now; `None` = nothing.
     Serve(Vec<(Key, Option<Arc<Frontend>>)>),
-    /// Say which flows there are.
-    List(SyncSender<Vec<FlowRecord>>),
+    /// Say which of these flows there are.
+    List(FlowFilter, SyncSender<Vec<FlowRecord>>),
     /// End these flows; say how many they were.
     End(FlowFilter, SyncSender<u64>),
     Stop,

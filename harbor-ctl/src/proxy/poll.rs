@@ -112,7 +112,11 @@ impl Poll {
             Interest::Taking => EventFlags::IN,
             Interest::Sharing => EventFlags::IN | EventFlags::EXCLUSIVE,
             Interest::Changes => {
-                EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET
+                EventFlags::IN
+                    | EventFlags::OUT
+                    | EventFlags::PRI
+                    | EventFlags::RDHUP
+                    | EventFlags::ET
             }
         };
         let word = EventData::new_u64(source.word());

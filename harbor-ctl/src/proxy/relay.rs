@@ -55,7 +55,7 @@ impl Kit {
 pub(super) struct Half {
     /// The source may have something.
     pub(super) is_ready: bool,
-    /// The source has said that its end is near: a short read is not the last.
+    /// The source's end, or urgent data, stands in what may be read: a short read is not the last.
     pub(super) is_hung: bool,
     /// The sink may take something.
     pub(super) is_open: bool,

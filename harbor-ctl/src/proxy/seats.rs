@@ -15,7 +15,7 @@ use rustix::{
         AddressFamily, SocketFlags, SocketType, bind, listen, socket_with,
         sockopt::{
             Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-            set_ipv6_v6only, set_socket_reuseaddr, set_tcp_nodelay,
+            set_ipv6_v6only, set_socket_oobinline, set_socket_reuseaddr, set_tcp_nodelay,
         },
     },
 };
@@ -98,6 +98,8 @@ impl Seat {
             Protocol::Tcp => {
                 set_socket_reuseaddr(&self.socket, true)?;
                 set_tcp_nodelay(&self.socket, true)?;
+                // Urgent bytes stay in the stream, which is all that is carried.
+                set_socket_oobinline(&self.socket, true)?;
                 bind(&self.socket, &address)?;
                 listen(&self.socket, BACKLOG)
             }

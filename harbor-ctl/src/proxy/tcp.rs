@@ -176,17 +176,18 @@ impl Connections {
         }
     }
 
-    pub(super) fn records(&self, now: u64) -> Vec<FlowRecord> {
-        let all = self.table.iter();
-        all.filter_map(|(_, (_, connection))| connection.record(now))
+    pub(super) fn records(&self, filter: &FlowFilter, now: u64) -> Vec<FlowRecord> {
+        let all = self.table.iter().map(|(_, (_, connection))| connection);
+        let meant = all.filter(|connection| filter.holds(&connection.sketch(now)));
+        meant
+            .filter_map(|connection| connection.record(now))
             .collect()
     }
 
     /// Resets the connections that are meant; how many those were.
     pub(super) fn end(&mut self, filter: &FlowFilter, here: Here<'_>) -> u64 {
         self.end_where(here, |connection| {
-            let record = connection.record(here.now);
-            record.is_some_and(|record| filter.holds(&record))
+            filter.holds(&connection.sketch(here.now))
         })
     }
 

@@ -129,15 +129,17 @@ impl Flows {
         }
     }
 
-    pub(super) fn records(&self, now: u64) -> Vec<FlowRecord> {
-        let all = self.table.flows.iter();
-        all.filter_map(|(_, (_, flow))| flow.record(now)).collect()
+    pub(super) fn records(&self, filter: &FlowFilter, now: u64) -> Vec<FlowRecord> {
+        let all = self.table.flows.iter().map(|(_, (_, flow))| flow);
+        let is_meant = |record: &FlowRecord| filter.holds(record);
+        let meant = all.filter(|flow| flow.sketch(now).as_ref().is_some_and(is_meant));
+        meant.filter_map(|flow| flow.record(now)).collect()
     }
 
     /// Forgets the flows that are meant; how many those were.
     pub(super) fn end(&mut self, filter: &FlowFilter, here: Here<'_>) -> u64 {
         self.table.end_where(here, |flow| {
-            let record = flow.record(here.now);
+            let record = flow.sketch(here.now);
             record.is_some_and(|record| filter.holds(&record))
         })
     }

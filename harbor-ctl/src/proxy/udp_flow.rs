@@ -17,7 +17,7 @@ use super::{
     backend::Backend,
     choose::{Choice, choose, has_other},
     clock::{SECOND, nanoseconds},
-    common::{Common, read_address},
+    common::{Common, read_address, unknown},
     datagrams::{BATCH, Batch, Origin, Target, send},
     descriptors::Descriptor,
     frontend::Frontend,
@@ -157,7 +157,17 @@ impl UdpFlow {
         }
     }
 
+    /// The flow as it is shown.
     pub(super) fn record(&self, now: u64) -> Option<FlowRecord> {
+        let source = getsockname(&self.leg.as_ref()?.socket).ok()?;
+        Some(FlowRecord {
+            source: read_address(source)?,
+            ..self.sketch(now)?
+        })
+    }
+
+    /// The same without what only the kernel knows.
+    pub(super) fn sketch(&self, now: u64) -> Option<FlowRecord> {
         let leg = self.leg.as_ref()?;
         let state = if self.reply.packets == 0 {
             "opening"
@@ -168,7 +178,7 @@ impl UdpFlow {
             protocol: Protocol::Udp,
             client: self.origin.client,
             frontend: self.dialled(),
-            source: read_address(getsockname(&leg.socket).ok()?)?,
+            source: unknown(0),
             backend: leg.backend.address,
             state: state.into(),
             idle_seconds: now.saturating_sub(self.seen) / SECOND,
@@ -218,12 +228,12 @@ impl UdpFlow {
         let (backend, key) = (&leg.backend, self.frontend.key);
         here.common
             .suspect(key, backend, Doubt::Unreachable, here.now);
-        if tried.contains(&backend.number) || has_other(&self.frontend, backend, here.now) {
-            tried.push(backend.number);
+        // The only one is tried once more: the error was about an earlier datagram.
+        let is_over =
+            tried.contains(&backend.number) || has_other(&self.frontend, backend, here.now);
+        tried.push(backend.number);
+        if is_over {
             self.unbind();
-        } else {
-            // The only one: the error was about an earlier datagram, and this one is tried once.
-            tried.push(backend.number);
         }
     }
 

@@ -219,9 +219,9 @@ impl Worker {
                     let _ = done.try_send(());
                 }
                 Order::Serve(ports) => self.reform(ports),
-                Order::List(answer) => {
-                    let mut records = self.tcp.records(self.now);
-                    records.extend(self.udp.records(self.now));
+                Order::List(filter, answer) => {
+                    let mut records = self.tcp.records(&filter, self.now);
+                    records.extend(self.udp.records(&filter, self.now));
                     let _ = answer.try_send(records);
                 }
                 Order::End(filter, answer) => {

@@ -156,8 +156,6 @@ impl Board {
         for key in lacking {
             self.seek(key, &mut news);
             if self.seats.contains_key(&key) {
-                let frontend = self.frontends.get(&key).cloned();
-                news.served.push((key, frontend));
                 held.push(key);
             }
         }
@@ -236,6 +234,9 @@ impl Board {
     fn sit(&mut self, seat: Arc<Seat>, news: &mut News) {
         self.unheld.remove(&seat.key);
         self.seats.insert(seat.key, Arc::clone(&seat));
+        if let Some(frontend) = self.frontends.get(&seat.key) {
+            news.served.push((seat.key, Some(Arc::clone(frontend))));
+        }
         news.opened.push(seat);
     }
 

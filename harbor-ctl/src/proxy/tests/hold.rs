@@ -45,7 +45,7 @@ fn a_taken_number_is_refused_whole_and_held_once_it_is_free() {
     assert!(proxy.retry_unheld().is_empty());
     drop(thief);
     assert_eq!(proxy.retry_unheld(), [(Protocol::Udp, port)]);
-    assert!(proxy.unheld().is_empty());
+    assert!(proxy.unheld().is_empty() && proxy.retry_unheld().is_empty());
     assert_eq!(
         exchange(&udp_client("127.0.0.1:0"), ("127.0.0.1", port), b"x"),
         b'u'
@@ -146,4 +146,20 @@ fn ten_thousand_sockets_are_held_and_cost_nothing_at_rest() {
     }
     proxy.apply(Vec::new(), AllDown::UseLast);
     assert_eq!(proxy.report().held, 0);
+}
+
+#[test]
+fn a_number_that_a_service_lacked_is_served_once_it_is_held() {
+    let (proxy, port) = (proxy(), free_port());
+    let thief = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let web = service(port, Protocols::Tcp, &[tcp_server(b'a')]);
+    proxy.apply(vec![web.into()], AllDown::UseLast);
+    assert_eq!(
+        proxy.hold(Protocols::Tcp, port),
+        Err((Protocol::Tcp, Unheld::Taken))
+    );
+    drop(thief);
+    proxy.hold(Protocols::Tcp, port).unwrap();
+    assert!(proxy.unheld().is_empty());
+    assert_eq!(ask(port), b'a');
 }

@@ -136,17 +136,19 @@ fn when_the_kernel_has_no_descriptor_the_new_are_reset_and_nothing_spins() {
 
 #[test]
 fn slow_readers_cost_a_room_each_and_no_more() {
-    const CLIENTS: u64 = 400;
+    const CLIENTS: u64 = 150;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, backend) = (free_port(), listener.local_addr().unwrap());
     let other = Other::serving(port, backend, 2_048);
     let before = other.resident_kib();
     let (mut clients, mut servers) = (Vec::new(), Vec::new());
     for _ in 0..CLIENTS {
-        clients.push(connect(port));
+        let client = connect(port);
         let (server, _) = listener.accept().unwrap();
-        // As the kernel would limit the buffers of a host with many connections.
-        rustix::net::sockopt::set_socket_send_buffer_size(&server, 64 << 10).unwrap();
+        // Small buffers are full soon.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&client, 16 << 10).unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&server, 16 << 10).unwrap();
+        clients.push(client);
         server.set_nonblocking(true).unwrap();
         servers.push(server);
     }

@@ -26,6 +26,7 @@ mod host;
 mod kit_itself;
 mod malformed;
 mod model;
+mod openapi;
 mod operate;
 mod proxy;
 mod real_servers;

@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     flood::{flood, syns},
-    gateway, malformed, model, scale,
+    gateway, malformed, model, openapi, scale,
     scene::{FAMILIES, Scene},
 };
 
@@ -218,6 +218,13 @@ fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() 
 #[ignore = "runs for a quarter of an hour"]
 fn a_million_mutated_requests_change_nothing() {
     println!("{}", gateway::withstands(1_000_000));
+}
+
+/// `cargo xtask soak schemathesis`
+#[test]
+#[ignore = "runs for minutes"]
+fn schemathesis_makes_many_requests() {
+    println!("{}", openapi::schemathesis_long());
 }
 
 #[test]

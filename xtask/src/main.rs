@@ -23,6 +23,7 @@ mod ebpf;
 mod lab;
 mod lint;
 mod packages;
+mod python;
 mod run;
 mod setup;
 mod shell;

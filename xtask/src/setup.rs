@@ -7,7 +7,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{packages, shell, toolchain};
+use crate::{packages, python, shell, toolchain};
 
 /// Whose needs are to be met.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,9 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
             .iter()
             .filter(|(program, _)| shell::which(program).is_none());
         packages.extend(missing.map(|(_, package)| (*package).into()));
+        if !python::can_make() {
+            packages.push(python::PACKAGE.into());
+        }
     }
     let ready = toolchain::candidates().is_ok() || env::var_os("HARBOR_EBPF_OBJECT").is_some();
     let compiler = toolchain::has_compiler();
@@ -71,6 +74,9 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
     }
     if !ready && !toolchain::has_linker() {
         install_linker()?;
+    }
+    if wish == Wish::Everything {
+        python::install().map_err(|error| error.context(by_hand()))?;
     }
     match toolchain::candidates() {
         Err(missing) if env::var_os("HARBOR_EBPF_OBJECT").is_none() => {
@@ -120,6 +126,6 @@ fn by_hand() -> String {
          rustup component add rust-src\n  \
          cargo install bpf-linker --version {LINKER_VERSION} --locked   (needs the LLVM of `rustc -vV`)\n\
          and for the tests: ip nft bpftool redis dnsmasq dig iperf3 systemd-analyze\n  \
-         postgresql mosquitto sshd ssh openssl curl"
+         postgresql mosquitto sshd ssh openssl curl python3 with venv"
     )
 }

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use crate::{
     build::{self, Executable},
-    setup, shell,
+    python, setup, shell,
     traces::Traces,
 };
 
@@ -108,8 +108,10 @@ fn execute_suite(tests: &[Executable], filter: &[String]) -> Result<Outcome> {
         .find(|test| test.is_test && test.target == "suite");
     let suite = suite.context("cargo has built no suite")?;
     let threads = env::var_os("RUST_TEST_THREADS").unwrap_or_else(|| SUITE_THREADS.into());
+    let schemathesis = python::program("schemathesis");
     let variables = [
         ("HARBOR_CTL", ctl.as_os_str()),
+        ("HARBOR_SCHEMATHESIS", schemathesis.as_os_str()),
         ("RUST_TEST_THREADS", &threads),
     ];
     let mut command = shell::privileged(&suite.path, &variables);

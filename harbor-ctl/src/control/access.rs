@@ -56,14 +56,14 @@ pub(super) async fn authorize(
             false => failure(denied("this token may announce, and nothing else")),
         };
     }
-    let answer = failure(denied("no token, or a wrong one"));
-    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-    (StatusCode::UNAUTHORIZED, challenge, answer.into_body()).into_response()
+    let mut answer = failure(denied("no token, or a wrong one"));
+    *answer.status_mut() = StatusCode::UNAUTHORIZED;
+    ([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response()
 }
 
-/// What tells nothing but that somebody lives.
+/// What tells nothing but that somebody lives, and what can be asked.
 fn is_public(path: &str) -> bool {
-    path == "/healthz"
+    path == "/healthz" || path == super::described::PLACE
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -3,26 +3,36 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, Query, State, rejection::QueryRejection},
     response::Response,
-    routing::get,
 };
+use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Operations,
+    failure::NotTold,
     page::page,
-    server::{PageQuery, Shared, answer, checked},
-    wire::BindingItem,
+    question::{PageQuery, checked},
+    server::{Shared, answer},
+    wire::{BindingItem, List},
 };
+use crate::http::described;
 
-pub(super) fn routes<O: Operations>() -> Router<Arc<O>> {
-    Router::new()
-        .route("/v1/bindings", get(list::<O>))
-        .route("/v1/bindings/{id}", get(show::<O>))
+pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
+    OpenApiRouter::new()
+        .routes(described!(O: list_bindings))
+        .routes(described!(O: show_binding))
 }
 
-async fn list<O: Operations>(
+/// What platforms were promised.
+#[utoipa::path(
+    get,
+    path = "/v1/bindings",
+    tag = "bindings",
+    params(PageQuery),
+    responses((status = 200, description = "as it is", body = List<BindingItem>), NotTold),
+)]
+async fn list_bindings<O: Operations>(
     State(o): Shared<O>,
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Response {
@@ -35,6 +45,14 @@ async fn list<O: Operations>(
     .await
 }
 
-async fn show<O: Operations>(State(o): Shared<O>, Path(id): Path<String>) -> Response {
+/// One binding, with its credentials as they are now.
+#[utoipa::path(
+    get,
+    path = "/v1/bindings/{id}",
+    tag = "bindings",
+    params(("id" = String, Path, description = "the binding's id")),
+    responses((status = 200, description = "as it is", body = BindingItem), NotTold),
+)]
+async fn show_binding<O: Operations>(State(o): Shared<O>, Path(id): Path<String>) -> Response {
     answer(o.binding(id)).await
 }

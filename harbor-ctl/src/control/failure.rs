@@ -1,8 +1,14 @@
 //! Refusals as HTTP answers: one shape, and a status that follows from the kind.
 
+use std::collections::BTreeMap;
+
 use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Json, Response},
+};
+use utoipa::{
+    IntoResponses,
+    openapi::{Content, Ref, RefOr, Response as Answer, ResponseBuilder},
 };
 
 use super::wire::ErrorBody;
@@ -37,4 +43,43 @@ fn status_of(kind: RefusalKind) -> StatusCode {
         RefusalKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+/// Every answer to a change that was refused, for the document.
+pub(super) struct Refused;
+
+/// The same for questions.
+pub(super) struct NotTold;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        answers(|_| true)
+    }
+}
+
+impl IntoResponses for NotTold {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        answers(|status| !matches!(status, StatusCode::CONFLICT | StatusCode::PAYLOAD_TOO_LARGE))
+    }
+}
+
+/// One answer a status, with the kinds of refusal that have it.
+fn answers(is_meant: impl Fn(StatusCode) -> bool) -> BTreeMap<String, RefOr<Answer>> {
+    let mut kinds: BTreeMap<StatusCode, Vec<&str>> = BTreeMap::new();
+    for kind in RefusalKind::ALL {
+        kinds.entry(status_of(kind)).or_default().push(kind.name());
+    }
+    // By TCP, without a token.
+    kinds.insert(StatusCode::UNAUTHORIZED, vec![RefusalKind::Denied.name()]);
+    let meant = kinds.into_iter().filter(|(status, _)| is_meant(*status));
+    meant
+        .map(|(status, kinds)| (status.as_str().to_owned(), refusal(&kinds.join(", "))))
+        .collect()
+}
+
+fn refusal(description: &str) -> RefOr<Answer> {
+    let schema = Ref::from_schema_name("ErrorBody");
+    let content = Content::new(Some(RefOr::Ref::<utoipa::openapi::Schema>(schema)));
+    let answer = ResponseBuilder::new().description(description);
+    RefOr::T(answer.content("application/json", content).build())
 }

@@ -6,12 +6,19 @@
 
 mod access;
 mod announce_routes;
+mod backend_routes;
 mod binding_routes;
 mod client;
+mod config_routes;
+mod described;
 mod failure;
+mod flow_routes;
 mod lock;
 mod operations;
 mod page;
+mod port_routes;
+mod probe_routes;
+mod question;
 mod server;
 mod shared_routes;
 mod socket;

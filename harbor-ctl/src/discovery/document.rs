@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::model::{
     PortRef, Protocol, Readiness, Refusal, RefusalKind, Spoken, WEIGHT_LIMIT, check_name,
@@ -22,7 +23,7 @@ pub(crate) const DOCUMENT_LIMIT: usize = 512 * 1024;
 pub(crate) const INSTANCE_LIMIT: usize = 2_000;
 
 /// One instance of one service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Instance {
     /// The service's name, id or port.
@@ -32,6 +33,7 @@ pub(crate) struct Instance {
     pub(crate) app: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<u32>,
+    #[schema(value_type = String)]
     pub(crate) ip: IpAddr,
     pub(crate) port: u16,
     /// What the instance speaks; must be one of the service's.

@@ -1,9 +1,14 @@
 //! The catalog: one service, five plans, and the parameters of each as a JSON schema. Ids never
 //! change: platforms remember them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use utoipa::openapi::{
+    ObjectBuilder, RefOr, Schema,
+    schema::{AdditionalProperties, SchemaType, Type},
+};
 
-use crate::model::{LIMITS, Plan, PortSettings, Refusal, SETTINGS, SettingValue, SettingValues};
+use super::answers::{Catalog, Offer, OfferMetadata, PlanOffer};
+use crate::model::{Plan, Refusal, lifetime_schema, setting_schemas};
 
 /// The service's id.
 pub(crate) const SERVICE: &str = "6f6b6b1e-3a53-4a0c-9b0b-5d1f2c9f7a10";
@@ -43,27 +48,29 @@ pub(super) fn check_service(service: &str) -> Result<(), Refusal> {
 }
 
 /// `GET /v2/catalog`
-pub(super) fn catalog() -> Value {
-    let plans: Vec<Value> = Plan::ALL.into_iter().map(described).collect();
-    json!({"services": [{
-        "id": SERVICE,
-        "name": "harbor",
-        "description": "A public TCP or UDP port that finds its way to the app's instances",
-        "tags": ["tcp", "udp", "port"],
-        "bindable": true,
-        "instances_retrievable": true,
-        "bindings_retrievable": true,
-        "allow_context_updates": true,
-        "plan_updateable": false,
-        "metadata": {
-            "displayName": "Harbor",
-            "longDescription": "Hands out a port on the edge and forwards it in the kernel."
+pub(super) fn catalog() -> Catalog {
+    let service = Offer {
+        id: SERVICE,
+        name: "harbor",
+        description: "A public TCP or UDP port that finds its way to the app's instances",
+        tags: ["tcp", "udp", "port"],
+        bindable: true,
+        instances_retrievable: true,
+        bindings_retrievable: true,
+        allow_context_updates: true,
+        plan_updateable: false,
+        metadata: OfferMetadata {
+            display_name: "Harbor",
+            long_description: "Hands out a port on the edge and forwards it in the kernel.",
         },
-        "plans": plans,
-    }]})
+        plans: Plan::ALL.into_iter().map(described).collect(),
+    };
+    Catalog {
+        services: vec![service],
+    }
 }
 
-fn described(plan: Plan) -> Value {
+fn described(plan: Plan) -> PlanOffer {
     let description = match plan {
         Plan::Free => "A port whose protocol the instance's name decides: udp... UDP, both... both",
         Plan::Tcp => "A TCP port",
@@ -71,112 +78,101 @@ fn described(plan: Plan) -> Value {
         Plan::Both => "TCP and UDP on the same number",
         Plan::Https => "A TCP port on which Harbor ends TLS",
     };
-    let update = parameters();
-    let mut create = update.clone();
-    create.insert("port".into(), port());
-    json!({
-        "id": plan_id(plan),
-        "name": plan.name(),
-        "description": description,
-        "free": true,
-        "bindable": true,
-        "schemas": {
+    PlanOffer {
+        id: plan_id(plan),
+        name: plan.name(),
+        description,
+        free: true,
+        bindable: true,
+        schemas: json!({
             "service_instance": {
-                "create": {"parameters": object(create)},
-                "update": {"parameters": object(update)},
+                "create": {"parameters": published(&creation_schema())},
+                "update": {"parameters": published(&update_schema())},
             },
-            "service_binding": {"create": {"parameters": object(Map::new())}},
-        },
-    })
+            "service_binding": {"create": {"parameters": published(&binding_schema())}},
+        }),
+    }
 }
 
-/// The number can be chosen only when an instance is made.
-fn port() -> Value {
-    json!({
-        "description": "the number wanted; without it a random free one",
-        "type": "integer", "minimum": 1, "maximum": 65_535,
-    })
+/// A schema as the specification wants it: with the name of its language.
+fn published(schema: &RefOr<Schema>) -> Value {
+    let mut json = serde_json::to_value(schema).unwrap_or_default();
+    json["$schema"] = "http://json-schema.org/draft-04/schema#".into();
+    json
+}
+
+/// The parameters of a new instance: the number can be chosen only then.
+pub(super) fn creation_schema() -> RefOr<Schema> {
+    let number = ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Integer))
+        .minimum(Some(1))
+        .maximum(Some(65_535))
+        .description(Some("the number wanted; without it a random free one"));
+    let port = [("port", Schema::Object(number.build()).into())];
+    parameters(port)
 }
 
 /// The parameters that an instance may have at any time.
-fn parameters() -> Map<String, Value> {
-    let mut keys = Map::new();
-    let lifetime = "how long the port lives, as 2h; none: until it is deprovisioned";
-    keys.insert(
-        "for".into(),
-        json!({"description": lifetime, "type": ["string", "null"]}),
-    );
-    let limits = LIMITS.iter().map(|key| ((*key).to_owned(), setting(key)));
-    keys.insert("limits".into(), object(limits.collect()));
-    for (key, _) in SETTINGS {
-        keys.insert(key.to_owned(), setting(key));
-    }
-    keys
+pub(super) fn update_schema() -> RefOr<Schema> {
+    parameters([])
 }
 
-fn object(properties: Map<String, Value>) -> Value {
-    json!({
-        "$schema": "http://json-schema.org/draft-04/schema#",
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": false,
-    })
+/// A binding has none.
+pub(super) fn binding_schema() -> RefOr<Schema> {
+    Schema::Object(closed().build()).into()
 }
 
-fn setting(key: &str) -> Value {
-    if key == "tls" {
-        return tls();
+fn parameters<const N: usize>(own: [(&'static str, RefOr<Schema>); N]) -> RefOr<Schema> {
+    let lifetime = [("for", lifetime_schema())];
+    let mut object = closed();
+    for (key, schema) in own.into_iter().chain(lifetime).chain(setting_schemas()) {
+        let schema = if key == "tls" { tls() } else { schema };
+        object = object.property(key, schema);
     }
-    let meaning = SETTINGS.iter().find(|(name, _)| *name == key);
-    let description = meaning.map_or("", |(_, meaning)| *meaning);
-    json!({"description": description, "type": types(key)})
+    Schema::Object(object.build()).into()
 }
 
 /// Texts instead of an operator's paths.
-fn tls() -> Value {
-    let pem = |what: &str| json!({"description": what, "type": "string"});
-    let mut schema = object(Map::from_iter([
-        (
-            "certificate".to_owned(),
-            pem("the certificate and its chain, PEM"),
-        ),
-        (
-            "key".to_owned(),
-            pem("its private key, PEM; never returned"),
-        ),
-    ]));
-    schema["type"] = json!(["object", "string", "null"]);
-    schema["description"] = json!(
-        "who ends TLS: off (the app), on (Harbor, with a certificate of the node), or Harbor with \
-         this certificate"
-    );
-    schema
+fn tls() -> RefOr<Schema> {
+    let pem = |what: &'static str| {
+        let text = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
+        RefOr::from(Schema::Object(text.description(Some(what)).build()))
+    };
+    let said = "who ends TLS: off (the app), on (Harbor, with a certificate of the node), or Harbor with \
+                this certificate";
+    let types = SchemaType::Array(vec![Type::Object, Type::String, Type::Null]);
+    let object = closed()
+        .schema_type(types)
+        .description(Some(said))
+        .property("certificate", pem("the certificate and its chain, PEM"))
+        .property("key", pem("its private key, PEM; never returned"));
+    Schema::Object(object.build()).into()
 }
 
-/// What the reader of settings takes for a key, found by asking it.
-fn types(key: &str) -> Vec<&'static str> {
-    let takes = |value: SettingValue| {
-        let values = SettingValues::from([(key.to_owned(), value)]);
-        let defaults = PortSettings::default();
-        defaults.with(&values, &defaults).is_ok()
-    };
-    let mut types = vec!["string", "null"];
-    if takes(SettingValue::Number(1)) {
-        types.insert(0, "integer");
-    }
-    if takes(SettingValue::List(vec!["10.0.0.0/8".into()])) {
-        types.insert(0, "array");
-    }
-    let off = [("type".to_owned(), SettingValue::Text("off".into()))];
-    if takes(SettingValue::Object(off.into())) {
-        types.insert(0, "object");
-    }
-    types
+/// What `service_id` may be.
+pub(super) fn service_ids() -> RefOr<Schema> {
+    one_of(&[SERVICE])
+}
+
+/// What `plan_id` may be.
+pub(super) fn plan_ids() -> RefOr<Schema> {
+    one_of(&Plan::ALL.map(plan_id))
+}
+
+fn one_of(values: &[&str]) -> RefOr<Schema> {
+    let text = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
+    let values = values.iter().copied();
+    Schema::Object(text.enum_values(Some(values)).build()).into()
+}
+
+fn closed() -> ObjectBuilder {
+    ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SETTINGS;
 
     #[test]
     fn every_plan_is_found_by_its_id_and_nothing_else_is() {
@@ -195,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_schemas_say_what_the_settings_take() {
-        let catalog = catalog();
+        let catalog = serde_json::to_value(catalog()).unwrap();
         let plan = &catalog["services"][0]["plans"][0];
         let instance = &plan["schemas"]["service_instance"];
         let create = &instance["create"]["parameters"]["properties"];

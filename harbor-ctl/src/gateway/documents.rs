@@ -3,27 +3,34 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Answer, Order, Update, catalog, read_parameters};
 use crate::model::{Plan, Refusal, RefusalKind, check_word};
 
 /// `PUT /v2/service_instances/{id}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Provision {
+    #[schema(schema_with = catalog::service_ids)]
     service_id: String,
+    #[schema(schema_with = catalog::plan_ids)]
     plan_id: String,
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9-]+$")]
     organization_guid: String,
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9-]+$")]
     space_guid: String,
     #[serde(default)]
     context: Option<Context>,
     #[serde(default)]
+    #[schema(schema_with = catalog::creation_schema)]
     parameters: Option<Value>,
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     maintenance_info: Option<Value>,
 }
 
 /// Where the platform is; what it says besides is its own.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 struct Context {
     #[serde(default)]
     platform: Option<String>,
@@ -32,21 +39,26 @@ struct Context {
 }
 
 /// `PATCH /v2/service_instances/{id}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Patch {
+    #[schema(schema_with = catalog::service_ids)]
     service_id: String,
     #[serde(default)]
     plan_id: Option<String>,
     #[serde(default)]
+    #[schema(schema_with = catalog::update_schema)]
     parameters: Option<Value>,
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     maintenance_info: Option<Value>,
 }
 
 /// `PUT /v2/service_instances/{id}/service_bindings/{id}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Bind {
+    #[schema(schema_with = catalog::service_ids)]
     service_id: String,
+    #[schema(schema_with = catalog::plan_ids)]
     plan_id: String,
     /// Its older name.
     #[serde(default)]
@@ -54,10 +66,11 @@ pub(super) struct Bind {
     #[serde(default)]
     bind_resource: Option<Resource>,
     #[serde(default)]
+    #[schema(schema_with = catalog::binding_schema)]
     parameters: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Resource {
     #[serde(default)]
     app_guid: Option<String>,
@@ -66,10 +79,80 @@ struct Resource {
 }
 
 /// What names service and plan in an address.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Named {
     service_id: Option<String>,
     plan_id: Option<String>,
+}
+
+/// An instance in a path, for the document.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "a document of the shape, never a value")]
+pub(super) struct OfInstance {
+    /// The instance's id
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+    )]
+    id: String,
+}
+
+/// A binding in a path, for the document.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "a document of the shape, never a value")]
+pub(super) struct OfBinding {
+    /// The instance's id
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+    )]
+    id: String,
+    /// The binding's id
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+    )]
+    binding: String,
+}
+
+/// What names service and plan where both must be there, for the document.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a document of the shape, never a value")]
+pub(super) struct Naming {
+    #[param(schema_with = catalog::service_ids)]
+    service_id: String,
+    #[param(schema_with = catalog::plan_ids)]
+    plan_id: String,
+}
+
+/// What every request says in its header, for the document; the guard reads it.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "a document of the shape, never a value")]
+pub(super) struct Spoken {
+    /// The version of the specification that the platform speaks: 2.x
+    #[param(
+        rename = "X-Broker-API-Version",
+        pattern = r"^2\.[0-9]{1,4}$",
+        example = "2.17"
+    )]
+    version: String,
+    /// On whose behalf: a platform's name, and an object in base64
+    #[param(
+        rename = "X-Broker-API-Originating-Identity",
+        example = "cloudfoundry eyJ1c2VyX2lkIjogIjY4MyJ9"
+    )]
+    identity: Option<String>,
+    /// The request's own number, which is given back
+    #[param(rename = "X-Broker-API-Request-Identity")]
+    number: Option<String>,
 }
 
 impl Provision {

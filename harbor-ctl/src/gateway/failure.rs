@@ -3,31 +3,75 @@
 //! Whoever answers 5xx to a provision is sent a deprovision, so what the platform's user can put
 //! right is never one.
 
+use std::collections::BTreeMap;
+
 use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Json, Response},
 };
-use serde_json::{Map, Value};
+use utoipa::{
+    IntoResponses,
+    openapi::{Content, Ref, RefOr, Response as Answer, ResponseBuilder, Schema},
+};
 
+use super::answers::Problem;
 use crate::model::{Refusal, RefusalKind};
 
 /// The answer to what was refused.
 pub(super) fn failure(refusal: &Refusal) -> Response {
-    let (status, code) = meaning(refusal);
-    let mut body = Map::new();
-    let mut add = |key: &str, value: Option<&str>| {
-        if let Some(value) = value {
-            body.insert(key.to_owned(), Value::from(value));
-        }
-    };
+    let (status, error) = meaning(refusal);
     let description = match &refusal.fix {
         Some(fix) => format!("{} ({fix})", refusal.description),
         None => refusal.description.clone(),
     };
-    add("error", code);
-    add("description", Some(&description));
-    add("field", refusal.field.as_deref());
+    let field = refusal.field.clone();
+    let body = Problem {
+        error,
+        description,
+        field,
+    };
     (status, Json(body)).into_response()
+}
+
+/// A refusal that has a status and a sentence, and nothing else.
+pub(super) fn plain(status: StatusCode, description: &str) -> Response {
+    let body = Problem {
+        error: None,
+        description: description.to_owned(),
+        field: None,
+    };
+    (status, Json(body)).into_response()
+}
+
+/// Every answer to what was refused, for the document.
+pub(super) struct Refused;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        let mut statuses: BTreeMap<StatusCode, Vec<&str>> = BTreeMap::new();
+        for kind in RefusalKind::ALL {
+            let (status, code) = meaning(&Refusal::new(kind, ""));
+            let codes = statuses.entry(status).or_default();
+            codes.extend(code.filter(|code| !codes.contains(code)));
+        }
+        for early in [StatusCode::UNAUTHORIZED, StatusCode::PRECONDITION_FAILED] {
+            statuses.entry(early).or_default();
+        }
+        statuses.into_iter().map(described).collect()
+    }
+}
+
+fn described((status, codes): (StatusCode, Vec<&str>)) -> (String, RefOr<Answer>) {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let description = match codes.is_empty() {
+        true => reason.to_owned(),
+        false => format!("{reason}: {}", codes.join(", ")),
+    };
+    let schema = Ref::from_schema_name("Problem");
+    let content = Content::new(Some(RefOr::Ref::<Schema>(schema)));
+    let answer = ResponseBuilder::new().description(description);
+    let answer = answer.content("application/json", content).build();
+    (status.as_str().to_owned(), RefOr::T(answer))
 }
 
 fn meaning(refusal: &Refusal) -> (StatusCode, Option<&'static str>) {

@@ -6,14 +6,13 @@ use axum::{
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse as _, Json, Response},
+    response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::json;
 
 use super::{
     LOG,
-    failure::failure,
+    failure::{failure, plain},
     identity::{self, IDENTITY},
 };
 use crate::{
@@ -129,14 +128,16 @@ fn named(mut response: Response, number: Option<HeaderValue>) -> Response {
 
 fn unauthorized() -> Response {
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"harbor\"")];
-    let body = json!({"description": "no user and password, or wrong ones"});
-    (StatusCode::UNAUTHORIZED, challenge, Json(body)).into_response()
+    let answer = plain(
+        StatusCode::UNAUTHORIZED,
+        "no user and password, or wrong ones",
+    );
+    (challenge, answer).into_response()
 }
 
 fn wrong_version() -> Response {
     let text = "the header X-Broker-API-Version is missing, or not 2.x: this broker speaks 2.17";
-    let body = json!({"description": text});
-    (StatusCode::PRECONDITION_FAILED, Json(body)).into_response()
+    plain(StatusCode::PRECONDITION_FAILED, text)
 }
 
 #[cfg(test)]

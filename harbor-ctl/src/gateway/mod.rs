@@ -3,7 +3,10 @@
 //! [`server`] turns requests into calls of [`Broker`], which the agent implements; [`catalog`] says
 //! what may be asked for. Everything is synchronous. Nothing here decides anything about ports.
 
+mod answers;
+mod binding_routes;
 mod catalog;
+mod described;
 mod documents;
 mod failure;
 mod guard;

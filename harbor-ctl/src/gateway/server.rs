@@ -1,9 +1,9 @@
-//! Routes of the platform API.
+//! Routes of the platform API: the catalog, instances, and what all answers have in common.
 
 use std::sync::Arc;
 
 use axum::{
-    Extension, Router,
+    Router,
     body::Bytes,
     extract::{
         DefaultBodyLimit, Path, Query, State,
@@ -14,28 +14,27 @@ use axum::{
     response::{IntoResponse as _, Json, Response},
     routing::get,
 };
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, Bound, Broker, Keeper, Novelty, catalog,
-    documents::{Bind, Named, Patch, Provision},
-    failure::failure,
-    guard::{Minor, guard},
+    Answer, Broker, Keeper, Novelty,
+    answers::{Catalog, Done, InstanceFound, LastOperation},
+    catalog, described,
+    documents::{Named, Naming, OfInstance, Patch, Provision, Spoken},
+    failure::{Refused, failure, plain},
+    guard::guard,
 };
 use crate::{
-    http::{Peer, TcpSide},
+    http::{Peer, TcpSide, described, served},
     model::{Refusal, RefusalKind, check_name},
 };
 
 const BODY_LIMIT: usize = 64 * 1024;
-/// The version that brought `endpoints`.
-const WITH_ENDPOINTS: Minor = Minor(15);
 
-type Shared<B> = State<Arc<B>>;
-type Body = Result<Bytes, BytesRejection>;
-type Names = Path<(String, String)>;
-type Hints = Result<Query<Named>, QueryRejection>;
+pub(super) type Shared<B> = State<Arc<B>>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
+pub(super) type Hints = Result<Query<Named>, QueryRejection>;
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve<B: Broker>(
@@ -43,46 +42,62 @@ pub(crate) async fn serve<B: Broker>(
     keeper: Keeper,
     broker: B,
 ) -> std::io::Result<()> {
-    let guard = middleware::from_fn_with_state(Arc::new(keeper), guard);
-    let service = router(broker)
-        .layer(guard)
-        .into_make_service_with_connect_info::<Peer>();
+    let service = router(broker, keeper).into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service).await
 }
 
-fn router<B: Broker>(broker: B) -> Router {
-    const INSTANCE: &str = "/v2/service_instances/{id}";
-    const BINDING: &str = "/v2/service_instances/{id}/service_bindings/{binding}";
-    Router::new()
-        .route("/v2/catalog", get(async || Json(catalog::catalog())))
-        .route(
-            INSTANCE,
-            get(instance::<B>)
-                .put(provision::<B>)
-                .patch(update::<B>)
-                .delete(deprovision::<B>),
-        )
-        .route(
-            &format!("{INSTANCE}/last_operation"),
-            get(last_of_instance::<B>),
-        )
-        .route(
-            BINDING,
-            get(binding::<B>).put(bind::<B>).delete(unbind::<B>),
-        )
-        .route(
-            &format!("{BINDING}/last_operation"),
-            get(last_of_binding::<B>),
-        )
+/// All routes, and the document that describes them: that is there for everybody.
+fn router<B: Broker>(broker: B, keeper: Keeper) -> Router {
+    let (router, mut document) = OpenApiRouter::with_openapi(described::document())
+        .routes(described!(B: offers))
+        .routes(described!(B: provision, instance, update, deprovision))
+        .routes(described!(B: last_of_instance))
+        .merge(super::binding_routes::routes::<B>())
+        .split_for_parts();
+    described::complete(&mut document);
+    router
         .fallback(async || failure(&Refusal::new(RefusalKind::NotFound, "no such path")))
         .method_not_allowed_fallback(async || {
-            let body = json!({"description": "this path does not know that method"});
-            (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+            let text = "this path does not know that method";
+            plain(StatusCode::METHOD_NOT_ALLOWED, text)
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(Arc::new(keeper), guard))
+        .route(described::PLACE, get(async move || served(&document)))
         .with_state(Arc::new(broker))
 }
 
+/// The catalog: one service, and its plans.
+#[utoipa::path(
+    get,
+    path = "/v2/catalog",
+    params(
+        Spoken,
+    ),
+    responses(
+        (status = 200, description = "as it is", body = Catalog),
+        Refused,
+    ),
+)]
+async fn offers<B: Broker>(State(_): Shared<B>) -> Response {
+    Json(catalog::catalog()).into_response()
+}
+
+/// Makes an instance: a service with its port.
+#[utoipa::path(
+    put,
+    path = "/v2/service_instances/{id}",
+    params(
+        OfInstance,
+        Spoken,
+    ),
+    request_body = Provision,
+    responses(
+        (status = 201, description = "new", body = Done),
+        (status = 200, description = "done, or as it was", body = Done),
+        Refused,
+    ),
+)]
 async fn provision<B: Broker>(
     State(broker): Shared<B>,
     Path(id): Path<String>,
@@ -92,11 +107,25 @@ async fn provision<B: Broker>(
         check_name("instance_id", &id)?;
         let order = parsed::<Provision>(body)?.order()?;
         let novelty = broker.provision(id, order).await?;
-        Ok((status(novelty), json!({})))
+        Ok((status(novelty), Done {}))
     })
     .await
 }
 
+/// An instance as it is.
+#[utoipa::path(
+    get,
+    path = "/v2/service_instances/{id}",
+    params(
+        OfInstance,
+        Named,
+        Spoken,
+    ),
+    responses(
+        (status = 200, description = "as it is", body = InstanceFound),
+        Refused,
+    ),
+)]
 async fn instance<B: Broker>(
     State(broker): Shared<B>,
     Path(id): Path<String>,
@@ -105,18 +134,30 @@ async fn instance<B: Broker>(
     answer(async {
         let found = broker.instance(id).await?;
         checked(hints)?.check(found.plan)?;
-        let parameters = serde_json::to_value(&found.parameters.given)
-            .map_err(|error| Refusal::failed(error.to_string()))?;
-        let body = json!({
-            "service_id": catalog::SERVICE,
-            "plan_id": catalog::plan_id(found.plan),
-            "parameters": parameters,
-        });
+        let body = InstanceFound {
+            service_id: catalog::SERVICE,
+            plan_id: catalog::plan_id(found.plan),
+            parameters: found.parameters.given,
+        };
         Ok((StatusCode::OK, body))
     })
     .await
 }
 
+/// Changes parameters of an instance: what is not named stays.
+#[utoipa::path(
+    patch,
+    path = "/v2/service_instances/{id}",
+    params(
+        OfInstance,
+        Spoken,
+    ),
+    request_body = Patch,
+    responses(
+        (status = 200, description = "done, or as it was", body = Done),
+        Refused,
+    ),
+)]
 async fn update<B: Broker>(
     State(broker): Shared<B>,
     Path(id): Path<String>,
@@ -126,11 +167,26 @@ async fn update<B: Broker>(
         check_name("instance_id", &id)?;
         let update = parsed::<Patch>(body)?.update()?;
         broker.update(id, update).await?;
-        Ok((StatusCode::OK, json!({})))
+        Ok((StatusCode::OK, Done {}))
     })
     .await
 }
 
+/// Ends an instance with all its bindings.
+#[utoipa::path(
+    delete,
+    path = "/v2/service_instances/{id}",
+    params(
+        OfInstance,
+        Naming,
+        Spoken,
+    ),
+    responses(
+        (status = 200, description = "done, or as it was", body = Done),
+        (status = 410, description = "not there", body = Done),
+        Refused,
+    ),
+)]
 async fn deprovision<B: Broker>(
     State(broker): Shared<B>,
     Path(id): Path<String>,
@@ -143,6 +199,21 @@ async fn deprovision<B: Broker>(
     removed(gone.await)
 }
 
+/// How far the last operation on an instance is.
+#[utoipa::path(
+    get,
+    path = "/v2/service_instances/{id}/last_operation",
+    params(
+        OfInstance,
+        Named,
+        Spoken,
+    ),
+    responses(
+        (status = 200, description = "as it is", body = LastOperation),
+        (status = 410, description = "not there", body = Done),
+        Refused,
+    ),
+)]
 async fn last_of_instance<B: Broker>(
     State(broker): Shared<B>,
     Path(id): Path<String>,
@@ -155,71 +226,7 @@ async fn last_of_instance<B: Broker>(
     succeeded(found.await)
 }
 
-async fn bind<B: Broker>(
-    State(broker): Shared<B>,
-    Path((id, binding)): Names,
-    Extension(minor): Extension<Minor>,
-    body: Body,
-) -> Response {
-    answer(async {
-        check_name("binding_id", &binding)?;
-        let (plan, app) = parsed::<Bind>(body)?.read()?;
-        let (novelty, bound) = broker.bind((id, binding), plan, app).await?;
-        Ok((status(novelty), told(&bound, minor)?))
-    })
-    .await
-}
-
-async fn binding<B: Broker>(
-    State(broker): Shared<B>,
-    Path(names): Names,
-    Extension(minor): Extension<Minor>,
-    hints: Hints,
-) -> Response {
-    answer(async {
-        let bound = broker.bound(names).await?;
-        checked(hints)?.check(bound.plan)?;
-        Ok((StatusCode::OK, told(&bound, minor)?))
-    })
-    .await
-}
-
-async fn unbind<B: Broker>(State(broker): Shared<B>, Path(names): Names, hints: Hints) -> Response {
-    let gone = async {
-        let plan = checked(hints)?.plan()?;
-        broker.unbind(names, plan).await
-    };
-    removed(gone.await)
-}
-
-async fn last_of_binding<B: Broker>(
-    State(broker): Shared<B>,
-    Path(names): Names,
-    hints: Hints,
-) -> Response {
-    let found = async {
-        let bound = broker.bound(names).await?;
-        checked(hints)?.check(bound.plan)
-    };
-    succeeded(found.await)
-}
-
-/// A binding's body: `endpoints` for platforms that know them.
-fn told(bound: &Bound, minor: Minor) -> Answer<Value> {
-    let failed = |error: serde_json::Error| Refusal::failed(error.to_string());
-    let credentials = serde_json::to_value(&bound.credentials).map_err(failed)?;
-    let mut body = json!({"credentials": credentials});
-    if minor >= WITH_ENDPOINTS {
-        let host = bound.credentials.place.reached_at();
-        let port = bound.credentials.port.to_string();
-        let each = bound.protocols.each().iter();
-        let endpoint = |protocol: &crate::model::Protocol| json!({"host": host, "ports": [port], "protocol": protocol.to_string()});
-        body["endpoints"] = each.map(endpoint).collect();
-    }
-    Ok(body)
-}
-
-fn status(novelty: Novelty) -> StatusCode {
+pub(super) fn status(novelty: Novelty) -> StatusCode {
     match novelty {
         Novelty::New => StatusCode::CREATED,
         Novelty::Known => StatusCode::OK,
@@ -227,26 +234,26 @@ fn status(novelty: Novelty) -> StatusCode {
 }
 
 /// What is not there is gone: that is what was wanted.
-fn removed(outcome: Answer<()>) -> Response {
-    unless_gone(outcome, json!({}))
+pub(super) fn removed(outcome: Answer<()>) -> Response {
+    unless_gone(outcome, Done {})
 }
 
 /// Every operation was over when it was answered.
-fn succeeded(outcome: Answer<()>) -> Response {
-    unless_gone(outcome, json!({"state": "succeeded"}))
+pub(super) fn succeeded(outcome: Answer<()>) -> Response {
+    unless_gone(outcome, LastOperation { state: "succeeded" })
 }
 
-fn unless_gone(outcome: Answer<()>, body: Value) -> Response {
+fn unless_gone(outcome: Answer<()>, body: impl Serialize) -> Response {
     match outcome {
         Ok(()) => (StatusCode::OK, Json(body)).into_response(),
         Err(refusal) if refusal.kind == RefusalKind::NotFound => {
-            (StatusCode::GONE, Json(json!({}))).into_response()
+            (StatusCode::GONE, Json(Done {})).into_response()
         }
         Err(refusal) => failure(&refusal),
     }
 }
 
-fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
+pub(super) fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
     let too_long = |_| {
         let text = format!("the request's body is longer than {BODY_LIMIT} bytes");
         Refusal::new(RefusalKind::BodyTooLarge, text)
@@ -262,7 +269,7 @@ fn parsed<T: DeserializeOwned>(body: Body) -> Answer<T> {
     })
 }
 
-fn checked(hints: Hints) -> Answer<Named> {
+pub(super) fn checked(hints: Hints) -> Answer<Named> {
     let wrong = |rejection: QueryRejection| {
         let text: String = rejection.body_text().chars().take(400).collect();
         Refusal::new(RefusalKind::Invalid, text)
@@ -270,7 +277,9 @@ fn checked(hints: Hints) -> Answer<Named> {
     hints.map(|Query(named)| named).map_err(wrong)
 }
 
-async fn answer(outcome: impl Future<Output = Answer<(StatusCode, Value)>>) -> Response {
+pub(super) async fn answer<T: Serialize>(
+    outcome: impl Future<Output = Answer<(StatusCode, T)>>,
+) -> Response {
     match outcome.await {
         Ok((status, body)) => (status, Json(body)).into_response(),
         Err(refusal) => failure(&refusal),

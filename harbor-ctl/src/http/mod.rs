@@ -1,8 +1,10 @@
-//! What every HTTP server of the agent has in common: who may be at the other end, and listening by
-//! TCP with or without TLS. Routes and rules are not here.
+//! What every HTTP server of the agent has in common: who may be at the other end, listening by TCP
+//! with or without TLS, and how routes describe themselves. Routes and rules are not here.
 
+mod documented;
 mod listener;
 mod peer;
 
+pub(crate) use documented::{Described, add_schema, described, document, served};
 pub(crate) use listener::{TcpSide, Tls};
 pub(crate) use peer::Peer;

@@ -1,9 +1,10 @@
 //! Configuration as it is shown to people and tools.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One configuration value.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ConfigItem {
     /// `section.name`
     pub(crate) key: String,

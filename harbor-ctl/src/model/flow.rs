@@ -3,18 +3,23 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Protocol;
 
 /// One client's conversation with one backend, both directions together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FlowRecord {
     pub(crate) protocol: Protocol,
+    #[schema(value_type = String)]
     pub(crate) client: SocketAddr,
     /// The public address and port that the client dialled.
+    #[schema(value_type = String)]
     pub(crate) frontend: SocketAddr,
     /// The node's address and source port that the backend sees.
+    #[schema(value_type = String)]
     pub(crate) source: SocketAddr,
+    #[schema(value_type = String)]
     pub(crate) backend: SocketAddr,
     /// `opening`, `live`, `closed`.
     pub(crate) state: String,

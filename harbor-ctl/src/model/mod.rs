@@ -1,4 +1,5 @@
-//! The domain: services, ports, backends, flows. Pure data; knows std, serde, ipnet and strsim.
+//! The domain: services, ports, backends, flows. Pure data; knows std, serde, ipnet,
+//! strsim, and utoipa for the schema of what travels.
 //!
 //! What was typed becomes one of these types only after it was checked, so the rest of the agent
 //! never sees a bad name, port or address.
@@ -39,6 +40,7 @@ mod report;
 mod rotation;
 mod secret;
 mod service;
+mod setting_schema;
 mod settings;
 mod timeouts;
 mod tls;
@@ -78,6 +80,7 @@ pub(crate) use report::*;
 pub(crate) use rotation::*;
 pub(crate) use secret::*;
 pub(crate) use service::*;
+pub(crate) use setting_schema::*;
 pub(crate) use settings::*;
 pub(crate) use timeouts::*;
 pub(crate) use tls::*;

@@ -1,11 +1,12 @@
 //! The word that `ports list` shows for a port: what it can do for a client now.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AllDown, BackendState, Failing, Service};
 
 /// What a port can do for a client now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PortState {
     Up,

@@ -4,6 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Protocols, Refusal, RefusalKind, Service, SettingValues};
 
@@ -15,7 +16,7 @@ pub(crate) const BINDING_LIMIT: usize = 128;
 const WORD_LIMIT: usize = 256;
 
 /// What may be chosen from the catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Plan {
     /// The instance's name decides the protocol.
@@ -67,7 +68,7 @@ impl FromStr for Plan {
 }
 
 /// What a platform said when it provisioned the service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Provisioned {
     pub(crate) plan: Plan,
     pub(crate) organization: String,
@@ -80,9 +81,11 @@ pub(crate) struct Provisioned {
     pub(crate) name: String,
     /// Parameters of the first request: one that repeats it says the same.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub(crate) asked: SettingValues,
     /// Parameters as they are after every update.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub(crate) parameters: SettingValues,
     /// Where the serving node said that it is; nodes that share the registry repeat it.
     #[serde(default)]
@@ -100,7 +103,7 @@ impl Provisioned {
 }
 
 /// Where a port is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Place {
     /// The node's own name.
     pub(crate) hostname: String,
@@ -122,7 +125,7 @@ impl Place {
 }
 
 /// An app, or whoever has a key, that was told the credentials.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Binding {
     pub(crate) id: String,
     /// `None`: a key that belongs to no app.
@@ -135,7 +138,7 @@ pub(crate) struct Binding {
 }
 
 /// What an app is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Credentials {
     #[serde(flatten)]
     pub(crate) place: Place,

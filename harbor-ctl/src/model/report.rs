@@ -6,11 +6,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Doubt, Protocol};
 
 /// The state of the datapath, for `status` and `datapath status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DatapathReport {
     /// `ok`, `degraded` or `down`.
     pub(crate) state: String,
@@ -18,13 +19,14 @@ pub(crate) struct DatapathReport {
     pub(crate) problems: Vec<String>,
     pub(crate) layout: u32,
     /// The versioned directory that holds `maps/` and `links/`.
+    #[schema(value_type = String)]
     pub(crate) pins: PathBuf,
     pub(crate) links: Vec<LinkReport>,
     pub(crate) verdicts: Vec<VerdictCount>,
 }
 
 /// One attachment of the program to an interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct LinkReport {
     pub(crate) interface: String,
     pub(crate) ifindex: u32,
@@ -36,7 +38,7 @@ pub(crate) struct LinkReport {
 }
 
 /// How often a verdict was reached since the maps were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct VerdictCount {
     /// `forward`, `pass` or `drop`.
     pub(crate) verdict: String,

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Binding, ClientIp, Policy, PortSettings, Protocol, Protocols, Provisioned, Refusal, Tls,
 };
 
 /// What a user created: a public port and the instances behind it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Service {
     /// A UUID; unique for ever.
     pub(crate) id: String,
@@ -82,10 +83,11 @@ impl Service {
 }
 
 /// One app instance's endpoint behind a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Backend {
     /// Names the instance within its service.
     pub(crate) instance: String,
+    #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
     /// Its share of new flows, 1 to 100.
     #[serde(default = "one")]
@@ -119,7 +121,7 @@ impl Backend {
 }
 
 /// What an app host says of an instance besides its address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Announced {
     /// The app host, by whose lease the backend lives.
     pub(crate) dea: String,
@@ -134,7 +136,7 @@ pub(crate) struct Announced {
 }
 
 /// What an instance is ready for, in the words of its app host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Readiness {
     /// New flows.
@@ -156,7 +158,7 @@ impl Readiness {
 }
 
 /// Why and since when a backend is left out of new flows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Failing {
     /// Seconds since 1970.
     pub(crate) since: u64,
@@ -168,7 +170,7 @@ fn one() -> u8 {
     1
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", tag = "state")]
 pub(crate) enum BackendState {
     /// Takes new flows.

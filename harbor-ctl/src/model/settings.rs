@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     ClientIp, HealthCheck, Policy, Refusal, RefusalKind, StatusRange, Tls, given::Given,
@@ -14,7 +15,7 @@ use super::{
 const DAY: u64 = 86_400;
 
 /// The settings of one port, valid. A number that is 0 limits nothing, but for `drain_s`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub(crate) struct PortSettings {
     /// For new TCP connections.
@@ -26,8 +27,10 @@ pub(crate) struct PortSettings {
     #[serde(alias = "drain_seconds")]
     pub(crate) drain_s: u32,
     /// Who may open flows; empty: everybody.
+    #[schema(value_type = Vec<String>)]
     pub(crate) allowed_cidrs: Vec<IpNet>,
     /// Who may not; the narrower network of both lists wins.
+    #[schema(value_type = Vec<String>)]
     pub(crate) denied_cidrs: Vec<IpNet>,
     /// Flows at once.
     pub(crate) max_connections: u32,
@@ -47,12 +50,15 @@ pub(crate) struct PortSettings {
     pub(crate) client_ip: ClientIp,
     /// Who ends TLS.
     #[serde(skip_serializing_if = "is_by_name")]
+    #[schema(value_type = String)]
     pub(crate) tls: Tls,
     /// How backends are probed; `None` = as `[health].check` says.
+    #[schema(value_type = Option<String>)]
     pub(crate) health: Option<HealthCheck>,
     /// The backends' port that is probed; 0 = the one that serves.
     pub(crate) health_port: u16,
     /// HTTP statuses that are well; `None` = 200-399.
+    #[schema(value_type = Option<String>)]
     pub(crate) health_status: Option<StatusRange>,
     /// Seconds between probes; these four 0 = the node's `[health]`.
     pub(crate) health_interval_s: u32,

@@ -20,12 +20,12 @@ use kit::{Agent, Config, Lab, http::Http};
 use serde_json::{Value, json};
 
 /// Where agents of these tests have the platform API.
-const LISTEN: &str = "127.0.0.1:8443";
+pub(crate) const LISTEN: &str = "127.0.0.1:8443";
 /// `harbor:a-password-of-platforms`
-const BASIC: &str = "Authorization: Basic aGFyYm9yOmEtcGFzc3dvcmQtb2YtcGxhdGZvcm1z\r\n";
-const VERSION: &str = "X-Broker-API-Version: 2.17\r\n";
-const SERVICE: &str = "6f6b6b1e-3a53-4a0c-9b0b-5d1f2c9f7a10";
-const FREE: &str = "6f6b6b1e-3a53-4a0c-9b0b-5d1f2c9f7a11";
+pub(crate) const BASIC: &str = "Authorization: Basic aGFyYm9yOmEtcGFzc3dvcmQtb2YtcGxhdGZvcm1z\r\n";
+pub(crate) const VERSION: &str = "X-Broker-API-Version: 2.17\r\n";
+pub(crate) const SERVICE: &str = "6f6b6b1e-3a53-4a0c-9b0b-5d1f2c9f7a10";
+pub(crate) const FREE: &str = "6f6b6b1e-3a53-4a0c-9b0b-5d1f2c9f7a11";
 const TCP: &str = "6f6b6b1e-3a53-4a0c-9b0b-5d1f2c9f7a12";
 
 /// The file with the platform's password.
@@ -42,14 +42,14 @@ fn gateway(lab: &Lab) -> String {
 }
 
 /// Fields are dropped in this order: the agent first, the ground under it last.
-struct Ground {
-    platform: Platform,
-    agent: Agent,
-    lab: Lab,
+pub(crate) struct Ground {
+    pub(crate) platform: Platform,
+    pub(crate) agent: Agent,
+    pub(crate) lab: Lab,
 }
 
 impl Ground {
-    fn start(more: &str) -> Self {
+    pub(crate) fn start(more: &str) -> Self {
         let lab = Lab::routed();
         let lines = format!("{}{more}", gateway(&lab));
         let agent = Agent::start_with(&lab, &Config::with(&lines));
@@ -63,7 +63,7 @@ impl Ground {
 }
 
 /// A platform that asks politely; tests spoil what it says.
-struct Platform {
+pub(crate) struct Platform {
     http: Http,
     header: String,
 }
@@ -113,7 +113,7 @@ impl Platform {
 }
 
 /// The request for an instance of plan `free`.
-fn order(name: &str, parameters: &Value) -> Value {
+pub(crate) fn order(name: &str, parameters: &Value) -> Value {
     json!({
         "service_id": SERVICE, "plan_id": FREE,
         "organization_guid": "org", "space_guid": "space",

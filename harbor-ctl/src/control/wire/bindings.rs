@@ -1,11 +1,12 @@
 //! Bindings as operators see them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::Credentials;
 
 /// One binding, with its credentials as they are now.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BindingItem {
     pub(crate) id: String,
     /// The service's id.

@@ -1,12 +1,13 @@
 //! Answers to app hosts.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::ErrorBody;
 use crate::{discovery::Instance, model::Refusal};
 
 /// `POST /v1/announce` and `POST /v1/heartbeat`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Heard {
     /// False for what had been said before.
     pub(crate) applied: bool,
@@ -35,7 +36,7 @@ impl Heard {
 }
 
 /// An instance that was not taken over, and why.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct RefusedInstance {
     pub(crate) service: String,
     pub(crate) instance: String,
@@ -54,7 +55,7 @@ impl RefusedInstance {
 }
 
 /// An app host as `GET /v1/deas` lists it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AppHostItem {
     pub(crate) dea: String,
     /// Instances that it has registered.
@@ -66,4 +67,43 @@ pub(crate) struct AppHostItem {
     /// Missing: it has not been heard since the agent started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lease_left_s: Option<u64>,
+}
+
+/// `POST /v1/announce` and `POST /v1/heartbeat`: what app hosts send, for the API's document;
+/// [`crate::discovery::Message`] reads it.
+#[derive(Debug, ToSchema)]
+#[schema(as = AppHostDocument)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a document of the shape, never a value")]
+pub(crate) enum AppHostDocument {
+    /// How it is with one instance.
+    One {
+        #[serde(flatten)]
+        speaker: Speaker,
+        #[serde(flatten)]
+        instance: Instance,
+    },
+    /// How it is with all of them.
+    All {
+        #[serde(flatten)]
+        speaker: Speaker,
+        instances: Vec<Instance>,
+    },
+    /// That the app host lives, and the digest of what it believes is registered.
+    Alive {
+        #[serde(flatten)]
+        speaker: Speaker,
+        digest: String,
+    },
+}
+
+/// Who speaks: in each start of the announcer `epoch` is higher, and `seq` with each document.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "a document of the shape, never a value")]
+pub(crate) struct Speaker {
+    /// 1
+    v: u32,
+    dea: String,
+    epoch: u64,
+    seq: u64,
 }

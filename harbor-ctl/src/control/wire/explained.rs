@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::NamedPort;
 
 /// What would become of the packet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ExplainReport {
     pub(crate) packet: String,
     /// `forward`, `pass` or `drop`.
@@ -28,17 +29,18 @@ pub(crate) struct ExplainReport {
 }
 
 /// One stage of the packet path.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Stage {
     pub(crate) stage: String,
     pub(crate) text: String,
 }
 
 /// The backend that a packet would go to, or belongs to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ExplainedBackend {
     /// None for one that is registered no more.
     pub(crate) instance: Option<String>,
+    #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
     /// `active`, `suspect`, `draining`, `unhealthy` or `gone`.
     pub(crate) state: String,

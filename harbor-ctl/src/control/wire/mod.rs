@@ -11,6 +11,13 @@ mod shared;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        Object, ObjectBuilder,
+        schema::{SchemaType, Type},
+    },
+};
 
 pub(crate) use bindings::*;
 pub(crate) use discovery::*;
@@ -27,7 +34,7 @@ use crate::model::{
 pub(crate) const API_VERSION: &str = "v1";
 
 /// A page of things.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct List<T> {
     pub(crate) api_version: String,
     pub(crate) kind: String,
@@ -49,14 +56,22 @@ impl<T> List<T> {
 }
 
 /// The one error shape.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ErrorBody {
+    #[schema(schema_with = kinds)]
     pub(crate) error: String,
     pub(crate) description: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) field: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fix: Option<String>,
+}
+
+fn kinds() -> Object {
+    let names = RefusalKind::ALL.map(RefusalKind::name);
+    let text = SchemaType::Type(Type::String);
+    let object = ObjectBuilder::new().schema_type(text);
+    object.enum_values(Some(names)).build()
 }
 
 impl From<Refusal> for ErrorBody {
@@ -94,20 +109,20 @@ impl From<ErrorBody> for Refusal {
 }
 
 /// What was ended.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct KilledFlows {
     pub(crate) flows: u64,
 }
 
 /// Backends of a port, counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BackendCount {
     pub(crate) up: usize,
     pub(crate) total: usize,
 }
 
 /// One port.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct PortItem {
     pub(crate) name: String,
     pub(crate) id: String,
@@ -148,7 +163,7 @@ pub(crate) struct PortItem {
 }
 
 /// The certificates with which a port ends TLS.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CertificateItem {
     /// DNS names of those in force.
     pub(crate) names: Vec<String>,
@@ -160,7 +175,7 @@ pub(crate) struct CertificateItem {
 }
 
 /// What one protocol of a port carried since the kernel's slot was taken.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct PortCounters {
     pub(crate) protocol: Protocol,
     pub(crate) flows: u64,
@@ -174,7 +189,7 @@ pub(crate) struct PortCounters {
 }
 
 /// What a deletion took away.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DeletedPort {
     pub(crate) name: String,
     pub(crate) id: String,
@@ -186,11 +201,12 @@ pub(crate) struct DeletedPort {
 }
 
 /// One backend of one port.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BackendItem {
     pub(crate) port: u16,
     pub(crate) service: String,
     pub(crate) instance: String,
+    #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
     /// `up`, `suspect`, `failing`, `draining`, `leaving`
     /// or `removed`.
@@ -215,11 +231,12 @@ pub(crate) struct BackendItem {
 }
 
 /// What one backend answered when it was asked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CheckItem {
     pub(crate) port: u16,
     pub(crate) service: String,
     pub(crate) instance: String,
+    #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
     /// As `ports set health=` takes it.
     pub(crate) check: String,
@@ -232,7 +249,7 @@ pub(crate) struct CheckItem {
 }
 
 /// A service as the registry keeps it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ServiceItem {
     pub(crate) name: String,
     pub(crate) id: String,
@@ -251,9 +268,10 @@ pub(crate) struct ServiceItem {
 }
 
 /// A backend as the registry keeps it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct InstanceItem {
     pub(crate) instance: String,
+    #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
     pub(crate) weight: u8,
     #[serde(flatten)]
@@ -265,7 +283,7 @@ pub(crate) struct InstanceItem {
 }
 
 /// One flow, with the service it belongs to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FlowItem {
     pub(crate) port: u16,
     pub(crate) service: Option<String>,
@@ -274,7 +292,7 @@ pub(crate) struct FlowItem {
 }
 
 /// `GET /v1/range`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct RangeReport {
     pub(crate) range: String,
     pub(crate) numbers: usize,
@@ -287,7 +305,7 @@ pub(crate) struct RangeReport {
 }
 
 /// Numbers of the range, by why they are not free.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct RangeCounts {
     pub(crate) free: usize,
     pub(crate) assigned: usize,
@@ -296,7 +314,7 @@ pub(crate) struct RangeCounts {
 }
 
 /// A port and its service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct NamedPort {
     pub(crate) port: u16,
     pub(crate) protocols: Vec<Protocol>,
@@ -304,7 +322,7 @@ pub(crate) struct NamedPort {
 }
 
 /// A number that somebody else holds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct HeldPort {
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
@@ -312,10 +330,11 @@ pub(crate) struct HeldPort {
 }
 
 /// What a changed value did.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ConfigChange {
     pub(crate) key: String,
     pub(crate) value: String,
+    #[schema(value_type = String)]
     pub(crate) file: PathBuf,
     /// `at-once` or `restart`.
     pub(crate) applies: String,
@@ -324,7 +343,7 @@ pub(crate) struct ConfigChange {
 }
 
 /// One part of the status.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct PartStatus {
     /// `ok`, `degraded` or `down`.
     pub(crate) state: String,
@@ -334,12 +353,13 @@ pub(crate) struct PartStatus {
 }
 
 /// `GET /v1/status`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct StatusReport {
     pub(crate) api_version: String,
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) uptime_s: u64,
+    #[schema(value_type = String)]
     pub(crate) config: PathBuf,
     pub(crate) agent: PartStatus,
     pub(crate) datapath: PartStatus,

@@ -1,13 +1,18 @@
 //! What is asked of the agent. Unknown fields are refused.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
-use crate::model::{Protocol, Protocols, SettingValues, TcpFlag};
+use crate::model::{Protocol, Protocols, SettingValues, TcpFlag, change_schema, settings_schema};
 
 /// `POST /v1/ports`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreatePort {
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     pub(crate) name: String,
     /// Missing: the name decides.
     #[serde(default)]
@@ -20,14 +25,26 @@ pub(crate) struct CreatePort {
     pub(crate) backends: Vec<String>,
     /// What is not to have its default; the body of `PATCH /v1/ports/{port}` is such an object.
     #[serde(default)]
+    #[schema(schema_with = settings_schema)]
     pub(crate) settings: SettingValues,
     /// How long it lives, as `2h`; missing: until somebody deletes it. `PATCH` knows `for` too.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub(crate) lifetime: Option<String>,
 }
 
+/// `PATCH /v1/ports/{port}`, for the API's document: settings, and how long the port lives.
+pub(crate) struct ChangePort;
+
+impl PartialSchema for ChangePort {
+    fn schema() -> RefOr<Schema> {
+        change_schema()
+    }
+}
+
+impl ToSchema for ChangePort {}
+
 /// `POST /v1/backends`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AddBackend {
     pub(crate) port: String,
@@ -41,7 +58,7 @@ pub(crate) struct AddBackend {
 }
 
 /// `POST /v1/backends/remove` and `POST /v1/backends/drain`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NameBackend {
     pub(crate) port: String,
@@ -53,17 +70,18 @@ pub(crate) struct NameBackend {
 }
 
 /// `POST /v1/backends/check`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CheckBackends {
     pub(crate) port: String,
     /// Settings to try instead of the port's own.
     #[serde(default)]
+    #[schema(schema_with = settings_schema)]
     pub(crate) settings: SettingValues,
 }
 
 /// `POST /v1/flows/kill`: what is named must all be so of a flow.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KillFlows {
     #[serde(default)]
@@ -80,7 +98,7 @@ pub(crate) struct KillFlows {
 }
 
 /// `POST /v1/explain`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExplainPacket {
     /// `IP:PORT`
@@ -96,7 +114,7 @@ pub(crate) struct ExplainPacket {
 }
 
 /// `PUT /v1/config/{key}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetConfig {
     pub(crate) value: String,

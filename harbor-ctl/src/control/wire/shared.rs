@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{Protocol, Service};
 
 /// One node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct NodeItem {
     pub(crate) id: String,
     /// `up`, `drained` or `away`.
@@ -23,7 +24,7 @@ pub(crate) struct NodeItem {
 }
 
 /// `POST /v1/nodes/attach`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttachNode {
     /// `HOST`, `HOST:PORT` or the URL of a Redis.
@@ -34,7 +35,7 @@ pub(crate) struct AttachNode {
 }
 
 /// `POST /v1/nodes/detach`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DetachNode {
     /// Takes this node's ports along into the embedded registry.
@@ -43,17 +44,18 @@ pub(crate) struct DetachNode {
 }
 
 /// What attaching or detaching has done; it is in force after a restart.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct NodeMoved {
     /// What `registry.url` says now.
     pub(crate) url: String,
+    #[schema(value_type = String)]
     pub(crate) file: PathBuf,
     /// Ports that were taken along.
     pub(crate) ports: usize,
 }
 
 /// `GET /v1/state`, and what `POST /v1/state/import` takes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StateDocument {
     pub(crate) api_version: String,
@@ -68,7 +70,7 @@ pub(crate) struct StateDocument {
 }
 
 /// One half of a number that rests.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RestingItem {
     pub(crate) port: u16,
@@ -78,13 +80,13 @@ pub(crate) struct RestingItem {
 }
 
 /// How many services an import has brought, or a confirmation has removed.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ServiceCount {
     pub(crate) services: usize,
 }
 
 /// `GET /v1/state/check`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct StateCheck {
     /// `ok` or `degraded`.
     pub(crate) state: String,
@@ -95,8 +97,9 @@ pub(crate) struct StateCheck {
 }
 
 /// `POST /v1/state/backup`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BackupItem {
+    #[schema(value_type = String)]
     pub(crate) file: PathBuf,
     pub(crate) bytes: u64,
 }

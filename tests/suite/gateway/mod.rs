@@ -6,6 +6,7 @@ mod conformance;
 mod limits;
 mod mutated;
 mod nodes;
+mod range;
 mod rate;
 mod secrets;
 mod tls;

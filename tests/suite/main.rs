@@ -21,6 +21,7 @@ mod documents;
 mod engines;
 mod flood;
 mod gateway;
+mod groups;
 mod health;
 mod host;
 mod kit_itself;

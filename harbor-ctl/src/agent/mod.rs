@@ -49,7 +49,7 @@ use tokio::{
 
 use crate::{
     config::{self, ConfigError, Loaded, Source},
-    control::{self, LockError},
+    control::{self, Groups, LockError},
     datapath::DatapathError,
     model::{Refusal, RefusalKind, RegistryUrl},
     registry::{EmbeddedRegistry, MAY_PANIC, RedisRegistry, Registry, RegistryError},
@@ -193,6 +193,8 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
     );
     let engines = Engines::start(&loaded.config).await?;
     let socket = loaded.config.paths.socket();
+    let control = &loaded.config.control;
+    let groups = Groups::find(&control.admin_group, &control.read_group);
     let mut owner = Owner::new(loaded, registry, contents, engines);
     owner
         .apply()
@@ -204,13 +206,13 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
     let desk = Desk::new(owner);
     let following = tokio::spawn(follow::run(desk.clone(), news));
 
-    let listener =
-        control::bind(&socket).tried(|| format!("cannot listen at {}", socket.display()))?;
+    let listener = control::bind(&socket, groups)
+        .tried(|| format!("cannot listen at {}", socket.display()))?;
     let (stop_server, stopped) = oneshot::channel::<()>();
     let stop = async move {
         let _ = stopped.await;
     };
-    let server = tokio::spawn(control::serve(listener, desk.clone(), stop));
+    let server = tokio::spawn(control::serve((listener, groups), desk.clone(), stop));
     let (report_fatal, fatal) = mpsc::channel(1);
     let (config, problem) = desk.tcp_side().await;
     let tcp_side = tokio::spawn(tcp_side::run(config, desk.clone(), problem));

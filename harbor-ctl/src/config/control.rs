@@ -7,6 +7,10 @@ use super::validated::Check;
 /// The TCP side of the control API: `[control]`, and the token of `[discovery]`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ControlConfig {
+    /// Whose members may everything by the socket: a name or a number; empty: nobody's.
+    pub(crate) admin_group: String,
+    /// Whose members may look.
+    pub(crate) read_group: String,
     /// `None`: off.
     pub(crate) listen: Option<SocketAddr>,
     /// Whoever has this token may do everything.
@@ -52,11 +56,25 @@ impl Check {
             self.problem("control.listen", text, Some(fix.into()));
         }
         ControlConfig {
+            admin_group: self.group("control.admin_group"),
+            read_group: self.group("control.read_group"),
             listen,
             token_file,
             announcer_token_file,
             tls,
             client_ca,
         }
+    }
+    /// The name or number of a group, or nothing. Whether the system has it is seen at the start.
+    fn group(&mut self, key: &str) -> String {
+        let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        let parse = |text: &str| match text.chars().all(good) && text.len() <= 32 {
+            true => Ok(text.to_owned()),
+            false => Err(format!(
+                "{:?} is not a group",
+                text.escape_debug().to_string()
+            )),
+        };
+        self.read(key, parse, String::new())
     }
 }

@@ -132,6 +132,10 @@ pub(crate) static KEYS: &[Key] = &[
     number("limits", "ports", "0", "ports at once, in all; 0: as many as there are numbers"),
     number("limits", "ports_per_organization", "0", "ports at once of one organization of a platform; 0: no limit"),
     number("limits", "ports_per_space", "0", "ports at once of one space of a platform; 0: no limit"),
+    text("control", "admin_group", "\"harbor\"", "group, by name or number, whose members may ask everything by the socket; empty: root alone")
+    .on_restart(),
+    text("control", "read_group", "\"\"", "group whose members may look by the socket, and change nothing; empty: nobody")
+    .on_restart(),
     text("control", "listen", "\"\"", "TCP side of the control API")
     .on_restart(),
     text("control", "token_file", "\"\"", "token of the control API over TCP")

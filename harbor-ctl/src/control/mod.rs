@@ -13,6 +13,7 @@ mod config_routes;
 mod described;
 mod failure;
 mod flow_routes;
+mod groups;
 mod lock;
 mod operations;
 mod page;
@@ -26,6 +27,7 @@ pub(crate) mod wire;
 
 pub(crate) use access::Tokens;
 pub(crate) use client::{Client, ClientError, Remote, segment};
+pub(crate) use groups::Groups;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{Answer, BindingOperations, Operations, SharedOperations};
 pub(crate) use server::{serve, serve_tcp};

@@ -17,10 +17,11 @@ use tokio::net::UnixListener;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, Operations,
+    Answer, Groups, Operations,
     access::{Tokens, authorize},
     described,
     failure::failure,
+    groups::admit,
     question::BODY_LIMIT,
     wire::ErrorBody,
 };
@@ -32,13 +33,16 @@ use crate::{
 /// A request that takes longer is answered with a timeout; a change it began is still finished.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// Serves the control socket until `stop` resolves and open requests are answered.
+/// Serves the control socket, for whom its groups let in, until `stop` resolves and open requests are answered.
 pub(crate) async fn serve<O: Operations>(
-    listener: UnixListener,
+    (listener, groups): (UnixListener, Groups),
     operations: O,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let service = router(operations).into_make_service_with_connect_info::<Peer>();
+    let guard = middleware::from_fn_with_state(Arc::new(groups), admit);
+    let service = router(operations)
+        .layer(guard)
+        .into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service)
         .with_graceful_shutdown(stop)
         .await
@@ -99,7 +103,7 @@ async fn bound_and_audit(request: Request, next: Next) -> Response {
     let peer = request
         .extensions()
         .get::<ConnectInfo<Peer>>()
-        .map(|info| info.0);
+        .map(|info| info.0.clone());
     let response = match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => failure(Refusal::new(

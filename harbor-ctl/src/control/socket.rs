@@ -1,12 +1,13 @@
-//! The control socket's file: 0660, and of group `harbor` where that group exists.
+//! The control socket's file: for the groups that may come in, and for nobody else.
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
-use nix::unistd::{Gid, Group};
 use tokio::net::UnixListener;
 
+use super::Groups;
+
 /// Binds the socket; a file left by a dead agent is replaced. The caller holds the agent's lock.
-pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+pub(crate) fn bind(path: &Path, groups: Groups) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -16,17 +17,10 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     nix::sys::stat::umask(old);
     let listener = listener?;
-    if let Some(group) = harbor_group() {
+    if groups.admin.is_some() {
         // Without the right to give it away the socket stays with the agent's own group.
-        let _ = nix::unistd::chown(path, None, Some(group));
+        let _ = nix::unistd::chown(path, None, groups.admin);
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(groups.mode()))?;
     Ok(listener)
-}
-
-fn harbor_group() -> Option<Gid> {
-    Group::from_name("harbor")
-        .ok()
-        .flatten()
-        .map(|group| group.gid)
 }

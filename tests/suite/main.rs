@@ -19,6 +19,7 @@ mod conflict;
 mod discovery;
 mod documents;
 mod engines;
+mod events;
 mod flood;
 mod gateway;
 mod groups;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     allocator::{self, Holder, Host as _, LiveHost, Scope, Socket, SocketTable},
-    model::{PortRange, Protocol, escaped},
+    model::{EventKind, Happening, PortRange, Protocol, Subject, escaped},
     telemetry::TARGET_PROXY,
 };
 
@@ -35,24 +35,36 @@ impl Conflicts {
     }
 
     /// Takes a fresh look at the whole host; `assigned` says which of the numbers are Harbor's.
-    pub(super) fn replace(&mut self, fresh: Held, assigned: impl Fn(&(Protocol, u16)) -> bool) {
+    ///
+    /// Answers what is to be told.
+    pub(super) fn replace(
+        &mut self,
+        fresh: Held,
+        assigned: impl Fn(&(Protocol, u16)) -> bool,
+    ) -> Vec<Happening> {
+        let mut told = Vec::new();
         for (key, holder) in fresh.iter().filter(|(key, _)| assigned(key)) {
-            self.tell(*key, holder, "in conflict");
+            told.extend(self.tell(*key, holder, "in conflict"));
         }
         self.told.retain(|key, _| {
             let stays = fresh.contains_key(key);
             if !stays {
-                tracing::info!(target: TARGET_PROXY, "port {}/{} is free again", key.1, key.0);
+                let text = format!("port {}/{} is free again", key.1, key.0);
+                tracing::info!(target: TARGET_PROXY, "{text}");
+                if assigned(key) {
+                    told.push(Happening::new(EventKind::ConflictHealed, of(*key), text));
+                }
             }
             stays
         });
         self.held = fresh;
+        told
     }
 
-    fn tell(&mut self, key: (Protocol, u16), holder: &Holder, what: &str) {
+    fn tell(&mut self, key: (Protocol, u16), holder: &Holder, what: &str) -> Option<Happening> {
         let inode = inode(holder);
         if self.told.insert(key, inode) == Some(inode) {
-            return;
+            return None;
         }
         let (protocol, port) = key;
         let pid = holder.pid.unwrap_or_default();
@@ -67,6 +79,22 @@ impl Conflicts {
             %protocol, port, address, pid, command,
             "port {port}/{protocol} is {what}: held by {holder}"
         );
+        // A number that was passed over is nobody's.
+        if what == "skipped" {
+            return None;
+        }
+        let text = format!(
+            "port {port}/{protocol} is held by {}",
+            escaped(&holder.to_string())
+        );
+        Some(Happening::new(EventKind::ConflictFound, of(key), text))
+    }
+}
+
+fn of((_, port): (Protocol, u16)) -> Subject {
+    Subject {
+        port: Some(port),
+        ..Subject::default()
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{ControlConfig, GatewayConfig},
     control::{
-        Answer, Operations,
+        Answer, EventLog, Operations,
         wire::{
             AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange,
             CreatePort, DeletedPort, ExplainPacket, ExplainReport, FlowItem, Heard, KillFlows,
@@ -37,19 +37,20 @@ use crate::{
     registry::Registry,
 };
 
-/// A handle to the owner.
+/// A handle to the owner, and to the events that it tells.
 #[derive(Debug)]
-pub(super) struct Desk<R>(Arc<Mutex<Owner<R>>>);
+pub(super) struct Desk<R>(Arc<Mutex<Owner<R>>>, EventLog);
 
 impl<R> Clone for Desk<R> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(Arc::clone(&self.0), self.1.clone())
     }
 }
 
 impl<R: Registry> Desk<R> {
     pub(super) fn new(owner: Owner<R>) -> Self {
-        Self(Arc::new(Mutex::new(owner)))
+        let events = owner.told.log.clone();
+        Self(Arc::new(Mutex::new(owner)), events)
     }
 
     pub(super) async fn lock(&self) -> OwnedMutexGuard<Owner<R>> {
@@ -327,6 +328,10 @@ impl<R: Registry> Operations for Desk<R> {
     async fn set_config(&self, key: String, value: String) -> Answer<ConfigChange> {
         self.change(|mut owner| async move { owner.set_config(&key, &value).await })
             .await
+    }
+
+    fn events(&self) -> EventLog {
+        self.1.clone()
     }
 
     async fn status(&self) -> Answer<StatusReport> {

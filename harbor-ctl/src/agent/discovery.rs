@@ -10,7 +10,10 @@ use super::owner::{Owner, now, refused};
 use crate::{
     control::wire::{AppHostItem, Heard, RefusedInstance},
     discovery::{self, Instance, Message, Says, Turn},
-    model::{Announced, AppHost, BackendRule, PortRef, Refusal, RefusalKind, Service, Spoken},
+    model::{
+        Announced, AppHost, BackendRule, EventKind, PortRef, Refusal, RefusalKind, Service, Spoken,
+        Subject,
+    },
     registry::Registry,
 };
 
@@ -202,6 +205,12 @@ impl<R: Registry> Owner<R> {
         }
         for dea in &turn.over {
             self.end_lease(dea).await;
+            let subject = Subject {
+                dea: Some(dea.clone()),
+                ..Subject::default()
+            };
+            let text = format!("{dea} has been silent for too long: its instances are gone");
+            self.tell(EventKind::LeaseEnded, subject, text);
         }
         if !turn.over.is_empty() {
             self.apply_change().await;

@@ -26,7 +26,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, mut news: mpsc::Receiver<New
                 News::Changed(more) => ids.extend(more),
                 News::Synchronised => owner.take_everything().await,
                 News::Announced(words) => owner.announced(&words).await,
-                News::Away | News::Back => {}
+                News::Away | News::Back => owner.tell_registry(),
             }
             next = news.try_recv().ok();
         }
@@ -56,8 +56,9 @@ impl<R: Registry> Owner<R> {
             }
         }
         self.keep_health();
-        if concerns_us {
-            self.apply_change().await;
+        match concerns_us {
+            true => self.apply_change().await,
+            false => self.tell_changes(),
         }
     }
 

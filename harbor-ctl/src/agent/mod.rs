@@ -12,6 +12,7 @@ mod desk;
 mod directories;
 mod discovery;
 mod engines;
+mod events;
 mod explain;
 mod flow_filter;
 mod follow;
@@ -49,7 +50,7 @@ use tokio::{
 
 use crate::{
     config::{self, ConfigError, Loaded, Source},
-    control::{self, Groups, LockError},
+    control::{self, Groups, LockError, Operations as _},
     datapath::DatapathError,
     model::{Refusal, RefusalKind, RegistryUrl},
     registry::{EmbeddedRegistry, MAY_PANIC, RedisRegistry, Registry, RegistryError},
@@ -233,6 +234,7 @@ async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), Agen
     gateway.abort();
     probes.abort();
     following.abort();
+    desk.events().close();
     let _ = stop_server.send(());
     let _ = tokio::time::timeout(STOP_STEP, server).await;
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;

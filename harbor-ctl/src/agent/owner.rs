@@ -14,6 +14,7 @@ use super::{
     certificates::Certificates,
     conflicts::Conflicts,
     engines::Engines,
+    events::Told,
     forwarding::{Change, ForwardingError},
     health::Health,
     reserved::Reserved,
@@ -85,19 +86,22 @@ pub(super) struct Owner<R> {
     pub(super) certificates: Certificates,
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
+    pub(super) told: Told,
     pub(super) started: Instant,
 }
 
 impl<R: Registry> Owner<R> {
     pub(super) fn new(loaded: Loaded, registry: R, contents: Contents, engines: Engines) -> Self {
         let leases = Leases::new(loaded.config.lease, Instant::now());
+        let services = shared(contents.services);
         Self {
             registry,
             leases,
             certificates: Certificates::default(),
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
-            services: shared(contents.services),
+            told: Told::new(&services),
+            services,
             resting: contents.resting,
             engines,
             pending: Pending::All,
@@ -115,6 +119,7 @@ impl<R: Registry> Owner<R> {
     /// Brings the kernel to what is desired. Only a dead forwarding thread is an error: everything
     /// else is remembered, shown and tried again.
     pub(super) async fn apply(&mut self) -> Result<(), ForwardingError> {
+        self.tell_changes();
         let engines = self.engines.clone();
         let pending = std::mem::take(&mut self.pending);
         let all_down = self.running.config.health.all_down;

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{self, Applies, Loaded},
     control::wire::ConfigChange,
-    model::{ConfigItem, Refusal},
+    model::{ConfigItem, EventKind, Refusal, Subject},
     registry::Registry,
     telemetry,
 };
@@ -91,6 +91,7 @@ impl<R: Registry> Owner<R> {
                 self.running.entries.insert(key.path(), entry.clone());
             }
         }
+        self.tell_config(&written);
         self.written = written;
         telemetry::set_level(self.running.config.log.level);
         if let (Some(level), Link::Up(forwarding)) = (datapath_level, &self.engines.kernel)
@@ -111,5 +112,20 @@ impl<R: Registry> Owner<R> {
             self.pending = Pending::All;
         }
         self.apply_change().await;
+    }
+
+    /// Tells which keys the files say another value for than before; the values are nobody's business.
+    fn tell_config(&self, written: &Loaded) {
+        for key in config::changed_keys(&self.written, written) {
+            let subject = Subject {
+                key: Some(key.path()),
+                ..Subject::default()
+            };
+            let text = match key.applies {
+                Applies::AtOnce => format!("{} is changed", key.path()),
+                Applies::OnRestart => format!("{} is changed with the next restart", key.path()),
+            };
+            self.tell(EventKind::ConfigChanged, subject, text);
+        }
     }
 }

@@ -39,6 +39,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         owner.expire().await;
         owner.end_leases().await;
         owner.keep_certificates().await;
+        owner.tell_registry();
         // The forwarding thread keeps what it has up to date by itself.
         if owner.not_applied.is_some()
             && let Err(error) = owner.apply().await
@@ -150,7 +151,10 @@ pub(super) async fn look_around<R: Registry>(desk: &Desk<R>) {
         Ok(Ok(held)) => {
             let mut owner = desk.lock().await;
             let taken = owner.assigned().taken;
-            owner.conflicts.replace(held, |key| taken.contains(key));
+            for told in owner.conflicts.replace(held, |key| taken.contains(key)) {
+                owner.told.log.tell(told);
+            }
+            owner.tell_nodes().await;
             if owner.reserved.problem().is_some() {
                 owner.keep_reserved().await;
             }

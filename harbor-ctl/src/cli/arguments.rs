@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
     agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, config::ConfigVerb,
-    datapath::DatapathVerb, dea::DeaVerb, explain::ExplainNoun, flows::FlowsVerb, node::NodeVerb,
-    ports::PortsVerb, state::StateVerb, stats::StatsNoun, status::StatusNoun,
+    datapath::DatapathVerb, dea::DeaVerb, events::EventsNoun, explain::ExplainNoun,
+    flows::FlowsVerb, node::NodeVerb, ports::PortsVerb, state::StateVerb, stats::StatsNoun,
+    status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -128,6 +129,8 @@ pub(crate) enum Noun {
     Status(StatusNoun),
     /// Show what became of packets, and why
     Stats(StatsNoun),
+    /// Show what has happened to ports, backends and nodes, and follow what happens
+    Events(EventsNoun),
     /// Show what would become of a packet, and why
     Explain(ExplainNoun),
     /// Run and announce instances on an app host

@@ -12,6 +12,7 @@ mod bindings;
 mod config;
 mod datapath;
 mod dea;
+mod events;
 mod explain;
 mod failure;
 mod flows;
@@ -64,6 +65,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Flows { verb } => with_session(&globals, async |s| flows::run(s, verb).await),
         Noun::Status(noun) => with_session(&globals, async |s| status::run(s, noun).await),
         Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),
+        Noun::Events(noun) => with_session(&globals, async |s| events::run(s, noun).await),
         Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),
         Noun::Dea { verb } => with_session(&globals, async |s| dea::run(s, verb).await),
         Noun::Node { verb } => with_session(&globals, async |s| node::run(s, verb).await),

@@ -176,14 +176,7 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
-        let (base, token) = match &self.place {
-            Place::Socket(_) => ("http://localhost", None),
-            Place::Network { url, token } => (url.as_str(), token.as_ref()),
-        };
-        let mut request = self.http.request(method, format!("{base}{path}"));
-        if let Some(token) = token {
-            request = request.bearer_auth(token.reveal());
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -202,7 +195,20 @@ impl Client {
         Err(ClientError::Refused(body.into()))
     }
 
-    fn failed(&self, error: &reqwest::Error) -> ClientError {
+    /// A request with what this agent asks for.
+    pub(super) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let (base, token) = match &self.place {
+            Place::Socket(_) => ("http://localhost", None),
+            Place::Network { url, token } => (url.as_str(), token.as_ref()),
+        };
+        let request = self.http.request(method, format!("{base}{path}"));
+        match token {
+            Some(token) => request.bearer_auth(token.reveal()),
+            None => request,
+        }
+    }
+
+    pub(super) fn failed(&self, error: &reqwest::Error) -> ClientError {
         if error.is_timeout() {
             ClientError::Timeout(self.timeout)
         } else if error.is_connect() {

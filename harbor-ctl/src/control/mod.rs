@@ -11,6 +11,9 @@ mod binding_routes;
 mod client;
 mod config_routes;
 mod described;
+mod event_client;
+mod event_log;
+mod event_routes;
 mod failure;
 mod flow_routes;
 mod groups;
@@ -27,6 +30,7 @@ pub(crate) mod wire;
 
 pub(crate) use access::Tokens;
 pub(crate) use client::{Client, ClientError, Remote, segment};
+pub(crate) use event_log::EventLog;
 pub(crate) use groups::Groups;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{Answer, BindingOperations, Operations, SharedOperations};

@@ -2,11 +2,14 @@
 
 use std::future::Future;
 
-use super::wire::{
-    AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CheckBackends,
-    CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport,
-    FlowItem, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved, PortItem,
-    RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
+use super::{
+    EventLog,
+    wire::{
+        AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CheckBackends,
+        CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport,
+        FlowItem, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved, PortItem,
+        RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
+    },
 };
 use crate::{
     discovery::Message,
@@ -74,6 +77,9 @@ pub(crate) trait Operations: SharedOperations + BindingOperations {
         key: String,
         value: String,
     ) -> impl Future<Output = Answer<ConfigChange>> + Send;
+
+    /// What happens.
+    fn events(&self) -> EventLog;
 
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
     /// Whether ports are served.

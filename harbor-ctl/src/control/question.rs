@@ -42,6 +42,18 @@ pub(super) struct PortQuery {
     pub(super) token: Option<String>,
 }
 
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventQuery {
+    /// Those after this id; 0: all that are kept; missing: those to come, or all with `follow=false`.
+    pub(super) since: Option<u64>,
+    /// Whether the stream goes on with what is to come.
+    #[param(default = true)]
+    pub(super) follow: Option<bool>,
+}
+
 impl PortQuery {
     pub(super) fn reference(&self) -> Answer<Option<PortRef>> {
         self.port.as_deref().map(PortRef::parse).transpose()

@@ -70,6 +70,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .merge(super::config_routes::routes::<O>())
         .merge(super::shared_routes::routes::<O>())
         .merge(super::binding_routes::routes::<O>())
+        .merge(super::event_routes::routes::<O>())
         .merge(super::probe_routes::routes::<O>())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .merge(super::announce_routes::routes::<O>())

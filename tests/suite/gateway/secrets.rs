@@ -4,9 +4,9 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use kit::{Agent, Config, Lab, certify, finish};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{LISTEN, password};
+use super::{FREE, LISTEN, SERVICE, password};
 
 /// The token of the control API.
 const TOKEN: &str = "a-token-of-operators-0001";
@@ -71,6 +71,7 @@ impl Talkative {
             &["status"],
             &["state", "export"],
             &["bindings", "list"],
+            &["events"],
         ];
         let said = verbs.map(|verb| self.agent.ctl_json_whatever(verb).to_string());
         places.push(("answers", said.concat()));
@@ -87,12 +88,16 @@ fn no_secret_is_seen_at_the_most_talkative_level() {
     let auth = format!("Authorization: Basic {ENCODED}");
     let bearer = format!("Authorization: Bearer {TOKEN}");
     let good = super::order("web", &Value::Null).to_string();
+    let binding = format!("{instance}/service_bindings/b1");
+    let bind = json!({"service_id": SERVICE, "plan_id": FREE}).to_string();
     let config = "https://127.0.0.1:8442/v1/config";
     let mut said = String::new();
     for (header, words) in [
         (auth.as_str(), &["-X", "PUT", "-d", &good, &instance][..]),
         (&auth, &["-X", "PUT", "-d", "{", &instance]),
         (&auth, &[&instance]),
+        (&auth, &["-X", "PUT", "-d", &bind, &binding]),
+        (&auth, &[&binding]),
         (&bearer, &[&instance]),
         ("Authorization: Basic b3RoZXI6b3RoZXI=", &[&instance]),
         (&bearer, &[config]),

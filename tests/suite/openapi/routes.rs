@@ -17,6 +17,8 @@ fn compare(reader: &mut Reader) {
     for (path, _) in &operations {
         // What a blank holds is not there: whatever is asked changes nothing.
         let place = path.replace(['{', '}'], "no-such.");
+        // A stream would not end; a wrong question does.
+        let place = place.replace("/v1/events", "/v1/events?follow=x");
         for method in METHODS {
             let is_known = operations.contains(&(path.clone(), method.to_owned()));
             let is_asked = method == "get" || path.contains('{');

@@ -1,0 +1,122 @@
+//! The one place where events come from: what the agent knows is compared with what it has told.
+//!
+//! Services are compared before every change goes to the kernel, whoever has made it: an operator, a
+//! platform, a probe, a lease, another node. The rest is told by those who find it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::owner::{Owner, Pending};
+use crate::{
+    control::EventLog,
+    model::{EventKind, Happening, Service, Subject, service_events},
+    registry::Registry,
+};
+
+/// What has been told, and to whom.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) log: EventLog,
+    services: BTreeMap<String, Arc<Service>>,
+    nodes: Option<BTreeSet<String>>,
+    is_away: bool,
+}
+
+impl Told {
+    /// What is there at the start is no news.
+    pub(super) fn new(services: &[Arc<Service>]) -> Self {
+        let known = services.iter().map(|s| (s.id.clone(), Arc::clone(s)));
+        Self {
+            log: EventLog::new(),
+            services: known.collect(),
+            nodes: None,
+            is_away: false,
+        }
+    }
+}
+
+impl<R: Registry> Owner<R> {
+    /// Tells what has become of services since it was told last.
+    pub(super) fn tell_changes(&mut self) {
+        let ids: BTreeSet<String> = match &self.pending {
+            Pending::These(ids) => ids.clone(),
+            Pending::All => {
+                let known = self.told.services.keys().cloned();
+                known
+                    .chain(self.services.iter().map(|s| s.id.clone()))
+                    .collect()
+            }
+        };
+        let mut now: BTreeMap<&str, &Arc<Service>> = BTreeMap::new();
+        for service in self.services.iter().filter(|s| ids.contains(&s.id)) {
+            now.insert(&service.id, service);
+        }
+        for id in &ids {
+            let (before, after) = (self.told.services.get(id), now.get(id.as_str()).copied());
+            if before == after {
+                continue;
+            }
+            for happening in service_events(before.map(|s| &**s), after.map(|s| &**s)) {
+                self.told.log.tell(happening);
+            }
+            match after {
+                Some(service) => self.told.services.insert(id.clone(), Arc::clone(service)),
+                None => self.told.services.remove(id),
+            };
+        }
+    }
+
+    /// Tells of something that is no service's.
+    pub(super) fn tell(&self, kind: EventKind, subject: Subject, text: impl Into<String>) {
+        self.told.log.tell(Happening::new(kind, subject, text));
+    }
+
+    /// Tells whether the registry answers, when that is another than before.
+    pub(super) fn tell_registry(&mut self) {
+        let away = self.registry.condition().away.is_some();
+        if away == std::mem::replace(&mut self.told.is_away, away) {
+            return;
+        }
+        let place = self.registry.describe();
+        let (kind, text) = match away {
+            true => (EventKind::RegistryAway, format!("{place} does not answer")),
+            false => (EventKind::RegistryBack, format!("{place} answers again")),
+        };
+        self.tell(kind, Subject::default(), text);
+    }
+
+    /// Tells which nodes share the registry, when those are others than before.
+    pub(super) async fn tell_nodes(&mut self) {
+        if !R::IS_SHARED || self.registry.condition().away.is_some() {
+            return;
+        }
+        let Ok(records) = self.registry.nodes().await else {
+            return;
+        };
+        let now: BTreeSet<String> = records.into_iter().map(|record| record.id).collect();
+        // The nodes that there are at the start are no news.
+        let before = self
+            .told
+            .nodes
+            .replace(now.clone())
+            .unwrap_or_else(|| now.clone());
+        for (kind, ids, what) in [
+            (EventKind::NodeJoined, now.difference(&before), "shares"),
+            (
+                EventKind::NodeLeft,
+                before.difference(&now),
+                "no longer shares",
+            ),
+        ] {
+            for id in ids {
+                let subject = Subject {
+                    node: Some(id.clone()),
+                    ..Subject::default()
+                };
+                self.tell(kind, subject, format!("node {id} {what} the registry"));
+            }
+        }
+    }
+}

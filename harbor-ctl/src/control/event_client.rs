@@ -1,0 +1,74 @@
+//! The other end of the stream of events.
+
+use std::time::Duration;
+
+use super::{Client, ClientError, wire::ErrorBody};
+use crate::model::Event;
+
+/// A stream has no time limit of its own; this is one that nobody sees.
+const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// The longest message that is read.
+const LONGEST: usize = 1024 * 1024;
+
+impl Client {
+    /// Hands on every event of a stream until it ends, or until `take` has had enough.
+    pub(crate) async fn events<E: From<ClientError>>(
+        &self,
+        path: &str,
+        mut take: impl FnMut(Event) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let request = self.request(reqwest::Method::GET, path).timeout(NO_LIMIT);
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        let mut response = response;
+        if !status.is_success() {
+            let bytes = response
+                .bytes()
+                .await
+                .map_err(|error| self.failed(&error))?;
+            let body: ErrorBody = serde_json::from_slice(&bytes)
+                .map_err(|error| ClientError::Transport(format!("{status}: {error}")))?;
+            return Err(ClientError::Refused(body.into()).into());
+        }
+        let mut text = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.failed(&error))?
+        {
+            text.extend_from_slice(&chunk);
+            while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
+                let message: Vec<u8> = text.drain(..end + 2).collect();
+                if let Some(event) = read(&message)? {
+                    take(event)?;
+                }
+            }
+            if text.len() > LONGEST {
+                return Err(ClientError::Transport("an event has no end".into()).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The event of a message; comments hold none.
+fn read(message: &[u8]) -> Result<Option<Event>, ClientError> {
+    let text = String::from_utf8_lossy(message);
+    let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+    let event = data.map(serde_json::from_str).transpose();
+    event.map_err(|error| ClientError::Transport(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_an_event_and_a_comment_is_none() {
+        let message =
+            b"id: 7\nevent: gap\ndata: {\"id\":7,\"at\":1,\"kind\":\"gap\",\"text\":\"x\"}\n\n";
+        assert_eq!(read(message).unwrap().unwrap().id, 7);
+        assert_eq!(read(b": alive\n\n").unwrap(), None);
+        assert!(read(b"data: {\n\n").is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The route of events: a stream that can be taken up again where it was left.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::HeaderMap,
+    response::{
+        IntoResponse as _, Response,
+        sse::{self, KeepAlive, Sse},
+    },
+};
+use futures_util::stream;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{
+    Answer, Operations,
+    event_log::{Ending, Reader},
+    failure::{NotTold, failure},
+    question::{EventQuery, checked},
+    server::Shared,
+};
+use crate::{
+    http::described,
+    model::{Event, Refusal},
+};
+
+/// How often a silent stream shows that it lives.
+const ALIVE: Duration = Duration::from_secs(15);
+const LAST: &str = "Last-Event-ID";
+
+pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
+    OpenApiRouter::new().routes(described!(O: stream_events))
+}
+
+/// Events as they happen, as server-sent events; `Last-Event-ID` is a stronger `since`.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "events",
+    params(EventQuery),
+    responses(
+        (status = 200, description = "one event a message", body = Event, content_type = "text/event-stream"),
+        NotTold,
+    ),
+)]
+async fn stream_events<O: Operations>(
+    State(o): Shared<O>,
+    headers: HeaderMap,
+    query: Result<Query<EventQuery>, QueryRejection>,
+) -> Response {
+    let asked = async {
+        let query = checked(query)?;
+        Ok((
+            last_id(&headers)?.or(query.since),
+            query.follow.unwrap_or(true),
+        ))
+    };
+    let asked: Answer<_> = asked.await;
+    let (since, follows) = match asked {
+        Ok(asked) => asked,
+        Err(refusal) => return failure(refusal),
+    };
+    let log = o.events();
+    let (default, ending) = match follows {
+        true => (log.newest(), Ending::Never),
+        false => (0, Ending::ReadAll),
+    };
+    let reader = Reader::new(log, since.unwrap_or(default), ending);
+    let events = stream::unfold(reader, async |mut reader: Reader| {
+        let event = reader.next().await?;
+        Some((message(&event), reader))
+    });
+    let alive = KeepAlive::new().interval(ALIVE).text("alive");
+    Sse::new(events).keep_alive(alive).into_response()
+}
+
+fn message(event: &Event) -> Result<sse::Event, Infallible> {
+    let message = sse::Event::default().id(event.id.to_string());
+    // A structure of strings and numbers always serialises.
+    let data = serde_json::to_string(event).unwrap_or_default();
+    Ok(message.event(event.kind.name()).data(data))
+}
+
+fn last_id(headers: &HeaderMap) -> Answer<Option<u64>> {
+    let Some(value) = headers.get(LAST) else {
+        return Ok(None);
+    };
+    let id = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    let wrong = || Refusal::invalid(LAST, format!("{LAST} is not the id of an event"));
+    id.map(Some).ok_or_else(wrong)
+}

@@ -330,6 +330,11 @@ impl<R: Registry> Operations for Desk<R> {
             .await
     }
 
+    async fn unset_config(&self, key: String) -> Answer<ConfigChange> {
+        self.change(|mut owner| async move { owner.unset_config(&key).await })
+            .await
+    }
+
     fn events(&self) -> EventLog {
         self.1.clone()
     }

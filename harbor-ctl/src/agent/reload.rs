@@ -7,7 +7,7 @@ use super::{
     owner::{Owner, Pending},
 };
 use crate::{
-    config::{self, Applies, Loaded},
+    config::{self, Applies, EditError, Key, Loaded},
     control::wire::ConfigChange,
     model::{ConfigItem, EventKind, Refusal, Subject},
     registry::Registry,
@@ -28,7 +28,23 @@ impl<R: Registry> Owner<R> {
     ) -> Result<ConfigChange, Refusal> {
         let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
         let (source, words) = (self.running.source.clone(), value.to_owned());
-        let write = move || config::set_value(&source, key, &words);
+        self.write_config(key, move || config::set_value(&source, key, &words))
+            .await
+    }
+
+    /// Takes a value out of the file, then uses what decides without it.
+    pub(super) async fn unset_config(&mut self, name: &str) -> Result<ConfigChange, Refusal> {
+        let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
+        let source = self.running.source.clone();
+        self.write_config(key, move || config::unset_value(&source, key))
+            .await
+    }
+
+    async fn write_config(
+        &mut self,
+        key: &Key,
+        write: impl FnOnce() -> Result<Loaded, EditError> + Send + 'static,
+    ) -> Result<ConfigChange, Refusal> {
         let written = tokio::task::spawn_blocking(write)
             .await
             .map_err(|error| Refusal::failed(error.to_string()))?

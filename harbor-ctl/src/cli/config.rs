@@ -1,5 +1,7 @@
 //! `harbor-ctl config`: through the agent while it runs, else on the file.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::{
@@ -41,6 +43,30 @@ pub(crate) enum ConfigVerb {
         #[arg(required = true, num_args = 2..=3, value_name = "KEY VALUE")]
         words: Vec<String>,
     },
+    /// Take one value out of the file, so that its default decides again; comments stay
+    #[command(after_help = NAMES, override_usage = "harbor-ctl config unset [harbor_node] KEY")]
+    Unset {
+        /// The key
+        #[arg(required = true, num_args = 1..=2, value_name = "KEY")]
+        key: Vec<String>,
+    },
+    /// Check a configuration without using it: all that is wrong with it, and the place of each
+    #[command(after_help = "Examples:\n  harbor-ctl config check")]
+    Check {
+        /// The file [default: the one of --config]
+        file: Option<PathBuf>,
+    },
+    /// Print a file in which every key stands with its default and its meaning
+    Template,
+    /// Say what a key means, what it may be, and what it is now
+    #[command(after_help = NAMES, override_usage = "harbor-ctl config explain [harbor_node] KEY")]
+    Explain {
+        /// The key
+        #[arg(required = true, num_args = 1..=2, value_name = "KEY")]
+        key: Vec<String>,
+    },
+    /// Print the JSON schema of the file, for editors
+    Schema,
     /// Print every value
     #[command(after_help = "Examples:\n  harbor-ctl config show --origin")]
     Show {
@@ -54,13 +80,21 @@ pub(super) async fn run(session: &Session, verb: ConfigVerb) -> Result<Exit, Fai
     match verb {
         ConfigVerb::Get { key } => {
             let key = find(without_component(&key, 1)?)?;
-            let items = items(session).await?;
-            let item = items.items.iter().find(|item| item.key == key.path());
-            let item = item.ok_or_else(|| {
-                Failure::failed(format!("the agent does not know {}", key.path()))
-            })?;
-            session.output.text(&format!("{}\n", item.value), item)?;
+            let item = item(session, key).await?;
+            session.output.text(&format!("{}\n", item.value), &item)?;
         }
+        ConfigVerb::Explain { key } => {
+            let key = find(without_component(&key, 1)?)?;
+            let item = item(session, key).await?;
+            super::config_file::explain(session, key, &item)?;
+        }
+        ConfigVerb::Unset { key } => {
+            let key = find(without_component(&key, 1)?)?;
+            unset(session, key).await?;
+        }
+        ConfigVerb::Check { file } => super::config_file::check(session, file)?,
+        ConfigVerb::Template => super::output::print(&config::template())?,
+        ConfigVerb::Schema => super::config_file::schema()?,
         ConfigVerb::Set { words } => {
             let words = without_component(&words, 2)?;
             let key = find(words)?;
@@ -103,6 +137,12 @@ fn running_agent(session: &Session) -> Result<Option<Client>, Failure> {
     }
 }
 
+async fn item(session: &Session, key: &Key) -> Result<ConfigItem, Failure> {
+    let items = items(session).await?.items;
+    let item = items.into_iter().find(|item| item.key == key.path());
+    item.ok_or_else(|| Failure::failed(format!("the agent does not know {}", key.path())))
+}
+
 async fn items(session: &Session) -> Result<List<ConfigItem>, Failure> {
     match running_agent(session)? {
         Some(client) => Ok(client.get("/v1/config").await?),
@@ -131,15 +171,31 @@ async fn set(session: &Session, key: &'static Key, value: &str) -> Result<(), Fa
     let request = SetConfig {
         value: value.to_owned(),
     };
-    let change: ConfigChange = client.put(&path, &request).await?;
+    tell(session, &client.put(&path, &request).await?, "set")
+}
+
+async fn unset(session: &Session, key: &'static Key) -> Result<(), Failure> {
+    let Some(client) = running_agent(session)? else {
+        let written = config::unset_value(&session.source(), key);
+        let loaded = written.map_err(Refusal::from)?;
+        let (key, file) = (key.path(), loaded.source.path.display());
+        session.say(&format!("{key} is not in {file} any more; no agent runs"));
+        return Ok(());
+    };
+    let path = format!("/v1/config/{}", segment(&key.path()));
+    tell(session, &client.delete(&path).await?, "unset")
+}
+
+/// What has changed, and whether it is in force.
+fn tell(session: &Session, change: &ConfigChange, done: &str) -> Result<(), Failure> {
     if !session.output.is_for_people() {
-        return session.output.item(&change);
+        return session.output.item(change);
     }
     let file = change.file.display();
     session.say(&match change.applies.as_str() {
-        "at-once" => format!("{} is set in {file} and in force", change.key),
+        "at-once" => format!("{} is {done} in {file} and in force", change.key),
         _ => format!(
-            "{} is set in {file}; a restart is needed: systemctl restart harbor",
+            "{} is {done} in {file}; a restart is needed: systemctl restart harbor",
             change.key
         ),
     });

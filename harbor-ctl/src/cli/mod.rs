@@ -10,6 +10,7 @@ mod arguments;
 mod backends;
 mod bindings;
 mod config;
+mod config_file;
 mod datapath;
 mod dea;
 mod events;

@@ -90,6 +90,11 @@ impl Output {
         }
     }
 
+    /// Prints what only scripts read.
+    pub(super) fn document(self, value: &impl Serialize) -> Result<(), Failure> {
+        self.data(value)
+    }
+
     pub(super) fn table<T: Row>(self, items: &[T]) -> String {
         let is_wide = self.format == Format::Wide;
         let mut headings = T::HEADINGS.to_vec();

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use toml_edit::{DocumentMut, Item, Table, TableLike};
+use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 
 use crate::model::{Refusal, RefusalKind};
 
@@ -75,6 +75,25 @@ pub(crate) fn set_value(source: &Source, key: &Key, words: &str) -> Result<Loade
     Ok(loaded)
 }
 
+/// Takes `key` out of the source's file, so that weaker layers or the default decide; answers the
+/// configuration as it is then. What is not there is out already.
+pub(crate) fn unset_value(source: &Source, key: &Key) -> Result<Loaded, EditError> {
+    let old = match fs::read_to_string(&source.path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(ConfigError::unreadable(&source.path, &error).into()),
+    };
+    let text = without_value(&old, key).map_err(|message| invalid(source, message))?;
+    let loaded = load_text(source, &text)?;
+    if text != old {
+        replace(&source.path, &text).map_err(|error| EditError::Write {
+            path: source.path.display().to_string(),
+            source: error,
+        })?;
+    }
+    Ok(loaded)
+}
+
 fn invalid(source: &Source, message: String) -> EditError {
     let place = source.path.display().to_string();
     EditError::Invalid(ConfigError {
@@ -103,6 +122,36 @@ fn with_value(text: &str, key: &Key, value: &Value) -> Result<String, String> {
         .map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
     keep_decor(table, key.name, &mut fresh);
     table.insert(key.name, Item::Value(fresh));
+    Ok(document.to_string())
+}
+
+/// The text without one value; comments, also the one behind it, stay as they are.
+fn without_value(text: &str, key: &Key) -> Result<String, String> {
+    let wrong = |error: toml_edit::TomlError| error.message().to_owned();
+    let spanned = Document::parse(text).map_err(wrong)?;
+    let section = spanned.get(key.section).and_then(Item::as_table_like);
+    let Some((name, item)) = section.and_then(|table| table.get_key_value(key.name)) else {
+        return Ok(text.to_owned());
+    };
+    if let (Some(name), Some(value)) = (name.span(), item.span()) {
+        let start = text[..name.start].rfind('\n').map_or(0, |line| line + 1);
+        let rest = &text[value.end..];
+        let end = value.end + rest.find('\n').map_or(rest.len(), |line| line + 1);
+        let (before, behind) = (&text[start..name.start], text[value.end..end].trim());
+        // A line of its own, or with its section in front.
+        let is_alone = before.trim().is_empty() || before.trim_end().ends_with('.');
+        if is_alone && (behind.is_empty() || behind.starts_with('#')) {
+            let kept = match behind {
+                "" => String::new(),
+                comment => format!("{comment}\n"),
+            };
+            return Ok(format!("{}{kept}{}", &text[..start], &text[end..]));
+        }
+    }
+    let mut document: DocumentMut = text.parse().map_err(wrong)?;
+    if let Some(table) = document[key.section].as_table_like_mut() {
+        table.remove(key.name);
+    }
     Ok(document.to_string())
 }
 
@@ -186,6 +235,32 @@ mod tests {
         assert!(error.to_string().contains("overlaps"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "[log]\nkeep = 3\n");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn unset_takes_the_value_and_leaves_every_comment() {
+        let key = find_key("ports.range").unwrap();
+        for (text, left) in [
+            (
+                "# mine\n[ports]\n# why\nrange = \"36000-36010\" # small\nrest = \"5s\"\n",
+                "# mine\n[ports]\n# why\n# small\nrest = \"5s\"\n",
+            ),
+            ("ports.range = \"36000-36010\"\n# end\n", "# end\n"),
+            ("[ports]\nrange = \"36000-36010\"", "[ports]\n"),
+            (
+                "ports = {range = \"36000-36010\", rest = \"5s\"}\n",
+                "ports = {rest = \"5s\"}\n",
+            ),
+            ("[log]\nkeep = 3\n", "[log]\nkeep = 3\n"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("h.toml");
+            fs::write(&path, text).unwrap();
+            let loaded = unset_value(&source(&path), key).unwrap();
+            assert_eq!(loaded.config.range.to_string(), "35000-40000");
+            let now = fs::read_to_string(&path).unwrap();
+            assert_eq!(now.replace("{ ", "{").replace(" }", "}"), left);
+        }
     }
 
     #[test]

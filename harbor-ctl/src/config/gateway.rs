@@ -102,8 +102,7 @@ impl Check {
     }
 
     pub(super) fn limits(&mut self) -> Limits {
-        // More than there are numbers, of both protocols, is no limit.
-        let mut limit = |key| self.number(key, 0, 131_072) as usize;
+        let mut limit = |key| self.number(key) as usize;
         Limits {
             ports: limit("limits.ports"),
             ports_per_organization: limit("limits.ports_per_organization"),

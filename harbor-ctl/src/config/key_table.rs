@@ -3,9 +3,12 @@
 //! This table is the contract. A key whose capability this version lacks is listed with the values
 //! it accepts; anything else is refused by name, never accepted and ignored.
 
-use super::keys::{
-    Applies, Key,
-    Kind::{self, List, Number, Text},
+use super::{
+    Form,
+    keys::{
+        Applies, Key,
+        Kind::{self, List, Number, Text},
+    },
 };
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
@@ -27,6 +30,8 @@ const fn key(
         applies: Applies::AtOnce,
         choices,
         lacks,
+        form: Form::Free,
+        bounds: None,
     }
 }
 
@@ -59,16 +64,24 @@ const fn number(
 
 /// All keys, in the order in which they are shown.
 pub(crate) static KEYS: &[Key] = &[
-    text("node", "id", "\"harbor_node_1\"", "this node's name").on_restart(),
-    text("node", "hostname", "\"\"", "this node's host name in credentials; empty: the system's"),
+    text("node", "id", "\"harbor_node_1\"", "this node's name")
+    .form(Form::Name).on_restart(),
+    text("node", "hostname", "\"\"", "this node's host name in credentials; empty: the system's")
+    .form(Form::Host),
     list("node", "interfaces", "[\"auto\"]", "interfaces to attach to")
+    .form(Form::Interfaces)
     .on_restart(),
     list("node", "addresses", "[\"auto\"]", "addresses that serve ports")
+    .form(Form::Addresses)
     .on_restart(),
-    text("public", "hostname", "\"\"", "public host name in credentials; empty: none"),
-    text("public", "address", "\"\"", "public address in credentials; empty: none"),
-    text("ports", "range", "\"35000-40000\"", "numbers that new ports are drawn from"),
-    text("ports", "rest", "\"60s\"", "how long a released number is not drawn again"),
+    text("public", "hostname", "\"\"", "public host name in credentials; empty: none")
+    .form(Form::Host),
+    text("public", "address", "\"\"", "public address in credentials; empty: none")
+    .form(Form::Address),
+    text("ports", "range", "\"35000-40000\"", "numbers that new ports are drawn from")
+    .form(Form::Range),
+    text("ports", "rest", "\"60s\"", "how long a released number is not drawn again")
+    .form(Form::Period),
     text("datapath", "mode", "\"auto\"", "who forwards: tc, the programs in the kernel; proxy, the agent itself, without BPF; auto, the programs where they can be had")
     .on_restart()
     .only(&["auto", "tc", "proxy"], "a datapath in XDP"),
@@ -76,75 +89,115 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart()
     .one_of(&["auto", "tcx", "clsact"]),
     number("datapath", "flows", "262144", "capacity of the flow table")
+    .within(1_024, 16_777_216)
     .on_restart(),
     text("datapath", "source_ports", "\"10240-32767\"", "source ports of translated flows")
+    .form(Form::Range)
     .on_restart(),
     list("datapath", "source_addresses", "[]", "more addresses of this node that translated flows leave with")
+    .form(Form::Addresses)
     .on_restart(),
-    text("tls", "folder", "\"/etc/harbor/tls\"", "certificates of ports that end TLS: NAME.crt and NAME.key of the port's name, else harbor.crt and harbor.key"),
+    text("tls", "folder", "\"/etc/harbor/tls\"", "certificates of ports that end TLS: NAME.crt and NAME.key of the port's name, else harbor.crt and harbor.key")
+    .form(Form::Path),
     text("proxy", "connect_timeout", "\"1s\"", "how long a backend may take to accept a connection that goes through the proxy, before the next is tried")
+    .form(Form::Period)
     .on_restart(),
     text("timeouts", "opening", "\"6s\"", "a flow without an answer")
+    .form(Form::Period)
     .on_restart(),
     text("timeouts", "tcp_established", "\"2h4m\"", "a silent TCP flow")
+    .form(Form::Period)
     .on_restart(),
     text("timeouts", "tcp_closed", "\"30s\"", "a TCP flow closed by both ends")
+    .form(Form::Period)
     .on_restart(),
     text("timeouts", "tcp_reset", "\"10s\"", "a TCP flow that one end has reset")
+    .form(Form::Period)
     .on_restart(),
     text("timeouts", "udp_single", "\"30s\"", "a UDP question with its answer")
+    .form(Form::Period)
     .on_restart(),
     text("timeouts", "udp_stream", "\"180s\"", "a UDP conversation")
+    .form(Form::Period)
     .on_restart(),
-    text("policy", "drain", "\"30s\"", "how long a removed backend keeps its flows"),
-    list("policy", "allow_networks", "[]", "networks allowed as backends in spite of the rule"),
-    text("health", "check", "\"off\"", "how backends of ports without `health` are probed: off, tcp, http:/PATH, udp:SEND/EXPECT"),
-    text("health", "interval", "\"5s\"", "from one probe of a backend to the next"),
-    text("health", "timeout", "\"2s\"", "after which a probe has failed"),
-    number("health", "rise", "2", "passed probes in a row until a failing backend is up"),
-    number("health", "fall", "3", "failed probes in a row until a backend is failing"),
-    number("health", "rate", "500", "probes a second, all ports together"),
+    text("policy", "drain", "\"30s\"", "how long a removed backend keeps its flows")
+    .form(Form::Period),
+    list("policy", "allow_networks", "[]", "networks allowed as backends in spite of the rule")
+    .form(Form::Networks),
+    text("health", "check", "\"off\"", "how backends of ports without `health` are probed: off, tcp, http:/PATH, udp:SEND/EXPECT")
+    .form(Form::HealthCheck),
+    text("health", "interval", "\"5s\"", "from one probe of a backend to the next")
+    .form(Form::Period),
+    text("health", "timeout", "\"2s\"", "after which a probe has failed")
+    .form(Form::Period),
+    number("health", "rise", "2", "passed probes in a row until a failing backend is up")
+    .within(1, 100),
+    number("health", "fall", "3", "failed probes in a row until a backend is failing")
+    .within(1, 100),
+    number("health", "rate", "500", "probes a second, all ports together")
+    .within(1, 100_000),
     text("health", "all_down", "\"use-last\"", "new flows of a port whose backends are all failing")
     .one_of(&["use-last", "refuse"]),
     text("registry", "url", "\"embedded\"", "where ports are kept: embedded, redis://HOST, rediss://HOST or redis+sentinel://HOST:PORT/MASTER")
+    .form(Form::RegistryUrl)
     .on_restart(),
     text("registry", "cluster", "\"harbor\"", "names the keys in Redis: nodes of one cluster share them")
+    .form(Form::Name)
     .on_restart(),
     text("registry", "password_file", "\"\"", "a file that holds the password of Redis; empty: none")
+    .form(Form::File)
     .on_restart(),
     text("registry", "ca_file", "\"\"", "certificates (PEM) that sign the one of Redis; empty: the system's")
+    .form(Form::File)
     .on_restart(),
     text("registry", "timeout", "\"1s\"", "how long Redis may take to answer before it counts as away")
+    .form(Form::Period)
     .on_restart(),
-    text("discovery", "lease", "\"17s\"", "how long an app host's instances live without a heartbeat"),
+    text("discovery", "lease", "\"17s\"", "how long an app host's instances live without a heartbeat")
+    .form(Form::Period),
     text("discovery", "token_file", "\"\"", "token with which app hosts may announce over TCP, and nothing else")
+    .form(Form::File)
     .on_restart(),
     text("gateway", "listen", "\"127.0.0.1:8443\"", "address of the platform API; off without a password file")
+    .form(Form::Listen)
     .on_restart(),
     text("gateway", "user", "\"harbor\"", "user of the platform API")
     .on_restart(),
     text("gateway", "password_file", "\"\"", "password of the platform API; empty: there is none")
+    .form(Form::File)
     .on_restart(),
     text("gateway", "tls_cert", "\"\"", "certificate of the platform API; needed where it listens beyond this machine")
+    .form(Form::File)
     .on_restart(),
     text("gateway", "tls_key", "\"\"", "key of the platform API")
+    .form(Form::File)
     .on_restart(),
-    number("limits", "ports", "0", "ports at once, in all; 0: as many as there are numbers"),
-    number("limits", "ports_per_organization", "0", "ports at once of one organization of a platform; 0: no limit"),
-    number("limits", "ports_per_space", "0", "ports at once of one space of a platform; 0: no limit"),
+    number("limits", "ports", "0", "ports at once, in all; 0: as many as there are numbers")
+    .within(0, 131_072),
+    number("limits", "ports_per_organization", "0", "ports at once of one organization of a platform; 0: no limit")
+    .within(0, 131_072),
+    number("limits", "ports_per_space", "0", "ports at once of one space of a platform; 0: no limit")
+    .within(0, 131_072),
     text("control", "admin_group", "\"harbor\"", "group, by name or number, whose members may ask everything by the socket; empty: root alone")
+    .form(Form::Group)
     .on_restart(),
     text("control", "read_group", "\"\"", "group whose members may look by the socket, and change nothing; empty: nobody")
+    .form(Form::Group)
     .on_restart(),
     text("control", "listen", "\"\"", "TCP side of the control API")
+    .form(Form::Listen)
     .on_restart(),
     text("control", "token_file", "\"\"", "token of the control API over TCP")
+    .form(Form::File)
     .on_restart(),
     text("control", "tls_cert", "\"\"", "certificate of the control API over TCP")
+    .form(Form::File)
     .on_restart(),
     text("control", "tls_key", "\"\"", "key of the control API over TCP")
+    .form(Form::File)
     .on_restart(),
     text("control", "tls_client_ca", "\"\"", "authority of the certificates that clients of the control API over TCP must show")
+    .form(Form::File)
     .on_restart(),
     text("metrics", "listen", "\"127.0.0.1:9442\"", "address of the metrics")
     .on_restart()
@@ -156,12 +209,17 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart()
     .one_of(&["daily", "hourly", "never"]),
     number("log", "keep", "14", "how many files of each log are kept")
+    .within(1, 3_650)
     .on_restart(),
-    text("paths", "run", "\"/run/harbor\"", "socket and lock").on_restart(),
+    text("paths", "run", "\"/run/harbor\"", "socket and lock")
+    .form(Form::Path).on_restart(),
     text("paths", "state", "\"/var/lib/harbor\"", "the embedded registry, and the journal of a shared one")
+    .form(Form::Path)
     .on_restart(),
     text("paths", "log", "\"/var/log/harbor\"", "the four log files")
+    .form(Form::Path)
     .on_restart(),
     text("paths", "bpf", "\"/sys/fs/bpf/harbor\"", "pinned maps and links")
+    .form(Form::Path)
     .on_restart(),
 ];

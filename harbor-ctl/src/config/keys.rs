@@ -1,5 +1,6 @@
 //! What a configuration key is, and how one is found by what was typed.
 
+use super::Form;
 pub(crate) use super::key_table::KEYS;
 
 /// What a key's value looks like.
@@ -28,6 +29,9 @@ pub(crate) struct Key {
     pub(crate) default: &'static str,
     pub(crate) meaning: &'static str,
     pub(crate) applies: Applies,
+    pub(crate) form: Form,
+    /// Of a number: the least and the most.
+    pub(crate) bounds: Option<(i64, i64)>,
     /// The only values accepted; empty: whatever its kind allows.
     pub(crate) choices: &'static [&'static str],
     /// What other values would ask for, if this version lacks it.
@@ -42,6 +46,16 @@ impl Key {
 
     pub(super) const fn on_restart(mut self) -> Self {
         self.applies = Applies::OnRestart;
+        self
+    }
+
+    pub(super) const fn form(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    pub(super) const fn within(mut self, least: i64, most: i64) -> Self {
+        self.bounds = Some((least, most));
         self
     }
 

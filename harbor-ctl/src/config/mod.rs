@@ -5,12 +5,14 @@
 
 mod control;
 mod edit;
+mod form;
 mod gateway;
 mod key_table;
 mod keys;
 mod problem;
 mod raw;
 mod shown;
+mod template;
 #[cfg(test)]
 mod tests;
 mod timings;
@@ -25,11 +27,13 @@ use std::{
 
 use crate::model::{Refusal, RefusalKind, nearest};
 pub(crate) use control::ControlConfig;
-pub(crate) use edit::set_value;
+pub(crate) use edit::{EditError, set_value, unset_value};
+pub(crate) use form::Form;
 pub(crate) use gateway::{GatewayConfig, Limits, Public};
-pub(crate) use keys::{Applies, KEYS, Key, find as find_key};
+pub(crate) use keys::{Applies, KEYS, Key, Kind, find as find_key};
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use shown::config_items;
+pub(crate) use template::{schema, template, valid_values};
 pub(crate) use validated::{Config, LogConfig, Paths, RegistryConfig};
 pub(crate) use value::{Entry, Origin, Value};
 

@@ -24,9 +24,9 @@ impl Check {
             check: self.read("health.check", str::parse, HealthCheck::Off),
             interval: self.period_within("health.interval", second, hour),
             timeout: self.period_within("health.timeout", second, 20 * second),
-            rise: self.number("health.rise", 1, 100) as u32,
-            fall: self.number("health.fall", 1, 100) as u32,
-            rate: self.number("health.rate", 1, 100_000) as u32,
+            rise: self.number("health.rise") as u32,
+            fall: self.number("health.fall") as u32,
+            rate: self.number("health.rate") as u32,
             // A bad choice was already reported.
             all_down: self.text("health.all_down").parse().unwrap_or_default(),
         }

@@ -3,7 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, Problem, Public, Value, keys::KEYS,
+    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, Problem, Public, Value,
+    keys::{KEYS, find},
     raw::Layers,
 };
 use ipnet::IpNet;
@@ -128,7 +129,7 @@ impl Check {
             // A bad choice was already reported.
             mode: self.text("datapath.mode").parse().unwrap_or_default(),
             hook: self.text("datapath.hook"),
-            flows: self.number("datapath.flows", 1_024, 16_777_216) as u32,
+            flows: self.number("datapath.flows") as u32,
             source_ports,
             source_addresses: self.list("datapath.source_addresses", own_address),
             certificates: self.path("tls.folder"),
@@ -156,7 +157,7 @@ impl Check {
                 level: self.level("log.level"),
                 datapath: self.level("log.datapath"),
                 rotate: self.text("log.rotate"),
-                keep: self.number("log.keep", 1, 3_650) as usize,
+                keep: self.number("log.keep") as usize,
             },
             paths: Paths {
                 run: self.path("paths.run"),
@@ -273,7 +274,10 @@ impl Check {
         self.read(key, parse, Duration::ZERO)
     }
 
-    pub(super) fn number(&mut self, key: &str, least: i64, most: i64) -> i64 {
+    /// A number within the bounds of its key.
+    pub(super) fn number(&mut self, key: &str) -> i64 {
+        let bounds = find(key).and_then(|key| key.bounds);
+        let (least, most) = bounds.unwrap_or((0, i64::MAX));
         let number = match self.entry(key) {
             Some(Entry {
                 value: Value::Number(number),

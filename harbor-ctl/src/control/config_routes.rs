@@ -20,7 +20,7 @@ use crate::{http::described, model::ConfigItem};
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new()
         .routes(described!(O: show_config))
-        .routes(described!(O: set_config))
+        .routes(described!(O: set_config, unset_config))
         .routes(described!(O: show_status))
 }
 
@@ -54,6 +54,18 @@ async fn set_config<O: Operations>(
         o.set_config(key, value).await
     })
     .await
+}
+
+/// Takes one value out of the file: its default, or a weaker layer, decides again.
+#[utoipa::path(
+    delete,
+    path = "/v1/config/{key}",
+    tag = "configuration",
+    params(("key" = String, Path, description = "SECTION.NAME, or one of kato's names")),
+    responses((status = 200, description = "done", body = ConfigChange), Refused),
+)]
+async fn unset_config<O: Operations>(State(o): Shared<O>, Path(key): Path<String>) -> Response {
+    answer(o.unset_config(key)).await
 }
 
 /// Every part of the agent and how it is.

@@ -78,6 +78,8 @@ pub(crate) trait Operations: SharedOperations + BindingOperations {
         value: String,
     ) -> impl Future<Output = Answer<ConfigChange>> + Send;
 
+    /// Takes a value out of the file.
+    fn unset_config(&self, key: String) -> impl Future<Output = Answer<ConfigChange>> + Send;
     /// What happens.
     fn events(&self) -> EventLog;
 

@@ -172,3 +172,53 @@ fn files_and_directories_have_their_modes() {
         rig.log("node").contains("uid=").then_some(())
     });
 }
+
+#[test]
+fn a_value_is_taken_back_with_its_comments_kept() {
+    let rig = Rig::start("[ports]\nrest = \"5s\"\n# why so few\nrange = \"33200-33209\" # few\n");
+    let said = rig
+        .ctl(&["config", "unset", "harbor_node", "port_range"])
+        .ok();
+    assert!(said.stderr.contains("in force"), "{}", said.stderr);
+    let shown = rig.json(&["config", "get", "ports.range"]);
+    assert_eq!(
+        (&shown["value"], &shown["origin"]),
+        (&"35000-40000".into(), &"default".into())
+    );
+    let text = fs::read_to_string(rig.config()).unwrap();
+    assert!(
+        text.ends_with("rest = \"5s\"\n# why so few\n# few\n"),
+        "{text}"
+    );
+    let number = rig.create(&["web"]);
+    assert!((35_000..=40_000).contains(&number));
+    // What is out already is out.
+    rig.ctl(&["config", "unset", "ports.range"]).ok();
+    assert_eq!(rig.ctl(&["config", "unset", "ports.rnage"]).code, 2);
+}
+
+#[test]
+fn without_an_agent_the_file_is_edited_and_keys_are_explained() {
+    let rig = Rig::configured("[log]\nkeep = 3 # days\n");
+    let explained = rig.ctl(&["config", "explain", "log.keep"]).ok();
+    for part in [
+        "1 to 3650",
+        "14",
+        "harbor.toml:7:8",
+        "when the agent starts",
+    ] {
+        assert!(
+            explained.stdout.contains(part),
+            "{part}: {}",
+            explained.stdout
+        );
+    }
+    let json = rig.json(&["config", "explain", "ports.rest"]);
+    assert!(json["valid"].as_str().unwrap().contains("30s"), "{json}");
+    rig.ctl(&["config", "unset", "log.keep"]).ok();
+    assert!(
+        fs::read_to_string(rig.config())
+            .unwrap()
+            .ends_with("[log]\n# days\n")
+    );
+}

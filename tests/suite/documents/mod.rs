@@ -2,6 +2,7 @@
 //! shown has been run.
 
 mod commands;
+mod editor;
 mod reference;
 
 use std::path::{Path, PathBuf};

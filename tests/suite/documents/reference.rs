@@ -25,7 +25,7 @@ fn reference_pages_are_current() {
         ("docs/reference/configuration.md", configuration(&settings)),
         ("docs/reference/maps.md", map_page()),
         ("docs/reference/verdicts.md", verdicts()),
-        ("harbor-ctl/dist/harbor.toml", template(&settings)),
+        ("harbor-ctl/dist/harbor.toml", template()),
     ];
     let is_writing = env::var_os("HARBOR_WRITE_DOCS").is_some();
     for (path, text) in pages {
@@ -240,24 +240,10 @@ fn applies(setting: &Value) -> &'static str {
 }
 
 /// The configuration file of the package: every key, its default, and what it is for.
-fn template(settings: &[Value]) -> String {
-    let mut file = String::from(
-        "# Harbor's configuration. Every key stands here with its default; remove the # to change it.\n\
-         # `harbor-ctl config set KEY VALUE` edits this file and keeps its comments.\n",
-    );
-    for (section, group) in sections(settings) {
-        let _ = write!(file, "\n[{section}]\n");
-        for setting in group {
-            let (default, meaning) = (text(setting, "default"), text(setting, "meaning"));
-            let restart = if applies(setting) == "at once" {
-                ""
-            } else {
-                " (read at start)"
-            };
-            let _ = writeln!(file, "# {meaning}{restart}\n#{} = {default}", name(setting));
-        }
-    }
-    file
+/// The same text is there for whoever has lost the file.
+fn template() -> String {
+    let mut command = Command::new(binary("harbor-ctl"));
+    finish(command.args(["config", "template"])).ok().stdout
 }
 
 #[test]

@@ -139,6 +139,7 @@ fn of_the_rest(scene: &Scene) -> Vec<Step> {
         ("post /v1/explain", packet),
         ("post /v1/flows/kill", json!({"port": "web"})),
         ("put /v1/config/{key}", json!({"value": "36000-36100"})),
+        ("delete /v1/config/{key}", Value::Null),
         ("get /v1/range", Value::Null),
         ("get /v1/nodes/{id}", Value::Null),
         ("post /v1/state/backup", Value::Null),

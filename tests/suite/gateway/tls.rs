@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration
 use kit::{V4, certify, eventually, finish_within, traffic};
 use serde_json::{Value, json};
 
-use super::{Ground, SERVICE};
+use super::{Ground, Platform, SERVICE};
 
 const HTTPS: &str = "6f6b6b1e-3a53-4a0c-9b0b-5d1f2c9f7a15";
 const SOON: Duration = Duration::from_secs(10);
@@ -104,6 +104,8 @@ fn a_platforms_certificate_is_in_force_and_its_key_is_never_told() {
     // What was given outlives the agent, and not the instance.
     ground.agent.stop();
     ground.agent.restart();
+    // The old connection went with the agent.
+    ground.platform = Platform::of(&ground.lab);
     eventually(SOON, || is_shown(&ground, "two", port));
     let line = format!("DELETE /v2/service_instances/i1?service_id={SERVICE}&plan_id={HTTPS}");
     assert_eq!(ground.platform.ask(&line, &Value::Null).0, 200);

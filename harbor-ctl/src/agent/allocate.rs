@@ -8,7 +8,7 @@ use crate::{
     control::wire::DeletedPort,
     model::{Protocol, Refusal, RefusalKind, Service},
     proxy::Unheld,
-    registry::{Registry, RegistryError, Rests},
+    registry::{Quota, Registry, RegistryError, Rests},
 };
 
 /// How often a number that somebody else takes in the same moment is drawn anew.
@@ -33,6 +33,12 @@ impl<R: Registry> Owner<R> {
             Some(_) => Rests::Ended,
             None => Rests::Respected,
         };
+        let limits = self.running.config.limits;
+        self.registry.keep_to(Quota {
+            ports: limits.ports,
+            ports_per_organization: limits.ports_per_organization,
+            ports_per_space: limits.ports_per_space,
+        });
         let recorded = loop {
             service.port = self.draw_and_hold(&service, port).await?;
             let allocated = self.registry.allocate(&service, rests).await;

@@ -359,6 +359,13 @@ pub(super) fn refused(error: &RegistryError) -> Refusal {
         RegistryError::NumberTaken { .. } => {
             Refusal::new(RefusalKind::PortAssigned, error.to_string())
         }
+        RegistryError::QuotaReached(key) => {
+            Refusal::new(RefusalKind::QuotaExceeded, error.to_string())
+                .field(&format!("limits.{key}"))
+                .fix(format!(
+                    "delete some, or: harbor-ctl config set limits.{key} NUMBER"
+                ))
+        }
         RegistryError::NoService(_) => Refusal::new(RefusalKind::NotFound, error.to_string()),
         RegistryError::Away(_) => Refusal::new(RefusalKind::NotReady, error.to_string())
             .fix("what is forwarded stays; see harbor-ctl status, and try again when it is back"),

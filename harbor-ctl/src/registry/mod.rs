@@ -47,6 +47,14 @@ pub(crate) enum Rests {
     Ended,
 }
 
+/// How many services there may be; 0: as many as there are numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) ports: usize,
+    pub(crate) ports_per_organization: usize,
+    pub(crate) ports_per_space: usize,
+}
+
 /// Why the registry did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistryError {
@@ -60,6 +68,9 @@ pub(crate) enum RegistryError {
     },
     #[error("port {port}/{protocol} is assigned to another service")]
     NumberTaken { protocol: Protocol, port: u16 },
+    /// A quota is used up, by services of others too; its name is that of its key in `[limits]`.
+    #[error("limits.{0} is reached")]
+    QuotaReached(String),
     #[error("no service with id {0}")]
     NoService(String),
     /// Somebody else was faster: what the caller knew of the service is no longer so.
@@ -165,6 +176,9 @@ pub(crate) trait Registry: Send + Sync + 'static {
 
     /// What backends in foreign records are held against from now on.
     fn obey(&self, _rule: BackendRule) {}
+
+    /// What [`Self::allocate`] keeps to from now on, where others may allocate at the same time.
+    fn keep_to(&self, _quota: Quota) {}
 
     /// Removes what was withheld because it was too much at once; how many ports.
     fn confirm(&self) -> impl Future<Output = Result<usize, RegistryError>> + Send {

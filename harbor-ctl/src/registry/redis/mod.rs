@@ -20,7 +20,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Away, Back, Condition, Contents, News, RegistryError, journal::Journal, keys};
+use super::{Away, Back, Condition, Contents, News, Quota, RegistryError, journal::Journal, keys};
 use crate::model::{BackendRule, Service};
 pub(crate) use announcements::Announcements;
 use answers::Rules;
@@ -68,6 +68,7 @@ struct Engine {
 struct Memory {
     state: State,
     rule: BackendRule,
+    quota: Quota,
     away: Option<Away>,
     back: Option<Back>,
     /// Counts this node's own changes: an answer that was on its way meanwhile is older than they.

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    super::{Condition, Contents, News, Registry, RegistryError, Rests, embedded::whole},
+    super::{Condition, Contents, News, Quota, Registry, RegistryError, Rests, embedded::whole},
     Engine, RedisRegistry,
     answers::{self, half},
     follower,
@@ -86,6 +86,7 @@ impl Engine {
             Rests::Ended => "ended",
         };
         let mut words = vec![service.id.clone(), text(&service)?, rests.to_owned()];
+        words.extend(self.quota(&service));
         words.extend(answers::halves(&service));
         let answer: Result<Vec<u8>, Fault> = self.ask(&self.scripts.allocate, &words, 1).await;
         let recorded = match answer {
@@ -100,10 +101,32 @@ impl Engine {
                     number.unwrap_or((service.protocols.each()[0], service.port));
                 Err(RegistryError::NumberTaken { protocol, port })
             }
+            Err(fault) if fault.code == "QUOTA" => {
+                let key = fault.text.trim_start_matches("QUOTA ").trim().to_owned();
+                Err(RegistryError::QuotaReached(key))
+            }
             // It is there, and says why it does not; it is not away.
             Err(fault) if fault.code == "YOUNG" => Err(RegistryError::Away(fault.text)),
             Err(fault) => Err(self.failed(fault)).inspect_err(|error| self.note(error)),
         }
+    }
+
+    /// The quota in the script's words: three limits, and what a record of the same organization, and
+    /// of the same space, contains.
+    fn quota(&self, service: &Service) -> [String; 5] {
+        let quota = self.memory().quota;
+        let needle = |name: &str, value: &str| {
+            let value = serde_json::to_string(value).unwrap_or_default();
+            format!("\"{name}\":{value}")
+        };
+        let of = service.provisioned.as_ref();
+        [
+            quota.ports.to_string(),
+            quota.ports_per_organization.to_string(),
+            quota.ports_per_space.to_string(),
+            of.map_or_else(String::new, |p| needle("organization", &p.organization)),
+            of.map_or_else(String::new, |p| needle("space", &p.space)),
+        ]
     }
 
     async fn update(&self, service: &Service) -> Result<Service, RegistryError> {
@@ -275,6 +298,10 @@ impl Registry for RedisRegistry {
 
     fn condition(&self) -> Condition {
         self.0.condition()
+    }
+
+    fn keep_to(&self, quota: Quota) {
+        self.0.memory().quota = quota;
     }
 
     fn obey(&self, rule: BackendRule) {

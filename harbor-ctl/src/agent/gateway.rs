@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use std::collections::BTreeSet;
+
 use super::{
     allocate::Placed,
-    owner::{Owner, now},
+    owner::{Owner, now, refused},
 };
 use crate::{
     gateway::{Bound, Instance, Novelty, Order, Parameters, PemPair, Update},
@@ -15,6 +17,9 @@ use crate::{
     },
     registry::Registry,
 };
+
+/// How often a number is given again because another node was as fast.
+const SETTLE_TRIES: usize = 8;
 
 impl<R: Registry> Owner<R> {
     /// Makes an instance, or finds that it is made; one that differs is refused.
@@ -247,9 +252,59 @@ impl<R: Registry> Owner<R> {
             });
             Ok(int_port)
         };
-        let (_, int_port) = self.amend(&id, add).await?;
+        self.amend(&id, add).await?;
+        let int_port = self.settle(&id, &binding).await?;
         tracing::info!(id, binding, int_port, "bound");
         Ok((Novelty::New, self.bound(&id, &binding)?))
+    }
+
+    /// Gives a new binding another number for as long as another node has given the same one to the
+    /// same app at the same time. Whoever sees that moves, because the other may have been told
+    /// already; each to a number of its own. Answers the number.
+    async fn settle(&mut self, id: &str, binding: &str) -> Result<u16, Refusal> {
+        let gone = || Refusal::new(RefusalKind::NotFound, "the binding was deleted meanwhile");
+        for _ in 0..SETTLE_TRIES {
+            let (service, _) = self.instance_named(id)?;
+            let mut own = service.bindings.iter();
+            let own = own
+                .find(|known| known.id == binding)
+                .cloned()
+                .ok_or_else(gone)?;
+            if !R::IS_SHARED || own.app.is_none() {
+                return Ok(own.int_port);
+            }
+            let contents = self
+                .registry
+                .load()
+                .await
+                .map_err(|error| refused(&error))?;
+            let each = contents.services.iter();
+            let all = each.flat_map(|s| s.bindings.iter().map(move |b| (s.id.as_str(), b)));
+            let is_other = |(of, b): &(&str, &Binding)| (*of, b.id.as_str()) != (id, binding);
+            let others: Vec<_> = all
+                .filter(|(_, b)| b.app == own.app)
+                .filter(is_other)
+                .collect();
+            let mut same = others.iter().filter(|(_, b)| b.int_port == own.int_port);
+            let Some((of, b)) = same.next() else {
+                return Ok(own.int_port);
+            };
+            let is_first = (id, binding) < (*of, b.id.as_str());
+            let taken: BTreeSet<u16> = others.iter().map(|(_, b)| b.int_port).collect();
+            let mut free = (own.int_port..=u16::MAX).filter(|port| !taken.contains(port));
+            let next = free.nth(usize::from(!is_first));
+            let full = || Refusal::new(RefusalKind::Conflict, "no number is left to listen on");
+            let next = next.ok_or_else(full)?;
+            let change = |service: &mut Service| {
+                let mut own = service.bindings.iter_mut();
+                let own = own.find(|known| known.id == binding).ok_or_else(gone)?;
+                own.int_port = next;
+                Ok(())
+            };
+            self.amend(id, change).await?;
+        }
+        let text = "others bind this app all the time";
+        Err(Refusal::new(RefusalKind::Conflict, text).fix("try again"))
     }
 
     /// A binding with its credentials as they are now.

@@ -19,9 +19,13 @@ fn at(node: &Agent) -> Platform {
 
 /// Two nodes of one registry, each with its gateway.
 fn nodes(lab: &Lab, redis: &Redis) -> (Agent, Agent) {
+    nodes_with(lab, redis, "")
+}
+
+fn nodes_with(lab: &Lab, redis: &Redis, more: &str) -> (Agent, Agent) {
     let file = password(lab);
     let lines = |node: &str| {
-        let gateway = format!("[gateway]\npassword_file = {file:?}\n");
+        let gateway = format!("[gateway]\npassword_file = {file:?}\n{more}");
         format!("{}{gateway}", redis.config(node))
     };
     let one = Agent::start_with(lab, &Config::with(&lines("one")));
@@ -99,4 +103,71 @@ fn one_id_that_two_nodes_are_asked_for_is_one_port() {
     assert_eq!(at(&two).deprovision("the-one").0, 200);
     eventually(SOON, || one.items(&["ports", "list"]).is_empty());
     assert_eq!(at(&one).deprovision("the-one").0, 410);
+}
+
+/// Asks both nodes at the same moment, so often; the statuses.
+fn race(
+    nodes: [&Agent; 2],
+    count: usize,
+    ask: impl Fn(&mut Platform, usize) -> u16 + Sync,
+) -> Vec<u16> {
+    let barrier = std::sync::Barrier::new(count);
+    std::thread::scope(|scope| {
+        let one = |number: usize| {
+            let (barrier, ask) = (&barrier, &ask);
+            scope.spawn(move || {
+                let mut platform = at(nodes[number % 2]);
+                barrier.wait();
+                ask(&mut platform, number)
+            })
+        };
+        let threads: Vec<_> = (0..count).map(one).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    })
+}
+
+#[test]
+fn two_nodes_that_race_for_a_quota_keep_it() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let (one, two) = nodes_with(&lab, &redis, "[limits]\nports_per_space = 5\n");
+    let statuses = race([&one, &two], 30, |platform, number| {
+        platform
+            .provision(&format!("i{number}"), &order("web", &Value::Null))
+            .0
+    });
+    let count = |status| statuses.iter().filter(|&&found| found == status).count();
+    assert_eq!((count(201), count(422)), (5, 25), "{statuses:?}");
+}
+
+#[test]
+fn two_nodes_that_bind_one_app_give_it_two_numbers() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let (one, two) = nodes(&lab, &redis);
+    for id in ["i0", "i1"] {
+        assert_eq!(at(&one).provision(id, &order("web", &Value::Null)).0, 201);
+    }
+    eventually(SOON, || two.items(&["ports", "list"]).len() == 2);
+    for round in 0..10 {
+        let app = format!("app-{round}");
+        let statuses = race([&one, &two], 2, |platform, number| {
+            platform
+                .bind(&format!("i{number}"), &format!("b-{round}"), &app)
+                .0
+        });
+        assert_eq!(statuses, [201, 201]);
+        let mut bound = one.items(&["bindings", "list"]);
+        bound.retain(|binding| binding["app"] == json!(app));
+        eventually(SOON, || {
+            bound = one.items(&["bindings", "list"]);
+            bound.retain(|binding| binding["app"] == json!(app));
+            bound.len() == 2
+        });
+        let number = |index: usize| bound[index]["credentials"]["int_port"].clone();
+        assert_ne!(number(0), number(1), "round {round}");
+    }
 }

@@ -11,6 +11,8 @@ use std::{
 use kit::{Agent, Config, Lab, Process, V4, binary, eventually, http::Http, until};
 use serde_json::{Value, json};
 
+use crate::registry::{other, redis_of};
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A reader of the stream that keeps what it has heard.
@@ -207,4 +209,40 @@ fn the_command_line_follows_over_a_restart() {
         events.iter().any(|event| event["kind"] == "gap"),
         "{printed}"
     );
+}
+
+#[test]
+fn a_registry_that_goes_and_comes_and_who_shares_it_is_told() {
+    let lab = Lab::routed();
+    let mut redis = redis_of(&lab);
+    let lease = "[discovery]\nlease = \"3s\"\n";
+    let config = Config::with(&format!("{}{lease}", redis.config("one")));
+    let agent = Agent::start_with(&lab, &config);
+    let has = |kind: &str, key: &str, value: &str| {
+        let events = agent.items(&["events"]);
+        events
+            .iter()
+            .any(|event| event["kind"] == kind && (key.is_empty() || event[key] == value))
+    };
+    agent.create(&["web"]);
+    let said = json!({
+        "v": 1, "dea": "dea-1", "epoch": 1, "seq": 1, "service": "web", "instance": "i-1",
+        "ip": lab.app(V4, 0).to_string(), "port": 9_001, "state": "up"
+    });
+    let mut http = Http::new(&agent.socket());
+    let heard = http
+        .post("/v1/announce", said.to_string().as_bytes())
+        .unwrap();
+    assert_eq!(heard.0, 200, "{}", String::from_utf8_lossy(&heard.1));
+    assert!(has("backend_added", "dea", "dea-1"));
+    // It falls silent.
+    eventually(PATIENCE, || has("lease_ended", "dea", "dea-1"));
+    assert!(has("backend_removed", "instance", "i-1"));
+    let _two = other(&lab, &redis.config("two"), "two");
+    eventually(PATIENCE, || has("node_joined", "node", "two"));
+    redis.kill();
+    eventually(PATIENCE, || has("registry_away", "", ""));
+    assert!(!has("registry_back", "", ""));
+    redis.restart();
+    eventually(PATIENCE, || has("registry_back", "", ""));
 }

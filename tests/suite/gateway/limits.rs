@@ -130,7 +130,7 @@ fn a_port_ends_by_itself_also_if_the_agent_was_away() {
         ground.agent.log("node").contains("its time is over")
     });
 
-    ground.agent.create(&["away", "--for", "2s"]);
+    ground.agent.create(&["away", "--for", "5s"]);
     ground.agent.kill();
     ground.agent.restart();
     eventually(SOON, || {

@@ -212,4 +212,24 @@ mod tests {
             [EventKind::BackendRecovered]
         );
     }
+
+    #[test]
+    fn bindings_and_lifetimes_are_told_without_what_they_hold() {
+        let web = service("web", 35_000, Protocols::Tcp);
+        let mut bound = web.clone();
+        bound.bindings.push(Binding {
+            id: "b1".into(),
+            app: Some("app".into()),
+            int_port: 4_100,
+            created_at: 1,
+        });
+        let events = service_events(Some(&web), Some(&bound));
+        assert_eq!(events[0].kind, EventKind::BindingCreated);
+        assert_eq!(events[0].subject.binding.as_deref(), Some("b1"));
+        assert_eq!(kinds(Some(&bound), Some(&web)), [EventKind::BindingDeleted]);
+        let mut short = web.clone();
+        (short.expires_at, short.draining) = (Some(9), true);
+        let events = service_events(Some(&web), Some(&short));
+        assert_eq!(events[0].text, "changed: for, takes no new flows");
+    }
 }

@@ -104,7 +104,7 @@ fn published(schema: &RefOr<Schema>) -> Value {
 /// The parameters of a new instance: the number can be chosen only then.
 pub(super) fn creation_schema() -> RefOr<Schema> {
     let number = ObjectBuilder::new()
-        .schema_type(SchemaType::Type(Type::Integer))
+        .schema_type(SchemaType::Array(vec![Type::Integer, Type::Null]))
         .minimum(Some(1))
         .maximum(Some(65_535))
         .description(Some("the number wanted; without it a random free one"));
@@ -120,6 +120,31 @@ pub(super) fn update_schema() -> RefOr<Schema> {
 /// A binding has none.
 pub(super) fn binding_schema() -> RefOr<Schema> {
     Schema::Object(closed().build()).into()
+}
+
+/// Parameters as requests may have them: null says as much as none.
+pub(super) fn creation_or_null() -> RefOr<Schema> {
+    or_null(creation_schema())
+}
+
+/// The same of an update.
+pub(super) fn update_or_null() -> RefOr<Schema> {
+    or_null(update_schema())
+}
+
+/// The same of a binding.
+pub(super) fn binding_or_null() -> RefOr<Schema> {
+    or_null(binding_schema())
+}
+
+fn or_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.schema_type = SchemaType::Array(vec![Type::Object, Type::Null]);
+            Schema::Object(object).into()
+        }
+        other => other,
+    }
 }
 
 fn parameters<const N: usize>(own: [(&'static str, RefOr<Schema>); N]) -> RefOr<Schema> {

@@ -15,14 +15,22 @@ pub(super) struct Provision {
     service_id: String,
     #[schema(schema_with = catalog::plan_ids)]
     plan_id: String,
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9-]+$")]
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+    )]
     organization_guid: String,
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9-]+$")]
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+    )]
     space_guid: String,
     #[serde(default)]
     context: Option<Context>,
     #[serde(default)]
-    #[schema(schema_with = catalog::creation_schema)]
+    #[schema(schema_with = catalog::creation_or_null)]
     parameters: Option<Value>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -46,7 +54,7 @@ pub(super) struct Patch {
     #[serde(default)]
     plan_id: Option<String>,
     #[serde(default)]
-    #[schema(schema_with = catalog::update_schema)]
+    #[schema(schema_with = catalog::update_or_null)]
     parameters: Option<Value>,
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -66,7 +74,7 @@ pub(super) struct Bind {
     #[serde(default)]
     bind_resource: Option<Resource>,
     #[serde(default)]
-    #[schema(schema_with = catalog::binding_schema)]
+    #[schema(schema_with = catalog::binding_or_null)]
     parameters: Option<Value>,
 }
 
@@ -92,11 +100,7 @@ pub(super) struct Named {
 #[expect(dead_code, reason = "a document of the shape, never a value")]
 pub(super) struct OfInstance {
     /// The instance's id
-    #[param(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
-    )]
+    #[param(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     id: String,
 }
 
@@ -106,18 +110,10 @@ pub(super) struct OfInstance {
 #[expect(dead_code, reason = "a document of the shape, never a value")]
 pub(super) struct OfBinding {
     /// The instance's id
-    #[param(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
-    )]
+    #[param(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     id: String,
     /// The binding's id
-    #[param(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
-    )]
+    #[param(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     binding: String,
 }
 
@@ -140,7 +136,7 @@ pub(super) struct Spoken {
     /// The version of the specification that the platform speaks: 2.x
     #[param(
         rename = "X-Broker-API-Version",
-        pattern = r"^2\.[0-9]{1,4}$",
+        pattern = r"^2\.[0-9]+$",
         example = "2.17"
     )]
     version: String,

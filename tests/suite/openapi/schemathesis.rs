@@ -1,14 +1,16 @@
 //! schemathesis reads both documents and makes requests of its own from them, one after the other and
 //! in sequences: no server error, and no answer that is not in the document.
 
-use std::{env, path::Path, process::Command};
+use std::{env, path::Path, process::Command, time::Duration};
 
-use kit::{finish, http::Http};
+use kit::{finish_within, http::Http};
 
 use crate::gateway::{BASIC, Ground, LISTEN, VERSION};
 
 const CONTROL: &str = "127.0.0.1:8442";
 const TOKEN: &str = "a-token-of-operators-0001";
+/// The longest run ends within this.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 /// Requests of one kind to one operation, in CI.
 const EXAMPLES: u32 = 8;
 /// What holds for every answer.
@@ -61,7 +63,7 @@ fn ask(ground: &Ground, (listen, auth): (&str, &[&str]), examples: u32) -> Strin
         // What is a stream has an end only for its own test.
         .args(["--exclude-path", "/v1/events"])
         .args(["--no-color", "--warnings", "off", "--request-timeout", "20"]);
-    let finished = finish(&mut command);
+    let finished = finish_within(PATIENCE, &mut command);
     assert_eq!(finished.code, 0, "{}\n{}", finished.stdout, finished.stderr);
     let line = finished
         .stdout

@@ -277,8 +277,45 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// Secrets of the lab that stand in what this agent has written, each with its place.
+    fn leaks(&self) -> Vec<(String, PathBuf)> {
+        let secrets = secrets(self.folder.parent().unwrap_or(&self.folder));
+        let logs = fs::read_dir(self.folder.join("log"));
+        let logs = logs.into_iter().flatten().flatten().map(|log| log.path());
+        let printed = self.folder.join(format!("{}.out", self.config.name));
+        let mut leaks = Vec::new();
+        for place in logs.chain([printed]) {
+            let text = fs::read_to_string(&place).unwrap_or_default();
+            let found = secrets.iter().filter(|secret| text.contains(*secret));
+            leaks.extend(found.map(|secret| (secret.clone(), place.clone())));
+        }
+        leaks
+    }
+}
+
+/// The secrets that a folder's files hold: tokens, passwords, and a line of each key.
+fn secrets(folder: &Path) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = file.path();
+        let line = match path.extension().and_then(|end| end.to_str()) {
+            Some("token" | "password") => 0,
+            Some("key") => 1,
+            _ => continue,
+        };
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        secrets.extend(text.lines().nth(line).map(str::to_owned));
+    }
+    secrets
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Whatever a test was about, at whatever level it logged.
+            assert_eq!(self.leaks(), [], "secrets were written down");
+        }
         if std::thread::panicking() {
             eprintln!(
                 "--- {}'s node log:\n{}---",

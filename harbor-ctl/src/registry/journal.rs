@@ -226,6 +226,40 @@ mod tests {
         assert_eq!(found, (vec![one], position));
     }
 
+    /// Twenty thousand rows that say something wrong: none is taken for a service, none is missed.
+    #[test]
+    fn malformed_rows_are_skipped_and_the_good_ones_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal.redb")).unwrap();
+        let good = service("good", 1, Protocols::Both);
+        let position = Position::default();
+        let rows = [(good.id.clone(), Some(good.clone()))];
+        journal.write(&rows, &position).unwrap();
+        let whole = serde_json::to_vec(&good).unwrap();
+        let mut random = SmallRng::seed_from_u64(2);
+        let transaction = journal.database.begin_write().unwrap();
+        {
+            let mut table = transaction.open_table(SERVICES).unwrap();
+            for number in 0..20_000 {
+                let mut bytes = whole.clone();
+                match random.random_range(0..3) {
+                    0 => bytes.truncate(random.random_range(0..bytes.len())),
+                    // A good record under another's id is no less wrong.
+                    1 => {}
+                    _ => {
+                        let place = random.random_range(0..bytes.len());
+                        bytes[place] = random.random_range(0..32);
+                    }
+                }
+                let id = format!("row {number}");
+                table.insert(id.as_str(), bytes.as_slice()).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+        let (read, _) = journal.read(&BackendRule::default()).unwrap();
+        assert_eq!(read, vec![good]);
+    }
+
     /// Files spoilt in many ways are set aside, or read as something that was once written.
     #[test]
     fn a_spoilt_file_never_reads_as_anything_else() {

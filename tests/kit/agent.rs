@@ -279,7 +279,7 @@ impl Agent {
 
 impl Agent {
     /// Secrets of the lab that stand in what this agent has written, each with its place.
-    fn leaks(&self) -> Vec<(String, PathBuf)> {
+    pub fn leaks(&self) -> Vec<(String, PathBuf)> {
         let secrets = secrets(self.folder.parent().unwrap_or(&self.folder));
         let logs = fs::read_dir(self.folder.join("log"));
         let logs = logs.into_iter().flatten().flatten().map(|log| log.path());

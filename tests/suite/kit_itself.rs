@@ -1,8 +1,8 @@
 //! The lab does what the other tests take for granted.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use kit::{Lab, V4, finish, traffic};
+use kit::{Agent, Lab, V4, finish, traffic};
 
 #[test]
 fn the_node_reaches_both_app_hosts_and_forwards_for_nobody() {
@@ -36,7 +36,7 @@ fn a_panic_in_a_test_leaves_nothing_behind() {
     assert!(result.join().is_err());
     assert!(!Path::new("/run/netns").join(&name).exists());
     assert!(!folder.exists());
-    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(folder.to_str().unwrap()));
     let pids = finish(Command::new("ip").args(["netns", "pids", &name]));
     assert_eq!(pids.stdout, "");
@@ -54,4 +54,19 @@ fn live_connections_and_transfers_notice_what_they_should() {
     assert_eq!((tally.of("app1"), tally.errors.len()), (20, 0), "{tally:?}");
     let nobody = SocketAddr::new(lab.app(V4, 0), 9009);
     assert_eq!(traffic::connect(&lab.client, nobody, 2).errors.len(), 2);
+}
+
+#[test]
+fn a_secret_that_an_agent_writes_down_is_found() {
+    let lab = Lab::bridged();
+    let agent = Agent::start(&lab);
+    fs::write(lab.folder().join("a.token"), "a-token-of-this-test\n").unwrap();
+    assert_eq!(agent.leaks(), []);
+    let log = agent.folder().join("log").join("written");
+    fs::write(&log, "it was a-token-of-this-test\n").unwrap();
+    assert_eq!(
+        agent.leaks(),
+        [("a-token-of-this-test".to_owned(), log.clone())]
+    );
+    fs::remove_file(log).unwrap();
 }

@@ -80,9 +80,6 @@ pub(super) struct Engines {
     pub(super) proxy: Proxy,
 }
 
-/// What both have counted of something, by what names it.
-type Counted<K, T> = BTreeMap<K, T>;
-
 impl Engines {
     pub(super) async fn start(config: &Config) -> Result<Self, AgentError> {
         let settings = ProxySettings {
@@ -148,7 +145,7 @@ impl Engines {
         let unheld = self.proxy.unheld();
         let key = |report: &FrontendReport| (report.protocol, report.port);
         let proxied = self.proxy.frontends().into_iter();
-        let mut proxied: Counted<_, FrontendReport> = proxied
+        let mut proxied: BTreeMap<_, FrontendReport> = proxied
             .filter(|report| is_within(&scope, key(report)))
             .map(|report| (key(&report), report))
             .collect();
@@ -173,7 +170,7 @@ impl Engines {
     ) -> Result<Vec<BackendReport>, ForwardingError> {
         let key = |report: &BackendReport| (report.protocol, report.port, report.address);
         let proxied = self.proxy.backends().into_iter();
-        let mut proxied: Counted<_, BackendReport> = proxied
+        let mut proxied: BTreeMap<_, BackendReport> = proxied
             .filter(|report| is_within(&scope, (report.protocol, report.port)))
             .map(|report| (key(&report), report))
             .collect();

@@ -49,7 +49,7 @@ enum Verb {
     Test(test::Arguments),
     /// Run a long test by name, out of CI
     Soak(soak::Arguments),
-    /// Measure what a packet costs, beside plain routing and nftables
+    /// Measure what a packet costs beside plain routing and nftables, or the proxy beside HAProxy and nginx
     Bench(bench::Arguments),
     /// Check formatting and lints
     Lint,

@@ -11,8 +11,10 @@ use anyhow::{Context, Result};
 use crate::shell;
 
 /// Packages that bring a service, and its unit.
-const SERVICES: [(&str, &str); 3] = [
+const SERVICES: [(&str, &str); 5] = [
+    ("haproxy", "haproxy.service"),
     ("mosquitto", "mosquitto.service"),
+    ("nginx", "nginx.service"),
     ("openssh-server", "ssh.service"),
     ("postgresql", "postgresql.service"),
 ];

@@ -16,6 +16,8 @@ pub(crate) enum Wish {
     Build,
     /// Building, and every program that the suite runs.
     Everything,
+    /// All that, and the proxies that Harbor is measured beside.
+    Peers,
 }
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
@@ -41,6 +43,12 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("curl", "curl"),
 ];
 
+/// Proxies, with what they need to pass TCP on.
+const PEERS: [(&str, &[&str]); 2] = [
+    ("haproxy", &["haproxy"]),
+    ("nginx", &["nginx", "libnginx-mod-stream"]),
+];
+
 /// The LLVM of Debian's newest compiler.
 const LLVM: u32 = 22;
 const LINKER_VERSION: &str = "0.13.0";
@@ -48,7 +56,14 @@ const LINKER_VERSION: &str = "0.13.0";
 /// Installs what is missing; does nothing, quickly, when nothing is.
 pub(crate) fn run(wish: Wish) -> Result<()> {
     let mut packages: Vec<String> = Vec::new();
-    if wish == Wish::Everything {
+    if wish == Wish::Peers {
+        let missing = PEERS
+            .iter()
+            .filter(|(program, _)| shell::which(program).is_none());
+        let missing = missing.flat_map(|(_, needed)| *needed);
+        packages.extend(missing.map(|package| (*package).into()));
+    }
+    if wish != Wish::Build {
         let missing = PROGRAMS
             .iter()
             .filter(|(program, _)| shell::which(program).is_none());
@@ -75,7 +90,7 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
     if !ready && !toolchain::has_linker() {
         install_linker()?;
     }
-    if wish == Wish::Everything {
+    if wish != Wish::Build {
         python::install().map_err(|error| error.context(by_hand()))?;
     }
     match toolchain::candidates() {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use kit::{Agent, Lab, Process, Topology, V4, finish, traffic};
 use nix::libc;
 
-use crate::frames::FIRST_PORT;
+use super::frames::FIRST_PORT;
 
 /// Where the app answers.
 pub(crate) const APP_PORT: u16 = 9_002;
@@ -125,7 +125,7 @@ impl Ground {
 }
 
 /// The plain kernel way: the node is a router, and the hosts know it.
-fn forward(lab: &Lab) {
+pub(crate) fn forward(lab: &Lab) {
     lab.node.set("net/ipv4/ip_forward", "1");
     let app_side = lab.translation(V4);
     lab.client

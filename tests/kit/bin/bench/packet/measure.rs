@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{
+use super::{
     frames,
     ground::{APP_PORT, Ground},
     kernel::Counter,

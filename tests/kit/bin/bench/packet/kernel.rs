@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use nix::libc;
 
-use crate::assembler::Program;
+use super::assembler::Program;
 
 const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP: libc::c_long = 1;

@@ -8,7 +8,7 @@ use kit::{
     frame::{Checksum, Frame, Transport, Udp, ethertype, protocol},
 };
 
-use crate::{
+use super::{
     assembler::{BYTE, DOUBLE, HALF, Program, WORD},
     kernel::{Counter, FRAME, Loaded},
 };

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::owner::{Owner, now, refused};
+use super::{
+    owner::{Owner, now, refused},
+    services::Mark,
+};
 use crate::{
     allocator::{self, Holder, LiveHost, Request},
     control::wire::DeletedPort,
@@ -195,7 +198,8 @@ impl<R: Registry> Owner<R> {
     pub(super) async fn end_expired(&mut self) {
         let time = now();
         let is_over = |service: &&Arc<Service>| service.expires_at.is_some_and(|end| end <= time);
-        let own = self.services.iter().filter(|service| self.serves(service));
+        let ending = self.services.with(Mark::Expires);
+        let own = ending.filter(|service| self.serves(service));
         let over: Vec<Arc<Service>> = own.filter(is_over).cloned().collect();
         for service in over {
             let (name, port) = (service.name.clone(), service.port);

@@ -77,7 +77,7 @@ pub(super) fn service_item(service: &Service) -> ServiceItem {
         address: backend.address,
         weight: backend.weight,
         state: backend.state,
-        failing: backend.failing.clone(),
+        failing: backend.failing.as_deref().cloned(),
         registered_at: backend.registered_at,
     };
     ServiceItem {

@@ -11,7 +11,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::owner::{Owner, now};
+use super::{
+    owner::{Owner, now},
+    services::Mark,
+};
 use crate::{
     model::{CertificateFiles, Refusal, Service, Tls},
     proxy::Proxy,
@@ -183,7 +186,7 @@ fn stamp(path: &Path) -> Stamp {
 impl<R: Registry> Owner<R> {
     /// Gives the proxy the certificates of this node's ports as they are now.
     pub(super) async fn keep_certificates(&self) {
-        let ending = self.services.iter().filter(|s| s.ends_tls());
+        let ending = self.services.with(Mark::EndsTls);
         let own = ending.filter(|service| self.serves(service));
         let wanted: Vec<Wanted> = own
             .map(|service| Wanted {

@@ -3,6 +3,7 @@
 use super::{
     allocate::Placed,
     owner::{Owner, now},
+    services::Mark,
 };
 use crate::{
     control::wire::{AddBackend, CreatePort, DeletedPort, NameBackend},
@@ -26,7 +27,7 @@ impl<R: Registry> Owner<R> {
     fn new_service(&self, request: &CreatePort) -> Result<Service, Refusal> {
         let name = &request.name;
         check_name("name", name)?;
-        if let Some(other) = self.services.iter().find(|s| s.name == *name) {
+        if let Some(other) = self.services.with(Mark::Name(name.clone())).next() {
             let text = format!(
                 "a port named {name} exists: {}/{}",
                 other.port, other.protocols

@@ -117,7 +117,7 @@ impl<R: Registry> Desk<R> {
     /// What readers need of one service, whatever there is besides.
     async fn of_service(&self, id: &str) -> Answer<(Snapshot, Arc<Service>)> {
         let owner = self.lock().await;
-        let service = owner.services.iter().find(|s| s.id == id).cloned();
+        let service = owner.services.get(id).cloned();
         let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
         let service = service.ok_or_else(gone)?;
         Ok((owner.snapshot_of(vec![service.clone()]), service))

@@ -6,12 +6,15 @@ use std::{
     time::Instant,
 };
 
-use super::owner::{Owner, now, refused};
+use super::{
+    owner::{Owner, now, refused},
+    services::Mark,
+};
 use crate::{
     control::wire::{AppHostItem, Heard, RefusedInstance},
     discovery::{self, Instance, Message, Says, Turn},
     model::{
-        Announced, AppHost, BackendRule, EventKind, PortRef, Refusal, RefusalKind, Service, Spoken,
+        AppHost, Backend, BackendRule, EventKind, PortRef, Refusal, RefusalKind, Service, Spoken,
         Subject,
     },
     registry::Registry,
@@ -37,7 +40,7 @@ impl<R: Registry> Owner<R> {
         let mut heard = self.answer(true);
         let renews = match says {
             Says::Alive { digest } => {
-                let registered = discovery::registered(self.services(), &dea);
+                let registered = discovery::registered(self.announced_by(&dea), &dea);
                 let is_same = digest == discovery::digest(registered);
                 heard.announce = !is_same;
                 is_same
@@ -46,7 +49,7 @@ impl<R: Registry> Owner<R> {
                 let instance = said.instance.clone();
                 self.hear_one(&dea, *said).await?;
                 // Who has one instance has said everything.
-                let mut others = discovery::registered(self.services(), &dea);
+                let mut others = discovery::registered(self.announced_by(&dea), &dea);
                 others.retain(|entry| entry.instance != instance);
                 !has_lease || others.is_empty()
             }
@@ -105,10 +108,8 @@ impl<R: Registry> Owner<R> {
         let rule = self.backend_rule();
         let mut refused = Vec::new();
         let mut by_service: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
-        for service in &self.services {
-            if service.backends.iter().any(|b| b.is_announced_by(dea)) {
-                by_service.insert(service.id.clone(), Vec::new());
-            }
+        for service in self.announced_by(dea) {
+            by_service.insert(service.id.clone(), Vec::new());
         }
         for said in said {
             match self.announced_service(said, &rule) {
@@ -135,33 +136,24 @@ impl<R: Registry> Owner<R> {
     fn announced_service(&self, said: &Instance, rule: &BackendRule) -> Result<String, Refusal> {
         rule.check(said.address())
             .map_err(|refusal| refusal.field("ip"))?;
-        let service = PortRef::parse(&said.service)?
-            .resolve(&self.services)
-            .map_err(|refusal| refusal.field("service"))?;
+        let service = PortRef::parse(&said.service)?;
+        let service = self.services.find(&service);
+        let service = service.map_err(|refusal| refusal.field("service"))?;
         Ok(service.id.clone())
     }
 
     /// Takes addresses that were announced from instances of other services that had them.
     async fn vacate(&mut self, own: &str, said: &[Instance]) -> Result<(), Refusal> {
-        let addresses: BTreeSet<_> = said
-            .iter()
-            .map(|said| (said.address(), &said.instance))
-            .collect();
-        let is_held = |service: &&Arc<Service>| {
-            let mut held = service.backends.iter().filter(|b| b.announced.is_some());
-            let other = |b: &crate::model::Backend| {
-                addresses
-                    .iter()
-                    .any(|(address, instance)| *address == b.address && **instance != b.instance)
+        let holders = |said: &Instance| {
+            let (address, instance) = (said.address(), said.instance.clone());
+            let is_other = move |b: &Backend| {
+                b.address == address && b.instance != instance && b.announced.is_some()
             };
-            service.id != own && held.any(other)
+            let there = self.services.with(Mark::Announced(address));
+            there.filter(move |service| service.id != own && service.backends.iter().any(&is_other))
         };
-        let held: Vec<String> = self
-            .services
-            .iter()
-            .filter(is_held)
-            .map(|s| s.id.clone())
-            .collect();
+        let held = said.iter().flat_map(holders);
+        let held: BTreeSet<String> = held.map(|service| service.id.clone()).collect();
         for id in held {
             self.record(&id, |service| {
                 said.iter()
@@ -188,11 +180,16 @@ impl<R: Registry> Owner<R> {
             return;
         };
         let lease = self.running.config.lease;
-        let (holders, own) = (self.holders(|_| true), self.holders(|s| self.serves(s)));
-        let names = holders.iter().map(String::as_str).collect();
+        let names = self.services.app_hosts();
         let mut turn = self.leases.turn(&hosts, &names, (lease, Instant::now()));
         // What other nodes serve they end themselves.
-        turn.over.retain(|dea| own.contains(dea));
+        let services = &self.services;
+        let is_own = |dea: &String| {
+            services
+                .with(Mark::AppHost(dea.clone()))
+                .any(|s| self.serves(s))
+        };
+        turn.over.retain(is_own);
         if turn == Turn::default() {
             return;
         }
@@ -222,26 +219,15 @@ impl<R: Registry> Owner<R> {
         }
     }
 
-    /// App hosts that have instances of some services.
-    fn holders(&self, is_meant: impl Fn(&Service) -> bool) -> BTreeSet<String> {
-        let meant = self.services.iter().filter(|service| is_meant(service));
-        let announced = meant.flat_map(|service| &service.backends);
-        let dea = |said: &Announced| said.dea.clone();
-        announced
-            .filter_map(|b| b.announced.as_ref().map(dea))
-            .collect()
+    /// Services that this app host has announced instances of.
+    fn announced_by(&self, dea: &str) -> impl Iterator<Item = &Service> {
+        let those = self.services.with(Mark::AppHost(dea.to_owned()));
+        those.map(Arc::as_ref)
     }
 
     async fn end_lease(&mut self, dea: &str) {
-        let has = |service: &&Arc<Service>| {
-            self.serves(service) && service.backends.iter().any(|b| b.is_announced_by(dea))
-        };
-        let held: Vec<String> = self
-            .services
-            .iter()
-            .filter(has)
-            .map(|s| s.id.clone())
-            .collect();
+        let own = self.announced_by(dea).filter(|s| self.serves(s));
+        let held: Vec<String> = own.map(|service| service.id.clone()).collect();
         for id in held {
             let end = |service: &mut Service| Ok(discovery::end_lease(service, dea));
             match self.record(&id, end).await {
@@ -263,16 +249,10 @@ impl<R: Registry> Owner<R> {
     pub(super) async fn app_hosts(&self) -> Result<Vec<AppHostItem>, Refusal> {
         let hosts = self.registry.app_hosts().await.map_err(|e| refused(&e))?;
         let item = |host: AppHost| {
-            let of_host = |service: &&Arc<Service>| {
-                service
-                    .backends
-                    .iter()
-                    .any(|b| b.is_announced_by(&host.dea))
-            };
-            let services = self.services.iter().filter(of_host);
+            let services = || self.announced_by(&host.dea);
             AppHostItem {
-                instances: discovery::registered(self.services(), &host.dea).len(),
-                services: services.map(|service| service.name.clone()).collect(),
+                instances: discovery::registered(services(), &host.dea).len(),
+                services: services().map(|service| service.name.clone()).collect(),
                 epoch: host.spoken.epoch,
                 seq: host.spoken.seq,
                 lease_left_s: host.lease_left.map(|left| left.as_secs()),

@@ -21,7 +21,7 @@ use crate::{
         FrontendReport, Mode, Protocol, Question, Service,
     },
     proxy::{Proxy, ProxySettings},
-    reconcile::{FrontendKey, Scope},
+    reconcile::Scope,
 };
 
 /// The datapath, or why there is none.
@@ -144,11 +144,9 @@ impl Engines {
     ) -> Result<Vec<FrontendReport>, ForwardingError> {
         let unheld = self.proxy.unheld();
         let key = |report: &FrontendReport| (report.protocol, report.port);
-        let proxied = self.proxy.frontends().into_iter();
-        let mut proxied: BTreeMap<_, FrontendReport> = proxied
-            .filter(|report| is_within(&scope, key(report)))
-            .map(|report| (key(&report), report))
-            .collect();
+        let proxied = self.proxy.frontends(keys(&scope).as_deref());
+        let proxied = proxied.into_iter().map(|report| (key(&report), report));
+        let mut proxied: BTreeMap<_, FrontendReport> = proxied.collect();
         let mut reports = match self.kernel() {
             Some(forwarding) => forwarding.frontends(scope).await?,
             None => Vec::new(),
@@ -169,11 +167,9 @@ impl Engines {
         scope: Scope,
     ) -> Result<Vec<BackendReport>, ForwardingError> {
         let key = |report: &BackendReport| (report.protocol, report.port, report.address);
-        let proxied = self.proxy.backends().into_iter();
-        let mut proxied: BTreeMap<_, BackendReport> = proxied
-            .filter(|report| is_within(&scope, (report.protocol, report.port)))
-            .map(|report| (key(&report), report))
-            .collect();
+        let proxied = self.proxy.backends(keys(&scope).as_deref());
+        let proxied = proxied.into_iter().map(|report| (key(&report), report));
+        let mut proxied: BTreeMap<_, BackendReport> = proxied.collect();
         let mut reports = match self.kernel() {
             Some(forwarding) => forwarding.backends(scope).await?,
             None => Vec::new(),
@@ -260,10 +256,11 @@ impl Engines {
     }
 }
 
-fn is_within(scope: &Scope, (protocol, port): (Protocol, u16)) -> bool {
+/// What the proxy knows the frontends of a scope by; `None`: all.
+fn keys(scope: &Scope) -> Option<Vec<(Protocol, u16)>> {
     match scope {
-        Scope::Whole => true,
-        Scope::Part(keys) => keys.contains(&FrontendKey { protocol, port }),
+        Scope::Whole => None,
+        Scope::Part(keys) => Some(keys.iter().map(|key| (key.protocol, key.port)).collect()),
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::owner::{Owner, Pending};
+use super::{
+    owner::{Owner, Pending},
+    services::Services,
+};
 use crate::{
     control::EventLog,
     model::{EventKind, Happening, Service, Subject, service_events},
@@ -26,7 +29,7 @@ pub(super) struct Told {
 
 impl Told {
     /// What is there at the start is no news.
-    pub(super) fn new(services: &[Arc<Service>]) -> Self {
+    pub(super) fn new(services: &Services) -> Self {
         let known = services.iter().map(|s| (s.id.clone(), Arc::clone(s)));
         Self {
             log: EventLog::new(),
@@ -49,12 +52,8 @@ impl<R: Registry> Owner<R> {
                     .collect()
             }
         };
-        let mut now: BTreeMap<&str, &Arc<Service>> = BTreeMap::new();
-        for service in self.services.iter().filter(|s| ids.contains(&s.id)) {
-            now.insert(&service.id, service);
-        }
         for id in &ids {
-            let (before, after) = (self.told.services.get(id), now.get(id.as_str()).copied());
+            let (before, after) = (self.told.services.get(id), self.services.get(id));
             if before == after {
                 continue;
             }

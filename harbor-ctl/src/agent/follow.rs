@@ -39,11 +39,7 @@ impl<R: Registry> Owner<R> {
     async fn take_changed(&mut self, ids: Vec<String>) {
         let mut concerns_us = false;
         for id in ids {
-            let before = self
-                .services
-                .iter()
-                .find(|service| service.id == id)
-                .cloned();
+            let before = self.services.get(&id).cloned();
             let now = self.registry.known(&id).map(Arc::new);
             if before == now {
                 continue;

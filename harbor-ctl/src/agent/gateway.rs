@@ -25,7 +25,7 @@ impl<R: Registry> Owner<R> {
     /// Makes an instance, or finds that it is made; one that differs is refused.
     pub(super) async fn provision(&mut self, id: String, order: Order) -> Result<Novelty, Refusal> {
         let provisioned = self.promise(&order);
-        if let Some(known) = self.services.iter().find(|service| service.id == id) {
+        if let Some(known) = self.services.get(&id) {
             return same(known, &provisioned);
         }
         self.check_quota(Some((&order.organization, &order.space)))?;
@@ -116,9 +116,10 @@ impl<R: Registry> Owner<R> {
     /// Looks at a shared registry again when it is not known what a request is about: another node
     /// may just have made it, and who is told that it is gone never asks again.
     async fn look_for(&mut self, id: &str, binding: Option<&str>) -> Result<(), Refusal> {
-        let mut own = self.services.iter().filter(|service| service.id == id);
+        let own = self.services.get(id);
         let has = |service: &Service, name: &str| service.bindings.iter().any(|b| b.id == name);
-        if !R::IS_SHARED || own.any(|service| binding.is_none_or(|name| has(service, name))) {
+        if !R::IS_SHARED || own.is_some_and(|service| binding.is_none_or(|name| has(service, name)))
+        {
             return Ok(());
         }
         self.look_again().await?;
@@ -128,7 +129,7 @@ impl<R: Registry> Owner<R> {
 
     /// The instance with this id, if a platform asked for it.
     fn instance_named(&self, id: &str) -> Result<(&Arc<Service>, &Provisioned), Refusal> {
-        let service = self.services.iter().find(|service| service.id == id);
+        let service = self.services.get(id);
         let found = service.and_then(|s| Some((s, s.provisioned.as_ref()?)));
         found.ok_or_else(|| Refusal::new(RefusalKind::NotFound, "no instance with this id"))
     }

@@ -24,6 +24,7 @@ mod gateway_side;
 mod given_certificates;
 mod health;
 mod health_part;
+mod heap;
 mod nodes;
 mod notify;
 mod owner;
@@ -33,6 +34,7 @@ mod relisten;
 mod reload;
 mod reserved;
 mod round;
+mod services;
 mod settings;
 mod shared;
 mod shared_desk;
@@ -150,6 +152,7 @@ impl<T> Tried<T> for io::Result<T> {
 
 /// Runs the agent until it is told to stop.
 pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), AgentError> {
+    heap::limit_pools();
     let loaded = config::load(&Source::new(path.as_deref(), flags))?;
     directories::prepare(&loaded.config.paths)?;
     let _lock = control::take_lock(&loaded.config.paths.run)?;

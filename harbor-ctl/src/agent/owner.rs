@@ -18,6 +18,7 @@ use super::{
     forwarding::{Change, ForwardingError},
     health::Health,
     reserved::Reserved,
+    services::Services,
     tcp_side::TcpProblem,
     view::{Rates, Snapshot},
 };
@@ -67,7 +68,7 @@ impl Pending {
 #[derive(Debug)]
 pub(super) struct Owner<R> {
     pub(super) registry: R,
-    pub(super) services: Vec<Arc<Service>>,
+    pub(super) services: Services,
     pub(super) resting: BTreeMap<(Protocol, u16), u64>,
     pub(super) engines: Engines,
     /// What the kernel does not have yet.
@@ -93,7 +94,7 @@ pub(super) struct Owner<R> {
 impl<R: Registry> Owner<R> {
     pub(super) fn new(loaded: Loaded, registry: R, contents: Contents, engines: Engines) -> Self {
         let leases = Leases::new(loaded.config.lease, Instant::now());
-        let services = shared(contents.services);
+        let services = Services::from_iter(contents.services);
         Self {
             registry,
             leases,
@@ -155,8 +156,8 @@ impl<R: Registry> Owner<R> {
     /// Changed services as the datapath is to have them.
     fn changes(&self, ids: &BTreeSet<String>) -> Vec<Change> {
         let served = |id: &String| {
-            let mut all = self.services.iter();
-            all.find(|s| s.id == *id && self.serves(s)).cloned()
+            let service = self.services.get(id);
+            service.filter(|service| self.serves(service)).cloned()
         };
         ids.iter().map(|id| (id.clone(), served(id))).collect()
     }
@@ -172,7 +173,7 @@ impl<R: Registry> Owner<R> {
 
     /// A copy of what readers need, taken without waiting for the kernel.
     pub(super) fn snapshot(&self) -> Snapshot {
-        self.snapshot_of(self.services.clone())
+        self.snapshot_of(self.services.iter().cloned().collect())
     }
 
     /// The same, with these services alone.
@@ -209,7 +210,7 @@ impl<R: Registry> Owner<R> {
     }
 
     pub(super) fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {
-        port.resolve(&self.services).cloned()
+        self.services.find(port).cloned()
     }
 
     /// Changes a service: durable first, then current, then in the kernel.
@@ -218,7 +219,7 @@ impl<R: Registry> Owner<R> {
         id: &str,
         change: impl Fn(&mut Service) -> Result<T, Refusal>,
     ) -> Result<(Service, T), Refusal> {
-        let before = self.services.iter().find(|s| s.id == id);
+        let before = self.services.get(id);
         let before = before.map(|service| service.revision);
         let (service, answer) = self.record(id, change).await?;
         if before != Some(service.revision) {
@@ -235,7 +236,7 @@ impl<R: Registry> Owner<R> {
         change: impl Fn(&mut Service) -> Result<T, Refusal>,
     ) -> Result<(Service, T), Refusal> {
         for _ in 0..AMEND_TRIES {
-            let current = self.services.iter().find(|service| service.id == id);
+            let current = self.services.get(id);
             let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
             let current = current.ok_or_else(gone)?;
             let mut service = Service::clone(current);
@@ -275,11 +276,7 @@ impl<R: Registry> Owner<R> {
     /// Takes over a record as it is in the registry now.
     pub(super) fn take_over(&mut self, recorded: Service) {
         self.pending.note(&recorded.id);
-        let known = self.services.iter_mut().find(|s| s.id == recorded.id);
-        match known {
-            Some(current) => *current = Arc::new(recorded),
-            None => self.services.push(Arc::new(recorded)),
-        }
+        self.services.put(recorded);
     }
 
     /// Reads the registry again: somebody who shares it has changed something.
@@ -291,7 +288,7 @@ impl<R: Registry> Owner<R> {
 
     /// Takes over everything as it is in the registry now.
     pub(super) fn take_all(&mut self, contents: Contents) {
-        self.services = shared(contents.services);
+        self.services = Services::from_iter(contents.services);
         self.resting = contents.resting;
         self.pending = Pending::All;
         self.keep_health();
@@ -299,7 +296,7 @@ impl<R: Registry> Owner<R> {
 
     /// A service is no more.
     pub(super) fn forget(&mut self, id: &str) {
-        self.services.retain(|service| service.id != id);
+        self.services.remove(id);
         self.pending.note(id);
     }
 
@@ -339,11 +336,6 @@ pub(super) fn host_addresses() -> Vec<(String, IpAddr)> {
             Some((interface.interface_name, ip))
         })
         .collect()
-}
-
-/// Records as they are handed on: the engines and readers share them with the owner.
-pub(super) fn shared(services: Vec<Service>) -> Vec<Arc<Service>> {
-    services.into_iter().map(Arc::new).collect()
 }
 
 /// Seconds since 1970.

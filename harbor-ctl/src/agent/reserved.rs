@@ -49,7 +49,8 @@ impl<R: Registry> Owner<R> {
         }
         let config = &self.running.config;
         let (range, sources) = (config.range, config.source_ports);
-        let own = self.services.iter().filter(|service| self.serves(service));
+        let outside = self.services.outside(range);
+        let own = outside.filter(|service| self.serves(service));
         let ports: Vec<u16> = own.map(|service| service.port).collect();
         let (state, last) = (config.paths.state.clone(), self.reserved.wanted.clone());
         let last = last.filter(|_| self.reserved.problem.is_none());

@@ -11,6 +11,7 @@ use super::{
     forwarding::{Forwarding, ForwardingError},
     notify,
     owner::{Owner, Pending, now},
+    services::Mark,
     settings,
 };
 use crate::{model::Service, proxy::Unheld, reconcile::Scope, registry::Registry};
@@ -79,7 +80,7 @@ impl<R: Registry> Owner<R> {
         let time = now();
         let over: Vec<String> = self
             .services
-            .iter()
+            .with(Mark::Leaving)
             .filter(|service| self.serves(service))
             .filter(|service| service.backends.iter().any(|b| b.is_over(time)))
             .map(|service| service.id.clone())

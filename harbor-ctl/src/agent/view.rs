@@ -24,17 +24,19 @@ use crate::{
     registry::Condition,
 };
 
+/// Something of each frontend, for many readers.
+type Shared<T> = Arc<BTreeMap<(Protocol, u16), T>>;
+
 /// Bits per second of each frontend, from clients and to them, from the last two looks at its counters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rates {
-    last: BTreeMap<(Protocol, u16), ([u64; 2], Instant)>,
-    bits_per_second: BTreeMap<(Protocol, u16), [u64; 2]>,
+    last: Shared<([u64; 2], Instant)>,
+    bits_per_second: Shared<[u64; 2]>,
 }
 
 impl Rates {
     pub(super) fn update(&mut self, reports: &[FrontendReport], now: Instant) {
-        let mut last = BTreeMap::new();
-        self.bits_per_second.clear();
+        let (mut last, mut bits_per_second) = (BTreeMap::new(), BTreeMap::new());
         for report in reports {
             let key = (report.protocol, report.port);
             let bytes = [report.forward_bytes, report.reply_bytes];
@@ -44,11 +46,12 @@ impl Rates {
                     let bits = bytes[way].saturating_sub(before[way]) as f64 * 8.0 / seconds;
                     bits as u64
                 };
-                self.bits_per_second.insert(key, [rate(0), rate(1)]);
+                bits_per_second.insert(key, [rate(0), rate(1)]);
             }
             last.insert(key, (bytes, now));
         }
-        self.last = last;
+        self.last = Arc::new(last);
+        self.bits_per_second = Arc::new(bits_per_second);
     }
 
     /// From clients, and to them.

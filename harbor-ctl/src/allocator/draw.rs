@@ -30,12 +30,11 @@ impl Numbers {
         services: impl IntoIterator<Item = &'a Service>,
         resting: BTreeSet<(Protocol, u16)>,
     ) -> Self {
-        let mut assigned = BTreeMap::new();
-        for service in services {
-            for &protocol in service.protocols.each() {
-                assigned.insert((protocol, service.port), service.name.clone());
-            }
-        }
+        let halves = |service: &'a Service| {
+            let each = service.protocols.each().iter();
+            each.map(|&protocol| ((protocol, service.port), service.name.clone()))
+        };
+        let assigned = services.into_iter().flat_map(halves).collect();
         Self { assigned, resting }
     }
 

@@ -2,13 +2,16 @@
 //! works or does not.
 
 use std::{
-    io::ErrorKind,
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     os::fd::AsRawFd,
 };
 
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt::ReuseAddr,
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket,
+        sockopt::{Ipv6V6Only, ReuseAddr},
+    },
 };
 
 use super::{
@@ -52,8 +55,14 @@ impl LiveHost {
 }
 
 impl Host for LiveHost {
+    /// The bind test decides; the tables, which are long on a host with many sockets, only where it
+    /// says nothing, as without the right to bind.
     fn is_held(&mut self, protocol: Protocol, port: u16) -> bool {
-        self.table().contains_key(&(protocol, port)) || !can_bind(protocol, port)
+        match try_bind(protocol, port) {
+            Ok(()) => false,
+            Err(Errno::EADDRINUSE) => true,
+            Err(_) => self.table().contains_key(&(protocol, port)),
+        }
     }
 
     fn holder(&mut self, protocol: Protocol, port: u16) -> Holder {
@@ -67,30 +76,39 @@ impl Host for LiveHost {
     }
 }
 
-/// Only "address in use" says that a number is held; a missing right to bind says nothing.
-fn can_bind(protocol: Protocol, port: u16) -> bool {
-    let address = (Ipv4Addr::UNSPECIFIED, port);
-    let result = match protocol {
-        Protocol::Tcp => bind_tcp(port),
-        Protocol::Udp => UdpSocket::bind(address).map(drop),
-    };
-    !matches!(result, Err(error) if error.kind() == ErrorKind::AddrInUse)
+/// Binds as the proxy does: both families where there are two; past connections that wait to be
+/// forgotten, and nobody else. A connection of the host that uses the number as its source port has
+/// no SO_REUSEADDR, and counts as a holder.
+fn try_bind(protocol: Protocol, port: u16) -> Result<(), Errno> {
+    match bind_in(AddressFamily::Inet6, protocol, port) {
+        Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => {
+            bind_in(AddressFamily::Inet, protocol, port)
+        }
+        other => other,
+    }
 }
 
-/// As the proxy binds: past connections that wait to be forgotten, and nobody else. A connection of
-/// the host that uses the number as its source port has no SO_REUSEADDR, and counts as a holder.
-fn bind_tcp(port: u16) -> std::io::Result<()> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let descriptor = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-    setsockopt(&descriptor, ReuseAddr, &true)?;
-    let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
-    bind(descriptor.as_raw_fd(), &address)?;
-    Ok(())
+fn bind_in(family: AddressFamily, protocol: Protocol, port: u16) -> Result<(), Errno> {
+    let kind = match protocol {
+        Protocol::Tcp => SockType::Stream,
+        Protocol::Udp => SockType::Datagram,
+    };
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    if protocol == Protocol::Tcp {
+        setsockopt(&socket, ReuseAddr, &true)?;
+    }
+    if family == AddressFamily::Inet {
+        let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+        return bind(socket.as_raw_fd(), &address);
+    }
+    setsockopt(&socket, Ipv6V6Only, &false)?;
+    let address = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
+    bind(socket.as_raw_fd(), &address)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, UdpSocket};
 
     use super::*;
 
@@ -102,8 +120,8 @@ mod tests {
             tcp.local_addr().unwrap().port(),
             udp.local_addr().unwrap().port(),
         );
-        assert!(!can_bind(Protocol::Tcp, tcp));
-        assert!(!can_bind(Protocol::Udp, udp));
+        assert_eq!(try_bind(Protocol::Tcp, tcp), Err(Errno::EADDRINUSE));
+        assert_eq!(try_bind(Protocol::Udp, udp), Err(Errno::EADDRINUSE));
     }
 
     #[test]

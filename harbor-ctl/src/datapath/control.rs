@@ -41,6 +41,11 @@ impl Heart {
         std::mem::replace(&mut self.control.flags, flags) != flags
     }
 
+    /// Whether it says that some port is limited.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.control.flags & Control::METERED != 0
+    }
+
     /// Says that ways have changed: flows look theirs up anew.
     pub(crate) fn turn_generation(&mut self) {
         self.control.route_generation = self.control.route_generation.wrapping_add(1).max(1);

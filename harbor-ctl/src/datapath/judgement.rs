@@ -34,13 +34,14 @@ pub(crate) struct Judgement {
     pub(crate) control: Control,
     /// Seconds that established flows of a frontend slot may rest, where the port says so.
     pub(crate) idle_s: Map<u32, u32>,
-    /// Generation of every backend slot whose backend is not gone.
-    pub(crate) generations: Map<u32, u32>,
+    /// Generation of every backend slot's backend, 0 where it is gone.
+    pub(crate) generations: Vec<u32>,
 }
 
 impl Judgement {
     pub(super) fn is_orphan<A>(&self, flow: &Flow<A>) -> bool {
-        self.generations.get(&flow.backend) != Some(&flow.backend_generation)
+        let tenant = self.generations.get(flow.backend as usize);
+        tenant != Some(&flow.backend_generation)
     }
 
     pub(super) fn silence_s<A>(&self, flow: &Flow<A>, protocol: u32, phase: Phase) -> u32 {

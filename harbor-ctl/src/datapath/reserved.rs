@@ -75,8 +75,9 @@ impl Places {
             .parse()
             .map_err(|error| DatapathError::new(format!("{path}: {error}")))?;
         let ours = self.ours()?.common(&current);
-        let others = current.without(&ours);
-        let (next, mine) = (others.with(wanted), wanted.without(&others));
+        let others = current.clone().without(&ours);
+        let mine = wanted.clone().without(&others);
+        let next = others.with(wanted);
         if next == current {
             return self.remember(&mine);
         }

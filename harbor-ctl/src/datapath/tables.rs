@@ -121,7 +121,7 @@ impl LiveTables {
             }
             actual
                 .frontends
-                .insert(FrontendKey::from_index(index), (frontend, sets));
+                .insert(FrontendKey::from_index(index), (frontend, Box::new(sets)));
         }
         Ok(())
     }

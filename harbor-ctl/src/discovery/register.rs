@@ -83,13 +83,13 @@ fn stand(service: &mut Service, dea: &str, said: &Instance, now: u64) -> Result<
         None => fresh(backends, said, now),
     };
     backend.weight = said.weight.unwrap_or(backend.weight);
-    backend.announced = Some(Announced {
+    backend.announced = Some(Box::new(Announced {
         dea: dea.to_owned(),
         service: said.service.clone(),
         said: said.state,
         app: said.app.clone(),
         index: said.index,
-    });
+    }));
     Ok(())
 }
 

@@ -45,6 +45,16 @@ impl PortRef {
         })
     }
 
+    /// The name, id or number.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The number, if it can be one.
+    pub(crate) fn number(&self) -> Option<u16> {
+        self.number.map(|(number, _)| number)
+    }
+
     /// The one service that is meant.
     pub(crate) fn resolve<'a, S: Borrow<Service>>(
         &self,

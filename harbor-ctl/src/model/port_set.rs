@@ -1,39 +1,54 @@
 //! Sets of port numbers as the kernel writes them: `8080,9148,35000-40000`.
 
-use std::{collections::BTreeSet, fmt, ops::RangeInclusive, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
-/// Port numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PortSet(BTreeSet<u16>);
+use fixedbitset::FixedBitSet;
+
+/// Port numbers, one bit each: half of them are reserved on many hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortSet(FixedBitSet);
+
+impl Default for PortSet {
+    fn default() -> Self {
+        Self(FixedBitSet::with_capacity(1 << 16))
+    }
+}
 
 impl PortSet {
     pub(crate) fn add(&mut self, numbers: RangeInclusive<u16>) {
-        self.0.extend(numbers);
+        let (first, last) = numbers.into_inner();
+        if first <= last {
+            self.0
+                .insert_range(usize::from(first)..usize::from(last) + 1);
+        }
     }
 
     /// What is in both.
-    pub(crate) fn common(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).copied().collect())
+    pub(crate) fn common(mut self, other: &Self) -> Self {
+        self.0.intersect_with(&other.0);
+        self
     }
 
     /// What is in either.
-    pub(crate) fn with(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).copied().collect())
+    pub(crate) fn with(mut self, other: &Self) -> Self {
+        self.0.union_with(&other.0);
+        self
     }
 
     /// What is in this one alone.
-    pub(crate) fn without(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).copied().collect())
+    pub(crate) fn without(mut self, other: &Self) -> Self {
+        self.0.difference_with(&other.0);
+        self
     }
 }
 
 impl fmt::Display for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut numbers = self.0.iter().copied().peekable();
+        let mut numbers = self.0.ones().peekable();
         let mut comma = "";
         while let Some(first) = numbers.next() {
             let mut last = first;
-            while let Some(next) = numbers.next_if(|next| last.checked_add(1) == Some(*next)) {
+            while let Some(next) = numbers.next_if(|next| last + 1 == *next) {
                 last = next;
             }
             match first == last {
@@ -89,8 +104,8 @@ mod tests {
     #[test]
     fn sets_are_joined_and_taken_apart() {
         let (a, b) = (set("1-10"), set("5-15"));
-        assert_eq!(a.with(&b), set("1-15"));
-        assert_eq!(a.without(&b), set("1-4"));
+        assert_eq!(a.clone().with(&b), set("1-15"));
+        assert_eq!(a.clone().without(&b), set("1-4"));
         assert_eq!(a.common(&b), set("5-10"));
     }
 }

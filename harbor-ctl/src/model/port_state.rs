@@ -73,7 +73,7 @@ pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Op
     }
     match (total, well, reachable) {
         (0, _, _) => (PortState::Down, Some("no backend".into())),
-        (_, 0, _) => match active.find_map(|b| Some((b.address, b.failing.as_ref()?))) {
+        (_, 0, _) => match active.find_map(|b| Some((b.address, b.failing.as_deref()?))) {
             Some((address, Failing { reason, .. })) => {
                 let text = format!("every backend is failing ({address}: {reason})");
                 match facts.all_down {
@@ -120,10 +120,10 @@ mod tests {
         let mut web = with_backends(2);
         let reason = "connection refused".to_owned();
         let failing = Failing { since: 1, reason };
-        web.backends[0].failing = Some(failing.clone());
+        web.backends[0].failing = Some(Box::new(failing.clone()));
         let mut facts = PortFacts::default();
         assert_eq!(judge_port(&web, &facts).0, PortState::Degraded);
-        web.backends[1].failing = Some(failing);
+        web.backends[1].failing = Some(Box::new(failing));
         let (state, reason) = judge_port(&web, &facts);
         assert_eq!(state, PortState::Degraded);
         assert!(reason.unwrap().contains("the last known are used"));

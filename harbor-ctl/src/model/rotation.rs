@@ -41,7 +41,7 @@ mod tests {
         web.drain_backend("10.0.0.1:3").unwrap();
         let failing = |service: &mut Service, index: usize| {
             let reason = "connection refused".into();
-            service.backends[index].failing = Some(Failing { since: 1, reason });
+            service.backends[index].failing = Some(Box::new(Failing { since: 1, reason }));
         };
         for all_down in [AllDown::UseLast, AllDown::Refuse] {
             assert_eq!(names(&web, all_down), [1, 2]);

@@ -97,10 +97,10 @@ pub(crate) struct Backend {
     pub(crate) registered_at: u64,
     /// Who announced it; `None` for a backend that an operator added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) announced: Option<Announced>,
+    pub(crate) announced: Option<Box<Announced>>,
     /// Its probes fail, since then and because of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failing: Option<Failing>,
+    pub(crate) failing: Option<Box<Failing>>,
 }
 
 impl Backend {

@@ -202,10 +202,10 @@ mod tests {
         assert_eq!(kinds(Some(&next), Some(&last)), [EventKind::BackendRemoved]);
 
         let mut sick = web.clone();
-        sick.backends[0].failing = Some(Failing {
+        sick.backends[0].failing = Some(Box::new(Failing {
             since: 1,
             reason: "refused".into(),
-        });
+        }));
         assert_eq!(kinds(Some(&web), Some(&sick)), [EventKind::BackendFailing]);
         assert_eq!(
             kinds(Some(&sick), Some(&web)),

@@ -138,6 +138,17 @@ impl Board {
         self.tell(news);
     }
 
+    /// Frontends that are served, all or these.
+    pub(super) fn served(&self, which: Option<&[Key]>) -> Vec<&Frontend> {
+        match which {
+            None => self.frontends.values().map(AsRef::as_ref).collect(),
+            Some(keys) => {
+                let each = keys.iter().filter_map(|key| self.frontends.get(key));
+                each.map(AsRef::as_ref).collect()
+            }
+        }
+    }
+
     /// What new connections of a port end their TLS with.
     pub(super) fn set_tls(&mut self, port: u16, config: Option<Arc<rustls::ServerConfig>>) {
         if let Some(frontend) = self.frontends.get(&(Protocol::Tcp, port)) {

@@ -33,9 +33,9 @@ pub(super) struct Frontend {
     /// Whether the TLS of its connections ends here.
     pub(super) ends_tls: bool,
     /// All that are not gone, in order of registration.
-    pub(super) backends: Vec<Arc<Backend>>,
+    pub(super) backends: Box<[Arc<Backend>]>,
     /// Those that take new flows, in the same order.
-    pub(super) takers: Vec<Taker>,
+    pub(super) takers: Box<[Taker]>,
     /// Whose turn it is: positions of `takers`; empty = in their order.
     pub(super) turns: Vec<u8>,
     pub(super) standing: Arc<Standing>,
@@ -114,8 +114,8 @@ impl Frontend {
             policy,
             ends_tls: key.0 == Protocol::Tcp && service.ends_tls(),
             turns: turns(policy, &takers),
-            backends,
-            takers,
+            backends: backends.into_boxed_slice(),
+            takers: takers.into_boxed_slice(),
             standing: before.map_or_else(Arc::default, |before| Arc::clone(&before.standing)),
         }
     }
@@ -145,15 +145,20 @@ impl Frontend {
 fn turns(policy: Policy, takers: &[Taker]) -> Vec<u8> {
     let weights: Vec<u8> = takers.iter().map(|taker| taker.weight).collect();
     let are_equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
-    let mut turns = vec![0; TURNS];
+    let table = || vec![0; TURNS];
     match policy {
-        _ if takers.is_empty() => turns.clear(),
-        Policy::RoundRobin if !are_equal => interleave(&weights, &mut turns),
-        Policy::SourceHash => {
-            let backends = takers.iter().map(|t| (t.backend.address, t.weight));
-            maglev(&backends.collect::<Vec<_>>(), &mut turns);
+        _ if takers.is_empty() => Vec::new(),
+        Policy::RoundRobin if !are_equal => {
+            let mut turns = table();
+            interleave(&weights, &mut turns);
+            turns
         }
-        _ => turns.clear(),
+        Policy::SourceHash => {
+            let (mut turns, backends) = (table(), takers.iter());
+            let backends = backends.map(|t| (t.backend.address, t.weight));
+            maglev(&backends.collect::<Vec<_>>(), &mut turns);
+            turns
+        }
+        _ => Vec::new(),
     }
-    turns
 }

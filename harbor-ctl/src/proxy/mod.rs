@@ -183,21 +183,18 @@ impl Proxy {
         self.board().unheld.clone()
     }
 
-    /// What each served (protocol, port) carries.
-    pub(crate) fn frontends(&self) -> Vec<FrontendReport> {
+    /// What each served (protocol, port) carries, or those of these alone.
+    pub(crate) fn frontends(&self, which: Option<&[(Protocol, u16)]>) -> Vec<FrontendReport> {
         let board = self.board();
-        board
-            .frontends
-            .values()
-            .map(|one| report::frontend(one))
-            .collect()
+        let frontends = board.served(which).into_iter();
+        frontends.map(report::frontend).collect()
     }
 
-    /// What each backend carries.
-    pub(crate) fn backends(&self) -> Vec<BackendReport> {
+    /// What the backends of each carry.
+    pub(crate) fn backends(&self, which: Option<&[(Protocol, u16)]>) -> Vec<BackendReport> {
         let board = self.board();
-        let frontends = board.frontends.values();
-        frontends.flat_map(|one| report::backends(one)).collect()
+        let frontends = board.served(which).into_iter();
+        frontends.flat_map(report::backends).collect()
     }
 
     /// Every flow.

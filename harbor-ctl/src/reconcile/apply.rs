@@ -119,7 +119,10 @@ fn put_frontend<T: Tables>(
     }
     tables.put_frontend(key.index(), frontend)?;
     books.unsettled.insert(frontend.slot);
-    books.actual.frontends.insert(key, (*frontend, *sets));
+    books
+        .actual
+        .frontends
+        .insert(key, (*frontend, Box::new(*sets)));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use harbor_common::{
@@ -57,7 +58,8 @@ pub(crate) enum Scope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DesiredBackend {
     pub(crate) row: Row,
-    pub(crate) sources: Sources,
+    /// The same list for all backends on one way.
+    pub(crate) sources: Arc<Sources>,
 }
 
 /// What a frontend does with new flows.
@@ -79,6 +81,9 @@ pub(crate) struct Ground<'a> {
     pub(crate) all_down: AllDown,
 }
 
+/// Lists of translation addresses, by the source of a way.
+type Lists = BTreeMap<IpAddr, Arc<Sources>>;
+
 /// The tables that serve these services.
 pub(crate) fn desired<'a>(
     services: impl IntoIterator<Item = &'a Service>,
@@ -90,10 +95,15 @@ pub(crate) fn desired<'a>(
         scope,
         ..Desired::default()
     };
+    let mut lists = Lists::new();
+    for route in routes.values() {
+        let list = lists.entry(route.source);
+        list.or_insert_with(|| Arc::new(sources(route, own)));
+    }
     for service in services {
         let protocols = service.protocols.each().iter();
         for protocol in protocols.filter(|protocol| !service.needs_proxy(**protocol)) {
-            add_frontend(&mut desired, service, *protocol, ground);
+            add_frontend(&mut desired, service, *protocol, (ground, &lists));
         }
     }
     let mut grant = |address: IpAddr, role| {
@@ -117,12 +127,11 @@ fn add_frontend(
     desired: &mut Desired,
     service: &Service,
     protocol: Protocol,
-    Ground {
-        routes,
-        own,
-        all_down,
-    }: Ground<'_>,
+    (ground, lists): (Ground<'_>, &Lists),
 ) {
+    let Ground {
+        routes, all_down, ..
+    } = ground;
     let key = FrontendKey {
         protocol,
         port: service.port,
@@ -160,7 +169,7 @@ fn add_frontend(
         };
         let wanted = DesiredBackend {
             row: row(backend_key, state, route),
-            sources: sources(route, own),
+            sources: Arc::clone(&lists[&route.source]),
         };
         desired.backends.insert(backend_key, wanted);
         if takes {

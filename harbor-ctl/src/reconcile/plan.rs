@@ -221,7 +221,7 @@ impl Plan {
         free: &mut Free,
     ) {
         match actual.frontends.get(&key) {
-            Some((_, held)) if *held == sets => {}
+            Some((_, held)) if **held == sets => {}
             Some((frontend, _)) => self.frontends.push((key, frontend.flipped(), sets)),
             None => match free.frontends.take() {
                 Some(slot) => {

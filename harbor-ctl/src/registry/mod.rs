@@ -93,7 +93,7 @@ pub(crate) enum RegistryError {
 /// How files are opened: a cache of a gigabyte, the library's own, is memory that nobody gets back.
 fn files() -> redb::Builder {
     let mut builder = redb::Builder::new();
-    builder.set_cache_size(16 * 1024 * 1024);
+    builder.set_cache_size(4 * 1024 * 1024);
     builder
 }
 

@@ -8,7 +8,12 @@ use std::{
     time::Instant,
 };
 
-use super::{super::forwarding::Change, Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
+use super::{
+    super::{forwarding::Change, heap},
+    Forwarder, LOOK_GAP, LOOK_SHARE, WAYS,
+};
+use harbor_common::frontend::BackendSet;
+
 use crate::{
     datapath::{DatapathError, KernelWays},
     model::{AllDown, Service},
@@ -65,7 +70,9 @@ impl Forwarder {
             wishes.routes.extend(found);
             wishes.hosts.extend(fresh);
         }
-        wishes.is_untidy = true;
+        let now = Instant::now();
+        let since = wishes.untidy.map_or(now, |[since, _]| since);
+        wishes.untidy = Some([since, now]);
         if wishes.is_open {
             return self.reconcile();
         }
@@ -95,7 +102,10 @@ impl Forwarder {
             wishes.ground(),
         );
         self.plan_and_apply(&desired)?;
-        (self.wishes.is_open, self.wishes.is_untidy) = (false, false);
+        drop(desired);
+        self.books.actual.pack();
+        heap::give_back();
+        (self.wishes.is_open, self.wishes.untidy) = (false, None);
         self.forget_hosts();
         Ok(())
     }
@@ -137,7 +147,7 @@ impl Forwarder {
             self.books = Books::open(actual, Capacity::default());
             return Err(error);
         }
-        if self.heart.meter(self.is_metered()) {
+        if self.heart.meter(self.is_metered(plan)) {
             self.beat();
         }
         self.end_denied(&relisted)
@@ -182,12 +192,17 @@ impl Forwarder {
         Ok(())
     }
 
-    fn is_metered(&self) -> bool {
-        let mut served = self.books.actual.frontends.values();
-        served.any(|(_, sets)| {
+    /// Whether some frontend is, now that the plan is carried out.
+    fn is_metered(&self, plan: &Plan) -> bool {
+        let is_limited = |sets: &[BackendSet; 2]| {
             let limits = sets[0].limits;
             limits.packets_per_second != 0 || limits.bytes_per_second != 0
-        })
+        };
+        let mut changed = plan.frontends.iter();
+        let mut served = self.books.actual.frontends.values();
+        // All are looked at only when the last one may be limited no longer.
+        changed.any(|(_, _, sets)| is_limited(sets))
+            || self.heart.is_metered() && served.any(|(_, sets)| is_limited(sets))
     }
 
     fn keep_routes(&mut self) {

@@ -36,8 +36,13 @@ const IDLE: Duration = Duration::from_millis(100);
 const ROUND: Duration = Duration::from_secs(1);
 /// How often routes and neighbours are read without anybody having said that they changed.
 const WAYS: Duration = Duration::from_secs(30);
-/// How often everything is looked at after ports were changed one by one.
+/// How often everything is looked at after ports were changed one by one, at most: in a quiet moment,
+/// because a change that comes meanwhile has to wait.
 const TIDYING: Duration = Duration::from_secs(10);
+/// How long nothing has changed in a quiet moment.
+const QUIET: Duration = Duration::from_secs(2);
+/// Without a quiet moment it is looked after this time.
+const UNTIDY: Duration = Duration::from_secs(60);
 /// After a look at the host, the next change waits at least this long: changes come in flocks.
 const LOOK_GAP: Duration = Duration::from_millis(20);
 /// A look at the host may take this part of the thread's time: one in ten.
@@ -92,7 +97,8 @@ struct Wishes {
     /// The tables differ, or may differ.
     is_open: bool,
     /// Ports were changed one by one: what only a look at all of them can take away is still there.
-    is_untidy: bool,
+    /// Since when, and when it was made so last.
+    untidy: Option<[Instant; 2]>,
 }
 
 impl Wishes {
@@ -247,7 +253,11 @@ impl Forwarder {
             self.wishes.is_stale = true;
             self.keep_ways();
         }
-        if self.wishes.is_untidy && Instant::now() >= self.next_tidying {
+        let is_untidy = self
+            .wishes
+            .untidy
+            .is_some_and(|[since, last]| last.elapsed() >= QUIET || since.elapsed() >= UNTIDY);
+        if is_untidy && Instant::now() >= self.next_tidying {
             self.next_tidying = Instant::now() + TIDYING;
             self.wishes.is_open = true;
         }
@@ -274,15 +284,20 @@ impl Forwarder {
     fn judgement(&self) -> Judgement {
         let actual = &self.books.actual;
         let served = actual.frontends.values();
-        let backends = actual.backends.values();
+        let mut generations = Vec::new();
+        for (slot, row) in actual.backends.values() {
+            let place = *slot as usize;
+            if generations.len() <= place {
+                generations.resize(place + 1, 0);
+            }
+            generations[place] = row.generation;
+        }
         Judgement {
             control: self.heart.control,
             idle_s: served
                 .map(|(frontend, sets)| (frontend.slot, sets[0].limits.idle_s))
                 .collect(),
-            generations: backends
-                .map(|(slot, row)| (*slot, row.generation))
-                .collect(),
+            generations,
         }
     }
 

@@ -8,7 +8,7 @@ mod check;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,7 +16,10 @@ use std::{
 
 pub(super) use watch::run;
 
-use super::owner::{Owner, now};
+use super::{
+    owner::{Owner, now},
+    services::Services,
+};
 use crate::{
     health::{Change, Key, Summary, Target},
     model::{Backend, BackendState, DoubtReport, Failing, HealthDefaults, HealthRule, Service},
@@ -195,7 +198,7 @@ impl<R: Registry> Owner<R> {
     async fn record_service(&mut self, id: &str) -> Result<(), String> {
         let late = || format!("the registry did not answer within {RECORD_LIMIT:?}");
         for _ in 0..2 {
-            let Some(service) = self.services.iter().find(|service| service.id == id) else {
+            let Some(service) = self.services.get(id) else {
                 return Ok(());
             };
             let update = self.registry.update(service);
@@ -219,31 +222,28 @@ impl<R: Registry> Owner<R> {
 }
 
 /// Puts states in force; those of backends that are gone are forgotten.
-fn lay_over(services: &mut [Arc<Service>], states: &mut States, tell: impl Fn(&Service, usize)) {
-    let mut known: BTreeSet<String> = BTreeSet::new();
-    for service in services {
-        let Some(of_service) = states.get_mut(&service.id) else {
-            continue;
+fn lay_over(services: &mut Services, states: &mut States, tell: impl Fn(&Service, usize)) {
+    states.retain(|id, of_service| {
+        let Some(service) = services.get_mut(id) else {
+            return false;
         };
-        known.insert(service.id.clone());
-        let service = Arc::make_mut(service);
         of_service.retain(|address, failing| {
             let place = service.backends.iter().position(|b| b.address == *address);
             if let Some(index) = place {
-                service.backends[index].failing.clone_from(failing);
+                service.backends[index].failing = failing.clone().map(Box::new);
                 tell(service, index);
             }
             place.is_some()
         });
-    }
-    states.retain(|id, of_service| known.contains(id) && !of_service.is_empty());
+        !of_service.is_empty()
+    });
 }
 
 /// Tells of a backend whose state is another one.
 fn tell(service: &Service, index: usize) {
     let (Service { name, port, .. }, backend) = (service, &service.backends[index]);
     let (instance, address) = (&backend.instance, backend.address);
-    match &backend.failing {
+    match backend.failing.as_deref() {
         Some(Failing { reason, .. }) => {
             tracing::warn!(name, port, instance, %address, "backend is failing: {reason}");
         }

@@ -41,7 +41,7 @@ fn a_connection_begins_with_the_line_of_version_1() {
         assert_eq!(heard, line);
     }
     until("the client's own bytes are counted, and no header", || {
-        proxy.frontends()[0].forward_bytes == 10
+        proxy.frontends(None)[0].forward_bytes == 10
     });
 }
 

@@ -65,7 +65,7 @@ fn a_services_end_frees_its_number_and_a_narrower_one_half_of_it() {
     assert_eq!(ask(port), b'a');
     proxy.change(vec![(web.id.clone(), None)]);
     drop(TcpListener::bind(("::", port)).unwrap());
-    assert!(proxy.frontends().is_empty());
+    assert!(proxy.frontends(None).is_empty());
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn who_is_on_the_wrong_list_is_reset() {
         "he loses what he has"
     );
     assert!(is_turned_away(port));
-    assert_eq!(proxy.frontends()[0].refused, 2);
+    assert_eq!(proxy.frontends(None)[0].refused, 2);
 }
 
 #[test]
@@ -57,7 +57,10 @@ fn no_more_flows_at_once_than_the_port_allows() {
     }
     assert!(is_turned_away(port));
     assert_eq!(
-        (proxy.frontends()[0].refused, proxy.frontends()[0].flows),
+        (
+            proxy.frontends(None)[0].refused,
+            proxy.frontends(None)[0].flows
+        ),
         (1, 2)
     );
     clients.pop();
@@ -83,7 +86,7 @@ fn no_more_new_flows_a_second_than_the_port_allows() {
     let served = (0..20).filter(|_| !is_turned_away_quickly(port)).count();
     let worked_off = start.elapsed().as_millis() as usize / 200;
     assert!((5..=6 + worked_off).contains(&served), "{served}");
-    assert_eq!(proxy.frontends()[0].refused as usize, 20 - served);
+    assert_eq!(proxy.frontends(None)[0].refused as usize, 20 - served);
 }
 
 /// As [`is_turned_away`], and a server's word ends the waiting.
@@ -140,7 +143,7 @@ fn datagrams_beyond_the_rate_are_dropped() {
         client.send_to(&[number], ("127.0.0.1", port)).unwrap();
     }
     let passed = || {
-        let report = &proxy.frontends()[0];
+        let report = &proxy.frontends(None)[0];
         report.forward_packets + report.reply_packets
     };
     until("some pass", || passed() >= 10);

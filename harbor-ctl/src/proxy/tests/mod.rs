@@ -189,7 +189,7 @@ fn is_turned_away(port: u16) -> bool {
 }
 
 fn flows_of(proxy: &Proxy, protocol: Protocol) -> u64 {
-    let reports = proxy.frontends();
+    let reports = proxy.frontends(None);
     let mine = reports.iter().filter(|report| report.protocol == protocol);
     mine.map(|report| report.flows).sum()
 }

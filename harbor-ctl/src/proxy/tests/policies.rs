@@ -40,7 +40,7 @@ fn the_first_serves_all_and_does_not_take_its_clients_back() {
     let proxy = serving(&web);
     assert_eq!(counts(port, 4), BTreeMap::from([('a', 4)]));
     let reason = "probe".into();
-    web.backends[0].failing = Some(Failing { since: 1, reason });
+    web.backends[0].failing = Some(Box::new(Failing { since: 1, reason }));
     change(&proxy, &web);
     assert_eq!(counts(port, 4), BTreeMap::from([('b', 4)]));
     web.backends[0].failing = None;
@@ -108,7 +108,7 @@ fn the_fewest_flows_decide() {
         .into_iter()
         .filter(|(_, name)| *name != b'b')
         .collect();
-    until("they are gone", || proxy.backends()[1].flows == 0);
+    until("they are gone", || proxy.backends(None)[1].flows == 0);
     let next: Vec<_> = (0..2).map(|_| open()).collect();
     assert!(next.iter().all(|(_, name)| *name == b'b'));
     drop(stay);
@@ -125,7 +125,7 @@ fn a_client_keeps_its_backend_for_as_long_as_the_port_says() {
     let at = web.backends.iter().position(|b| {
         b.address
             == proxy
-                .backends()
+                .backends(None)
                 .iter()
                 .find(|r| r.flows_total > 0)
                 .unwrap()
@@ -144,7 +144,7 @@ fn when_all_fail_the_rule_says_whether_anybody_is_tried() {
     let mut web = service(port, Protocols::Tcp, &three());
     for backend in &mut web.backends {
         let reason = "probe".into();
-        backend.failing = Some(Failing { since: 1, reason });
+        backend.failing = Some(Box::new(Failing { since: 1, reason }));
     }
     let proxy = serving(&web);
     assert_eq!(counts(port, 3).len(), 3);

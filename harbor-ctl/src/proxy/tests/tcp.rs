@@ -105,7 +105,7 @@ fn bulk_arrives_whole_both_ways_at_once_and_the_bytes_are_counted() {
             let mut heard = Vec::new();
             // A reader that starts late lets the buffers on the way fill up.
             until("much is under way", || {
-                proxy.frontends()[0].forward_bytes > 1 << 17
+                proxy.frontends(None)[0].forward_bytes > 1 << 17
             });
             from.read_to_end(&mut heard).unwrap();
             assert!(heard == bulk(seed, size), "{} bytes", heard.len());
@@ -123,7 +123,7 @@ fn bulk_arrives_whole_both_ways_at_once_and_the_bytes_are_counted() {
     until("the flow has ended", || {
         flows_of(&proxy, Protocol::Tcp) == 0
     });
-    let (frontends, backends) = (proxy.frontends(), proxy.backends());
+    let (frontends, backends) = (proxy.frontends(None), proxy.backends(None));
     let (front, back) = (&frontends[0], &backends[0]);
     assert_eq!(
         (front.forward_bytes, front.reply_bytes),
@@ -183,7 +183,7 @@ fn who_refuses_is_passed_over_and_named() {
     assert_eq!(doubts.len(), 1, "{doubts:?}");
     assert_eq!((doubts[0].address, doubts[0].doubt), (dead, Doubt::Refused));
     assert!(proxy.doubts().is_empty(), "told once");
-    let backends = proxy.backends();
+    let backends = proxy.backends(None);
     assert_eq!(
         (backends[0].is_suspect, backends[1].is_suspect),
         (true, false)
@@ -196,7 +196,9 @@ fn who_refuses_is_passed_over_and_named() {
     let back = TcpListener::bind(dead).unwrap();
     let client = connect(port);
     let _server = back.accept().unwrap();
-    until("it is trusted again", || !proxy.backends()[0].is_suspect);
+    until("it is trusted again", || {
+        !proxy.backends(None)[0].is_suspect
+    });
     drop(client);
 }
 

@@ -104,10 +104,10 @@ fn a_backend_without_a_route_takes_no_flows() {
 #[test]
 fn failing_backends_leave_the_set_of_their_family_unless_all_of_it_fail() {
     let failing = |backend: Backend| Backend {
-        failing: Some(Failing {
+        failing: Some(Box::new(Failing {
             since: 1,
             reason: "no answer".into(),
-        }),
+        })),
         ..backend
     };
     let active = |last| backend(last, 80, BackendState::Active);

@@ -39,9 +39,11 @@ fn any_services() -> impl Strategy<Value = Vec<Service>> {
                 .into_iter()
                 .map(|((last, is_v6), (state, weight, fails))| Backend {
                     weight,
-                    failing: fails.then(|| Failing {
-                        since: 1,
-                        reason: "no answer".into(),
+                    failing: fails.then(|| {
+                        Box::new(Failing {
+                            since: 1,
+                            reason: "no answer".into(),
+                        })
                     }),
                     ..if is_v6 {
                         backend6(last, state)

@@ -76,7 +76,7 @@ impl Tables for Memory {
         }
         actual.endpoints = self.endpoints.clone();
         for (index, frontend) in &self.frontends {
-            let served = (*frontend, self.in_force(frontend));
+            let served = (*frontend, Box::new(self.in_force(frontend)));
             actual
                 .frontends
                 .insert(FrontendKey::from_index(*index), served);

@@ -1,0 +1,26 @@
+//! What the C library keeps of memory that is not used any more.
+//!
+//! A look at all ports needs much memory for a moment. Left alone, the allocator keeps that for ever,
+//! and in as many pools as there are threads.
+
+/// Pools that all threads share: they meet seldom, and each pool keeps what is free in it.
+#[cfg(target_env = "gnu")]
+const POOLS: libc::c_int = 2;
+
+/// Limits the pools; before there are threads.
+pub(super) fn limit_pools() {
+    // SAFETY: mallopt sets a number of the allocator's own, and no other thread runs yet.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, POOLS);
+    }
+}
+
+/// Gives back to the kernel what is free.
+pub(super) fn give_back() {
+    // SAFETY: malloc_trim takes the allocator's own locks.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

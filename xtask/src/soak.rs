@@ -1,4 +1,4 @@
-//! `soak`: tests that run too long for CI; they are ignored in the suite and named here.
+//! `soak`: tests that run too long for CI; they are ignored there and named here.
 
 use anyhow::Result;
 
@@ -17,5 +17,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(name) => vec!["--ignored".into(), "--nocapture".into(), name.clone()],
         None => vec!["--ignored".into(), "--list".into()],
     };
-    test::suite(&filter)
+    test::long(&filter)
 }

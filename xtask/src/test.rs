@@ -95,10 +95,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     summary(&outcomes)
 }
 
-/// Builds and runs the suite alone.
-pub(crate) fn suite(filter: &[String]) -> Result<()> {
-    let outcome = execute_suite(&build::tests()?, filter)?;
-    summary(&[outcome])
+/// Builds, and runs the suite and the product's own tests alone.
+pub(crate) fn long(filter: &[String]) -> Result<()> {
+    let tests = build::tests()?;
+    let is_own = |test: &&Executable| test.is_test && test.target == "harbor-ctl";
+    let own = tests.iter().find(is_own);
+    let own = own.context("cargo has built no tests of harbor-ctl")?;
+    let mut command = Command::new(&own.path);
+    let outcomes = [
+        execute_suite(&tests, filter)?,
+        execute(own, command.args(filter))?,
+    ];
+    summary(&outcomes)
 }
 
 fn execute_suite(tests: &[Executable], filter: &[String]) -> Result<Outcome> {

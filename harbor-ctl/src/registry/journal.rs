@@ -226,21 +226,20 @@ mod tests {
         assert_eq!(found, (vec![one], position));
     }
 
-    /// Twenty thousand rows that say something wrong: none is taken for a service, none is missed.
-    #[test]
-    fn malformed_rows_are_skipped_and_the_good_ones_found() {
+    /// Rows that say something wrong: none is taken for a service, none is missed.
+    fn skips(rows: u32) {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(&folder.path().join("journal.redb")).unwrap();
         let good = service("good", 1, Protocols::Both);
         let position = Position::default();
-        let rows = [(good.id.clone(), Some(good.clone()))];
-        journal.write(&rows, &position).unwrap();
+        let first = [(good.id.clone(), Some(good.clone()))];
+        journal.write(&first, &position).unwrap();
         let whole = serde_json::to_vec(&good).unwrap();
         let mut random = SmallRng::seed_from_u64(2);
         let transaction = journal.database.begin_write().unwrap();
         {
             let mut table = transaction.open_table(SERVICES).unwrap();
-            for number in 0..20_000 {
+            for number in 0..rows {
                 let mut bytes = whole.clone();
                 match random.random_range(0..3) {
                     0 => bytes.truncate(random.random_range(0..bytes.len())),
@@ -258,6 +257,18 @@ mod tests {
         transaction.commit().unwrap();
         let (read, _) = journal.read(&BackendRule::default()).unwrap();
         assert_eq!(read, vec![good]);
+    }
+
+    #[test]
+    fn malformed_rows_are_skipped_and_the_good_ones_found() {
+        skips(20_000);
+    }
+
+    /// `cargo xtask soak malformed`
+    #[test]
+    #[ignore = "runs for a minute"]
+    fn a_million_malformed_rows_are_skipped() {
+        skips(1_000_000);
     }
 
     /// Files spoilt in many ways are set aside, or read as something that was once written.

@@ -51,8 +51,13 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn start(more: &str) -> Self {
+        Self::on(|_| more.to_owned())
+    }
+
+    /// With lines that depend on the lab.
+    pub(crate) fn on(more: impl FnOnce(&Lab) -> String) -> Self {
         let lab = Lab::routed();
-        let lines = format!("{}{more}", gateway(&lab));
+        let lines = format!("{}{}", gateway(&lab), more(&lab));
         let agent = Agent::start_with(&lab, &Config::with(&lines));
         let platform = Platform::of(&lab);
         Self {
@@ -87,11 +92,11 @@ impl Platform {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    fn provision(&mut self, id: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn provision(&mut self, id: &str, body: &Value) -> (u16, Value) {
         self.ask(&format!("PUT /v2/service_instances/{id}"), body)
     }
 
-    fn bind(&mut self, id: &str, binding: &str, app: &str) -> (u16, Value) {
+    pub(crate) fn bind(&mut self, id: &str, binding: &str, app: &str) -> (u16, Value) {
         let line = format!("PUT /v2/service_instances/{id}/service_bindings/{binding}");
         let body = json!({
             "service_id": SERVICE, "plan_id": FREE, "bind_resource": {"app_guid": app}

@@ -11,6 +11,15 @@ use crate::scene::Scene;
 /// A stream, which has tests of its own.
 const EVENTS: &str = "/v1/events";
 
+/// These ask for nodes that share a registry, or for a platform: another test does.
+pub(super) const ELSEWHERE: [(&str, &str); 5] = [
+    ("/v1/bindings/{id}", "get"),
+    ("/v1/nodes/detach", "post"),
+    ("/v1/nodes/{id}", "delete"),
+    ("/v1/nodes/{id}/drain", "post"),
+    ("/v1/nodes/{id}/resume", "post"),
+];
+
 /// One step of the walk: method and path as the document has it, and the body.
 type Step = (&'static str, Value);
 /// What is wrong: the status expected, what is asked for it, where, and the body.
@@ -82,17 +91,9 @@ fn the_control_api_answers_what_its_document_says() {
     let _redis = Redis::start(&scene.lab.apps[1], scene.lab.folder(), redis);
     let body = json!({"core": redis.to_string(), "import": true});
     walk(&mut reader, vec![("post /v1/nodes/attach", body)]);
-    // These ask for nodes that share a registry, for a platform, and for who reads a stream.
-    let known = [
-        ("/v1/bindings/{id}", "get"),
-        (EVENTS, "get"),
-        ("/v1/nodes/detach", "post"),
-        ("/v1/nodes/{id}", "delete"),
-        ("/v1/nodes/{id}/drain", "post"),
-        ("/v1/nodes/{id}/resume", "post"),
-    ];
+    let known = ELSEWHERE.into_iter().chain([(EVENTS, "get")]);
     let known = known.map(|(path, method)| (path.to_owned(), method.to_owned()));
-    assert_eq!(reader.unseen(), known.into());
+    assert_eq!(reader.unseen(), known.collect());
 }
 
 fn of_ports(address: &str) -> Vec<Step> {

@@ -6,5 +6,6 @@ mod document;
 mod platform;
 mod routes;
 mod schemathesis;
+mod shared;
 
 pub(crate) use schemathesis::long as schemathesis_long;

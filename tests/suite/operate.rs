@@ -71,6 +71,49 @@ fn numbers_are_reserved_beside_those_of_others_and_given_back() {
 }
 
 #[test]
+fn settings_that_are_changed_under_traffic_lose_no_packet() {
+    let scene = Scene::routed();
+    let (web, dns) = (scene.port("web"), scene.port("udp-dns"));
+    let live = traffic::Live::open(&scene.lab.client, web, 10);
+    let mut asked = 0;
+    for (key, values) in [
+        ("ports.range", ["36000-36999", "34000-34999"]),
+        ("public.hostname", ["a.example.com", "b.example.com"]),
+        ("public.address", ["192.0.2.1", "192.0.2.2"]),
+        ("limits.ports", ["100", "200"]),
+        ("timeouts.tcp_established", ["10m", "20m"]),
+        ("timeouts.udp_stream", ["1m", "2m"]),
+        ("policy.drain", ["5s", "6s"]),
+        ("log.level", ["trace", "info"]),
+        ("log.datapath", ["debug", "off"]),
+    ] {
+        for value in values {
+            let changed = scene.agent.ctl(&["config", "set", key, value]).ok();
+            assert!(!changed.stdout.contains("restart"), "{}", changed.stdout);
+            let tally = traffic::connect(&scene.lab.client, web, 10);
+            assert_eq!(tally.errors, [""; 0], "{key} = {value}");
+            let tally = traffic::ask(&scene.lab.client, dns, 10);
+            assert_eq!(tally.errors, [""; 0], "{key} = {value}");
+            asked += 10;
+        }
+    }
+    live.progress();
+    let exchanged = live.exchanged();
+    assert_eq!(live.finish().errors, [""; 0]);
+    println!("{asked} connections, {asked} questions, {exchanged} messages, none lost");
+
+    // Half a minute by default.
+    for key in ["timeouts.udp_single", "timeouts.udp_stream"] {
+        scene.agent.ctl(&["config", "set", key, "2s"]).ok();
+    }
+    assert_eq!(traffic::ask(&scene.lab.client, dns, 1).errors, [""; 0]);
+    eventually(Duration::from_secs(15), || {
+        let flows = scene.agent.items(&["flows", "list"]);
+        flows.iter().all(|flow| flow["protocol"] != "udp")
+    });
+}
+
+#[test]
 fn an_agent_does_not_start_beside_an_older_layout_until_it_is_taken_away() {
     let lab = Lab::routed();
     let mut agent = Agent::configured(&lab, &Config::default());

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     datapath::DatapathErrorKind,
     model::{
         AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Mode, Protocol, Question, Service,
+        FrontendReport, Mode, Protocol, Question, Service, Timeouts,
     },
     proxy::{Proxy, ProxySettings},
     reconcile::Scope,
@@ -123,6 +124,19 @@ impl Engines {
         in_background(move || proxy.apply(copies, all_down)).await?;
         match self.kernel() {
             Some(forwarding) => forwarding.apply(services, all_down).await,
+            None => Ok(()),
+        }
+    }
+
+    /// How long silence may last from now on, and how long a backend may take to accept.
+    pub(super) async fn set_timeouts(
+        &self,
+        timeouts: Timeouts,
+        connect: Duration,
+    ) -> Result<(), ForwardingError> {
+        self.proxy.set_timeouts(&timeouts, connect);
+        match self.kernel() {
+            Some(forwarding) => forwarding.set_timeouts(timeouts).await,
             None => Ok(()),
         }
     }

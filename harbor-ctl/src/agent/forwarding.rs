@@ -79,6 +79,7 @@ pub(super) enum Request {
     Doubts(Answer<Vec<DoubtReport>>),
     Report(Answer<DatapathReport>),
     SetLog(log::LevelFilter, Answer<()>),
+    SetTimeouts(Timeouts, Answer<()>),
     /// The kernel told of it; nobody waits.
     HostChanged(HostChange),
     Stop(oneshot::Sender<()>),
@@ -169,6 +170,12 @@ impl Forwarding {
     /// Changes the log level of the programs by replacing them in place.
     pub(crate) async fn set_log(&self, level: log::LevelFilter) -> Result<(), ForwardingError> {
         self.ask(|answer| Request::SetLog(level, answer)).await
+    }
+
+    /// Changes how long silence may last.
+    pub(crate) async fn set_timeouts(&self, timeouts: Timeouts) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::SetTimeouts(timeouts, answer))
+            .await
     }
 
     /// Ends the thread; programs, maps and links stay in the kernel.

@@ -7,7 +7,7 @@ use super::{
     owner::{Owner, Pending},
 };
 use crate::{
-    config::{self, Applies, EditError, Key, Loaded},
+    config::{self, Applies, Config, EditError, Key, Loaded},
     control::wire::ConfigChange,
     model::{ConfigItem, EventKind, Refusal, Subject},
     registry::Registry,
@@ -102,6 +102,9 @@ impl<R: Registry> Owner<R> {
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
         to.log.datapath = from.log.datapath;
+        let of = |config: &Config| (config.timeouts, config.connect_timeout);
+        let timeouts = (of(to) != of(from)).then(|| of(from));
+        (to.timeouts, to.connect_timeout) = of(from);
         for key in changed.iter().filter(|key| key.applies == Applies::AtOnce) {
             if let Some(entry) = written.entries.get(&key.path()) {
                 self.running.entries.insert(key.path(), entry.clone());
@@ -114,6 +117,11 @@ impl<R: Registry> Owner<R> {
             && let Err(error) = forwarding.set_log(level).await
         {
             tracing::error!("log.datapath was not changed: {error}");
+        }
+        if let Some((timeouts, connect)) = timeouts
+            && let Err(error) = self.engines.set_timeouts(timeouts, connect).await
+        {
+            tracing::error!("the timeouts were not changed: {error}");
         }
         for port in self
             .snapshot()

@@ -100,26 +100,19 @@ pub(crate) static KEYS: &[Key] = &[
     text("tls", "folder", "\"/etc/harbor/tls\"", "certificates of ports that end TLS: NAME.crt and NAME.key of the port's name, else harbor.crt and harbor.key")
     .form(Form::Path),
     text("proxy", "connect_timeout", "\"1s\"", "how long a backend may take to accept a connection that goes through the proxy, before the next is tried")
-    .form(Form::Period)
-    .on_restart(),
+    .form(Form::Period),
     text("timeouts", "opening", "\"6s\"", "a flow without an answer")
-    .form(Form::Period)
-    .on_restart(),
+    .form(Form::Period),
     text("timeouts", "tcp_established", "\"2h4m\"", "a silent TCP flow")
-    .form(Form::Period)
-    .on_restart(),
+    .form(Form::Period),
     text("timeouts", "tcp_closed", "\"30s\"", "a TCP flow closed by both ends")
-    .form(Form::Period)
-    .on_restart(),
+    .form(Form::Period),
     text("timeouts", "tcp_reset", "\"10s\"", "a TCP flow that one end has reset")
-    .form(Form::Period)
-    .on_restart(),
+    .form(Form::Period),
     text("timeouts", "udp_single", "\"30s\"", "a UDP question with its answer")
-    .form(Form::Period)
-    .on_restart(),
+    .form(Form::Period),
     text("timeouts", "udp_stream", "\"180s\"", "a UDP conversation")
-    .form(Form::Period)
-    .on_restart(),
+    .form(Form::Period),
     text("policy", "drain", "\"30s\"", "how long a removed backend keeps its flows")
     .form(Form::Period),
     list("policy", "allow_networks", "[]", "networks allowed as backends in spite of the rule")

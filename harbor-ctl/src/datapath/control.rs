@@ -35,6 +35,16 @@ impl Heart {
         Ok(Self { map, control })
     }
 
+    /// How long silence may last; said with the next beat.
+    pub(crate) fn set_timeouts(&mut self, timeouts: &Timeouts) {
+        self.control = Control {
+            valid_until_ns: self.control.valid_until_ns,
+            route_generation: self.control.route_generation,
+            flags: self.control.flags,
+            ..said(timeouts)
+        };
+    }
+
     /// Says that some port is limited in packets or bytes, or that none is; whether that is new.
     pub(crate) fn meter(&mut self, is_metered: bool) -> bool {
         let flags = if is_metered { Control::METERED } else { 0 };

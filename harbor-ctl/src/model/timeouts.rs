@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `[timeouts]`: after how much silence a flow is forgotten.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeouts {
     /// A flow that no backend has answered, or whose answer no client has taken: 6 s.
     pub(crate) opening: Duration,

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use super::{ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, seats::Key};
+use super::{
+    ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, patience::Patience,
+    seats::Key,
+};
 use crate::model::{Doubt, DoubtReport};
 
 /// Doubts that are kept for whoever asks; more are the same again.
@@ -17,7 +20,9 @@ const DOUBTS: usize = 10_000;
 /// Shared by the proxy's threads.
 #[derive(Debug)]
 pub(super) struct Common {
-    pub(super) settings: ProxySettings,
+    /// The most flows.
+    flows_limit: u64,
+    pub(super) patience: Patience,
     pub(super) ledger: Arc<Ledger>,
     /// Flows now, all ports and both protocols.
     pub(super) flows: AtomicU64,
@@ -29,7 +34,8 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn new(settings: ProxySettings, ledger: Arc<Ledger>) -> Self {
         Self {
-            settings,
+            flows_limit: settings.flows.into(),
+            patience: Patience::new(&settings),
             ledger,
             flows: AtomicU64::new(0),
             shed: AtomicU64::new(0),
@@ -39,8 +45,8 @@ impl Common {
 
     /// Whether a new flow finds room here; if not, it is counted as shed.
     pub(super) fn has_room(&self, descriptors: u64) -> bool {
-        let has_room = self.flows.load(Relaxed) < u64::from(self.settings.flows)
-            && self.ledger.has_room(descriptors);
+        let has_room =
+            self.flows.load(Relaxed) < self.flows_limit && self.ledger.has_room(descriptors);
         if !has_room {
             self.shed.fetch_add(1, Relaxed);
         }

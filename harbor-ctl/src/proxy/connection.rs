@@ -6,7 +6,6 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
 };
 
 use rustix::{
@@ -15,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    clock::{SECOND, nanoseconds},
+    clock::SECOND,
     common::{Common, read_address, unknown},
     descriptors::Descriptor,
     frontend::Frontend,
@@ -300,12 +299,11 @@ impl Connection {
     /// Whether it has been silent for too long.
     pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
         let silence = match self.frontend.settings.idle_timeout_s {
-            0 => common.settings.timeouts.tcp_established,
-            own => Duration::from_secs(own.into()),
+            0 => common.patience.tcp_established(),
+            own => u64::from(own) * SECOND,
         };
         let is_late = self.seal.as_ref().is_some_and(|seal| seal.is_late(now));
-        is_late
-            || self.leg.stage == Stage::Live && now.saturating_sub(self.seen) > nanoseconds(silence)
+        is_late || self.leg.stage == Stage::Live && now.saturating_sub(self.seen) > silence
     }
 
     /// Ends it; what it has borrowed goes back.

@@ -17,7 +17,6 @@ use rustix::{
 use super::{
     backend::Backend,
     choose::{Choice, choose},
-    clock::nanoseconds,
     connection::Ground,
     descriptors::{Descriptor, is_scarcity},
     frontend::Frontend,
@@ -89,7 +88,7 @@ impl Leg {
             .poll
             .add(&socket, Source::Backend(name), Interest::Changes)?;
         backend.load.flows.fetch_add(1, Relaxed);
-        let patience = nanoseconds(ground.common.settings.connect_timeout);
+        let patience = ground.common.patience.connect();
         Ok(Self {
             backend: Arc::clone(backend),
             socket,

@@ -20,6 +20,7 @@ mod leg;
 mod limits;
 mod load;
 mod orders;
+mod patience;
 mod pipes;
 mod poll;
 mod relay;
@@ -171,6 +172,11 @@ impl Proxy {
     /// TLS resets them.
     pub(crate) fn set_tls(&self, port: u16, config: Option<Arc<rustls::ServerConfig>>) {
         self.board().set_tls(port, config);
+    }
+
+    /// How long is waited from now on.
+    pub(crate) fn set_timeouts(&self, timeouts: &Timeouts, connect: Duration) {
+        self.0.common.patience.set(timeouts, connect);
     }
 
     /// Tries again what could not be bound; answers what is held now.

@@ -9,7 +9,6 @@ use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
 use super::{
-    clock::nanoseconds,
     common::{Common, release},
     connection::{Connection, Ground, Next, Side},
     descriptors::Descriptor,
@@ -245,7 +244,7 @@ impl Connections {
             Next::Again | Next::Rest(_) => {}
             Next::Retry => {
                 if connection.retry(name, &ground) {
-                    let patience = nanoseconds(here.common.settings.connect_timeout);
+                    let patience = here.common.patience.connect();
                     self.opening.push_back((here.now + patience, name));
                 } else {
                     self.remove(index, Next::Reset, here);

@@ -16,7 +16,7 @@ use rustix::{
 use super::{
     backend::Backend,
     choose::{Choice, choose, has_other},
-    clock::{SECOND, nanoseconds},
+    clock::SECOND,
     common::{Common, read_address, unknown},
     datagrams::{BATCH, Batch, Origin, Target, send},
     descriptors::Descriptor,
@@ -135,11 +135,10 @@ impl UdpFlow {
 
     /// Whether it has been silent for too long.
     pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
-        let timeouts = &common.settings.timeouts;
         let is_stream = self.forward.packets > 1 && self.reply.packets > 0;
         let silence = match (is_stream, self.frontend.settings.idle_timeout_s) {
-            (false, _) => nanoseconds(timeouts.udp_single),
-            (true, 0) => nanoseconds(timeouts.udp_stream),
+            (false, _) => common.patience.udp_single(),
+            (true, 0) => common.patience.udp_stream(),
             (true, own) => u64::from(own) * SECOND,
         };
         now.saturating_sub(self.seen) > silence

@@ -233,6 +233,10 @@ impl Forwarder {
             Request::SetLog(level, answer) => {
                 let _ = answer.send(self.set_log(level).map_err(ForwardingError::from));
             }
+            Request::SetTimeouts(timeouts, answer) => {
+                self.heart.set_timeouts(&timeouts);
+                let _ = answer.send(self.heart.beat().map_err(ForwardingError::from));
+            }
             Request::HostChanged(change) => self.news.add(change),
             Request::Stop(_) => unreachable!("`run` answers it"),
         }

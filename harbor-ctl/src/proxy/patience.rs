@@ -1,0 +1,59 @@
+//! How long the proxy waits, in nanoseconds; it may be told otherwise while it works.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{ProxySettings, clock::nanoseconds};
+use crate::model::Timeouts;
+
+/// Read by every worker, for each flow that it judges.
+#[derive(Debug)]
+pub(super) struct Patience {
+    tcp_established: AtomicU64,
+    udp_single: AtomicU64,
+    udp_stream: AtomicU64,
+    connect: AtomicU64,
+}
+
+impl Patience {
+    pub(super) fn new(settings: &ProxySettings) -> Self {
+        let patience = Self {
+            tcp_established: AtomicU64::new(0),
+            udp_single: AtomicU64::new(0),
+            udp_stream: AtomicU64::new(0),
+            connect: AtomicU64::new(0),
+        };
+        patience.set(&settings.timeouts, settings.connect_timeout);
+        patience
+    }
+
+    pub(super) fn set(&self, timeouts: &Timeouts, connect: Duration) {
+        let put = |place: &AtomicU64, span| place.store(nanoseconds(span), Relaxed);
+        put(&self.tcp_established, timeouts.tcp_established);
+        put(&self.udp_single, timeouts.udp_single);
+        put(&self.udp_stream, timeouts.udp_stream);
+        put(&self.connect, connect);
+    }
+
+    /// Silence that ends a TCP connection.
+    pub(super) fn tcp_established(&self) -> u64 {
+        self.tcp_established.load(Relaxed)
+    }
+
+    /// Silence that ends a UDP question with its answer.
+    pub(super) fn udp_single(&self) -> u64 {
+        self.udp_single.load(Relaxed)
+    }
+
+    /// Silence that ends a UDP conversation.
+    pub(super) fn udp_stream(&self) -> u64 {
+        self.udp_stream.load(Relaxed)
+    }
+
+    /// How long a backend may take to accept a connection.
+    pub(super) fn connect(&self) -> u64 {
+        self.connect.load(Relaxed)
+    }
+}

@@ -91,8 +91,13 @@ impl Agent {
         fs::create_dir_all(&folder).unwrap();
         let below = |name: &str| folder.join(name).display().to_string();
         let bpf = config.bpf.clone().unwrap_or_else(|| lab.bpf());
+        // It shall say whatever it can: what must not be said is looked for at the end.
+        let level = match config.more.contains("[log]") {
+            true => "",
+            false => "[log]\nlevel = \"trace\"\n",
+        };
         let text = format!(
-            "[paths]\nrun = {:?}\nstate = {:?}\nlog = {:?}\nbpf = {:?}\n{}\n",
+            "[paths]\nrun = {:?}\nstate = {:?}\nlog = {:?}\nbpf = {:?}\n{}\n{level}",
             below("run"),
             below("state"),
             below("log"),

@@ -41,7 +41,7 @@ reasons! {
         Truncated = 3, "truncated", "the frame ends before its headers do";
         Malformed = 4, "malformed", "header fields contradict each other or the frame's length";
         OtherProtocol = 5, "other-protocol", "neither TCP nor UDP, for example ICMP";
-        Fragment = 6, "fragment", "an IP fragment that belongs to no TCP flow of ours";
+        Fragment = 6, "fragment", "a fragment that came before the first of its datagram, or that belongs to no TCP flow of ours";
         Options = 7, "ip-options", "IP options or extension headers on a packet that opens no flow of ours";
         OtherHost = 8, "other-host", "the frame is addressed to another host's MAC, or to a group's";
         NotOurs = 9, "not-ours", "no frontend answers on this address and port";

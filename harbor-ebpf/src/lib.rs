@@ -37,6 +37,8 @@ pub mod skb;
 #[cfg(target_arch = "bpf")]
 pub mod state;
 #[cfg(target_arch = "bpf")]
+pub mod steer;
+#[cfg(target_arch = "bpf")]
 pub mod suspicion;
 #[cfg(target_arch = "bpf")]
 pub mod sweep;

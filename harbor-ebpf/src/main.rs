@@ -6,10 +6,10 @@ mod program {
     use core::{mem::MaybeUninit, ptr};
 
     use aya_ebpf::{
-        bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
+        bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, sk_action::SK_PASS},
         helpers::{bpf_redirect, bpf_redirect_neigh, bpf_skb_load_bytes},
-        macros::classifier,
-        programs::TcContext,
+        macros::{classifier, sk_lookup},
+        programs::{SkLookupContext, TcContext},
     };
     use aya_log_ebpf::debug;
     use harbor_common::{
@@ -18,7 +18,7 @@ mod program {
         verdict::Verdict,
     };
     use harbor_ebpf::{
-        account, code::Code, pipeline, skb::SkbPacket, stage::parse::Version, sweep, timer,
+        account, code::Code, pipeline, skb::SkbPacket, stage::parse::Version, steer, sweep, timer,
     };
 
     /// The packet path at TC ingress.
@@ -68,6 +68,13 @@ mod program {
         // SAFETY: the context of this program.
         let mut packet = unsafe { SkbPacket::new(skb) };
         Code::of(pipeline::run::<Ipv6, _>(&mut packet))
+    }
+
+    /// Where the stack looks for the socket of a datagram for this host. Passes all of them on.
+    #[sk_lookup]
+    fn harbor_lookup(ctx: SkLookupContext) -> u32 {
+        steer::steer(&ctx);
+        SK_PASS
     }
 
     /// Arms the kernel's own timer. Never attached: the agent runs it once after each load.

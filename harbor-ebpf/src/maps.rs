@@ -4,7 +4,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_timer},
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockMap},
     macros::btf_map,
 };
 use harbor_common::{
@@ -114,8 +114,8 @@ pub static RING6: Array<RingSlot<Ipv6>, { (RING_SHARES * RING_SLOTS) as usize }>
 #[btf_map(name = "hands")]
 pub static HANDS: Array<Hand, { 2 * RING_SHARES as usize }> = Array::new();
 
-/// Where the later fragments of a datagram go. Written by the datapath when the first one passes.
-/// A miss means "left to the stack".
+/// Where the later fragments of a datagram go. Written by the datapath when the first one passes, or
+/// when a later one comes before it: then the stack has all of them.
 #[btf_map(name = "fragments")]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay, FRAGMENT_SLOTS> = LruHashMap::new();
 
@@ -161,6 +161,11 @@ pub static EXPLANATION: Array<Explanation, 1> = Array::new();
 /// agent. A full ring loses events and nothing else.
 #[btf_map(name = "events")]
 pub static EVENTS: RingBuf<Suspicion, EVENT_BYTES> = RingBuf::new();
+
+/// The agent's sockets for datagrams that the stack has put together, by family. Set by the agent that
+/// loads `harbor_lookup`, and gone with it; a miss means "nobody carries them".
+#[btf_map(name = "sockets")]
+pub static SOCKETS: SockMap<2> = SockMap::new();
 
 /// What is known of the packet at hand.
 ///

@@ -95,11 +95,12 @@ fn forward<A: Path, P: Packet>(
     if !emit::fits(packet, parsed, way) {
         return Err(Verdict::Drop(DropReason::TooBig));
     }
+    let is_first = matches!(parsed.oddity, Oddity::FirstFragment | Oddity::OddFragment);
+    if is_first && !fragment::remember(parsed, way, now) {
+        return Err(Verdict::Pass(PassReason::Fragment));
+    }
     let ready = emit::prepare(way, control, now);
     translate::translate(packet, parsed, way)?;
-    if matches!(parsed.oddity, Oddity::FirstFragment | Oddity::OddFragment) {
-        fragment::remember(parsed, way, now);
-    }
     account::translated(way.frontend, way.direction, parsed.length);
     Ok(emit::emit(packet, &ready))
 }

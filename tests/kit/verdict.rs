@@ -155,15 +155,20 @@ impl Prober {
     /// Runs frames as fast as can be, without looking at what becomes of each; the caller is inside
     /// the node's namespace.
     pub fn fire(&self, frames: impl Iterator<Item = Vec<u8>>) {
-        let context = self.context();
         for frame in frames {
-            let options = TestRunOptions {
-                data_in: Some(&frame),
-                ctx_in: Some(&context),
-                ..TestRunOptions::new()
-            };
-            self.program.test_run(options).unwrap();
+            self.act(&frame);
         }
+    }
+
+    /// Runs one frame, without looking at what is counted: others may run frames meanwhile. The caller
+    /// is inside the node's namespace.
+    pub fn act(&self, frame: &[u8]) -> Action {
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&self.context()),
+            ..TestRunOptions::new()
+        };
+        Action::from_code(self.program.test_run(options).unwrap().return_value)
     }
 
     fn context(&self) -> [u8; SKB_BYTES] {

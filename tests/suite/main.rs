@@ -21,6 +21,7 @@ mod documents;
 mod engines;
 mod events;
 mod flood;
+mod fragments;
 mod gateway;
 mod groups;
 mod health;

@@ -190,6 +190,9 @@ fn the_agent_does_all_its_work_with_the_capabilities_that_the_unit_leaves() {
     );
     let to = scene.port("web");
     assert_eq!(traffic::connect(&scene.lab.client, to, 10).errors.len(), 0);
+    let report = scene.agent.ctl_json(&["datapath", "status"]);
+    assert_eq!(report["problems"], serde_json::json!([]));
+    assert!(report["carried"].is_object(), "{report}");
     scene.agent.kill();
     scene.agent.restart();
     assert_eq!(traffic::connect(&scene.lab.client, to, 10).errors.len(), 0);

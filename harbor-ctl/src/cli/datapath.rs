@@ -168,6 +168,14 @@ fn status_text(session: &Session, report: &DatapathReport) -> String {
         text.push('\n');
         text.push_str(&session.output.table(&counted));
     }
+    if let Some(carried) = &report.carried
+        && carried.requests + carried.replies > 0
+    {
+        text.push_str(&format!(
+            "\nCarried by the agent, fragments out of order: {} datagrams to backends, {} to clients\n",
+            carried.requests, carried.replies
+        ));
+    }
     text
 }
 

@@ -40,6 +40,14 @@ struct FlowTable<A: Pod> {
     map: HashMap<MapData, FlowKey<A>, Flow<A>>,
 }
 
+/// What a flow makes of a datagram's ends.
+pub(super) struct Translated {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    /// From the backend to the client.
+    pub(super) is_reply: bool,
+}
+
 /// Flows that fit one run of the sweep program.
 const PER_RUN: usize = 50;
 /// What the kernel takes for the packet's Ethernet header.
@@ -85,6 +93,14 @@ impl FlowTables {
         self.v4.for_each_flow(|record, _| records.push(record))?;
         self.v6.for_each_flow(|record, _| records.push(record))?;
         Ok(records)
+    }
+
+    /// What becomes of the ends of a datagram that belongs to a flow.
+    pub(super) fn translate(&self, from: SocketAddr, to: SocketAddr) -> Option<Translated> {
+        match from {
+            SocketAddr::V4(_) => self.v4.translate(from, to),
+            SocketAddr::V6(_) => self.v6.translate(from, to),
+        }
     }
 
     /// Counts the flows, and ends those that have been silent for too long or whose backend is
@@ -134,6 +150,28 @@ where
             name,
             data: data(pins, name)?,
             map: open(pins, name)?,
+        })
+    }
+
+    fn translate(&self, from: SocketAddr, to: SocketAddr) -> Option<Translated> {
+        let key = FlowKey {
+            source: A::of(&from.ip().into()),
+            destination: A::of(&to.ip().into()),
+            source_port: from.port(),
+            destination_port: to.port(),
+            protocol: Number::Udp.number(),
+        };
+        let flow = self.map.get(&key, 0).ok()?;
+        let mut to = at(flow.destination, flow.destination_port);
+        if let SocketAddr::V6(v6) = &mut to
+            && v6.ip().is_unicast_link_local()
+        {
+            v6.set_scope_id(flow.ifindex);
+        }
+        (flow.word & Flow::<A>::DEAD == 0).then(|| Translated {
+            from: at(flow.source, flow.source_port),
+            to,
+            is_reply: flow.direction == Flow::<A>::REPLY,
         })
     }
 
@@ -258,13 +296,16 @@ fn list(expired: &[Expired]) -> Vec<u8> {
     bytes
 }
 
+fn at<A: Octets>(address: A, port: u16) -> SocketAddr {
+    SocketAddr::new(address.into().into(), port)
+}
+
 fn record<A: Octets>(
     key: &FlowKey<A>,
     flow: &Flow<A>,
     reply: &Flow<A>,
     now: u64,
 ) -> Option<FlowRecord> {
-    let at = |address: A, port| SocketAddr::new(address.into().into(), port);
     let idle_ns = now.saturating_sub(flow.seen_ns.max(reply.seen_ns));
     Some(FlowRecord {
         protocol: Number::from_number(key.protocol)?.into(),

@@ -42,6 +42,7 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
         pins: pins.version(),
         links,
         verdicts: stats::verdicts(&pins)?,
+        carried: None,
     })
 }
 

@@ -2,12 +2,14 @@
 //!
 //! `object` is the program in this binary, `pins` where its maps and links live, `attach` how it
 //! gets onto interfaces, `tables` how they are written, `flows` how flows are read and ended,
+//! `carrier` what the agent carries for the programs and `post` with which sockets,
 //! `control` the agent's word that it lives, `host` what the machine's own network looks like and
 //! `events` that it changes, `ways` what the datapath is told of it, `inspect` what an operator sees
 //! without an agent.
 
 mod attach;
 mod batch;
+mod carrier;
 mod clock;
 mod control;
 mod elements;
@@ -20,6 +22,7 @@ mod judgement;
 mod kernel_ways;
 mod object;
 mod pins;
+mod post;
 mod program;
 mod reserved;
 mod stats;
@@ -29,6 +32,7 @@ mod way_tables;
 mod ways;
 
 pub(crate) use attach::Hook;
+pub(crate) use carrier::Carrier;
 pub(crate) use clock::is_ahead;
 pub(crate) use control::Heart;
 pub(crate) use elements::dump;

@@ -18,6 +18,8 @@ pub(super) const PACKET_PROGRAM: &str = "harbor_tc";
 pub(super) const SWEEP_PROGRAM: &str = "harbor_sweep";
 /// Name of the program that arms the kernel's own timer.
 pub(super) const ARM_PROGRAM: &str = "harbor_arm";
+/// Name of the program that hands the agent what it carries.
+pub(super) const LOOKUP_PROGRAM: &str = "harbor_lookup";
 
 /// A map as the object declares it, or as the kernel holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

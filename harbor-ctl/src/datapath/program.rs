@@ -214,7 +214,7 @@ pub(super) fn load_programs(
 }
 
 /// The verifier's whole log goes to the log file; people get the line that decided.
-fn explain_refusal(name: &str, error: &ProgramError) -> DatapathError {
+pub(super) fn explain_refusal(name: &str, error: &ProgramError) -> DatapathError {
     let ProgramError::LoadError {
         io_error,
         verifier_log,

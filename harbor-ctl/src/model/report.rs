@@ -23,6 +23,18 @@ pub(crate) struct DatapathReport {
     pub(crate) pins: PathBuf,
     pub(crate) links: Vec<LinkReport>,
     pub(crate) verdicts: Vec<VerdictCount>,
+    /// `None` where no agent carries any.
+    pub(crate) carried: Option<Carried>,
+}
+
+/// Datagrams that the agent has carried for the programs since it started: their fragments came out of
+/// order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Carried {
+    /// To backends.
+    pub(crate) requests: u64,
+    /// To clients.
+    pub(crate) replies: u64,
 }
 
 /// One attachment of the program to an interface.

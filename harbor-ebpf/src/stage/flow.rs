@@ -51,7 +51,7 @@ pub fn follow<A: Stack>(
         return Err(RACE);
     }
     let opens = is_forward && parsed.opens();
-    match backend_state(way) {
+    match backend_state(way.backend, way.backend_generation) {
         Backend::GONE => {
             account::step(Explanation::RETIRED, |_| {});
             end(&parsed.key, way);
@@ -156,7 +156,9 @@ pub fn quoted<A: Stack>(key: &FlowKey<A>, control: &Control, way: &mut Way<A>) -
     };
     // SAFETY: from the lookup above; a recycled element shows itself by its word.
     unsafe { read(entry, way) };
-    if unchanged(entry, way.word).is_err() || backend_state(way) == Backend::GONE {
+    if unchanged(entry, way.word).is_err()
+        || backend_state(way.backend, way.backend_generation) == Backend::GONE
+    {
         return false;
     }
     // SAFETY: from the lookup above.
@@ -186,16 +188,16 @@ pub fn is_young<A: Stack>(key: &FlowKey<A>, way: &Way<A>) -> bool {
         && (key.protocol == Protocol::Udp.number() || way.word & Flow::<A>::LIVE == 0)
 }
 
-/// The state of the flow's backend: one of [`Backend`]'s constants.
+/// The state of a flow's backend: one of [`Backend`]'s constants.
 #[inline(always)]
-fn backend_state<A>(way: &Way<A>) -> u32 {
-    let Some(backend) = BACKENDS.get_ptr(way.backend) else {
+pub fn backend_state(slot: u32, generation: u32) -> u32 {
+    let Some(backend) = BACKENDS.get_ptr(slot) else {
         return Backend::GONE;
     };
     // SAFETY: an element of the map, aligned to 8; generation and state are its first eight bytes
     // and are read at once, as the agent writes them.
     let word = unsafe { backend.cast::<u64>().read_volatile() };
-    if word as u32 == way.backend_generation {
+    if word as u32 == generation {
         (word >> 32) as u32
     } else {
         Backend::GONE

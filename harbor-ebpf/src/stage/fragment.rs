@@ -1,19 +1,23 @@
 //! Fragments after the first: they carry no ports, so they follow the way that the first one took.
 //!
 //! The first fragment goes through the flow like any packet, and leaves its way behind under what
-//! all fragments of the datagram share. A fragment that comes before the first is left to the stack.
+//! all fragments of the datagram share. Of a datagram whose later fragment comes before the first, all
+//! are left to the stack, which puts it together (`steer`): the early one leaves a mark instead of a
+//! way. Whichever is entered first decides for the whole datagram, on whatever CPUs its fragments are.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use harbor_common::{
     fragment::{FragmentKey, FragmentWay},
+    protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},
 };
 
 use super::{emit, parse::Parsed};
 use crate::{
-    config,
+    atomic, config,
     family::Stack,
     ip::Rewrite,
-    maps::FRAGMENTS,
+    maps::{ADDRESSES, FRAGMENTS},
     packet::{L3, Packet},
     route,
     way::Way,
@@ -22,11 +26,17 @@ use crate::{
 /// How long a datagram may take to arrive: the lower bound of RFC 1122, section 3.3.2.
 const REASSEMBLY_NS: u64 = 60_000_000_000;
 
-/// Remembers the way of a datagram's first fragment.
+/// How often a place is tried that another CPU is clearing.
+const TRIES: u32 = 8;
+/// `bpf_map_update_elem` found the key taken.
+const EEXIST: i32 = -17;
+
+/// Remembers the way of a datagram's first fragment; whether the datagram goes that way, and not to
+/// the stack.
 #[inline(never)]
 pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
     if config::is_dry_run() {
-        return false;
+        return true;
     }
     let followed = FragmentWay {
         seen_ns: now,
@@ -39,7 +49,82 @@ pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
         address_delta: u32::from(way.address_delta),
         _pad: 0,
     };
-    FRAGMENTS.insert(key(parsed), followed, 0).is_ok()
+    let key = key(parsed);
+    if let Some(found) = enter(&key, &followed, now) {
+        if is_stacks(found) {
+            return false;
+        }
+        // The sender has begun to use its numbers again.
+        let _ = FRAGMENTS.insert(key, followed, 0);
+    }
+    true
+}
+
+/// Leaves a datagram to the stack, unless its first fragment passes at this moment: that one's way.
+#[inline(always)]
+fn leave<A: Stack>(parsed: &Parsed<A>, key: &FragmentKey, now: u64) -> Option<*mut FragmentWay> {
+    // What is lost of a TCP segment is sent again; what is not for this node is none of its business;
+    // and without an agent nobody carries what the stack puts together.
+    let is_carried = match route::control() {
+        Some(control) => control.valid_until_ns > now,
+        None => false,
+    };
+    if config::is_dry_run()
+        || !matches!(parsed.protocol, Protocol::Udp)
+        || ADDRESSES.get_ptr(key.destination).is_none()
+        || !is_carried
+    {
+        return None;
+    }
+    let mark = FragmentWay {
+        seen_ns: now,
+        direction: FragmentWay::STACK,
+        ..FragmentWay::default()
+    };
+    enter(key, &mark, now)
+}
+
+/// Enters a way where there is none; answers with the one that is there already.
+#[inline(always)]
+fn enter(key: &FragmentKey, way: &FragmentWay, now: u64) -> Option<*mut FragmentWay> {
+    for _ in 0..TRIES {
+        if FRAGMENTS.insert(key, way, u64::from(BPF_NOEXIST)) != Err(EEXIST) {
+            return None;
+        }
+        let Some(found) = FRAGMENTS.get_ptr_mut(key) else {
+            continue;
+        };
+        let seen_ns = seen_ns(found);
+        if is_fresh(seen_ns, now) {
+            return Some(found);
+        }
+        // Too old. Whoever takes its time away takes it out, so that nobody takes out its successor.
+        // SAFETY: from the lookup above; the time is aligned to 8.
+        if seen_ns != 0
+            && unsafe { atomic::compare_exchange(&raw mut (*found).seen_ns, seen_ns, 0) }
+        {
+            let _ = FRAGMENTS.remove(key);
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn seen_ns(found: *const FragmentWay) -> u64 {
+    // SAFETY: the callers have it from a lookup.
+    unsafe { (&raw const (*found).seen_ns).read_volatile() }
+}
+
+#[inline(always)]
+const fn is_fresh(seen_ns: u64, now: u64) -> bool {
+    seen_ns != 0 && now.saturating_sub(seen_ns) <= REASSEMBLY_NS
+}
+
+/// Whether the datagram was left to the stack.
+#[inline(always)]
+fn is_stacks(found: *const FragmentWay) -> bool {
+    // SAFETY: the callers have it from a lookup.
+    unsafe { (*found).direction == FragmentWay::STACK }
 }
 
 #[inline(always)]
@@ -52,17 +137,21 @@ fn key<A: Stack>(parsed: &Parsed<A>) -> FragmentKey {
     }
 }
 
-/// Takes up the way of the datagram's first fragment.
+/// Takes up the way of the datagram's first fragment; a datagram without one is left to the stack.
 #[inline(always)]
 pub fn follow<A: Stack>(parsed: &Parsed<A>, way: &mut Way<A>, now: u64) -> Result<(), Verdict> {
-    const UNKNOWN: Verdict = Verdict::Pass(PassReason::Fragment);
-    let found = FRAGMENTS.get_ptr(key(parsed)).ok_or(UNKNOWN)?;
+    const LEFT: Verdict = Verdict::Pass(PassReason::Fragment);
+    let key = key(parsed);
+    let found = match FRAGMENTS.get_ptr_mut(key) {
+        Some(found) if is_fresh(seen_ns(found), now) => found,
+        _ => leave(parsed, &key, now).ok_or(LEFT)?,
+    };
+    if is_stacks(found) {
+        return Err(LEFT);
+    }
     // SAFETY: from the lookup; an element recycled at this moment sends one fragment astray, which
     // its receiver cannot put together with anything.
     let found = unsafe { &*found };
-    if now.saturating_sub(found.seen_ns) > REASSEMBLY_NS {
-        return Err(UNKNOWN);
-    }
     way.source = A::of(&found.source);
     way.destination = A::of(&found.destination);
     way.ifindex = found.ifindex;

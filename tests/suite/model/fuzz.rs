@@ -167,6 +167,11 @@ pub(super) fn step(
         if ["flows-full", "source-ports"].contains(&outcome.verdict.as_str()) {
             world.turns += 1;
         }
+        match outcome.verdict.as_str() {
+            "forward" => world.lead(packet),
+            "fragment" => world.leave(packet),
+            _ => {}
+        }
         if ["too-big", "ttl-expired"].contains(&outcome.verdict.as_str()) {
             world.hide(packet);
             world.overhear(packet);

@@ -166,7 +166,8 @@ impl World {
         }
         if packet.part != Part::Whole {
             let is_tcp = packet.protocol == protocol::TCP;
-            ground.pass("fragment", if is_tcp { sure } else { Is::Maybe });
+            let left = self.is_left(packet).max(Is::Maybe);
+            ground.pass("fragment", if is_tcp { sure } else { left });
         }
         match opens(packet) {
             Is::Yes => {}

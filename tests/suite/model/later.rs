@@ -1,18 +1,20 @@
 //! Fragments that carry no ports: they go where their first one went.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
+
+use kit::frame::protocol;
 
 use super::{
-    flow::Way,
+    flow::{Is, Way},
     judge::{Case, Ground, Out},
-    reading::{Options, Packet},
-    world::{State, World},
+    reading::{Options, Packet, Part},
+    world::{PartKey, State, World},
 };
 
 impl World {
     /// A fragment that carries no ports.
     pub(super) fn later(&self, packet: &Packet, id: u32) -> Vec<Case> {
-        let key = (packet.source, packet.destination, id, packet.protocol);
+        let key = key(packet, id);
         let names = [packet.kinds(), vec!["fragment"]].concat();
         let Some(trail) = self.parts.get(&key) else {
             return self.loosely(packet, self.loose.get(&key), &names);
@@ -36,6 +38,40 @@ impl World {
         cases
     }
 
+    /// A fragment was passed: of a datagram the stack has all of them, and may have a flow for it.
+    pub(super) fn leave(&mut self, packet: &Packet) {
+        match packet.part {
+            _ if packet.protocol != protocol::UDP => {}
+            Part::Later { id, .. } => {
+                self.followed += 1;
+                let mark = (self.followed, Instant::now());
+                self.left.entry(key(packet, id)).or_insert(mark);
+            }
+            Part::First { .. } => self.hide(packet),
+            Part::Whole => {}
+        }
+    }
+
+    /// Whether a first fragment comes after a later one, which has left the datagram to the stack.
+    pub(super) fn is_left(&self, packet: &Packet) -> Is {
+        let Part::First { id } = packet.part else {
+            return Is::No;
+        };
+        let is_own = self.own().any(|own| *own == packet.destination);
+        match self.left.get(&key(packet, id)) {
+            None => Is::No,
+            Some((order, seen)) if is_own && self.is_known(*order, *seen) => Is::Yes,
+            Some(_) => Is::Maybe,
+        }
+    }
+
+    /// A first fragment has gone its way, which the others follow.
+    pub(super) fn lead(&mut self, packet: &Packet) {
+        if let Part::First { id } = packet.part {
+            self.left.remove(&key(packet, id));
+        }
+    }
+
     /// A later fragment whose first one may have belonged to a flow that began unseen.
     fn loosely(
         &self,
@@ -53,4 +89,8 @@ impl World {
         }
         cases
     }
+}
+
+fn key(packet: &Packet, id: u32) -> PartKey {
+    (packet.source, packet.destination, id, packet.protocol)
 }

@@ -186,6 +186,7 @@ impl Ground {
             begun: 0,
             turns: 0,
             loose: HashMap::new(),
+            left: HashMap::new(),
             half_open: world::half_open(self.flows),
             capacity: self.flows as usize,
         };

@@ -39,7 +39,14 @@ impl World {
             then.push(Step::Follow(id, way));
         }
         let (from, to) = flow.ends(way, backend.address);
-        let mut cases = vec![Case::of("forward", Out::Between(from, to), &then)];
+        let left = self.is_left(packet);
+        let mut cases = Vec::new();
+        if left != Is::Yes {
+            cases.push(Case::of("forward", Out::Between(from, to), &then));
+        }
+        if left != Is::No {
+            cases.push(Case::of("fragment", Out::Same, &[Step::Touch(id, way)]));
+        }
         self.refusal(packet, flow, (id, way), &mut cases);
         self.again(packet, flow, (id, way), &mut cases);
         ground.cases(cases)

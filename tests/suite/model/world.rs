@@ -33,7 +33,10 @@ pub(super) struct World {
     pub(super) parts: HashMap<PartKey, Trail>,
     /// The same of flows that may have begun unseen: where their rest goes, if it follows.
     pub(super) loose: HashMap<PartKey, (SocketAddr, SocketAddr)>,
-    /// How many there have been.
+    /// Fragmented datagrams of which a later fragment came first, so that the stack has all of them;
+    /// [`World::followed`] when it did, and when that was.
+    pub(super) left: HashMap<PartKey, (usize, Instant)>,
+    /// How many of all these there have been.
     pub(super) followed: usize,
     /// Clients' datagrams that were too big, or too old, to be sent on: each may have begun a flow all
     /// the same.
@@ -301,8 +304,13 @@ impl World {
 
     /// Whether a trail is surely still known: not too old, and not displaced by later ones.
     pub(super) fn is_fresh(&self, trail: &Trail) -> bool {
-        let later = self.followed - trail.order;
-        later < maps::FRAGMENT_SLOTS / 2 && trail.seen.elapsed() < Duration::from_secs(3)
+        self.is_known(trail.order, trail.seen)
+    }
+
+    /// The same of whatever fragments leave behind.
+    pub(super) fn is_known(&self, order: usize, seen: Instant) -> bool {
+        let later = self.followed - order;
+        later < maps::FRAGMENT_SLOTS / 2 && seen.elapsed() < Duration::from_secs(3)
     }
 
     /// A backend has failed.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod forwarded;
+mod fragments;
 mod icmp;
 mod limits;
 mod lying;

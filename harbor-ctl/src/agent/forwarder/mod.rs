@@ -23,7 +23,7 @@ use self::doubts::Doubts;
 use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
-        self, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
+        self, Carrier, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
         HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Suspicions, Sweep, WayTables,
     },
     model::{AllDown, Service},
@@ -57,6 +57,8 @@ pub(super) struct Forwarder {
     tables: LiveTables,
     books: Books,
     flows: FlowTables,
+    /// Or why there is none.
+    carrier: Result<Carrier, String>,
     counters: Counters,
     suspicions: Suspicions,
     doubts: Doubts,
@@ -128,6 +130,7 @@ impl Forwarder {
         let now = Instant::now();
         let mut forwarder = Self {
             flows: FlowTables::open(&pins)?,
+            carrier: carry(&pins, &settings.options()),
             counters: Counters::open(&pins)?,
             suspicions: Suspicions::open(&pins)?,
             doubts: Doubts::default(),
@@ -312,6 +315,13 @@ impl Forwarder {
         self.attach();
         Ok(())
     }
+}
+
+/// Starts the carrier; without one the rest works as well.
+fn carry(pins: &Pins, options: &Options) -> Result<Carrier, String> {
+    let carrier = Carrier::start(pins, options);
+    carrier
+        .map_err(|error| format!("datagrams whose fragments come out of order are lost: {error}"))
 }
 
 /// Has news of the host sent to the inbox for as long as what is answered lives.

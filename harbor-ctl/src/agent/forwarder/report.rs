@@ -2,7 +2,7 @@
 
 use super::Forwarder;
 use crate::{
-    datapath::{self, DatapathError},
+    datapath::{self, Carrier, DatapathError},
     model::{BackendReport, DatapathReport, Engine, FrontendReport},
     reconcile::Scope,
 };
@@ -64,6 +64,8 @@ impl Forwarder {
         let mut report = datapath::status(&self.settings.bpf)?;
         report.problems.extend(self.problems.iter().cloned());
         report.problems.extend(self.no_ways.clone());
+        report.problems.extend(self.carrier.as_ref().err().cloned());
+        report.carried = self.carrier.as_ref().ok().map(Carrier::carried);
         report.problems.sort();
         report.problems.dedup();
         if report.state == "ok" && !report.problems.is_empty() {

@@ -135,6 +135,11 @@ impl Agent {
         ));
     }
 
+    /// Has this program start it from now on, as [`Config::wrapper`] says.
+    pub fn start_by(&mut self, wrapper: Vec<String>) {
+        self.config.wrapper = wrapper;
+    }
+
     /// Waits until the agent answers; panics with its output if it ends instead.
     #[track_caller]
     pub fn wait_until_ready(&mut self) {

@@ -23,6 +23,8 @@ use crate::until;
 
 /// Long enough for any command of a test on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Clock ticks of a second in `/proc` (`USER_HZ`, the same on every machine that Harbor runs on).
+const TICKS: u64 = 100;
 
 /// What a finished command left.
 #[derive(Debug)]
@@ -146,6 +148,29 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Processor time that it has used, of user and system.
+    pub fn cpu(&self) -> Duration {
+        let stat = self.proc("stat");
+        // What stands before the last parenthesis is its name.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 1_000 / TICKS)
+    }
+
+    /// Memory that it keeps to itself, in KiB: what no file stands behind.
+    pub fn memory(&self) -> u64 {
+        let status = self.proc("status");
+        let mut lines = status.lines();
+        let kib = lines.find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = kib.and_then(|rest| rest.split_whitespace().next());
+        kib.unwrap().parse().unwrap()
+    }
+
+    fn proc(&self, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{name}", self.id())).unwrap()
     }
 
     /// Sends it a signal.

@@ -70,7 +70,7 @@ pub(crate) fn run(ports: usize, kept: Kept) -> String {
     let up = states.iter().filter(|port| port["state"] == "up").count();
     assert_eq!((states.len(), up), (ports, ports));
 
-    let memory = memory(&mut agent);
+    let memory = agent.process().memory() / 1_024;
     let changes = changes(&agent, &lab);
     let resync = redis.as_ref().map_or(String::new(), |redis| {
         let resync = refilled(redis, ports + CHANGES);
@@ -155,17 +155,4 @@ fn changes(agent: &Agent, lab: &Lab) -> Vec<Duration> {
     }
     times.sort();
     times
-}
-
-/// What the agent keeps to itself, in MiB.
-fn memory(agent: &mut Agent) -> u64 {
-    let id = agent.process().id();
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line
-        .and_then(|rest| rest.split_whitespace().next())
-        .unwrap();
-    kib.parse::<u64>().unwrap() / 1_024
 }

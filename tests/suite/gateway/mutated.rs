@@ -1,7 +1,7 @@
 //! Requests that are wrong in every way: none ends the agent, none changes anything, none is a
 //! server's error, and the agent does not grow.
 
-use std::{fs, time::SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ pub(crate) fn withstands(requests: usize) -> String {
     let mut first_size = 0;
     for count in 0..requests {
         if count == requests / 10 {
-            first_size = resident(&mut ground);
+            first_size = ground.agent.process().memory();
         }
         let octets = request(&mut random);
         let (status, body) = ground.platform.http.send(&octets).unwrap();
@@ -91,7 +91,7 @@ pub(crate) fn withstands(requests: usize) -> String {
         );
         *by_status.entry(status).or_insert(0_usize) += 1;
     }
-    let grown = resident(&mut ground).saturating_sub(first_size);
+    let grown = ground.agent.process().memory().saturating_sub(first_size);
     assert!(grown < GROWTH_KIB, "grown by {grown} KiB");
     assert!(ground.agent.is_running());
     // The last request may have cost the connection.
@@ -108,17 +108,6 @@ pub(crate) fn withstands(requests: usize) -> String {
         assert!(by_status.contains_key(&common), "{by_status:?}");
     }
     format!("{requests} requests by status {by_status:?}, grown by {grown} KiB")
-}
-
-/// KiB that the agent has in memory.
-fn resident(ground: &mut Ground) -> u64 {
-    let id = ground.agent.process().id();
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// A request that must be refused.

@@ -91,41 +91,6 @@ fn the_nodes_own_connections_may_come_from_the_translation_range() {
 }
 
 #[test]
-fn a_spoofed_datagram_between_two_ports_does_not_loop() {
-    let scene = Scene::routed();
-    let ports = [scene.port("udp-one").port(), scene.port("udp-two").port()];
-    let before = count(&scene, "forward");
-    // From one port's address to the other's: each would answer the other for ever.
-    // Nobody answers an ARP request that comes from his own address.
-    scene.lab.client.ip(&format!(
-        "addr add {}/32 dev lo\nneigh replace {} lladdr 02:00:00:00:01:01 dev eth0",
-        scene.lab.translation(V4),
-        scene.lab.public(V4)
-    ));
-    scene.lab.client.enter(|| {
-        let socket = std::net::UdpSocket::bind((scene.lab.translation(V4), ports[0])).unwrap();
-        socket
-            .send_to(b"loop", (scene.lab.public(V4), ports[1]))
-            .unwrap();
-    });
-    eventually(Duration::from_secs(5), || count(&scene, "own-source") == 1);
-    assert_eq!(count(&scene, "forward"), before);
-}
-
-fn count(scene: &Scene, verdict: &str) -> u64 {
-    let config = scene.agent.config_file();
-    let report =
-        scene
-            .agent
-            .ctl_json(&["datapath", "status", "--config", config.to_str().unwrap()]);
-    let verdicts = report["verdicts"].as_array().unwrap();
-    let found = verdicts.iter().find(|counted| counted["name"] == verdict);
-    found
-        .and_then(|counted| counted["packets"].as_u64())
-        .unwrap_or_default()
-}
-
-#[test]
 fn drops_are_logged_by_name_when_the_datapath_is_told_to_speak() {
     let scene = Scene::on(
         Lab::routed(),

@@ -7,6 +7,7 @@ mod half_closed;
 mod operate;
 mod policies;
 mod reach;
+mod spoofed;
 mod tcp;
 mod udp;
 

@@ -17,8 +17,26 @@ pub(super) type Held = BTreeMap<(Protocol, u16), Holder>;
 #[derive(Debug, Default)]
 pub(super) struct Conflicts {
     held: Held,
-    /// Holders that were logged, by the inode of their socket.
-    told: BTreeMap<(Protocol, u16), u64>,
+    /// Holders that were told, by number.
+    told: BTreeMap<(Protocol, u16), Told>,
+}
+
+/// What was told of a holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    /// Of its socket.
+    inode: u64,
+    /// As what it was told.
+    role: Role,
+}
+
+/// What somebody who holds a number is to Harbor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// A number was drawn, and his was passed over: it is nobody's.
+    Passed,
+    /// A port's number is his.
+    Conflict,
 }
 
 impl Conflicts {
@@ -29,29 +47,25 @@ impl Conflicts {
     /// Takes holders that an allocation had to avoid.
     pub(super) fn note(&mut self, found: Vec<((Protocol, u16), Holder)>) {
         for (key, holder) in found {
-            self.tell(key, &holder, "skipped");
+            self.tell(key, &holder, Role::Passed);
             self.held.insert(key, holder);
         }
     }
 
-    /// Takes a fresh look at the whole host; `assigned` says which of the numbers are Harbor's.
-    ///
-    /// Answers what is to be told.
-    pub(super) fn replace(
-        &mut self,
-        fresh: Held,
-        assigned: impl Fn(&(Protocol, u16)) -> bool,
-    ) -> Vec<Happening> {
+    /// Takes a fresh look at the whole host. Answers what is to be told.
+    pub(super) fn replace(&mut self, fresh: Held, assigned: &Assigned) -> Vec<Happening> {
         let mut told = Vec::new();
-        for (key, holder) in fresh.iter().filter(|(key, _)| assigned(key)) {
-            told.extend(self.tell(*key, holder, "in conflict"));
+        for (key, holder) in &fresh {
+            if assigned.taken.contains(key) {
+                told.extend(self.tell(*key, holder, Role::Conflict));
+            }
         }
-        self.told.retain(|key, _| {
+        self.told.retain(|key, before| {
             let stays = fresh.contains_key(key);
             if !stays {
                 let text = format!("port {}/{} is free again", key.1, key.0);
                 tracing::info!(target: TARGET_PROXY, "{text}");
-                if assigned(key) {
+                if before.role == Role::Conflict && assigned.has(key) {
                     told.push(Happening::new(EventKind::ConflictHealed, of(*key), text));
                 }
             }
@@ -61,11 +75,18 @@ impl Conflicts {
         told
     }
 
-    fn tell(&mut self, key: (Protocol, u16), holder: &Holder, what: &str) -> Option<Happening> {
-        let inode = inode(holder);
-        if self.told.insert(key, inode) == Some(inode) {
+    fn tell(&mut self, key: (Protocol, u16), holder: &Holder, role: Role) -> Option<Happening> {
+        let now = Told {
+            inode: inode(holder),
+            role,
+        };
+        if self.told.insert(key, now) == Some(now) {
             return None;
         }
+        let what = match role {
+            Role::Passed => "skipped",
+            Role::Conflict => "in conflict",
+        };
         let (protocol, port) = key;
         let pid = holder.pid.unwrap_or_default();
         let command = escaped(&holder.command).into_owned();
@@ -79,8 +100,7 @@ impl Conflicts {
             %protocol, port, address, pid, command,
             "port {port}/{protocol} is {what}: held by {holder}"
         );
-        // A number that was passed over is nobody's.
-        if what == "skipped" {
+        if role == Role::Passed {
             return None;
         }
         let text = format!(
@@ -109,6 +129,12 @@ pub(super) struct Assigned {
     pub(super) ours: BTreeSet<(Protocol, u16)>,
     /// Those that somebody else had first.
     pub(super) taken: BTreeSet<(Protocol, u16)>,
+}
+
+impl Assigned {
+    fn has(&self, key: &(Protocol, u16)) -> bool {
+        self.ours.contains(key) || self.taken.contains(key)
+    }
 }
 
 /// Looks at the host's listeners; names only holders that `known` does not name already. Blocks.
@@ -177,15 +203,42 @@ mod tests {
             }),
         };
         let key = (Protocol::Tcp, 35_000);
+        let both = |ours: &[_], taken: &[_]| Assigned {
+            ours: ours.iter().copied().collect(),
+            taken: taken.iter().copied().collect(),
+        };
+        let kinds = |told: Vec<Happening>| told.iter().map(|one| one.kind).collect::<Vec<_>>();
         let mut conflicts = Conflicts::default();
-        conflicts.replace(Held::from([(key, holder(1))]), |_| true);
-        assert_eq!(conflicts.told.get(&key), Some(&1));
-        conflicts.replace(Held::new(), |_| true);
-        assert!(conflicts.told.is_empty() && conflicts.held().is_empty());
-        conflicts.replace(Held::from([(key, holder(2))]), |_| false);
-        assert!(
-            conflicts.told.is_empty(),
-            "an unassigned number is nobody's conflict"
-        );
+        let mut look = |held: &[Holder], assigned: &Assigned| {
+            let held = held.iter().map(|holder| (key, holder.clone())).collect();
+            kinds(conflicts.replace(held, assigned))
+        };
+        let (taken, ours) = (both(&[], &[key]), both(&[key], &[]));
+        assert_eq!(look(&[holder(1)], &taken), [EventKind::ConflictFound]);
+        assert_eq!(look(&[holder(1)], &taken), []);
+        // By then Harbor's socket has it.
+        assert_eq!(look(&[], &ours), [EventKind::ConflictHealed]);
+        assert_eq!(look(&[], &ours), []);
+        assert_eq!(look(&[holder(2)], &taken), [EventKind::ConflictFound]);
+        // The port was given up meanwhile.
+        assert_eq!(look(&[], &both(&[], &[])), []);
+        assert_eq!(look(&[holder(3)], &both(&[], &[])), []);
+    }
+
+    #[test]
+    fn a_holder_that_was_passed_over_is_no_conflict() {
+        let key = (Protocol::Tcp, 35_000);
+        let holder = Holder {
+            pid: Some(7),
+            command: "x".into(),
+            socket: None,
+        };
+        let mut conflicts = Conflicts::default();
+        conflicts.note(vec![(key, holder)]);
+        let ours = Assigned {
+            ours: BTreeSet::from([key]),
+            taken: BTreeSet::new(),
+        };
+        assert!(conflicts.replace(Held::new(), &ours).is_empty());
     }
 }

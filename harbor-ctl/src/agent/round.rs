@@ -151,8 +151,8 @@ pub(super) async fn look_around<R: Registry>(desk: &Desk<R>) {
     match look.await {
         Ok(Ok(held)) => {
             let mut owner = desk.lock().await;
-            let taken = owner.assigned().taken;
-            for told in owner.conflicts.replace(held, |key| taken.contains(key)) {
+            let assigned = owner.assigned();
+            for told in owner.conflicts.replace(held, &assigned) {
                 owner.told.log.tell(told);
             }
             owner.tell_nodes().await;

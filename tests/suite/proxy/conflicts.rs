@@ -74,6 +74,9 @@ fn half_of_the_ports_are_taken(engine: Engine) {
         "{status}"
     );
 
+    assert_eq!(told(&scene, "conflict_found"), held_set);
+    assert_eq!(told(&scene, "conflict_healed"), BTreeSet::new());
+
     holder.signal(Signal::SIGKILL);
     holder.wait(SOON);
     let begun = Instant::now();
@@ -87,6 +90,20 @@ fn half_of_the_ports_are_taken(engine: Engine) {
     let log = scene.agent.log("proxy_connector");
     let again = log.lines().filter(|line| line.contains("Harbor's again"));
     assert_eq!(again.count(), held.len(), "{log}");
+    eventually(SOON, || told(&scene, "conflict_healed") == held_set);
+}
+
+/// The ports that events of this kind are about, each of which is told once.
+fn told(scene: &Scene, kind: &str) -> BTreeSet<u16> {
+    let events = scene.agent.items(&["events"]);
+    let of_kind: Vec<_> = events
+        .iter()
+        .filter(|event| event["kind"] == kind)
+        .collect();
+    let port = |event: &&serde_json::Value| event["port"].as_u64().unwrap() as u16;
+    let ports: BTreeSet<u16> = of_kind.iter().map(port).collect();
+    assert_eq!(ports.len(), of_kind.len(), "{of_kind:?}");
+    ports
 }
 
 /// Whether the node's own socket answers at this number, whatever the programs do.

@@ -31,8 +31,17 @@ pub(super) fn for_each<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     mut visit: impl FnMut(&K, &V),
 ) -> io::Result<()> {
+    for_each_of(map, 1, |key, values: &[V]| visit(key, &values[0]))
+}
+
+/// The same for a map with a value for each of so many processors, whose size is a multiple of eight.
+pub(super) fn for_each_of<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    shares: usize,
+    mut visit: impl FnMut(&K, &[V]),
+) -> io::Result<()> {
     let mut keys: Vec<K> = Vec::with_capacity(CHUNK);
-    let mut values: Vec<V> = Vec::with_capacity(CHUNK);
+    let mut values: Vec<V> = Vec::with_capacity(CHUNK * shares);
     // The kernel's place is a bucket number in a hash and an index in an array: four bytes each.
     let (mut place, mut next) = (0u32, 0u32);
     let mut first = true;
@@ -47,7 +56,8 @@ pub(super) fn for_each<K: Pod, V: Pod>(
             ..BatchAttr::default()
         };
         // SAFETY: every pointer leads to memory of the size that the kernel is told: CHUNK keys and
-        // values of the map's own sizes, which were compared when the map was opened.
+        // values of the map's own sizes, which were compared when the map was opened, one for each
+        // processor where it has as many.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
@@ -65,11 +75,11 @@ pub(super) fn for_each<K: Pod, V: Pod>(
         // SAFETY: the kernel has written `count` keys and values, and any bytes are valid (Pod).
         unsafe {
             keys.set_len(count);
-            values.set_len(count);
+            values.set_len(count * shares);
         }
         keys.iter()
-            .zip(&values)
-            .for_each(|(key, value)| visit(key, value));
+            .zip(values.chunks(shares))
+            .for_each(|(key, values)| visit(key, values));
         keys.clear();
         values.clear();
         if at_end {

@@ -1,15 +1,20 @@
 //! Reads the counters that the datapath keeps per CPU.
 
+use std::os::fd::AsFd as _;
+
 use aya::maps::{Array, MapData, PerCpuArray};
 use harbor_common::{
     backend::BackendState,
     frontend::FrontendState,
-    maps::{BACKEND_STATE, COUNTERS, FRONTEND_STATE, VERDICTS},
+    maps::{BACKEND_STATE, COUNTERS, FRONTEND_SLOTS, FRONTEND_STATE, VERDICTS},
     stats::FrontendCounters,
     verdict::{FIRST_DROP, VERDICT_NUMBERS, Verdict},
 };
 
-use super::{DatapathError, Pins, Tried as _, tables::open};
+use super::{
+    DatapathError, Pins, Tried as _, batch,
+    tables::{data, open},
+};
 use crate::model::VerdictCount;
 
 /// Counters of the frontend slots, and what is known of the backend slots.
@@ -17,6 +22,17 @@ pub(crate) struct Counters {
     map: PerCpuArray<MapData, FrontendCounters>,
     frontends: Array<MapData, FrontendState>,
     backends: Array<MapData, BackendState>,
+    /// The first two again, to be read as a whole.
+    whole: [MapData; 2],
+}
+
+/// What a frontend slot has counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlotCounts {
+    /// By all CPUs.
+    pub(crate) carried: FrontendCounters,
+    /// Flows that a limit, a list or a full table refused.
+    pub(crate) refused: u64,
 }
 
 impl Counters {
@@ -25,15 +41,31 @@ impl Counters {
             map: open(pins, COUNTERS)?,
             frontends: open(pins, FRONTEND_STATE)?,
             backends: open(pins, BACKEND_STATE)?,
+            whole: [data(pins, COUNTERS)?, data(pins, FRONTEND_STATE)?],
         })
     }
 
-    /// Flows that a limit, a list or a full table refused.
-    pub(crate) fn refused(&self, slot: u32) -> Result<u64, DatapathError> {
-        let state = self.frontends.get(&slot, 0);
-        Ok(state
-            .tried(|| format!("cannot read {FRONTEND_STATE}"))?
-            .refused)
+    /// What is known of every frontend slot, in the order of their numbers.
+    pub(crate) fn of_all_slots(&self) -> Result<Vec<SlotCounts>, DatapathError> {
+        let mut all = vec![SlotCounts::default(); FRONTEND_SLOTS];
+        let shares = aya::util::nr_cpus().map_err(|(what, error)| {
+            DatapathError::new(format!("the processors cannot be counted: {what}: {error}"))
+        })?;
+        let map = self.whole[0].fd().as_fd();
+        let read = batch::for_each_of(map, shares, |slot: &u32, values: &[FrontendCounters]| {
+            if let Some(counts) = all.get_mut(*slot as usize) {
+                values.iter().for_each(|share| counts.carried.add(share));
+            }
+        });
+        read.tried(|| format!("cannot read {COUNTERS}"))?;
+        let map = self.whole[1].fd().as_fd();
+        let read = batch::for_each(map, |slot: &u32, state: &FrontendState| {
+            if let Some(counts) = all.get_mut(*slot as usize) {
+                counts.refused = state.refused;
+            }
+        });
+        read.tried(|| format!("cannot read {FRONTEND_STATE}"))?;
+        Ok(all)
     }
 
     /// What the datapath has learnt of the tenant of a backend slot.
@@ -43,15 +75,20 @@ impl Counters {
             .tried(|| format!("cannot read {BACKEND_STATE}"))
     }
 
-    /// All CPUs' counts of one slot.
-    pub(crate) fn of_slot(&self, slot: u32) -> Result<FrontendCounters, DatapathError> {
+    /// What is known of one frontend slot.
+    pub(crate) fn of_slot(&self, slot: u32) -> Result<SlotCounts, DatapathError> {
         let values = self
             .map
             .get(&slot, 0)
             .tried(|| format!("cannot read {COUNTERS}"))?;
-        let mut sum = FrontendCounters::default();
-        values.iter().for_each(|share| sum.add(share));
-        Ok(sum)
+        let mut carried = FrontendCounters::default();
+        values.iter().for_each(|share| carried.add(share));
+        let state = self.frontends.get(&slot, 0);
+        let state = state.tried(|| format!("cannot read {FRONTEND_STATE}"))?;
+        Ok(SlotCounts {
+            carried,
+            refused: state.refused,
+        })
     }
 }
 

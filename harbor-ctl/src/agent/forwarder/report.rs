@@ -10,11 +10,19 @@ use crate::{
 impl Forwarder {
     pub(super) fn frontends(&self, scope: &Scope) -> Result<Vec<FrontendReport>, DatapathError> {
         let (mut reports, served) = (Vec::new(), &self.books.actual.frontends);
+        let all = match scope {
+            Scope::Whole => self.counters.of_all_slots()?,
+            Scope::Part(_) => Vec::new(),
+        };
         for key in self.books.actual.frontends_within(scope) {
             let Some((frontend, sets)) = served.get(&key) else {
                 continue;
             };
-            let counters = self.counters.of_slot(frontend.slot)?;
+            let counts = match all.get(frontend.slot as usize) {
+                Some(counts) => *counts,
+                None => self.counters.of_slot(frontend.slot)?,
+            };
+            let counters = &counts.carried;
             let live = self.sweep.by_frontend.get(&frontend.slot);
             reports.push(FrontendReport {
                 engine: Engine::Tc,
@@ -26,7 +34,7 @@ impl Forwarder {
                 forward_bytes: counters.forward_bytes,
                 reply_packets: counters.reply_packets,
                 reply_bytes: counters.reply_bytes,
-                refused: self.counters.refused(frontend.slot)?,
+                refused: counts.refused,
                 backends_reachable: sets.iter().map(|set| set.count).sum(),
             });
         }

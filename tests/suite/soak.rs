@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
     flood::{flood, syns},
-    gateway, malformed, model, openapi, scale,
+    gateway, malformed, model, openapi, proxy, scale,
     scene::{FAMILIES, Scene},
 };
 
@@ -212,6 +212,13 @@ fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() 
     for kept in [scale::Kept::Embedded, scale::Kept::Redis] {
         println!("{}", scale::run(5_001, kept));
     }
+}
+
+/// `cargo xtask soak five_thousand_numbers`
+#[test]
+#[ignore = "runs for a minute"]
+fn five_thousand_numbers_of_both_protocols_are_held() {
+    println!("{}", proxy::held::run(5_001));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     owner::{Owner, now, refused},
     services::Mark,
+    status_view::more_descriptors,
 };
 use crate::{
     allocator::{self, Holder, LiveHost, Request},
@@ -98,8 +99,9 @@ impl<R: Registry> Owner<R> {
             };
             if why != Unheld::Taken {
                 let text = format!("port {drawn}/{protocol} cannot be held: {why}");
-                return Err(Refusal::failed(text)
-                    .fix("raise LimitNOFILE in the unit (systemctl edit harbor), then restart"));
+                let own = service.protocols.each().len() as u64;
+                let needed = self.engines.proxy.report().descriptors_needed + own;
+                return Err(Refusal::failed(text).fix(more_descriptors(needed)));
             }
             // Taken since it was drawn; a number asked for is told by the next look at the host.
         }

@@ -189,12 +189,16 @@ fn proxy_part(report: &ProxyReport) -> PartStatus {
         connections,
         descriptors,
         descriptor_limit,
+        shed,
         ..
     } = report;
-    let text = format!(
+    let mut text = format!(
         "{held} numbers held, {connections} connections, {descriptors} of {descriptor_limit} \
          descriptors"
     );
+    if *shed > 0 {
+        text.push_str(&format!(", {shed} turned away"));
+    }
     let mut failed = report
         .unheld
         .iter()
@@ -207,12 +211,17 @@ fn proxy_part(report: &ProxyReport) -> PartStatus {
         others => format!(", and {others} more"),
     };
     PartStatus {
-        fix: Some("raise LimitNOFILE in the unit (systemctl edit harbor), then restart".into()),
+        fix: Some(more_descriptors(report.descriptors_needed)),
         ..part(
             "degraded",
             format!("{text}; {port}/{protocol} is not held: {why}{others}"),
         )
     }
+}
+
+/// What to do where numbers have no socket for want of descriptors.
+pub(super) fn more_descriptors(needed: u64) -> String {
+    format!("set LimitNOFILE={needed} or more in the unit (systemctl edit harbor), then restart")
 }
 
 /// One line for systemd.

@@ -63,7 +63,7 @@ impl Board {
         let mut fresh = Vec::new();
         for key in keys(protocols, port) {
             if !self.seats.contains_key(&key) {
-                let seat = Seat::take(key, &self.common.ledger);
+                let seat = self.take(key);
                 fresh.push(Arc::new(seat.map_err(|why| (key, why))?));
             }
         }
@@ -234,12 +234,20 @@ impl Board {
                 return;
             }
         }
-        match Seat::take(key, &self.common.ledger) {
+        match self.take(key) {
             Ok(seat) => self.sit(Arc::new(seat), news),
             Err(why) => {
                 self.unheld.insert(key, why);
             }
         }
+    }
+
+    fn take(&self, key: Key) -> Result<Seat, Unheld> {
+        let ledger = &self.common.ledger;
+        if self.seats.len() as u64 >= ledger.seats() {
+            return Err(Unheld::Scarce);
+        }
+        Seat::take(key, ledger)
     }
 
     fn sit(&mut self, seat: Arc<Seat>, news: &mut News) {

@@ -17,7 +17,8 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
-/// The most that is kept back for the rest of the agent.
+/// The most that is kept back for the rest of the agent; with the programs in the kernel it has about
+/// 80 at rest.
 const RESERVE: u64 = 256;
 
 /// Counts descriptors against the limit.
@@ -40,7 +41,7 @@ impl Ledger {
             Err(_) => current,
         };
         let most = most.unwrap_or(u64::MAX);
-        Self::new(most - RESERVE.min(most / 4))
+        Self::new(most - RESERVE.min(most / 2))
     }
 
     pub(super) fn new(limit: u64) -> Self {
@@ -61,6 +62,17 @@ impl Ledger {
     /// Whether there is room for so many more.
     pub(super) fn has_room(&self, count: u64) -> bool {
         self.used() + count <= self.limit
+    }
+
+    /// How many of them sockets of numbers may be; the others are the connections'.
+    pub(super) fn seats(&self) -> u64 {
+        self.limit - self.limit / 4
+    }
+
+    /// The process's limit with which there may be so many seats, and so many more than now.
+    pub(super) fn needed(&self, seats: u64, more: u64) -> u64 {
+        let with_connections = (seats * 4).div_ceil(3);
+        with_connections.max(self.used() + more) + RESERVE
     }
 
     /// Counts a descriptor, which must be open.

@@ -101,6 +101,8 @@ pub(crate) struct ProxyReport {
     pub(crate) descriptors: u64,
     /// How many it may use.
     pub(crate) descriptor_limit: u64,
+    /// The process's limit with which every number had its socket, beside what there is now.
+    pub(crate) descriptors_needed: u64,
     /// Connections and flows turned away for want of descriptors or because of the cap on flows.
     pub(crate) shed: u64,
 }

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{
-    ProxyReport, board::Board, clock::now_ns, common::Common, frontend::Frontend, load::Load,
+    ProxyReport, Unheld, board::Board, clock::now_ns, common::Common, frontend::Frontend,
+    load::Load,
 };
 use crate::model::{BackendReport, Engine, FrontendReport};
 
@@ -48,12 +49,16 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
 
 pub(super) fn proxy(board: &Board, common: &Common) -> ProxyReport {
     let unheld = board.unheld.iter();
+    let scarce = board.unheld.values().filter(|why| **why == Unheld::Scarce);
+    let scarce = scarce.count() as u64;
+    let wanted = board.seats.len() as u64 + scarce;
     ProxyReport {
         held: board.seats.len(),
         unheld: unheld.map(|(key, why)| (*key, why.clone())).collect(),
         connections: common.flows.load(Relaxed),
         descriptors: common.ledger.used(),
         descriptor_limit: common.ledger.limit(),
+        descriptors_needed: common.ledger.needed(wanted, scarce),
         shed: common.shed.load(Relaxed),
     }
 }

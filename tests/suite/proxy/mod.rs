@@ -2,6 +2,8 @@
 //! themselves.
 
 mod conflicts;
+pub(crate) mod held;
 mod here;
+mod scarce;
 mod tls;
 mod told;

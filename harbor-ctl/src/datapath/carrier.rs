@@ -65,6 +65,7 @@ impl Carrier {
         let mut ebpf = load_programs(pins, &quiet, (&[], 0))?;
         let posts = give_sockets(&mut ebpf)?;
         attach(&mut ebpf)?;
+        close_maps(&mut ebpf);
         let (life, end) = io::pipe().tried(|| "cannot make a pipe".into())?;
         let counts = Arc::<Counts>::default();
         let round = Round {
@@ -142,6 +143,14 @@ fn attach(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
     let namespace = File::open("/proc/thread-self/ns/net").tried(tried)?;
     program.attach(namespace).tried(tried)?;
     Ok(())
+}
+
+/// Closes the maps, which the program holds: descriptors may be few.
+fn close_maps(ebpf: &mut Ebpf) {
+    let names: Vec<String> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
+    for name in names {
+        drop(ebpf.take_map(&name));
+    }
 }
 
 impl Round {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::{
     Lab, Netns,
     process::{Finished, Process, binary, finish},
+    service_manager::hand_over,
     until,
 };
 
@@ -67,6 +69,8 @@ pub struct Agent {
     config: Config,
     folder: PathBuf,
     process: Option<Process>,
+    /// What the next process finds, with names.
+    inherited: Vec<(String, OwnedFd)>,
 }
 
 impl Agent {
@@ -110,7 +114,13 @@ impl Agent {
             config: config.clone(),
             folder,
             process: None,
+            inherited: Vec::new(),
         }
+    }
+
+    /// Has the next process find these descriptors, as systemd hands them over.
+    pub fn inherit(&mut self, descriptors: Vec<(String, OwnedFd)>) {
+        self.inherited = descriptors;
     }
 
     /// Starts the process and does not wait.
@@ -118,7 +128,10 @@ impl Agent {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the agent already runs");
         let ctl = binary("harbor-ctl").display().to_string();
-        let mut words = self.config.wrapper.iter().chain([&ctl]);
+        let listen = ["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"].map(str::to_owned);
+        let inherits = !self.inherited.is_empty();
+        let listen = listen.iter().filter(|_| inherits);
+        let mut words = listen.chain(&self.config.wrapper).chain([&ctl]);
         let mut command = self.node.command(words.next().unwrap_or(&ctl));
         command
             .args(words)
@@ -128,6 +141,9 @@ impl Agent {
         command
             .envs(self.config.variables.iter().cloned())
             .env("RUST_BACKTRACE", "1");
+        if inherits {
+            hand_over(&mut command, std::mem::take(&mut self.inherited));
+        }
         self.process = Some(Process::start(
             &mut command,
             &self.folder,

@@ -26,6 +26,7 @@ mod lab;
 mod netns;
 mod process;
 mod redis;
+mod service_manager;
 pub mod traffic;
 pub mod trickle;
 pub mod verdict;
@@ -43,4 +44,5 @@ pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, t
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, binary, finish, finish_within};
 pub use redis::Redis;
+pub use service_manager::ServiceManager;
 pub use wire::Wire;

@@ -20,6 +20,7 @@ mod discovery;
 mod documents;
 mod engines;
 mod events;
+mod fd_store;
 mod flood;
 mod fragments;
 mod gateway;

@@ -14,6 +14,7 @@ mod discovery;
 mod engines;
 mod events;
 mod explain;
+mod fd_store;
 mod flow_filter;
 mod follow;
 mod forwarder;
@@ -43,7 +44,7 @@ mod status_view;
 mod tcp_side;
 mod view;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -60,6 +61,7 @@ use crate::{
 };
 use desk::Desk;
 use engines::Engines;
+use fd_store::FdStore;
 use owner::Owner;
 
 /// After SIGTERM the agent is gone within 5 s; this is what each of two steps may take.
@@ -153,6 +155,7 @@ impl<T> Tried<T> for io::Result<T> {
 /// Runs the agent until it is told to stop.
 pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), AgentError> {
     heap::limit_pools();
+    let inherited = fd_store::inherited();
     let loaded = config::load(&Source::new(path.as_deref(), flags))?;
     directories::prepare(&loaded.config.paths)?;
     let _lock = control::take_lock(&loaded.config.paths.run)?;
@@ -164,7 +167,7 @@ pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), Agent
         .enable_all()
         .build()
         .tried(|| "cannot start the runtime".into())?;
-    let outcome = runtime.block_on(serve(loaded));
+    let outcome = runtime.block_on(serve(loaded, inherited));
     runtime.shutdown_timeout(STOP_STEP);
     if let Err(error) = &outcome {
         tracing::error!("{error}");
@@ -172,30 +175,41 @@ pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), Agent
     outcome
 }
 
-async fn serve(loaded: Loaded) -> Result<(), AgentError> {
+/// Sockets that an earlier agent has left, with their names.
+type Inherited = Vec<(String, OwnedFd)>;
+
+async fn serve(loaded: Loaded, inherited: Inherited) -> Result<(), AgentError> {
     announce(&loaded);
     // Each boxed: the compiler computes the layout of a future with all that it awaits, to a limit.
     match &loaded.config.registry.url {
         RegistryUrl::Embedded => {
             let path = loaded.config.paths.state.join("harbor.redb");
-            Box::pin(serve_from(loaded, EmbeddedRegistry::open(&path)?)).await
+            let registry = EmbeddedRegistry::open(&path)?;
+            Box::pin(serve_from(loaded, registry, inherited)).await
         }
         RegistryUrl::Redis(url) => {
             shared::bring_along(&loaded.config).await?;
             let settings = shared::settings(&loaded.config, url.clone())?;
             let registry = Box::pin(RedisRegistry::open(settings)).await?;
-            Box::pin(serve_from(loaded, registry)).await
+            Box::pin(serve_from(loaded, registry, inherited)).await
         }
     }
 }
 
-async fn serve_from<R: Registry>(loaded: Loaded, registry: R) -> Result<(), AgentError> {
+async fn serve_from<R: Registry>(
+    loaded: Loaded,
+    registry: R,
+    inherited: Inherited,
+) -> Result<(), AgentError> {
     let contents = registry.load().await?;
     tracing::info!(
         services = contents.services.len(),
         "services read from the registry"
     );
     let engines = Engines::start(&loaded.config).await?;
+    let names = inherited.iter().map(|(name, _)| name.clone()).collect();
+    let keeper = FdStore::start(names).tried(|| "cannot start the store of sockets".into())?;
+    engines.proxy.inherit(keeper, inherited);
     let socket = loaded.config.paths.socket();
     let control = &loaded.config.control;
     let groups = Groups::find(&control.admin_group, &control.read_group);

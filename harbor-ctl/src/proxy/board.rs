@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
     sync::{Arc, mpsc::sync_channel},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use super::{
     Unheld,
     common::Common,
     frontend::Frontend,
+    kept::{Keeper, Kept},
     orders::{Inbox, Order},
     seats::{Key, Seat},
 };
@@ -33,6 +35,7 @@ pub(super) struct Board {
     marks: BTreeSet<Key>,
     pub(super) seats: BTreeMap<Key, Arc<Seat>>,
     pub(super) unheld: BTreeMap<Key, Unheld>,
+    kept: Kept,
     all_down: AllDown,
 }
 
@@ -54,8 +57,19 @@ impl Board {
             marks: BTreeSet::new(),
             seats: BTreeMap::new(),
             unheld: BTreeMap::new(),
+            kept: Kept::default(),
             all_down: AllDown::default(),
         }
+    }
+
+    /// Takes over what an earlier agent has left with a keeper, who is to have what is held from now
+    /// on.
+    pub(super) fn inherit(
+        &mut self,
+        keeper: Option<Arc<dyn Keeper>>,
+        sockets: Vec<(String, OwnedFd)>,
+    ) {
+        self.kept = Kept::new(keeper, sockets, &self.common.ledger);
     }
 
     /// Binds a number's sockets, all or none.
@@ -115,6 +129,7 @@ impl Board {
             .collect();
         let gone = gone.into_iter().map(|id| (id, None));
         self.change(gone.chain(changed).collect());
+        self.kept.end_left();
     }
 
     /// Serves these services as they are now; those that end come first, because others may have
@@ -242,7 +257,10 @@ impl Board {
         }
     }
 
-    fn take(&self, key: Key) -> Result<Seat, Unheld> {
+    fn take(&mut self, key: Key) -> Result<Seat, Unheld> {
+        if let Some(seat) = self.kept.take(&key) {
+            return Ok(seat);
+        }
         let ledger = &self.common.ledger;
         if self.seats.len() as u64 >= ledger.seats() {
             return Err(Unheld::Scarce);
@@ -253,6 +271,7 @@ impl Board {
     fn sit(&mut self, seat: Arc<Seat>, news: &mut News) {
         self.unheld.remove(&seat.key);
         self.seats.insert(seat.key, Arc::clone(&seat));
+        self.kept.keep(&seat);
         if let Some(frontend) = self.frontends.get(&seat.key) {
             news.served.push((seat.key, Some(Arc::clone(frontend))));
         }
@@ -284,6 +303,7 @@ impl Board {
             if answered.filter(Result::is_ok).count() < self.inboxes.len() {
                 tracing::warn!("a thread of the proxy is late to close what is given up");
             }
+            self.kept.give_up(&closed);
         }
     }
 

@@ -16,6 +16,7 @@ mod descriptors;
 mod explain;
 mod frontend;
 mod header;
+mod kept;
 mod leg;
 mod limits;
 mod load;
@@ -35,11 +36,13 @@ mod worker;
 use std::{
     collections::BTreeMap,
     fmt, io,
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+pub(crate) use self::kept::Keeper;
 use self::{
     board::Board,
     common::Common,
@@ -146,6 +149,13 @@ impl Proxy {
             inboxes,
             threads: Mutex::new(threads),
         })))
+    }
+
+    /// Takes over the sockets that an earlier agent has left with a keeper, by their names. He is given
+    /// each that is held from now on; those that have no service when services are applied are closed.
+    /// To be called before anything is held.
+    pub(crate) fn inherit(&self, keeper: Option<Arc<dyn Keeper>>, sockets: Vec<(String, OwnedFd)>) {
+        self.board().inherit(keeper, sockets);
     }
 
     /// Binds a number's sockets now, all or none; what is held stays held. It is held until its

@@ -6,16 +6,18 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
 use rustix::{
-    io::Errno,
+    io::{Errno, ioctl_fionbio},
     net::{
-        AddressFamily, SocketFlags, SocketType, bind, listen, socket_with,
+        AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with,
         sockopt::{
-            Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-            set_ipv6_v6only, set_socket_oobinline, set_socket_reuseaddr, set_tcp_nodelay,
+            Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ipv6_v6only, set_ip_mtu_discover,
+            set_ipv6_mtu_discover, set_ipv6_v6only, set_socket_oobinline, set_socket_reuseaddr,
+            set_tcp_nodelay, socket_domain, socket_protocol,
         },
     },
 };
@@ -74,6 +76,29 @@ impl Seat {
         }
     }
 
+    /// Takes over the socket that an earlier agent has bound, if it is what its name says.
+    pub(super) fn take_over(key: Key, fd: OwnedFd, ledger: &Arc<Ledger>) -> Result<Self, String> {
+        let family = family_of(key, fd.as_fd())?;
+        let socket = ledger.enter(fd);
+        let seat = Self {
+            key,
+            family,
+            socket,
+        };
+        seat.renew().map_err(words)?;
+        Ok(seat)
+    }
+
+    /// Makes it what a new one is.
+    fn renew(&self) -> Result<(), Errno> {
+        ioctl_fionbio(&self.socket, true)?;
+        self.prepare()?;
+        match self.key.0 {
+            Protocol::Tcp => listen(&self.socket, BACKLOG),
+            Protocol::Udp => Ok(()),
+        }
+    }
+
     fn without_ipv6(key: Key, ledger: &Arc<Ledger>) -> Result<Self, Unheld> {
         let fd = open(key.0, AddressFamily::INET).map_err(unheld)?;
         let seat = Self {
@@ -94,21 +119,55 @@ impl Seat {
         if self.family == Family::Dual {
             set_ipv6_v6only(&self.socket, false)?;
         }
+        self.prepare()?;
+        bind(&self.socket, &address)?;
         match protocol {
+            Protocol::Tcp => listen(&self.socket, BACKLOG),
+            Protocol::Udp => Ok(()),
+        }
+    }
+
+    fn prepare(&self) -> Result<(), Errno> {
+        match self.key.0 {
             Protocol::Tcp => {
                 set_socket_reuseaddr(&self.socket, true)?;
                 set_tcp_nodelay(&self.socket, true)?;
                 // Urgent bytes stay in the stream, which is all that is carried.
-                set_socket_oobinline(&self.socket, true)?;
-                bind(&self.socket, &address)?;
-                listen(&self.socket, BACKLOG)
+                set_socket_oobinline(&self.socket, true)
             }
             Protocol::Udp => {
                 fragment(&self.socket, self.family == Family::Dual)?;
-                ask_for_destination(&self.socket, self.family)?;
-                bind(&self.socket, &address)
+                ask_for_destination(&self.socket, self.family)
             }
         }
+    }
+}
+
+impl AsFd for Seat {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The family of a socket that is to be this number's; an error says why it cannot be.
+fn family_of((protocol, port): Key, fd: BorrowedFd<'_>) -> Result<Family, String> {
+    let spoken = socket_protocol(fd).map_err(words)?;
+    let wanted = match protocol {
+        Protocol::Tcp => ipproto::TCP,
+        Protocol::Udp => ipproto::UDP,
+    };
+    let family = match socket_domain(fd).map_err(words)? {
+        AddressFamily::INET6 if !ipv6_v6only(fd).map_err(words)? => Family::Dual,
+        AddressFamily::INET => Family::V4,
+        _ => return Err("it is of another family".into()),
+    };
+    if spoken != Some(wanted) {
+        return Err(format!("it does not speak {protocol}"));
+    }
+    let bound = getsockname(fd).map_err(words)?;
+    match SocketAddr::try_from(bound).map_err(words)? {
+        at if at.ip().is_unspecified() && at.port() == port => Ok(family),
+        other => Err(format!("it is bound to {other}")),
     }
 }
 
@@ -121,7 +180,7 @@ pub(super) fn fragment(socket: &Descriptor, is_v6: bool) -> Result<(), Errno> {
     set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)
 }
 
-fn open(protocol: Protocol, family: AddressFamily) -> Result<std::os::fd::OwnedFd, Errno> {
+fn open(protocol: Protocol, family: AddressFamily) -> Result<OwnedFd, Errno> {
     let kind = match protocol {
         Protocol::Tcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
@@ -134,6 +193,11 @@ fn unheld(error: Errno) -> Unheld {
     match error {
         Errno::ADDRINUSE => Unheld::Taken,
         error if is_scarcity(error) => Unheld::Scarce,
-        error => Unheld::Failed(std::io::Error::from(error).to_string()),
+        error => Unheld::Failed(words(error)),
     }
+}
+
+/// The kernel's words for an error.
+fn words(error: Errno) -> String {
+    std::io::Error::from(error).to_string()
 }

@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{self, PipeReader, PipeWriter},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -63,7 +64,7 @@ impl Carrier {
             ..options.clone()
         };
         let mut ebpf = load_programs(pins, &quiet, (&[], 0))?;
-        let posts = give_sockets(&mut ebpf)?;
+        let posts = give_sockets(&mut ebpf, &options.source_ports)?;
         attach(&mut ebpf)?;
         close_maps(&mut ebpf);
         let (life, end) = io::pipe().tried(|| "cannot make a pipe".into())?;
@@ -105,15 +106,16 @@ impl Drop for Carrier {
     }
 }
 
-/// Opens the sockets and enters them where the program finds them.
-fn give_sockets(ebpf: &mut Ebpf) -> Result<Vec<Post>, DatapathError> {
+/// Opens the sockets and enters them where the program finds them. They lie in the translation range,
+/// where no number of a port is, and which the host's own connections keep out of.
+fn give_sockets(ebpf: &mut Ebpf, ports: &RangeInclusive<u16>) -> Result<Vec<Post>, DatapathError> {
     let map = ebpf.map_mut(SOCKETS);
     let map = map.ok_or_else(|| DatapathError::new(format!("the eBPF object has no {SOCKETS}")))?;
     let mut sockets = SockMap::try_from(map).tried(|| SOCKETS.into())?;
     let families: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     let mut posts = Vec::new();
     for (index, loopback) in (0..).zip(families) {
-        let post = match Post::open(loopback) {
+        let post = match Post::open(loopback, ports.clone()) {
             Ok(post) => post,
             Err(error) if loopback.is_ipv6() && is_without_ipv6(&error) => continue,
             Err(error) => return Err(error).tried(|| "cannot open the carrier's sockets".into()),

@@ -4,6 +4,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    ops::RangeInclusive,
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
@@ -15,10 +16,13 @@ use nix::{
         recvmsg, sendmsg, setsockopt, sockopt,
     },
 };
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with,
-    sockopt::{
-        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with,
+        sockopt::{
+            Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+        },
     },
 };
 
@@ -41,15 +45,14 @@ pub(super) struct Taken {
 }
 
 impl Post {
-    /// Opens the sockets of the family that this loopback address is of.
-    pub(super) fn open(loopback: IpAddr) -> io::Result<Self> {
+    /// Opens the sockets of the family that this loopback address is of, on one of these ports.
+    pub(super) fn open(loopback: IpAddr, ports: RangeInclusive<u16>) -> io::Result<Self> {
         let is_v6 = loopback.is_ipv6();
         let family = match is_v6 {
             false => AddressFamily::INET,
             true => AddressFamily::INET6,
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let local = SocketAddr::new(loopback, 0);
         let inlet = socket_with(family, SocketType::DGRAM, flags, None)?;
         setsockopt(&inlet, sockopt::RcvBufForce, &QUEUE)?;
         match is_v6 {
@@ -57,7 +60,7 @@ impl Post {
             true => setsockopt(&inlet, sockopt::Ipv6OrigDstAddr, &true)?,
         }
         // On the loopback address nobody reaches it but by the program.
-        bind(&inlet, &local)?;
+        bind_one(&inlet, loopback, ports)?;
 
         let outlet = socket_with(family, SocketType::RAW, flags, Some(ipproto::UDP))?;
         setsockopt(&outlet, sockopt::SndBufForce, &QUEUE)?;
@@ -66,7 +69,7 @@ impl Post {
             true => set_ipv6_mtu_discover(&outlet, Ipv6PathMtuDiscovery::DONT)?,
         }
         // Otherwise it would be given a copy of every datagram that reaches this host.
-        connect(&outlet, &local)?;
+        connect(&outlet, &SocketAddr::new(loopback, 0))?;
         Ok(Self { inlet, outlet })
     }
 
@@ -136,6 +139,13 @@ impl Post {
         }
         Ok(())
     }
+}
+
+/// Binds a socket to the first of these ports that is free.
+fn bind_one(socket: &OwnedFd, address: IpAddr, ports: RangeInclusive<u16>) -> io::Result<()> {
+    let mut tried = ports.map(|port| bind(socket, &SocketAddr::new(address, port)));
+    let outcome = tried.find(|outcome| *outcome != Err(Errno::ADDRINUSE));
+    Ok(outcome.unwrap_or(Err(Errno::ADDRINUSE))?)
 }
 
 /// The UDP header; the kernel makes what stands before it.

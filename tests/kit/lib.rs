@@ -42,7 +42,7 @@ pub use family::{
 };
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
-pub use process::{Finished, Process, binary, finish, finish_within};
+pub use process::{Finished, Process, allow_many_descriptors, binary, finish, finish_within};
 pub use redis::Redis;
 pub use service_manager::ServiceManager;
 pub use wire::Wire;

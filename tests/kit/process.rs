@@ -14,6 +14,7 @@ use std::{
 use nix::{
     sys::{
         prctl,
+        resource::{Resource, getrlimit, setrlimit},
         signal::{Signal, kill},
     },
     unistd::Pid,
@@ -25,6 +26,12 @@ use crate::until;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Clock ticks of a second in `/proc` (`USER_HZ`, the same on every machine that Harbor runs on).
 const TICKS: u64 = 100;
+
+/// Lets this process, which is all the clients of a test, have as many sockets as it may.
+pub fn allow_many_descriptors() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+}
 
 /// What a finished command left.
 #[derive(Debug)]

@@ -7,9 +7,13 @@ use std::{
     time::Duration,
 };
 
-use kit::{Config, Lab, ServiceManager, V4, eventually, traffic};
+use kit::{Config, Lab, ServiceManager, V4, allow_many_descriptors, eventually, traffic};
 
-use crate::{engines::Engine, scene::Scene};
+use crate::{
+    engines::Engine,
+    proxy::held::{FIRST, fill},
+    scene::Scene,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -173,4 +177,27 @@ fn what_does_not_fit_its_name_or_has_no_port_is_closed_and_said() {
     let tally = traffic::connect(&scene.lab.client, to, 10);
     assert_eq!(tally.errors, Vec::<String>::new());
     assert_eq!(traffic::ask(&scene.lab.client, to, 10).errors.len(), 0);
+}
+
+#[test]
+fn a_thousand_sockets_are_kept_and_taken_over_at_once() {
+    const COUNT: u16 = 501;
+    allow_many_descriptors();
+    let (manager, mut scene) = managed();
+    fill(&scene, COUNT);
+    let all: Vec<u16> = (FIRST..FIRST + COUNT).collect();
+    let all = names(&all);
+    eventually(SOON, || manager.names() == all);
+    scene.agent.kill();
+    let last = scene.at(FIRST + COUNT - 1);
+    let early = Early::come(&scene, last);
+    scene.agent.inherit(manager.kept());
+    scene.agent.restart();
+    early.hears();
+    let log = scene.agent.log("proxy_connector");
+    assert!(log.contains("sockets=1002"), "{log}");
+    assert_eq!(manager.names(), all);
+    let status = scene.agent.ctl_json(&["status"]);
+    let text = status["proxy"]["text"].to_string();
+    assert!(text.contains("1002 numbers held"), "{text}");
 }

@@ -9,8 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Config, Family, Lab, bound, eventually, traffic};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use kit::{Config, Family, Lab, allow_many_descriptors, bound, eventually, traffic};
 
 use crate::{
     flood::{flood, syns},
@@ -130,8 +129,7 @@ const SOON: Duration = Duration::from_millis(1_100);
 #[test]
 #[ignore = "runs for minutes"]
 fn a_flood_of_ten_tables_costs_neither_idle_nor_busy_connections_nor_other_ports() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    allow_many_descriptors();
     for family in FAMILIES {
         let scene = Scene::routed().of(family);
         let (flooded, beside) = (scene.port("web"), scene.port("api"));

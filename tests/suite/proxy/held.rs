@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{engines::Engine, scene::Scene};
 
-const FIRST: u16 = 35_000;
+pub(crate) const FIRST: u16 = 35_000;
 
 #[test]
 fn five_hundred_numbers_of_both_protocols_are_held_or_what_they_need_is_said() {
@@ -39,7 +39,7 @@ fn limited(limit: &str) -> Config {
 }
 
 /// Makes a port of each of so many numbers, all in one request, with both apps behind it.
-fn fill(scene: &Scene, count: u16) {
+pub(crate) fn fill(scene: &Scene, count: u16) {
     let first = FIRST.to_string();
     let apps = [0, 1].map(|app| scene.app(app).to_string());
     let backends = ["--backend", &apps[0], "--backend", &apps[1]];

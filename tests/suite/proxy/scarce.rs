@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kit::{Config, Lab, Netns, Process, V4, bound, eventually, traffic};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use kit::{Config, Lab, Netns, Process, V4, allow_many_descriptors, bound, eventually, traffic};
 
 use crate::{engines::Engine, scene::Scene};
 
@@ -23,12 +22,6 @@ const CONNECTION: u64 = 1;
 const ROOM: u64 = 16;
 /// What the allocator may keep beside that, and the agent for itself.
 const REST: u64 = 4 << 10;
-
-/// Lets this process, which is all the clients, have the sockets for it.
-fn allow_many_descriptors() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-}
 
 /// The agent does next to nothing: three seconds cost it less than a fifth of a core.
 #[track_caller]

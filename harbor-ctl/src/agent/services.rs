@@ -1,7 +1,14 @@
 //! Every service that is known, and where to find those with some mark: a change of one must not
 //! cost a look at all of them and all of their backends.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use indexmap::IndexMap;
 
@@ -28,9 +35,22 @@ pub(super) enum Mark {
 pub(super) struct Services {
     all: IndexMap<Arc<str>, Arc<Service>>,
     marks: BTreeSet<(Mark, Arc<str>)>,
+    version: u64,
 }
 
+/// The last version that any of them has had: who reads them anew has another one too.
+static VERSIONS: AtomicU64 = AtomicU64::new(0);
+
 impl Services {
+    /// Is another one after every change.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn turn_version(&mut self) {
+        self.version = VERSIONS.fetch_add(1, Ordering::Relaxed) + 1;
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.all.values()
     }
@@ -49,6 +69,7 @@ impl Services {
 
     /// Changes a service in a way that leaves its marks as they are.
     pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Service> {
+        self.turn_version();
         self.all.get_mut(id).map(Arc::make_mut)
     }
 
@@ -56,6 +77,7 @@ impl Services {
     pub(super) fn put(&mut self, mut service: Service) {
         // A record that was just read has room for backends to come.
         service.backends.shrink_to_fit();
+        self.turn_version();
         let known = self.all.get_key_value(service.id.as_str());
         let (id, old) = match known {
             Some((id, known)) => (Arc::clone(id), marks(known)),
@@ -72,6 +94,7 @@ impl Services {
     }
 
     pub(super) fn remove(&mut self, id: &str) {
+        self.turn_version();
         if let Some((id, old)) = self.all.shift_remove_entry(id) {
             for mark in marks(&old) {
                 self.marks.remove(&(mark, Arc::clone(&id)));

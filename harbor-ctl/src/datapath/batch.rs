@@ -31,13 +31,15 @@ pub(super) fn for_each<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     mut visit: impl FnMut(&K, &V),
 ) -> io::Result<()> {
-    for_each_of(map, 1, |key, values: &[V]| visit(key, &values[0]))
+    let most = usize::MAX;
+    for_each_of(map, (1, most), |key, values: &[V]| visit(key, &values[0]))
 }
 
-/// The same for a map with a value for each of so many processors, whose size is a multiple of eight.
+/// The same for a map with a value for each of so many processors, whose size is a multiple of eight;
+/// and for so many entries at most, in an array the first ones.
 pub(super) fn for_each_of<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
-    shares: usize,
+    (shares, mut most): (usize, usize),
     mut visit: impl FnMut(&K, &[V]),
 ) -> io::Result<()> {
     let mut keys: Vec<K> = Vec::with_capacity(CHUNK);
@@ -51,7 +53,7 @@ pub(super) fn for_each_of<K: Pod, V: Pod>(
             out_batch: &raw mut next as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
-            count: CHUNK as u32,
+            count: CHUNK.min(most) as u32,
             map_fd: map.as_raw_fd() as u32,
             ..BatchAttr::default()
         };
@@ -82,7 +84,8 @@ pub(super) fn for_each_of<K: Pod, V: Pod>(
             .for_each(|(key, values)| visit(key, values));
         keys.clear();
         values.clear();
-        if at_end {
+        most -= count;
+        if at_end || most == 0 {
             return Ok(());
         }
         place = next;

@@ -6,7 +6,7 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use harbor_common::{
     backend::BackendState,
     frontend::FrontendState,
-    maps::{BACKEND_STATE, COUNTERS, FRONTEND_SLOTS, FRONTEND_STATE, VERDICTS},
+    maps::{BACKEND_STATE, COUNTERS, FRONTEND_STATE, VERDICTS},
     stats::FrontendCounters,
     verdict::{FIRST_DROP, VERDICT_NUMBERS, Verdict},
 };
@@ -45,23 +45,30 @@ impl Counters {
         })
     }
 
-    /// What is known of every frontend slot, in the order of their numbers.
-    pub(crate) fn of_all_slots(&self) -> Result<Vec<SlotCounts>, DatapathError> {
-        let mut all = vec![SlotCounts::default(); FRONTEND_SLOTS];
+    /// What is known of the first frontend slots.
+    pub(crate) fn of_first_slots(&self, most: usize) -> Result<Vec<SlotCounts>, DatapathError> {
+        let mut all = vec![SlotCounts::default(); most];
+        if most == 0 {
+            return Ok(all);
+        }
         let shares = aya::util::nr_cpus().map_err(|(what, error)| {
             DatapathError::new(format!("the processors cannot be counted: {what}: {error}"))
         })?;
         let map = self.whole[0].fd().as_fd();
-        let read = batch::for_each_of(map, shares, |slot: &u32, values: &[FrontendCounters]| {
-            if let Some(counts) = all.get_mut(*slot as usize) {
-                values.iter().for_each(|share| counts.carried.add(share));
-            }
-        });
+        let read = batch::for_each_of(
+            map,
+            (shares, most),
+            |slot: &u32, values: &[FrontendCounters]| {
+                if let Some(counts) = all.get_mut(*slot as usize) {
+                    values.iter().for_each(|share| counts.carried.add(share));
+                }
+            },
+        );
         read.tried(|| format!("cannot read {COUNTERS}"))?;
         let map = self.whole[1].fd().as_fd();
-        let read = batch::for_each(map, |slot: &u32, state: &FrontendState| {
+        let read = batch::for_each_of(map, (1, most), |slot: &u32, state: &[FrontendState]| {
             if let Some(counts) = all.get_mut(*slot as usize) {
-                counts.refused = state.refused;
+                counts.refused = state[0].refused;
             }
         });
         read.tried(|| format!("cannot read {FRONTEND_STATE}"))?;

@@ -11,7 +11,12 @@ impl Forwarder {
     pub(super) fn frontends(&self, scope: &Scope) -> Result<Vec<FrontendReport>, DatapathError> {
         let (mut reports, served) = (Vec::new(), &self.books.actual.frontends);
         let all = match scope {
-            Scope::Whole => self.counters.of_all_slots()?,
+            Scope::Whole => {
+                let slots = served
+                    .values()
+                    .map(|(frontend, _)| frontend.slot as usize + 1);
+                self.counters.of_first_slots(slots.max().unwrap_or(0))?
+            }
             Scope::Part(_) => Vec::new(),
         };
         for key in self.books.actual.frontends_within(scope) {

@@ -53,6 +53,8 @@ struct Seen {
     /// By the service's id; `None`: it is to be looked at again.
     revisions: HashMap<Arc<str>, Option<u64>>,
     defaults: Option<HealthDefaults>,
+    /// Of the services.
+    version: u64,
 }
 
 /// Health in `status`.
@@ -77,7 +79,10 @@ impl<R: Registry> Owner<R> {
         if seen.defaults.as_ref() != Some(defaults) {
             seen.defaults = Some(defaults.clone());
             seen.revisions.values_mut().for_each(|seen| *seen = None);
+        } else if seen.version == self.services.version() {
+            return Vec::new();
         }
+        seen.version = self.services.version();
         let mut changed = Vec::new();
         let mut gone = std::mem::take(&mut seen.revisions);
         for service in self.served_here() {

@@ -86,7 +86,8 @@ fn connections(to: SocketAddr, time: Duration) -> io::Result<f64> {
         let clients: Vec<_> = (0..THREADS).map(|_| scope.spawn(client)).collect();
         let mut all = 0;
         for client in clients {
-            all += client.join().expect("a client does not panic")?;
+            let count = client.join();
+            all += count.map_err(|_| io::Error::other("a client has panicked"))??;
         }
         Ok(f64::from(all))
     })

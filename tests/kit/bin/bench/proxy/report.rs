@@ -8,13 +8,16 @@ use crate::spread::Spread;
 /// Where HAProxy is among the ways: what others are divided by.
 const HAPROXY: usize = 1;
 
+/// What is shown, and where it is in a sample.
+type Figure = (&'static str, fn(&Sample) -> f64);
+
 /// Each figure with its quartiles, and its ratio to HAProxy's of the same round.
 pub(crate) fn print(ways: &[Way], rounds: &[Vec<Sample>]) {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!("Linux {}, {} rounds.\n", kernel.trim(), rounds.len());
     println!("| | way | median | quartiles | by HAProxy | quartiles |");
     println!("|---|---|---|---|---|---|");
-    let figures: [(&str, fn(&Sample) -> f64); 6] = [
+    let figures: [Figure; 6] = [
         ("connections a second", |sample| sample.rate),
         ("CPU a connection, µs", |sample| sample.connection),
         ("question to answer, median, µs", |sample| sample.median),

@@ -94,7 +94,12 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn connect(port: u16) -> TcpStream {
-    patient(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap())
+    dial(port).unwrap()
+}
+
+/// A reset may come before the connection is handed over.
+fn dial(port: u16) -> std::io::Result<TcpStream> {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(patient)
 }
 
 fn patient(stream: TcpStream) -> TcpStream {

@@ -108,9 +108,9 @@ fn when_the_kernel_has_no_descriptor_the_new_are_reset_and_nothing_spins() {
         let other = Other::serving(port, backend, descriptors);
         let (mut served, mut turned_away) = (Vec::new(), 0);
         for _ in 0..200 {
-            let mut client = connect(port);
-            match name_of(&mut client) {
-                Ok(_) => served.push(client),
+            let greeted = |mut client| name_of(&mut client).map(|_| client);
+            match dial(port).and_then(greeted) {
+                Ok(client) => served.push(client),
                 Err(error) => {
                     assert!(is_reset(&error), "{error}");
                     turned_away += 1;
@@ -129,7 +129,9 @@ fn when_the_kernel_has_no_descriptor_the_new_are_reset_and_nothing_spins() {
         }
         served.truncate(2);
         until("there is room again", || {
-            name_of(&mut connect(port)).is_ok()
+            dial(port)
+                .and_then(|mut client| name_of(&mut client))
+                .is_ok()
         });
     }
 }

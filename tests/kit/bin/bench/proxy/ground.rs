@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Result;
 use kit::{Agent, Config, Lab, Process, Topology, V4, eventually};
+use nix::sys::signal::Signal;
 
 use super::{app, processor};
 use crate::packet;
@@ -29,7 +30,16 @@ pub(crate) struct Ground {
     pub(crate) lab: Lab,
     pub(crate) ways: Vec<Way>,
     _agent: Agent,
-    _others: [Process; 2],
+    _haproxy: Process,
+    nginx: Process,
+}
+
+impl Drop for Ground {
+    /// Asks nginx to end: were it killed, its workers would stay.
+    fn drop(&mut self) {
+        self.nginx.signal(Signal::SIGTERM);
+        self.nginx.wait(Duration::from_secs(10));
+    }
 }
 
 impl Ground {
@@ -78,7 +88,8 @@ impl Ground {
         Ok(Self {
             ways,
             _agent: agent,
-            _others: [haproxy, nginx],
+            _haproxy: haproxy,
+            nginx,
             lab,
         })
     }

@@ -141,6 +141,7 @@ fn by_hand() -> String {
          rustup component add rust-src\n  \
          cargo install bpf-linker --version {LINKER_VERSION} --locked   (needs the LLVM of `rustc -vV`)\n\
          and for the tests: ip nft bpftool redis dnsmasq dig iperf3 systemd-analyze\n  \
-         postgresql mosquitto sshd ssh openssl curl python3 with venv"
+         postgresql mosquitto sshd ssh openssl curl python3 with venv\n\
+         and for `bench proxy`: haproxy, and nginx with its stream module"
     )
 }

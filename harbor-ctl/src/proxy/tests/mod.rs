@@ -185,8 +185,11 @@ fn is_reset(error: &std::io::Error) -> bool {
 
 /// Whether a connection ends with a reset, without a byte.
 fn is_turned_away(port: u16) -> bool {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
-    let outcome = stream.and_then(|stream| patient(stream).read(&mut [0]));
+    is_turned_away_at((Ipv4Addr::LOCALHOST, port).into())
+}
+
+fn is_turned_away_at(to: SocketAddr) -> bool {
+    let outcome = TcpStream::connect(to).and_then(|stream| patient(stream).read(&mut [0]));
     match outcome {
         Err(error) => is_reset(&error),
         Ok(_) => false,

@@ -206,11 +206,12 @@ impl Board {
             self.abandon(&id, left, news);
         }
         for key in now {
-            let before = self.frontends.get(&key);
-            let next = Frontend::of(&service, key, self.all_down, before.map(AsRef::as_ref));
-            if let Some(before) = before {
-                before.retire_for(Some(&next));
+            let mut before = self.frontends.get(&key);
+            // The number may have been another service's.
+            if let Some(other) = before.take_if(|before| before.service.id != id) {
+                other.retire();
             }
+            let next = Frontend::of(&service, key, self.all_down, before.map(AsRef::as_ref));
             let next = Arc::new(next);
             self.frontends.insert(key, Arc::clone(&next));
             self.marks.remove(&key);
@@ -228,12 +229,12 @@ impl Board {
             if self
                 .frontends
                 .get(&key)
-                .is_none_or(|there| there.service != id)
+                .is_none_or(|there| there.service.id != id)
             {
                 continue;
             }
             if let Some(old) = self.frontends.remove(&key) {
-                old.retire_for(None);
+                old.retire();
             }
             self.unheld.remove(&key);
             news.served.push((key, None));

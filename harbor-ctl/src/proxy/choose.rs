@@ -10,7 +10,7 @@ use std::{
 
 use harbor_common::addr::Ip;
 
-use super::{backend::Backend, clock::SECOND, frontend::Frontend};
+use super::{backend::Backend, clock::SECOND, frontend::Frontend, roster::Roster};
 use crate::model::Policy;
 
 /// How many turns in a row may fall to suspects before one of them gets the flow all the same.
@@ -46,14 +46,14 @@ pub(super) fn choose(
         now,
         tried,
     };
-    let keeps = frontend.settings.affinity_s != 0;
+    let keeps = frontend.settings().affinity_s != 0;
     if keeps && let Some(backend) = walk.kept(client) {
         return Some(Chosen {
             backend,
             is_kept: true,
         });
     }
-    let backend = match frontend.policy {
+    let backend = match frontend.policy() {
         Policy::RoundRobin => walk.in_turn(walk.next_turn(choice)),
         Policy::SourceHash => walk.in_turn(u64::from(Ip::from(client).mixed())),
         Policy::First => walk.first(choice),
@@ -70,7 +70,7 @@ pub(super) fn choose(
 
 /// Whether somebody else than this backend can take a flow now.
 pub(super) fn has_other(frontend: &Frontend, backend: &Backend, now: u64) -> bool {
-    let mut takers = frontend.takers.iter().map(|taker| &taker.backend);
+    let mut takers = frontend.roster().takers.iter().map(|taker| &taker.backend);
     takers.any(|other| other.number != backend.number && !other.is_suspect(now))
 }
 
@@ -112,7 +112,7 @@ impl Walk<'_> {
     }
 
     fn in_turn(&self, turn: u64) -> Option<Arc<Backend>> {
-        let (takers, turns) = (&self.frontend.takers, &self.frontend.turns);
+        let Roster { takers, turns } = self.frontend.roster();
         let size = if turns.is_empty() {
             takers.len()
         } else {
@@ -137,7 +137,13 @@ impl Walk<'_> {
     fn first(&self, choice: Choice) -> Option<Arc<Backend>> {
         let current = &self.frontend.standing.current;
         let number = current.load(Relaxed);
-        let order = || self.frontend.takers.iter().map(|taker| &taker.backend);
+        let order = || {
+            self.frontend
+                .roster()
+                .takers
+                .iter()
+                .map(|taker| &taker.backend)
+        };
         if let Some(backend) = order().find(|backend| backend.number == number)
             && self.is_good(backend)
         {
@@ -153,7 +159,7 @@ impl Walk<'_> {
 
     /// The backend with the fewest flows for its weight.
     fn least(&self) -> Option<Arc<Backend>> {
-        let takers = self.frontend.takers.iter();
+        let takers = self.frontend.roster().takers.iter();
         let good = takers.filter(|taker| self.is_good(&taker.backend));
         let load = |backend: &Backend| backend.load.flows.load(Relaxed);
         let fewest = good.min_by(|a, b| {
@@ -162,7 +168,13 @@ impl Walk<'_> {
         });
         match fewest {
             Some(taker) => Some(Arc::clone(&taker.backend)),
-            None => self.pick(self.frontend.takers.iter().map(|taker| &taker.backend)),
+            None => self.pick(
+                self.frontend
+                    .roster()
+                    .takers
+                    .iter()
+                    .map(|taker| &taker.backend),
+            ),
         }
     }
 
@@ -170,7 +182,12 @@ impl Walk<'_> {
         let kept = &self.frontend.standing.kept;
         let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, until) = *kept.get(&client)?;
-        let mut takers = self.frontend.takers.iter().map(|taker| &taker.backend);
+        let mut takers = self
+            .frontend
+            .roster()
+            .takers
+            .iter()
+            .map(|taker| &taker.backend);
         let backend = takers.find(|backend| backend.number == number)?;
         (until > self.now && self.is_good(backend)).then(|| Arc::clone(backend))
     }
@@ -181,7 +198,7 @@ impl Walk<'_> {
         if kept.len() >= KEPT {
             kept.retain(|_, (_, until)| *until > self.now);
         }
-        let until = self.now + u64::from(self.frontend.settings.affinity_s) * SECOND;
+        let until = self.now + u64::from(self.frontend.settings().affinity_s) * SECOND;
         if kept.len() < KEPT || kept.contains_key(&client) {
             kept.insert(client, (backend.number, until));
         }

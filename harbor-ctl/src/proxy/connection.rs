@@ -158,7 +158,7 @@ impl Connection {
         self.leg.backend.trust();
         self.leg.backend.load.flows_total.fetch_add(1, Relaxed);
         self.seen = ground.now;
-        let how = self.frontend.settings.client_ip;
+        let how = self.frontend.settings().client_ip;
         if how == ClientIp::Snat {
             return None;
         }
@@ -181,7 +181,7 @@ impl Connection {
         }
         let (bucket, most) = (
             &self.frontend.standing.bytes,
-            self.frontend.settings.bytes_per_second,
+            self.frontend.settings().bytes_per_second,
         );
         let rest = limits::wait(bucket, most, ground.now);
         if rest > 0 {
@@ -260,7 +260,7 @@ impl Connection {
         limits::charge(
             &standing.bytes,
             forward + reply,
-            self.frontend.settings.bytes_per_second,
+            self.frontend.settings().bytes_per_second,
             now,
         );
         for load in [&standing.load, &self.leg.backend.load] {
@@ -298,7 +298,7 @@ impl Connection {
 
     /// Whether it has been silent for too long.
     pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
-        let silence = match self.frontend.settings.idle_timeout_s {
+        let silence = match self.frontend.settings().idle_timeout_s {
             0 => common.patience.tcp_established(),
             own => u64::from(own) * SECOND,
         };

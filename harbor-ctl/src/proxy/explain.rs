@@ -60,9 +60,9 @@ fn judge(
 ) -> Verdict {
     let now = now_ns();
     if let Some(flow) = flow {
-        let mut backends = frontend.backends.iter();
+        let mut backends = frontend.backends().into_iter();
         let backend = backends.find(|backend| backend.address == flow.backend);
-        finding.backend = backend.map(|backend| found(frontend, backend, now));
+        finding.backend = backend.map(|backend| found(frontend, &backend, now));
         finding.flow = Some(flow.state);
         return Verdict::Forward(0);
     }
@@ -78,7 +78,7 @@ fn judge(
         None => Verdict::Drop(DropReason::NoBackend),
         Some(chosen) => {
             finding.steps.affinity = chosen.is_kept;
-            finding.policy = Some(frontend.policy.to_string());
+            finding.policy = Some(frontend.policy().to_string());
             finding.backend = Some(found(frontend, &chosen.backend, now));
             Verdict::Forward(0)
         }
@@ -100,7 +100,7 @@ fn flow_of(proxy: &Proxy, question: &Question) -> Option<FlowRecord> {
 
 fn found(frontend: &Frontend, backend: &Arc<Backend>, now: u64) -> FoundBackend {
     let (protocol, port) = frontend.key;
-    let mut takers = frontend.takers.iter();
+    let mut takers = frontend.roster().takers.iter();
     let state = match () {
         () if takers.any(|taker| Arc::ptr_eq(&taker.backend, backend)) => "active",
         () if backend.is_gone() => "gone",

@@ -1,51 +1,36 @@
-//! What a (protocol, port) is now: its backends, who of them takes new flows, its settings.
+//! What a (protocol, port) is now: its service and its settings, and who serves it.
 //!
 //! A frontend is made anew with every change of its service and never changes itself, so that a
-//! worker sees the old one or the new one. What has to outlive a change stands in [`Standing`] and in
-//! the backends, which the new frontend takes over from the old.
+//! worker sees the old one or the new one. What has to outlive a change stands in [`Standing`], which
+//! the new frontend takes over from the old.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use rustls::ServerConfig;
 
-use super::{backend::Backend, limits::Lists, load::Load, seal::Seal, seats::Key};
-use crate::model::{
-    self, AllDown, BackendState, Policy, PortSettings, Protocol, Service, interleave, maglev,
-    takers,
+use super::{
+    backend::Backend,
+    limits::Lists,
+    load::Load,
+    roster::{Known, Roster, count_takers, there},
+    seal::Seal,
+    seats::Key,
 };
-
-/// Entries of a table of turns, as many as the datapath's have; prime, as Maglev wants it.
-const TURNS: usize = 1_021;
+use crate::model::{AllDown, Policy, PortSettings, Protocol, Service};
 
 /// A (protocol, port) that is served.
 #[derive(Debug)]
 pub(super) struct Frontend {
     pub(super) key: Key,
-    /// The id of its service.
-    pub(super) service: String,
-    pub(super) settings: PortSettings,
+    pub(super) service: Arc<Service>,
+    all_down: AllDown,
     pub(super) lists: Lists,
-    pub(super) policy: Policy,
-    /// Whether the TLS of its connections ends here.
-    pub(super) ends_tls: bool,
-    /// All that are not gone, in order of registration.
-    pub(super) backends: Box<[Arc<Backend>]>,
-    /// Those that take new flows, in the same order.
-    pub(super) takers: Box<[Taker]>,
-    /// Whose turn it is: positions of `takers`; empty = in their order.
-    pub(super) turns: Vec<u8>,
+    roster: OnceLock<Roster>,
     pub(super) standing: Arc<Standing>,
-}
-
-/// A backend that takes new flows.
-#[derive(Debug)]
-pub(super) struct Taker {
-    pub(super) backend: Arc<Backend>,
-    pub(super) weight: u8,
 }
 
 /// A port that is to end TLS cannot.
@@ -53,8 +38,9 @@ pub(super) struct Taker {
 pub(super) struct NoCertificate;
 
 /// What is kept of a frontend over all its changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Standing {
+    known: Mutex<Known>,
     pub(super) load: Load,
     /// Flows that a limit or a list refused.
     pub(super) refused: AtomicU64,
@@ -75,54 +61,71 @@ pub(super) struct Standing {
 impl Frontend {
     /// What a service's port is now. `before` is what it was, if the service is the same.
     pub(super) fn of(
-        service: &Service,
+        service: &Arc<Service>,
         key: Key,
         all_down: AllDown,
         before: Option<&Self>,
     ) -> Self {
-        let before = before.filter(|before| before.service == service.id);
-        let known = |address| {
-            let mut backends = before?.backends.iter();
-            backends.find(|backend| backend.address == address).cloned()
-        };
-        let there = || {
-            let all = service.backends.iter();
-            all.filter(|backend| backend.state != BackendState::Removed)
-        };
-        let taking = match service.draining {
-            true => Vec::new(),
-            false => takers(&there().collect::<Vec<_>>(), all_down),
-        };
-        let takes = |one: &model::Backend| taking.iter().any(|taker| std::ptr::eq(*taker, one));
-        let (mut backends, mut takers) = (Vec::new(), Vec::new());
-        for one in there() {
-            let backend = known(one.address).unwrap_or_else(|| Arc::new(Backend::new(one.address)));
-            backend.leave(one.failing.is_some() && !takes(one) && !taking.is_empty());
-            if takes(one) {
-                let weight = one.weight.max(1);
-                let backend = Arc::clone(&backend);
-                takers.push(Taker { backend, weight });
+        let (standing, roster) = match before {
+            None => (Arc::new(Standing::of(service, all_down)), OnceLock::new()),
+            Some(before) => {
+                let mut known = before.standing.known();
+                known.set(Arc::clone(service), all_down);
+                // Its flows are to hear of the change at once; without any there is no hurry.
+                let is_asked = known.backends.is_some();
+                let roster = is_asked.then(|| known.roster(key.0));
+                let roster = roster.map_or_else(OnceLock::new, OnceLock::from);
+                (Arc::clone(&before.standing), roster)
             }
-            backends.push(backend);
-        }
-        let policy = service.policy(key.0);
+        };
         Self {
             key,
-            service: service.id.clone(),
-            settings: service.settings.clone(),
+            service: Arc::clone(service),
+            all_down,
             lists: Lists::of(&service.settings),
-            policy,
-            ends_tls: key.0 == Protocol::Tcp && service.ends_tls(),
-            turns: turns(policy, &takers),
-            backends: backends.into_boxed_slice(),
-            takers: takers.into_boxed_slice(),
-            standing: before.map_or_else(Arc::default, |before| Arc::clone(&before.standing)),
+            roster,
+            standing,
         }
+    }
+
+    pub(super) fn settings(&self) -> &PortSettings {
+        &self.service.settings
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        self.service.policy(self.key.0)
+    }
+
+    /// Who takes new flows.
+    pub(super) fn roster(&self) -> &Roster {
+        // Asked first by a worker who has not heard of a change yet, it is of the change already.
+        self.roster
+            .get_or_init(|| self.standing.known().roster(self.key.0))
+    }
+
+    /// How many take new flows.
+    pub(super) fn takers(&self) -> usize {
+        match self.roster.get() {
+            Some(roster) => roster.takers.len(),
+            None => count_takers(&self.service, self.all_down),
+        }
+    }
+
+    /// All that are not gone, in order of registration.
+    pub(super) fn backends(&self) -> Vec<Arc<Backend>> {
+        let known = self.standing.known().backends.clone();
+        known.unwrap_or_else(|| {
+            let there = there(&self.service).into_iter();
+            // They have carried nothing, and nobody else gets to see these.
+            there
+                .map(|one| Arc::new(Backend::new(one.address)))
+                .collect()
+        })
     }
 
     /// The TLS of a new connection; `Err` = it is to have one, and there is no certificate for it.
     pub(super) fn seal(&self, now: u64) -> Result<Option<Seal>, NoCertificate> {
-        if !self.ends_tls {
+        if self.key.0 != Protocol::Tcp || !self.service.ends_tls() {
             return Ok(None);
         }
         let held = self.standing.tls.lock();
@@ -131,34 +134,29 @@ impl Frontend {
         seal.map(Some).ok_or(NoCertificate)
     }
 
-    /// Marks those of its backends as gone that `next` has not.
-    pub(super) fn retire_for(&self, next: Option<&Self>) {
-        let stays = |backend: &Arc<Backend>| {
-            let mut backends = next.into_iter().flat_map(|next| &next.backends);
-            backends.any(|other| Arc::ptr_eq(other, backend))
-        };
-        let gone = self.backends.iter().filter(|backend| !stays(backend));
-        gone.for_each(|backend| backend.go());
+    /// It is served no longer: marks its backends as gone.
+    pub(super) fn retire(&self) {
+        self.standing.known().end();
     }
 }
 
-fn turns(policy: Policy, takers: &[Taker]) -> Vec<u8> {
-    let weights: Vec<u8> = takers.iter().map(|taker| taker.weight).collect();
-    let are_equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
-    let table = || vec![0; TURNS];
-    match policy {
-        _ if takers.is_empty() => Vec::new(),
-        Policy::RoundRobin if !are_equal => {
-            let mut turns = table();
-            interleave(&weights, &mut turns);
-            turns
+impl Standing {
+    fn of(service: &Arc<Service>, all_down: AllDown) -> Self {
+        Self {
+            known: Mutex::new(Known::new(Arc::clone(service), all_down)),
+            load: Load::default(),
+            refused: AtomicU64::default(),
+            cursor: AtomicU64::default(),
+            current: AtomicU64::default(),
+            new_flows: AtomicU64::default(),
+            packets: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            tls: Mutex::default(),
+            kept: Mutex::default(),
         }
-        Policy::SourceHash => {
-            let (mut turns, backends) = (table(), takers.iter());
-            let backends = backends.map(|t| (t.backend.address, t.weight));
-            maglev(&backends.collect::<Vec<_>>(), &mut turns);
-            turns
-        }
-        _ => Vec::new(),
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,7 +60,7 @@ impl Lists {
 
 /// Why a client may not open a flow now; if nothing speaks against it, the flow is counted.
 pub(super) fn admit(frontend: &Frontend, client: IpAddr, now: u64) -> Result<(), DropReason> {
-    let (settings, standing) = (&frontend.settings, &*frontend.standing);
+    let (settings, standing) = (frontend.settings(), &*frontend.standing);
     let new_flows = settings.new_per_second.into();
     let refused = if !frontend.lists.allow(client) {
         DropReason::Denied
@@ -80,7 +80,7 @@ pub(super) fn admit(frontend: &Frontend, client: IpAddr, now: u64) -> Result<(),
 
 /// What `admit` would say, without counting anything.
 pub(super) fn would_admit(frontend: &Frontend, client: IpAddr, now: u64) -> Result<(), DropReason> {
-    let (settings, standing) = (&frontend.settings, &*frontend.standing);
+    let (settings, standing) = (frontend.settings(), &*frontend.standing);
     let flows = standing.load.flows.load(Relaxed);
     let most = u64::from(settings.max_connections);
     if !frontend.lists.allow(client) {

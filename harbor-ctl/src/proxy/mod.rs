@@ -26,6 +26,7 @@ mod pipes;
 mod poll;
 mod relay;
 mod report;
+mod roster;
 mod seal;
 mod seats;
 mod tcp;

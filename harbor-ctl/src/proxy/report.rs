@@ -1,10 +1,10 @@
 //! What the proxy says of its ports, their backends and itself.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
-    ProxyReport, Unheld, board::Board, clock::now_ns, common::Common, frontend::Frontend,
-    load::Load,
+    ProxyReport, Unheld, backend::Backend, board::Board, clock::now_ns, common::Common,
+    frontend::Frontend, load::Load,
 };
 use crate::model::{BackendReport, Engine, FrontendReport};
 
@@ -22,13 +22,13 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
         reply_packets: load.reply.packets.load(Relaxed),
         reply_bytes: load.reply.bytes.load(Relaxed),
         refused: standing.refused.load(Relaxed),
-        backends_reachable: u32::try_from(frontend.takers.len()).unwrap_or(u32::MAX),
+        backends_reachable: u32::try_from(frontend.takers()).unwrap_or(u32::MAX),
     }
 }
 
 pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
     let (now, (protocol, port)) = (now_ns(), frontend.key);
-    let report = |backend: &std::sync::Arc<super::backend::Backend>| {
+    let report = |backend: Arc<Backend>| {
         let load: &Load = &backend.load;
         BackendReport {
             protocol,
@@ -44,7 +44,7 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
             doubt: backend.doubt(now),
         }
     };
-    frontend.backends.iter().map(report).collect()
+    frontend.backends().into_iter().map(report).collect()
 }
 
 pub(super) fn proxy(board: &Board, common: &Common) -> ProxyReport {

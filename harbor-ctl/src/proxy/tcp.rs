@@ -157,7 +157,7 @@ impl Connections {
         for (index, (turn, connection)) in &mut self.table {
             let mut is_denied = false;
             if let Some(Some(new)) = find(&connection.frontend)
-                && new.service == connection.frontend.service
+                && new.service.id == connection.frontend.service.id
             {
                 is_denied = !new.lists.allow(connection.address.ip());
                 connection.frontend = new;

@@ -115,7 +115,8 @@ impl Flows {
             None => false,
             Some(None) => true,
             Some(Some(new)) => {
-                new.service != flow.frontend.service || !new.lists.allow(flow.origin.client.ip())
+                new.service.id != flow.frontend.service.id
+                    || !new.lists.allow(flow.origin.client.ip())
             }
         };
         self.table.end_where(here, is_over);
@@ -171,7 +172,7 @@ impl Table {
         if client.port() == 0 || origin.dialled.is_multicast() || !here.common.has_room(1) {
             return None;
         }
-        if frontend.takers.is_empty() || admit(frontend, client.ip(), here.now).is_err() {
+        if frontend.roster().takers.is_empty() || admit(frontend, client.ip(), here.now).is_err() {
             return None;
         }
         here.common.begin(frontend);

@@ -71,7 +71,7 @@ impl UdpFlow {
     pub(super) fn forward(&mut self, payloads: &[&[u8]], name: Name, here: Here<'_>) -> bool {
         self.seen = here.now;
         let passing: Vec<&[u8]> = self.passing(payloads, here.now);
-        let how = self.frontend.settings.client_ip;
+        let how = self.frontend.settings().client_ip;
         let prefix = match how {
             ClientIp::Snat => Vec::new(),
             _ => header(how, Protocol::Udp, self.origin.client, self.dialled()),
@@ -136,7 +136,7 @@ impl UdpFlow {
     /// Whether it has been silent for too long.
     pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
         let is_stream = self.forward.packets > 1 && self.reply.packets > 0;
-        let silence = match (is_stream, self.frontend.settings.idle_timeout_s) {
+        let silence = match (is_stream, self.frontend.settings().idle_timeout_s) {
             (false, _) => common.patience.udp_single(),
             (true, 0) => common.patience.udp_stream(),
             (true, own) => u64::from(own) * SECOND,
@@ -238,7 +238,7 @@ impl UdpFlow {
 
     /// Those that the port's limits let pass.
     fn passing<'a>(&self, payloads: &[&'a [u8]], now: u64) -> Vec<&'a [u8]> {
-        let (standing, settings) = (&self.frontend.standing, &self.frontend.settings);
+        let (standing, settings) = (&self.frontend.standing, self.frontend.settings());
         let passes = |payload: &&&[u8]| {
             let (packets, bytes) = (settings.packets_per_second.into(), payload.len() as u64);
             limits::take(&standing.packets, 1, packets, now)
@@ -249,7 +249,7 @@ impl UdpFlow {
 
     /// Leaves out what the port does not let back before the client has sent a second datagram.
     fn cap(&self, payloads: &mut Vec<&[u8]>) {
-        let most = u64::from(self.frontend.settings.reply_cap_bytes);
+        let most = u64::from(self.frontend.settings().reply_cap_bytes);
         if most == 0 || self.forward.packets > 1 {
             return;
         }

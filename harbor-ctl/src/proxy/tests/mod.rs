@@ -4,6 +4,7 @@ mod client_ip;
 mod hold;
 mod limited;
 mod policies;
+mod roster;
 mod scarce;
 mod tcp;
 mod udp;

@@ -38,7 +38,8 @@ pub(crate) fn run(ports: usize, kept: Kept) -> String {
             Some(Redis::start(&lab.apps[1], lab.folder(), place))
         }
     };
-    let mut config = "[ports]\nrange = \"35000-45999\"\n".to_owned();
+    // What it costs is what an operator pays: other agents here tell far more.
+    let mut config = "[log]\nlevel = \"info\"\n[ports]\nrange = \"35000-45999\"\n".to_owned();
     config.extend(redis.iter().map(|redis| redis.config("one")));
     let mut agent = Agent::start_with(&lab, &Config::with(&config));
     let mut http = Http::new(&agent.socket());

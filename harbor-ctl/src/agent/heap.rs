@@ -7,12 +7,18 @@
 #[cfg(target_env = "gnu")]
 const POOLS: libc::c_int = 2;
 
+/// What is larger stands outside of the pools, and goes back to the kernel as soon as it is free. Left
+/// alone, the allocator raises this to the size of the largest that was ever free.
+#[cfg(target_env = "gnu")]
+const POOLED: libc::c_int = 128 << 10;
+
 /// Limits the pools; before there are threads.
 pub(super) fn limit_pools() {
     // SAFETY: mallopt sets a number of the allocator's own, and no other thread runs yet.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, POOLS);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, POOLED);
     }
 }
 

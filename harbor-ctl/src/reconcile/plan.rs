@@ -1,7 +1,10 @@
 //! The difference between desired and actual, as steps in the order that no packet can trip over.
 //! Pure and printable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use harbor_common::{
     addr::Ip,
@@ -46,6 +49,34 @@ pub(crate) struct Plan {
     pub(crate) revoke: Vec<Ip>,
     /// What there was no room for, in words.
     pub(crate) refused: Vec<String>,
+}
+
+/// How many steps of each kind: all of them may be megabytes.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Idle {
+            sources,
+            acls,
+            turns,
+        } = &self.idle;
+        let counts = [
+            ("own addresses", self.grant.len()),
+            ("lists of translation addresses", self.sources.len()),
+            ("backends", self.backends.len()),
+            ("endpoints", self.endpoints.len()),
+            ("lists of networks", self.acls.len()),
+            ("turn tables", self.turns.len()),
+            ("frontends", self.frontends.len()),
+            ("ended frontends", self.ended.len()),
+            ("gone backends", self.gone.len()),
+            ("forgotten endpoints", self.strangers.len()),
+            ("unused elements", sources.len() + acls.len() + turns.len()),
+            ("revoked own addresses", self.revoke.len()),
+        ];
+        let some = counts.iter().filter(|(_, count)| *count > 0);
+        let some = some.map(|(what, count)| format!("{count} {what}"));
+        f.write_str(&some.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Elements to give back once no packet can read them.

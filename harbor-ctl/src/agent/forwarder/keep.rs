@@ -116,7 +116,7 @@ impl Forwarder {
             tracing::error!("{refused}");
         }
         if !plan.is_empty() {
-            tracing::debug!(?plan, "applying");
+            tracing::debug!("applying {plan}");
             self.apply(&plan)?;
         }
         Ok(())

@@ -10,7 +10,7 @@ const POOLS: libc::c_int = 2;
 /// What is larger stands outside of the pools, and goes back to the kernel as soon as it is free. Left
 /// alone, the allocator raises this to the size of the largest that was ever free.
 #[cfg(target_env = "gnu")]
-const POOLED: libc::c_int = 128 << 10;
+const POOLED: libc::c_int = 1 << 20;
 
 /// Limits the pools; before there are threads.
 pub(super) fn limit_pools() {

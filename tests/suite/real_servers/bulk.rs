@@ -30,12 +30,13 @@ fn iperf3_runs_over_tcp_and_udp_in_both_directions() {
             let share = received.unwrap() as f64 / sent.unwrap() as f64;
             assert!(share > 0.8, "{direction:?}: {share}");
 
-            let datagrams = ["--udp", "--length", "1400", "--bitrate", "80M"];
+            let datagrams = ["--udp", "--length", "1400", "--bitrate", "20M"];
             let amount = ["--bytes", "8M"];
             let report = run(&iperf, to, &[&datagrams[..], &amount, direction].concat());
             let sum = &report["end"]["sum"];
             assert!(sum["packets"].as_u64() > Some(5_000), "{report}");
-            // A receiver that does not get the processor in time loses some by itself.
+            // A receiver that does not get the processor in time loses some by itself: its socket holds
+            // what comes in 50 ms at this rate.
             let lost = sum["lost_percent"].as_f64().unwrap();
             assert!(lost < 5.0, "{direction:?}: {report}");
         }

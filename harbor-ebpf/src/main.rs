@@ -3,18 +3,17 @@
 
 #[cfg(target_arch = "bpf")]
 mod program {
-    use core::{mem::MaybeUninit, ptr};
+    use core::ptr;
 
     use aya_ebpf::{
         bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, sk_action::SK_PASS},
-        helpers::{bpf_redirect, bpf_redirect_neigh, bpf_skb_load_bytes},
+        helpers::{bpf_redirect, bpf_redirect_neigh},
         macros::{classifier, sk_lookup},
         programs::{SkLookupContext, TcContext},
     };
     use aya_log_ebpf::debug;
     use harbor_common::{
         addr::{Ipv4, Ipv6},
-        flow::Expired,
         verdict::Verdict,
     };
     use harbor_ebpf::{
@@ -83,36 +82,11 @@ mod program {
         if timer::arm() { 1 } else { 0 }
     }
 
-    /// The most flows that one run of `harbor_sweep` can end.
-    const SWEEP: u32 = 50;
-
     /// Ends expired flows. Never attached: the agent runs it on a "packet" that is a list of
     /// [`Expired`] behind an Ethernet header, and reads the number of flows ended from the result.
     #[classifier]
     fn harbor_sweep(ctx: TcContext) -> i32 {
-        const ETHERNET: u32 = 14;
-        let mut ended = 0;
-        for index in 0..SWEEP {
-            let mut expired = MaybeUninit::<Expired>::uninit();
-            let offset = ETHERNET + index * size_of::<Expired>() as u32;
-            // SAFETY: the buffer is as large as the constant length says.
-            let result = unsafe {
-                bpf_skb_load_bytes(
-                    ctx.skb.skb.cast(),
-                    offset,
-                    expired.as_mut_ptr().cast(),
-                    size_of::<Expired>() as u32,
-                )
-            };
-            if result != 0 {
-                break;
-            }
-            // SAFETY: the helper has filled it, and any bytes are a valid value.
-            if sweep::expire(unsafe { expired.assume_init_ref() }) {
-                ended += 1;
-            }
-        }
-        TC_ACT_OK + ended
+        TC_ACT_OK + sweep::expire_all(ctx.skb.skb) as i32
     }
 
     #[unsafe(link_section = "license")]

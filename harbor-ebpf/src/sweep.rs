@@ -1,8 +1,12 @@
 //! Ends flows whose time is over: those that the agent names, and, while there is no agent, those
 //! that the kernel's own timer finds.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_skb_load_bytes, generated::bpf_loop},
+};
 use harbor_common::{
     addr::{Family, Ip, Ipv4, Ipv6},
     backend::Backend,
@@ -18,9 +22,56 @@ use crate::{
     table::{self, opposite, remove, retire},
 };
 
+/// How many flows one list may name.
+const LIST: u32 = 50;
+
+/// A walk over the list of expired flows; run by `bpf_loop`, so that the verifier looks at one element
+/// of it and not at every way through all of them: kernels before 6.8 give up on that.
+struct List {
+    skb: *mut __sk_buff,
+    ended: u32,
+}
+
+/// Ends the flows that a list behind an Ethernet header names; the number of those ended.
+#[inline(always)]
+pub fn expire_all(skb: *mut __sk_buff) -> u32 {
+    let mut list = List { skb, ended: 0 };
+    let step: Step = expire_at;
+    // SAFETY: the callback takes what it is given here, which outlives the call.
+    unsafe { bpf_loop(LIST, step as *mut c_void, (&raw mut list).cast(), 0) };
+    list.ended
+}
+
+type Step = unsafe extern "C" fn(u64, *mut c_void) -> i64;
+
+/// Ends the flow that an element of the list names; 1 at the end of the list.
+///
+/// # Safety
+///
+/// Called by `bpf_loop` with a [`List`].
+unsafe extern "C" fn expire_at(index: u64, list: *mut c_void) -> i64 {
+    const ETHERNET: u32 = 14;
+    const LENGTH: u32 = size_of::<Expired>() as u32;
+    // SAFETY: by the caller.
+    let list = unsafe { &mut *list.cast::<List>() };
+    let mut expired = MaybeUninit::<Expired>::uninit();
+    let offset = ETHERNET + index as u32 * LENGTH;
+    // SAFETY: the buffer is as large as the constant length says.
+    let result =
+        unsafe { bpf_skb_load_bytes(list.skb.cast(), offset, expired.as_mut_ptr().cast(), LENGTH) };
+    if result != 0 {
+        return 1;
+    }
+    // SAFETY: the helper has filled it, and any bytes are a valid value.
+    if expire(unsafe { expired.assume_init_ref() }) {
+        list.ended += 1;
+    }
+    0
+}
+
 /// Ends a flow that the agent names, if no packet has come since, or at any rate if it says so.
 #[inline(always)]
-pub fn expire(expired: &Expired) -> bool {
+fn expire(expired: &Expired) -> bool {
     if expired.family == Ipv4::INDEX {
         expire_in::<Ipv4>(expired)
     } else {

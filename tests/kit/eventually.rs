@@ -9,6 +9,13 @@ use std::{
 /// How long to leave the condition alone between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// A deadline as this machine needs it: `HARBOR_PATIENCE` multiplies all of them where the processor is
+/// emulated.
+pub fn patient(deadline: Duration) -> Duration {
+    let factor = std::env::var("HARBOR_PATIENCE").ok();
+    deadline * factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// Waits until the condition holds; panics at the deadline.
 #[track_caller]
 pub fn eventually(deadline: Duration, mut condition: impl FnMut() -> bool) {
@@ -18,7 +25,7 @@ pub fn eventually(deadline: Duration, mut condition: impl FnMut() -> bool) {
 /// Waits until there is a value, and hands it on; panics at the deadline.
 #[track_caller]
 pub fn until<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let (begun, deadline) = (Instant::now(), patient(deadline));
     loop {
         if let Some(value) = look() {
             return value;

@@ -35,7 +35,7 @@ mod wire;
 pub use agent::{Agent, Config};
 pub use beyond::{Beyond, SMALL_MTU, without_offloads};
 pub use certificate::{certify, certify_expired};
-pub use eventually::{eventually, until};
+pub use eventually::{eventually, patient, until};
 pub use family::{
     Family,
     Family::{V4, V6},

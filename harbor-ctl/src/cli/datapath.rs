@@ -14,7 +14,7 @@ use crate::{
         wire::{List, StatusReport},
     },
     datapath,
-    model::{DatapathReport, DetachReport, LinkReport, MapReport},
+    model::{DatapathReport, DetachReport, LinkReport, MapReport, ProgramReport, format_age},
 };
 
 const DETACH_EXAMPLES: &str = "\
@@ -24,10 +24,19 @@ registry; the next agent brings them back.
 Examples:
   systemctl stop harbor && harbor-ctl datapath detach --yes";
 
+const PROGRAMS_EXAMPLES: &str = "\
+Runs and their time are counted only while the kernel is told to, which costs every program a little:
+
+  sysctl kernel.bpf_stats_enabled=1 && sleep 10 && harbor-ctl datapath programs
+  sysctl kernel.bpf_stats_enabled=0";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatapathVerb {
     /// Show where the programs are attached and what they decided
     Status,
+    /// List the loaded programs: their sizes, and what a run costs
+    #[command(after_help = PROGRAMS_EXAMPLES)]
+    Programs,
     /// List the pinned maps
     Maps,
     /// Print the contents of a pinned map, or of all
@@ -48,6 +57,10 @@ pub(crate) enum DatapathVerb {
 pub(super) async fn run(session: &Session, verb: DatapathVerb) -> Result<Exit, Failure> {
     match verb {
         DatapathVerb::Status => status(session).await?,
+        DatapathVerb::Programs => {
+            let programs = datapath::programs(&paths(session)?.bpf)?;
+            session.output.list(&List::of("ProgramList", programs))?;
+        }
         DatapathVerb::Maps => {
             let maps = datapath::maps(&paths(session)?.bpf)?;
             session.output.list(&List::of("MapList", maps))?;
@@ -194,6 +207,41 @@ impl Row for LinkReport {
 
     fn name(&self) -> String {
         self.interface.clone()
+    }
+}
+
+impl Row for ProgramReport {
+    const HEADINGS: &'static [&'static str] = &[
+        "PROGRAM",
+        "ID",
+        "KIND",
+        "VERIFIED",
+        "JIT_BYTES",
+        "AGE",
+        "RUNS",
+        "NS_A_RUN",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let known = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+        vec![
+            self.name.clone(),
+            self.id.to_string(),
+            self.kind.clone(),
+            known(self.verified_instructions.map(|count| count.to_string())),
+            self.jit_bytes.to_string(),
+            known(self.age_s.map(format_age)),
+            self.runs.to_string(),
+            known(
+                self.run_time_ns
+                    .checked_div(self.runs)
+                    .map(|ns| ns.to_string()),
+            ),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
     }
 }
 

@@ -158,6 +158,27 @@ pub(crate) struct MapReport {
     pub(crate) pin: PathBuf,
 }
 
+/// One loaded program that uses a pinned map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProgramReport {
+    pub(crate) name: String,
+    pub(crate) id: u32,
+    /// The kernel's word for its type, for example `sched_cls`.
+    pub(crate) kind: String,
+    /// Instructions that the verifier has looked at; `None` before Linux 5.16.
+    pub(crate) verified_instructions: Option<u32>,
+    /// Size as the kernel keeps it.
+    pub(crate) translated_bytes: Option<u32>,
+    /// Size of the machine code; 0 where the kernel interprets programs.
+    pub(crate) jit_bytes: u32,
+    /// Seconds since it was loaded.
+    pub(crate) age_s: Option<u64>,
+    /// Runs while `kernel.bpf_stats_enabled` was 1.
+    pub(crate) runs: u64,
+    /// The time that they took.
+    pub(crate) run_time_ns: u64,
+}
+
 /// What `datapath detach` removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DetachReport {

@@ -202,11 +202,18 @@ impl Lab {
             .join("maps")
     }
 
-    /// `<bpf>/v<layout>/links`.
-    pub fn links(&self) -> PathBuf {
-        self.bpf()
-            .join(format!("v{}", harbor_common::maps::LAYOUT))
-            .join("links")
+    /// The pin of one of the node's interfaces, by its index: a link, or where the kernel has no tcx
+    /// the program of a filter.
+    pub fn link(&self, interface: &str) -> PathBuf {
+        let links = self
+            .bpf()
+            .join(format!("v{}/links", harbor_common::maps::LAYOUT));
+        let index = self.node.ifindex(interface);
+        let filter = links.join(format!("clsact-{index}"));
+        match filter.exists() {
+            true => filter,
+            false => links.join(index.to_string()),
+        }
     }
 
     /// Removes the wire between client and node, and makes it anew with the same addresses.

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Family, Netns, Process, binary, eventually};
+use crate::{Family, Netns, Process, binary, eventually, patient};
 
 /// How long a client waits for one answer. TCP's first retransmissions fit into it.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -121,9 +121,9 @@ fn greeting(to: SocketAddr) -> io::Result<String> {
 }
 
 fn dial(to: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&to, patient(PATIENCE))?;
+    stream.set_read_timeout(Some(patient(PATIENCE)))?;
+    stream.set_write_timeout(Some(patient(PATIENCE)))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -146,7 +146,7 @@ impl Asker {
     /// A socket on a host.
     pub fn new(from: &Netns, family: Family) -> Self {
         let socket = from.enter(|| UdpSocket::bind((family.any(), 0))).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(patient(PATIENCE))).unwrap();
         Self { socket }
     }
 
@@ -176,7 +176,9 @@ impl Asker {
     pub fn try_ask(&self, to: SocketAddr, question: &[u8], patience: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(patience)).unwrap();
         let answer = self.ask(to, question).ok();
-        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.socket
+            .set_read_timeout(Some(patient(PATIENCE)))
+            .unwrap();
         answer
     }
 

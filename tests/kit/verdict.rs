@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, fmt};
 use aya::{
     maps::MapData,
     programs::{
-        SchedClassifier, TestRun, TestRunOptions, links::FdLink, links::PinnedLink, loaded_programs,
+        ProgramInfo, SchedClassifier, TestRun, TestRunOptions, links::FdLink, links::PinnedLink,
+        loaded_programs,
     },
 };
 use harbor_common::{
@@ -97,7 +98,7 @@ impl Prober {
     /// The program on this interface of the lab's node.
     #[track_caller]
     pub fn attached(lab: &Lab, interface: &str) -> Self {
-        let program = program_of(&lab.links().join(interface));
+        let program = program_of(&lab.link(interface));
         let pin = lab.maps().join(maps::VERDICTS);
         let map = MapData::from_pin(&pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
         Self {
@@ -219,20 +220,22 @@ pub fn is_drop(name: &str) -> bool {
         .any(|n| Verdict::describe(n).is_some_and(|d| d.0 == name))
 }
 
-/// The program behind a pinned link.
+/// The program behind a pin of [`Lab::link`].
 #[track_caller]
 fn program_of(pin: &std::path::Path) -> SchedClassifier {
-    let link = PinnedLink::from_pin(pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
-    let id = FdLink::from(link).info().unwrap().program_id();
+    let (_, id) = link_ids(pin);
     // Programs of parallel tests come and go while they are listed.
     let info = loaded_programs().flatten().find(|info| info.id() == id);
     let info = info.unwrap_or_else(|| panic!("no program {id}"));
     SchedClassifier::from_program_info(info, "attached".into()).unwrap()
 }
 
-/// The kernel's ids of a pinned link and of its program.
+/// The kernel's ids of a pinned link and of its program; a filter has no link, and 0 for its id.
 #[track_caller]
 pub fn link_ids(pin: &std::path::Path) -> (u32, u32) {
+    if let Ok(program) = ProgramInfo::from_pin(pin) {
+        return (0, program.id());
+    }
     let link = PinnedLink::from_pin(pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
     let info = FdLink::from(link).info().unwrap();
     (info.id(), info.program_id())

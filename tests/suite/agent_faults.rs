@@ -171,7 +171,7 @@ fn twenty_agents_one_after_the_other_keep_the_same_links() {
 /// The kernel's ids of the links of both interfaces.
 fn links(scene: &Scene) -> Vec<u32> {
     let pins = [scene.lab.client_side(), scene.lab.backend_side()];
-    pins.map(|interface| verdict::link_ids(&scene.lab.links().join(interface)).0)
+    pins.map(|interface| verdict::link_ids(&scene.lab.link(interface)).0)
         .to_vec()
 }
 

@@ -166,7 +166,14 @@ fn others_can_neither_reach_the_socket_nor_the_pins_nor_the_state() {
     };
     assert_eq!(mode(scene.agent.socket()), 0o660);
     assert_eq!(mode(scene.agent.folder().join("state")), 0o700);
-    for pins in [scene.lab.bpf(), scene.lab.maps(), scene.lab.links()] {
+    for pins in [
+        scene.lab.bpf(),
+        scene.lab.maps(),
+        scene
+            .lab
+            .bpf()
+            .join(format!("v{}/links", harbor_common::maps::LAYOUT)),
+    ] {
         assert_eq!(mode(pins), 0o700);
     }
 }

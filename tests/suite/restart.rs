@@ -138,7 +138,7 @@ fn detach_removes_the_datapath_without_a_trace_and_needs_no_agent() {
     );
     assert_eq!(traffic::connect(&scene.lab.client, to, 2).errors.len(), 0);
     let programs = [scene.lab.client_side(), scene.lab.backend_side()]
-        .map(|side| kit::verdict::link_ids(&scene.lab.links().join(side)).1);
+        .map(|side| kit::verdict::link_ids(&scene.lab.link(side)).1);
     scene.agent.stop();
     scene.agent.ctl(&detach).ok();
     assert!(!scene.lab.bpf().exists());

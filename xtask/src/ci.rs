@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{lint, setup, test};
 
 pub(crate) fn run() -> Result<()> {
-    setup::run(setup::Wish::Everything)?;
+    setup::run(setup::Wish::Kernels)?;
     lint::run()?;
     test::run(&test::Arguments::all())
 }

@@ -22,6 +22,7 @@ mod ci;
 mod ebpf;
 mod lab;
 mod lint;
+mod matrix;
 mod packages;
 mod python;
 mod run;
@@ -49,6 +50,8 @@ enum Verb {
     Test(test::Arguments),
     /// Run a long test by name, out of CI
     Soak(soak::Arguments),
+    /// Run parts of the suite on the kernels of Debian's releases, by emulation
+    Matrix(matrix::Arguments),
     /// Measure what a packet costs beside plain routing and nftables, or the proxy beside HAProxy and nginx
     Bench(bench::Arguments),
     /// Check formatting and lints
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
+        Verb::Matrix(arguments) => matrix::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Lint => lint::run(),
         Verb::Ci => ci::run(),

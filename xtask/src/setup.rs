@@ -18,6 +18,8 @@ pub(crate) enum Wish {
     Everything,
     /// All that, and the proxies that Harbor is measured beside.
     Peers,
+    /// Everything, and what boots another kernel by emulation.
+    Kernels,
 }
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
@@ -49,6 +51,17 @@ const PEERS: [(&str, &[&str]); 2] = [
     ("nginx", &["nginx", "libnginx-mod-stream"]),
 ];
 
+/// Programs that boot another kernel, and the packages they are in.
+const EMULATOR: [(&str, &str); 7] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("modprobe", "kmod"),
+    ("cpio", "cpio"),
+    ("strip", "binutils"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
+
 /// The LLVM of Debian's newest compiler.
 const LLVM: u32 = 22;
 const LINKER_VERSION: &str = "0.13.0";
@@ -63,11 +76,11 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
         let missing = missing.flat_map(|(_, needed)| *needed);
         packages.extend(missing.map(|package| (*package).into()));
     }
+    if wish == Wish::Kernels {
+        packages.extend(missing(&EMULATOR));
+    }
     if wish != Wish::Build {
-        let missing = PROGRAMS
-            .iter()
-            .filter(|(program, _)| shell::which(program).is_none());
-        packages.extend(missing.map(|(_, package)| (*package).into()));
+        packages.extend(missing(&PROGRAMS));
         if !python::can_make() {
             packages.push(python::PACKAGE.into());
         }
@@ -99,6 +112,14 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The packages of programs that are not there.
+fn missing(programs: &[(&str, &str)]) -> Vec<String> {
+    let missing = programs
+        .iter()
+        .filter(|(program, _)| shell::which(program).is_none());
+    missing.map(|(_, package)| (*package).into()).collect()
 }
 
 fn install(missing: &[String]) -> Result<()> {
@@ -142,6 +163,8 @@ fn by_hand() -> String {
          cargo install bpf-linker --version {LINKER_VERSION} --locked   (needs the LLVM of `rustc -vV`)\n\
          and for the tests: ip nft bpftool redis dnsmasq dig iperf3 systemd-analyze\n  \
          postgresql mosquitto sshd ssh openssl curl python3 with venv\n\
-         and for `bench proxy`: haproxy, and nginx with its stream module"
+         for `bench proxy`: haproxy, and nginx with its stream module\n\
+         and for `matrix`, which boots Debian's kernels: a Debian system with\n  \
+         qemu-system-x86_64 busybox (static) modprobe cpio strip xz zstd"
     )
 }

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use crate::{
     build::{self, Executable},
-    python, setup, shell,
+    matrix, python, setup, shell,
     traces::Traces,
 };
 
@@ -63,7 +63,10 @@ struct Outcome {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::run(setup::Wish::Everything)?;
+    setup::run(match arguments.part {
+        Part::All => setup::Wish::Kernels,
+        _ => setup::Wish::Everything,
+    })?;
     let mut outcomes = Vec::new();
     let tests = build::tests()?;
     if matches!(arguments.part, Part::Unit | Part::All) {
@@ -90,6 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     outcomes.push(execute_suite(&tests, &filter)?);
     if arguments.part == Part::All {
         outcomes.push(demonstration(&tests)?);
+        outcomes.push(oldest_kernel(&tests)?);
     }
     outcomes.push(nothing_left(&before)?);
     summary(&outcomes)
@@ -137,6 +141,19 @@ fn demonstration(tests: &[Executable]) -> Result<Outcome> {
     let result = if passed { "ok" } else { "FAILED" }.into();
     Ok(Outcome {
         name: "run --lab".into(),
+        result,
+        took: begun.elapsed(),
+        passed,
+    })
+}
+
+/// Boots the oldest kernel that is supported, for the shortest form of the suite.
+fn oldest_kernel(tests: &[Executable]) -> Result<Outcome> {
+    println!("\n     Running the oldest kernel");
+    let begun = Instant::now();
+    let (result, passed) = matrix::oldest(tests)?;
+    Ok(Outcome {
+        name: "matrix short".into(),
         result,
         took: begun.elapsed(),
         passed,

@@ -1,8 +1,8 @@
 //! Puts the packet program onto interfaces, and takes it off.
 //!
-//! tcx links are pinned by interface name and updated in place, so a new agent changes the program
-//! without a packet lost. Kernels before 6.6 have clsact filters instead, which stay by themselves;
-//! a pin of the program marks which interface has one.
+//! tcx links are pinned by the interface's index, which a rename does not change, and updated in place,
+//! so a new agent changes the program without a packet lost. Kernels before 6.6 have clsact filters
+//! instead, which stay by themselves; a pin of the program marks which interface has one,
 
 use std::{
     fs,
@@ -45,48 +45,71 @@ impl Hook {
 /// What is attached, by the pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attached {
-    pub(crate) interface: String,
+    pub(crate) ifindex: u32,
     pub(crate) hook: Hook,
     pub(crate) pin: PathBuf,
 }
 
 impl Pins {
-    fn link(&self, interface: &str, hook: Hook) -> PathBuf {
+    fn link(&self, ifindex: u32, hook: Hook) -> PathBuf {
         match hook {
-            Hook::Tcx => self.links().join(interface),
-            Hook::Clsact => self.links().join(format!("{CLSACT_PREFIX}{interface}")),
+            Hook::Tcx => self.links().join(ifindex.to_string()),
+            Hook::Clsact => self.links().join(format!("{CLSACT_PREFIX}{ifindex}")),
         }
     }
 
     /// Every attachment that has a pin.
     pub(crate) fn attached(&self) -> Result<Vec<Attached>, DatapathError> {
+        let mut attached: Vec<Attached> = self
+            .link_pins()?
+            .into_iter()
+            .filter_map(|(pin, hook, name)| {
+                Some(Attached {
+                    ifindex: name.parse().ok()?,
+                    hook,
+                    pin,
+                })
+            })
+            .collect();
+        attached.sort_by_key(|attached| attached.ifindex);
+        Ok(attached)
+    }
+
+    /// Each pin, with its hook and the rest of its name.
+    fn link_pins(&self) -> Result<Vec<(PathBuf, Hook, String)>, DatapathError> {
         let directory = self.links();
+        let tried = || format!("cannot read {}", directory.display());
         let entries = match fs::read_dir(&directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.tried(|| format!("cannot read {}", directory.display()))?,
+            entries => entries.tried(tried)?,
         };
-        let mut attached = Vec::new();
+        let mut pins = Vec::new();
         for entry in entries {
-            let pin = entry
-                .tried(|| format!("cannot read {}", directory.display()))?
-                .path();
-            let name = pin
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default()
-                .to_owned();
-            let (interface, hook) = match name.strip_prefix(CLSACT_PREFIX) {
-                Some(interface) => (interface.to_owned(), Hook::Clsact),
-                None => (name, Hook::Tcx),
-            };
-            attached.push(Attached {
-                interface,
-                hook,
-                pin,
+            let pin = entry.tried(tried)?.path();
+            let name = pin.file_name().and_then(|name| name.to_str());
+            let name = name.unwrap_or_default().to_owned();
+            pins.push(match name.strip_prefix(CLSACT_PREFIX) {
+                Some(rest) => (pin, Hook::Clsact, rest.to_owned()),
+                None => (pin, Hook::Tcx, name),
             });
         }
-        attached.sort_by(|a, b| a.interface.cmp(&b.interface));
-        Ok(attached)
+        Ok(pins)
+    }
+
+    /// Gives pins that an earlier version named after interfaces the name of the index; the pins of
+    /// interfaces that are gone go.
+    pub(super) fn adopt_named_links(&self) -> Result<(), DatapathError> {
+        for (pin, hook, name) in self.link_pins()? {
+            if name.parse::<u32>().is_ok() {
+                continue;
+            }
+            let adopted = match nix::net::if_::if_nametoindex(name.as_str()) {
+                Ok(ifindex) => fs::rename(&pin, self.link(ifindex, hook)),
+                Err(_) => pins::remove(&pin).map(drop),
+            };
+            adopted.tried(|| format!("cannot rename {}", pin.display()))?;
+        }
+        Ok(())
     }
 }
 
@@ -97,13 +120,14 @@ impl Datapath {
         interface: &Interface,
         hook: Option<Hook>,
     ) -> Result<Hook, DatapathError> {
-        let name = &interface.name;
+        let Interface { index, name, .. } = interface;
+        let clsact = self.pins.link(*index, Hook::Clsact);
+        let tcx = self.pins.link(*index, Hook::Tcx);
         if hook != Some(Hook::Clsact) {
-            let pin = self.pins.link(name, Hook::Tcx);
-            match attach_tcx(self.packet_program()?, name, &pin) {
+            match attach_tcx(self.packet_program()?, name, &tcx) {
                 Ok(()) => {
                     // After a kernel upgrade the older kind may still have its mark.
-                    detach_clsact(name, &self.pins.link(name, Hook::Clsact))?;
+                    detach_clsact(*index, &clsact)?;
                     return Ok(Hook::Tcx);
                 }
                 Err(error) if hook.is_none() && error.is_unsupported() => {
@@ -112,10 +136,25 @@ impl Datapath {
                 Err(error) => return Err(error).tried(|| format!("cannot attach to {name}")),
             }
         }
-        let pin = self.pins.link(name, Hook::Clsact);
-        attach_clsact(self.packet_program()?, name, &pin)?;
-        let _ = pins::remove(&self.pins.link(name, Hook::Tcx));
+        attach_clsact(self.packet_program()?, name, &clsact)?;
+        let _ = pins::remove(&tcx);
         Ok(Hook::Clsact)
+    }
+
+    /// Whether the kernel still has the program on the interface: others may have taken a clsact
+    /// discipline away, and an interface that was made anew may have the index of the former one.
+    pub(crate) fn is_attached(&mut self, interface: &Interface, hook: Hook, host: &Host) -> bool {
+        match hook {
+            Hook::Tcx => {
+                let own = self.packet_program().ok().and_then(|own| own.info().ok());
+                let found = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress);
+                match (own, found) {
+                    (Some(own), Ok((_, found))) => found.iter().any(|p| p.id() == own.id()),
+                    _ => false,
+                }
+            }
+            Hook::Clsact => host.has_filter(interface.index, CLSACT_PRIORITY),
+        }
     }
 }
 
@@ -157,19 +196,24 @@ fn attach_clsact(
     // It fails where the discipline is there already, which is as good.
     let _ = qdisc_add_clsact(interface);
     let tried = || format!("cannot attach to {interface} by clsact");
-    let replaced = if pin.exists() {
-        program.attach_to_link(clsact_link(interface).tried(tried)?)
-    } else {
-        let options = NlOptions {
-            priority: CLSACT_PRIORITY,
-            handle: CLSACT_HANDLE,
-            ..NlOptions::default()
-        };
-        program.attach_with_options(
-            interface,
-            TcAttachType::Ingress,
-            TcAttachOptions::Netlink(options),
-        )
+    let held = match pin.exists() {
+        true => program
+            .attach_to_link(clsact_link(interface).tried(tried)?)
+            .ok(),
+        false => None,
+    };
+    let replaced = match held {
+        Some(id) => Ok(id),
+        // New here, or others have taken the filter away.
+        None => {
+            let options = NlOptions {
+                priority: CLSACT_PRIORITY,
+                handle: CLSACT_HANDLE,
+                ..NlOptions::default()
+            };
+            let options = TcAttachOptions::Netlink(options);
+            program.attach_with_options(interface, TcAttachType::Ingress, options)
+        }
     };
     let id = replaced.tried(tried)?;
     // Dropping a clsact link would remove the filter.
@@ -189,30 +233,43 @@ fn clsact_link(interface: &str) -> std::io::Result<SchedClassifierLink> {
 }
 
 impl Attached {
+    /// The interface's name now; `None` if it is gone.
+    pub(crate) fn interface(&self) -> Option<String> {
+        interface_name(self.ifindex)
+    }
+
+    /// What to call an interface that is gone.
+    pub(crate) fn words(&self) -> String {
+        format!("interface number {}", self.ifindex)
+    }
+
     /// Takes the program off the interface and removes the pin.
     pub(crate) fn detach(&self) -> Result<(), DatapathError> {
         match self.hook {
             Hook::Tcx => pins::remove(&self.pin)
                 .map(drop)
-                .tried(|| format!("cannot detach from {}", self.interface)),
-            Hook::Clsact => detach_clsact(&self.interface, &self.pin),
+                .tried(|| format!("cannot remove {}", self.pin.display())),
+            Hook::Clsact => detach_clsact(self.ifindex, &self.pin),
         }
     }
 }
 
-fn detach_clsact(interface: &str, pin: &Path) -> Result<(), DatapathError> {
+fn interface_name(ifindex: u32) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(ifindex).ok()?;
+    name.into_string().ok()
+}
+
+fn detach_clsact(ifindex: u32, pin: &Path) -> Result<(), DatapathError> {
     if !pin.exists() {
         return Ok(());
     }
     // An interface that is gone has taken its filters with it.
-    if let Ok(link) = clsact_link(interface) {
+    if let Some(link) = interface_name(ifindex).and_then(|name| clsact_link(&name).ok()) {
         drop(link);
-        if let Ok(index) = nix::net::if_::if_nametoindex(interface) {
-            // The caller may sit in an asynchronous runtime, and `Host` waits in one of its own.
-            let clean = move || Host::connect()?.remove_idle_clsact(index);
-            if let Ok(cleaned) = std::thread::spawn(clean).join() {
-                cleaned?;
-            }
+        // The caller may sit in an asynchronous runtime, and `Host` waits in one of its own.
+        let clean = move || Host::connect()?.remove_idle_clsact(ifindex);
+        if let Ok(cleaned) = std::thread::spawn(clean).join() {
+            cleaned?;
         }
     }
     pins::remove(pin)

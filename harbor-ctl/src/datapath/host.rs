@@ -99,6 +99,12 @@ impl Host {
             .tried(|| "cannot list routes and neighbours".into())
     }
 
+    /// Whether the interface's ingress has a filter of this priority.
+    pub(crate) fn has_filter(&self, ifindex: u32, priority: u16) -> bool {
+        let found = has_filter(&self.handle, ifindex as i32, priority);
+        self.runtime.block_on(found).unwrap_or(false)
+    }
+
     /// Removes an interface's clsact discipline if it has no filter left.
     pub(crate) fn remove_idle_clsact(&self, ifindex: u32) -> Result<(), DatapathError> {
         self.runtime
@@ -171,6 +177,22 @@ fn own_address(message: &AddressMessage) -> Option<IpAddr> {
 
 fn is_link_local(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+async fn has_filter(
+    handle: &Handle,
+    ifindex: i32,
+    priority: u16,
+) -> Result<bool, rtnetlink::Error> {
+    let mut filters = handle.traffic_filter(ifindex);
+    let mut found = filters.get().ingress().execute();
+    while let Some(filter) = found.try_next().await? {
+        // The upper half of the message's info is the priority.
+        if filter.header.info >> 16 == u32::from(priority) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn remove_idle_clsact(handle: &Handle, ifindex: i32) -> Result<(), rtnetlink::Error> {

@@ -22,8 +22,8 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
     let links: Vec<_> = pins.attached()?.iter().map(link_report).collect();
     let mut problems: Vec<_> = links
         .iter()
-        .filter(|link| link.ifindex == 0)
-        .map(|link| format!("interface {} is gone", link.interface))
+        .filter(|link| link.is_gone)
+        .map(|link| format!("{} is gone", link.interface))
         .collect();
     if links.is_empty() {
         problems.push("attached to no interface".into());
@@ -73,9 +73,11 @@ fn link_report(attached: &Attached) -> LinkReport {
             ProgramInfo::from_pin(&attached.pin).map_or(0, |program| program.id()),
         ),
     };
+    let name = attached.interface();
     LinkReport {
-        interface: attached.interface.clone(),
-        ifindex: nix::net::if_::if_nametoindex(attached.interface.as_str()).unwrap_or(0),
+        is_gone: name.is_none(),
+        interface: name.unwrap_or_else(|| attached.words()),
+        ifindex: attached.ifindex,
         kind: attached.hook.name().into(),
         link_id,
         program_id,
@@ -116,9 +118,11 @@ pub(crate) fn detach(bpf: &Path) -> Result<DetachReport, DatapathError> {
 
 fn detach_layout(pins: &Pins, report: &mut DetachReport) -> Result<(), DatapathError> {
     let lock = pins.lock()?;
+    pins.adopt_named_links()?;
     for attached in pins.attached()? {
+        let name = attached.interface().unwrap_or_else(|| attached.words());
         attached.detach()?;
-        report.links.push(attached.interface);
+        report.links.push(name);
     }
     if let Ok(entries) = fs::read_dir(pins.maps()) {
         for entry in entries.flatten() {

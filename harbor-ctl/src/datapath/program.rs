@@ -49,6 +49,7 @@ impl Datapath {
         }
         pins.prepare()?;
         let lock = pins.lock()?;
+        pins.adopt_named_links()?;
         let ebpf = load(&pins, options)?;
         let mut datapath = Self {
             pins,

@@ -40,7 +40,11 @@ pub(crate) struct Carried {
 /// One attachment of the program to an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct LinkReport {
+    /// Its name now.
     pub(crate) interface: String,
+    /// Whether the interface does not exist any more.
+    #[serde(skip)]
+    pub(crate) is_gone: bool,
     pub(crate) ifindex: u32,
     /// `tcx` or `clsact`.
     pub(crate) kind: String,

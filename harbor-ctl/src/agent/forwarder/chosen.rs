@@ -1,10 +1,13 @@
 //! The configuration, applied to the interfaces and addresses that the host has now.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use super::{Options, Settings};
+use super::{Forwarder, Options, Settings};
 use crate::{
-    datapath::{Interface, Snapshot},
+    datapath::{Hook, Interface, Snapshot},
     reconcile::OwnAddresses,
 };
 
@@ -17,16 +20,34 @@ impl Settings {
         }
     }
 
-    /// The interfaces to attach to.
-    pub(super) fn chosen(&self, snapshot: &Snapshot) -> Vec<Interface> {
-        let wanted = |interface: &&Interface| {
-            if self.interfaces.is_empty() {
-                interface.is_eligible()
-            } else {
-                interface.is_up && self.interfaces.contains(&interface.name)
+    /// The interfaces to attach to. `attached` are those, by index, that have the program.
+    pub(super) fn chosen(
+        &self,
+        snapshot: &Snapshot,
+        attached: &BTreeMap<u32, Hook>,
+    ) -> Vec<Interface> {
+        let wanted = |interface: &&Interface| match self.interfaces.is_empty() {
+            true => interface.is_eligible(),
+            false => {
+                let is_held = attached.contains_key(&interface.index);
+                let is_wanted =
+                    self.is_named(interface) || is_held && self.may_keep(interface, snapshot);
+                interface.is_up && is_wanted
             }
         };
         snapshot.interfaces.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Whether an interface that has the program keeps it: it is configured, or some configured
+    /// interface is not there and this may be it, renamed.
+    pub(super) fn may_keep(&self, interface: &Interface, snapshot: &Snapshot) -> bool {
+        let exists = |name: &String| snapshot.interfaces.iter().any(|found| found.name == *name);
+        self.is_named(interface) || !self.interfaces.iter().all(exists)
+    }
+
+    /// Whether the configuration names the interface, or names none.
+    pub(super) fn is_named(&self, interface: &Interface) -> bool {
+        self.interfaces.is_empty() || self.interfaces.contains(&interface.name)
     }
 
     /// What is configured and not there, in words.
@@ -46,9 +67,9 @@ impl Settings {
         words.chain(foreign).collect()
     }
 
-    pub(super) fn own_addresses(&self, snapshot: &Snapshot) -> OwnAddresses {
+    /// The node's own addresses, where these are the interfaces of [`Settings::chosen`].
+    pub(super) fn own_addresses(&self, snapshot: &Snapshot, chosen: &[Interface]) -> OwnAddresses {
         let public: BTreeSet<IpAddr> = if self.addresses.is_empty() {
-            let chosen = self.chosen(snapshot);
             chosen.iter().flat_map(Interface::reachable).collect()
         } else {
             self.addresses.iter().copied().collect()
@@ -61,20 +82,36 @@ impl Settings {
     }
 }
 
+impl Forwarder {
+    /// The interfaces to attach to now.
+    pub(super) fn chosen(&self) -> Vec<Interface> {
+        self.settings.chosen(&self.snapshot, &self.attached)
+    }
+
+    /// The node's own addresses now.
+    pub(super) fn own_addresses(&self) -> OwnAddresses {
+        self.settings.own_addresses(&self.snapshot, &self.chosen())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::agent::settings;
 
-    #[test]
-    fn a_link_local_address_is_local_and_never_public() {
+    fn of(flags: &[&str]) -> Settings {
         let source = crate::config::Source {
             path: "/nowhere/harbor.toml".into(),
             must_exist: false,
             environment: Vec::new(),
-            flags: vec!["datapath.source_addresses=192.0.2.9".into()],
+            flags: flags.iter().map(|flag| (*flag).into()).collect(),
         };
-        let settings = settings::of(&crate::config::load(&source).unwrap().config);
+        settings::of(&crate::config::load(&source).unwrap().config)
+    }
+
+    #[test]
+    fn a_link_local_address_is_local_and_never_public() {
+        let settings = of(&["datapath.source_addresses=192.0.2.9"]);
         let read = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let interface = Interface {
             name: "eth0".into(),
@@ -91,14 +128,44 @@ mod tests {
         let snapshot = Snapshot {
             interfaces: vec![interface, lonely],
         };
-        assert_eq!(settings.chosen(&snapshot).len(), 1);
-        let own = settings.own_addresses(&snapshot);
+        let chosen = settings.chosen(&snapshot, &BTreeMap::new());
+        assert_eq!(chosen.len(), 1);
+        let own = settings.own_addresses(&snapshot, &chosen);
         assert_eq!(own.public, read(&["192.0.2.1", "2001:db8::1"]));
         assert_eq!(own.local.len(), 4);
+        assert!(settings.may_keep(&snapshot.interfaces[0], &snapshot));
         let missing: Vec<String> = settings.missing(&snapshot).into_iter().collect();
         assert_eq!(
             missing,
             ["source address 192.0.2.9 is not an address of this node"]
         );
+    }
+
+    #[test]
+    fn a_configured_interface_under_a_new_name_keeps_the_program() {
+        let interface = |index, name: &str| Interface {
+            index,
+            name: name.into(),
+            is_up: true,
+            ..Interface::default()
+        };
+        let settings = Settings {
+            interfaces: vec!["c".into(), "d".into()],
+            ..of(&[])
+        };
+        let snapshot = |names: &[&str]| Snapshot {
+            interfaces: (1..)
+                .zip(names)
+                .map(|(i, name)| interface(i, name))
+                .collect(),
+        };
+        let attached = [(1, Hook::Tcx), (2, Hook::Tcx)].into();
+        let chosen = |names: &[&str]| -> Vec<u32> {
+            let chosen = settings.chosen(&snapshot(names), &attached);
+            chosen.iter().map(|interface| interface.index).collect()
+        };
+        assert_eq!(chosen(&["c", "d", "e"]), [1, 2]);
+        assert_eq!(chosen(&["wan0", "d", "e"]), [1, 2], "renamed");
+        assert_eq!(chosen(&["e", "f", "c", "d"]), [3, 4], "no longer wanted");
     }
 }

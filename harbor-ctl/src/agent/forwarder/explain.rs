@@ -30,7 +30,7 @@ impl Forwarder {
         let sender = question.source.ip();
         let routes = self.host.routes(&[sender].into());
         let towards = routes.get(&sender).map(|route| route.ifindex);
-        let attached = || self.attached.values().map(|(index, _)| *index);
+        let attached = || self.attached.keys().copied();
         let index = attached()
             .find(|index| Some(*index) == towards)
             .or_else(|| attached().next());

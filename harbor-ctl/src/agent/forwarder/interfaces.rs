@@ -4,30 +4,21 @@ use super::Forwarder;
 use crate::datapath::{DatapathError, Interface};
 
 impl Forwarder {
-    /// Attaches to every chosen interface that is not attached yet, was made anew or lost its pin.
+    /// Attaches to every chosen interface that has the program no longer, or not yet.
     pub(super) fn attach(&mut self) {
-        let chosen = self.settings.chosen(&self.snapshot);
+        let chosen = self.chosen();
         self.problems = self.settings.missing(&self.snapshot);
         let pinned = self.datapath.pins.attached().unwrap_or_default();
-        self.attached.retain(|name, (index, _)| {
-            let exists =
-                |interface: &Interface| interface.name == *name && interface.index == *index;
-            chosen.iter().any(exists) && pinned.iter().any(|attached| attached.interface == *name)
-        });
+        self.attached
+            .retain(|index, _| pinned.iter().any(|attached| attached.ifindex == *index));
         for interface in chosen {
-            if self.attached.contains_key(&interface.name) {
-                continue;
-            }
-            match self.datapath.attach(&interface, self.settings.hook) {
-                Ok(hook) => {
-                    tracing::info!("attached to {} by {}", interface.name, hook.name());
-                    self.attached
-                        .insert(interface.name, (interface.index, hook));
-                }
-                Err(error) => {
-                    tracing::error!("{error}");
-                    self.problems.insert(error.message);
-                }
+            self.attach_to(&interface);
+            if !self.settings.is_named(&interface) {
+                self.problems.insert(format!(
+                    "{} keeps the program, as it may be a missing interface under a new name: name \
+                     it in [node].interfaces",
+                    interface.name
+                ));
             }
         }
         if let Err(error) = self.prune() {
@@ -38,22 +29,41 @@ impl Forwarder {
         }
     }
 
-    /// Takes the program off interfaces that are no longer configured, and removes the pins of
-    /// those that no longer exist. One that is merely down keeps its program.
-    fn prune(&self) -> Result<(), DatapathError> {
-        for attached in self.datapath.pins.attached()? {
-            let name = &attached.interface;
-            let exists = self
-                .snapshot
-                .interfaces
-                .iter()
-                .any(|found| found.name == *name);
-            let is_wanted =
-                self.settings.interfaces.is_empty() || self.settings.interfaces.contains(name);
-            if !exists || !is_wanted {
-                attached.detach()?;
-                tracing::info!("detached from {name}");
+    fn attach_to(&mut self, interface: &Interface) {
+        let Interface { index, name, .. } = interface;
+        if let Some(hook) = self.attached.get(index) {
+            if self.datapath.is_attached(interface, *hook, &self.host) {
+                return;
             }
+            tracing::warn!("{name} has lost the program");
+            self.attached.remove(index);
+        }
+        match self.datapath.attach(interface, self.settings.hook) {
+            Ok(hook) => {
+                tracing::info!("attached to {name} by {}", hook.name());
+                self.attached.insert(*index, hook);
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                self.problems.insert(error.message);
+            }
+        }
+    }
+
+    /// Takes the program off interfaces that are no longer configured, and removes the pins of
+    /// those that no longer exist. One that is merely down keeps its program, and so does one that
+    /// may be a configured interface under a new name.
+    fn prune(&mut self) -> Result<(), DatapathError> {
+        for attached in self.datapath.pins.attached()? {
+            let mut interfaces = self.snapshot.interfaces.iter();
+            let found = interfaces.find(|found| found.index == attached.ifindex);
+            if found.is_some_and(|found| self.settings.may_keep(found, &self.snapshot)) {
+                continue;
+            }
+            attached.detach()?;
+            self.attached.remove(&attached.ifindex);
+            let name = attached.interface().unwrap_or_else(|| attached.words());
+            tracing::info!("detached from {name}");
         }
         Ok(())
     }

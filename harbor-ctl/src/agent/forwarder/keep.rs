@@ -87,7 +87,7 @@ impl Forwarder {
     /// Brings the tables to what the services ask for.
     pub(super) fn reconcile(&mut self) -> Result<(), DatapathError> {
         self.keep_routes();
-        let own = self.settings.own_addresses(&self.snapshot);
+        let own = self.own_addresses();
         if self.wishes.own != own {
             self.wishes.own = own;
             self.wishes.is_open = true;

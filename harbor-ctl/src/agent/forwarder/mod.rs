@@ -69,7 +69,8 @@ pub(super) struct Forwarder {
     host: Host,
     snapshot: Snapshot,
     wishes: Wishes,
-    attached: BTreeMap<String, (u32, Hook)>,
+    /// By the interface's index.
+    attached: BTreeMap<u32, Hook>,
     sweep: Sweep,
     /// What has changed on the host since it was looked at.
     news: HostChange,

@@ -1,0 +1,147 @@
+//! What every kernel must do for Harbor, in a short form: run here with all the rest, and by
+//! `cargo xtask matrix` on the kernels of Debian's releases.
+
+use std::net::SocketAddr;
+
+use kit::{Config, Lab, finish, traffic};
+use serde_json::Value;
+
+use crate::scene::{FAMILIES, Scene};
+
+/// A quarter of what the verifier looks at before it gives a program up.
+const MOST_VERIFIED: u64 = 250_000;
+
+/// A scene in which the kernel must forward: an agent that cannot load its programs does not serve.
+fn insisting() -> Scene {
+    Scene::on(Lab::routed(), &Config::with("[datapath]\nmode = \"tc\"\n"))
+}
+
+/// What is attached, without what changes with every load.
+fn attachments(scene: &Scene) -> Vec<Value> {
+    let report = scene.agent.ctl_json_whatever(&["datapath", "status"]);
+    let links = report["links"].as_array().unwrap().iter();
+    let kept = |link: &Value| -> Value {
+        ["interface", "ifindex", "kind", "link_id"]
+            .map(|key| link[key].clone())
+            .into_iter()
+            .collect()
+    };
+    links.map(kept).collect()
+}
+
+fn filters(scene: &Scene, interface: &str) -> String {
+    let mut tc = scene.lab.node.command("tc");
+    tc.args(["filter", "show", "dev", interface, "ingress"]);
+    finish(&mut tc).ok().stdout
+}
+
+#[track_caller]
+fn halves(scene: &Scene, to: SocketAddr, count: usize) {
+    let tally = traffic::connect(&scene.lab.client, to, count);
+    let served = (tally.of("app1"), tally.of("app2"), tally.errors.len());
+    assert_eq!(served, (count / 2, count / 2, 0), "{tally:?}");
+}
+
+#[test]
+fn a_port_of_each_protocol_outlives_a_killed_agent() {
+    let mut scene = insisting();
+    let (web, dns) = (scene.port("web"), scene.port("udp-dns"));
+    halves(&scene, web, 10);
+    assert_eq!(traffic::ask(&scene.lab.client, dns, 10).of("app1"), 10);
+    for item in scene.agent.items(&["ports", "list"]) {
+        assert_eq!(item["path"], "tc", "{item}");
+    }
+    let live = traffic::Live::open(&scene.lab.client, web, 10);
+    let before = attachments(&scene);
+    assert_eq!(before.len(), 2, "{before:?}");
+    scene.agent.kill();
+    live.progress();
+    halves(&scene, web, 10);
+    assert_eq!(traffic::ask(&scene.lab.client, dns, 10).of("app1"), 10);
+    scene.agent.restart();
+    assert_eq!(attachments(&scene), before, "adopted, not attached anew");
+    live.progress();
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+    halves(&scene, web, 10);
+    scene.agent.stop();
+    let file = scene.agent.config_file().display().to_string();
+    let detach = ["datapath", "detach", "--yes", "--config", &file];
+    scene.agent.ctl(&detach).ok();
+    assert!(!scene.lab.bpf().exists());
+    for interface in ["eth0", "eth1"] {
+        assert_eq!(filters(&scene, interface), "");
+        let mut tc = scene.lab.node.command("tc");
+        let qdiscs = finish(tc.args(["qdisc", "show", "dev", interface])).ok();
+        assert!(!qdiscs.stdout.contains("clsact"), "{}", qdiscs.stdout);
+    }
+}
+
+#[test]
+fn a_hundred_connections_and_fifty_megabytes_pass_in_both_families() {
+    let mut scene = insisting();
+    for family in FAMILIES {
+        scene = scene.of(family);
+        let (web, dns) = (
+            scene.port(&format!("web-{family:?}")),
+            scene.port(&format!("udp-{family:?}")),
+        );
+        halves(&scene, web, 100);
+        assert_eq!(traffic::ask(&scene.lab.client, dns, 50).of("app1"), 50);
+        traffic::transfer(&scene.lab.client, web, 50_000_000).unwrap();
+    }
+}
+
+#[test]
+fn fifty_connections_outlive_a_kill_and_twenty_replacements_of_the_program() {
+    let mut scene = insisting();
+    let to = scene.port("web");
+    let live = traffic::Live::open(&scene.lab.client, to, 50);
+    let before = attachments(&scene);
+    scene.agent.kill();
+    scene.agent.restart();
+    for turn in 0..20 {
+        let level = ["debug", "off"][turn % 2];
+        scene
+            .agent
+            .ctl(&["config", "set", "log.datapath", level])
+            .ok();
+    }
+    assert_eq!(attachments(&scene), before, "replaced in place");
+    live.progress();
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+}
+
+#[test]
+fn a_program_that_others_took_off_an_interface_is_put_back() {
+    let hook = Config::with("[datapath]\nmode = \"tc\"\nhook = \"clsact\"\n");
+    let scene = Scene::on(Lab::routed(), &hook);
+    let to = scene.port("web");
+    halves(&scene, to, 2);
+    let mut tc = scene.lab.node.command("tc");
+    finish(tc.args(["qdisc", "del", "dev", "eth0", "clsact"])).ok();
+    kit::eventually(std::time::Duration::from_secs(5), || {
+        filters(&scene, "eth0").contains("harbor_tc")
+    });
+    halves(&scene, to, 10);
+}
+
+#[test]
+fn every_program_stays_within_a_quarter_of_the_verifiers_limit() {
+    let scene = insisting();
+    let file = scene.agent.config_file().display().to_string();
+    let programs = scene
+        .agent
+        .items(&["datapath", "programs", "--config", &file]);
+    let named = |name: &str| programs.iter().any(|program| program["name"] == name);
+    for name in ["harbor_tc", "harbor_sweep", "harbor_arm", "harbor_lookup"] {
+        assert!(named(name), "{name} is not loaded: {programs:?}");
+    }
+    for program in &programs {
+        let count = program["verified_instructions"].as_u64().unwrap();
+        println!(
+            "{}: {count} verified, {} octets of machine code",
+            program["name"], program["jit_bytes"]
+        );
+        assert!(count <= MOST_VERIFIED, "{program}");
+    }
+}

@@ -280,7 +280,7 @@ impl fmt::Display for Ip {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// A sum of the role constants below.
+    /// A sum of the role constants below, and from [`Address::VIEW_SHIFT`] on the view.
     pub roles: u32,
 }
 crate::assert_size!(Address, 4);
@@ -292,6 +292,15 @@ impl Address {
     pub const TRANSLATION: u32 = 2;
     /// The host has it: no packet from outside may claim it as its source.
     pub const LOCAL: u32 = 4;
+    /// Where the view begins in `roles`.
+    pub const VIEW_SHIFT: u32 = 8;
+
+    /// The number of the routing that packets with this source are subject to: the first part of a
+    /// key of the `routes` trie.
+    #[inline(always)]
+    pub const fn view(&self) -> u32 {
+        self.roles >> Self::VIEW_SHIFT
+    }
 }
 
 #[cfg(test)]

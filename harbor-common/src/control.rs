@@ -32,4 +32,9 @@ crate::assert_size!(Control, 40);
 impl Control {
     /// Some port is limited in packets or bytes: look at the port of every packet.
     pub const METERED: u32 = 1;
+    /// There is more than one view of `routes`.
+    pub const VIEWED: u32 = 2;
+    /// `routes` does not know every way that the kernel knows: look the client's way up before a flow
+    /// begins, and leave it to the proxy where there is none.
+    pub const PARTIAL: u32 = 4;
 }

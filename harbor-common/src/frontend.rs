@@ -139,12 +139,16 @@ pub struct BackendSet {
     pub turns: u32,
     /// How many backends the set of the other family has.
     pub other_family: u32,
+    /// 1 = the proxy takes the new flows: to some backend the program has no way.
+    pub handed: u32,
+    /// Zero.
+    pub _pad: u32,
     /// Slots of the `backends` array, in order of registration.
     pub backends: [u32; SET_BACKENDS],
     /// Weights of the backends, for [`Policy::LeastFlows`]; at least 1 where a backend counts.
     pub weights: [u8; SET_BACKENDS],
 }
-crate::assert_size!(BackendSet, 40 + 16 + 5 * SET_BACKENDS);
+crate::assert_size!(BackendSet, 40 + 24 + 5 * SET_BACKENDS);
 
 impl Default for BackendSet {
     fn default() -> Self {
@@ -154,6 +158,8 @@ impl Default for BackendSet {
             count: 0,
             turns: 0,
             other_family: 0,
+            handed: 0,
+            _pad: 0,
             backends: [0; SET_BACKENDS],
             weights: [0; SET_BACKENDS],
         }

@@ -1,11 +1,11 @@
 //! Every map: its name, its pin and its size. The page for whoever reads them with `bpftool`.
 //!
-//! Maps are pinned as `<bpf>/v<LAYOUT>/maps/<name>`, links as `<bpf>/v<LAYOUT>/links/<interface>`,
-//! where `<bpf>` is `[paths].bpf` of the configuration. Names have at most 15 bytes, the kernel's
+//! Maps are pinned as `<bpf>/v<LAYOUT>/maps/<name>`, links as `<bpf>/v<LAYOUT>/links/<interface's
+//! index>`, where `<bpf>` is `[paths].bpf` of the configuration. Names have at most 15 bytes, the kernel's
 //! limit. Every change of a key or value here raises [`LAYOUT`].
 
 /// Version of all keys and values together; part of the pin path.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";
@@ -110,8 +110,9 @@ pub const BACKEND_SLOTS: usize = 262_144;
 pub const SOURCE_LISTS: usize = 256;
 /// How many own addresses can be known.
 pub const ADDRESS_SLOTS: usize = 1_024;
-/// How many routes can be known. A node with more leaves all of them to the kernel.
-pub const ROUTE_SLOTS: usize = 4_096;
+/// How many routes can be known, once those that say what a wider one says are left out. The ports of
+/// a node with more are served by the proxy.
+pub const ROUTE_SLOTS: usize = 65_536;
 /// How many neighbours can be known.
 pub const NEIGHBOUR_SLOTS: usize = 4_096;
 /// How many fragmented datagrams can be on their way at once.

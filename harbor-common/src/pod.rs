@@ -9,7 +9,7 @@ use crate::{
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::Meta,
-    route::{Neighbour, NextHop, Route},
+    route::{Neighbour, NextHop, Route, RouteKey},
     stats::FrontendCounters,
 };
 
@@ -48,6 +48,7 @@ pod!(
     Ipv6,
     Meta,
     Neighbour,
+    RouteKey,
     NextHop,
     RingSlot<Ipv4>,
     RingSlot<Ipv6>,

@@ -5,13 +5,26 @@
 
 use crate::addr::Ip;
 
-/// Value of the `routes` trie, whose key is a prefix of an [`Ip`] (an IPv4 prefix has 96 more bits).
+/// Key of the `routes` trie: a prefix of this has 32 bits more than the address's own, and an IPv4
+/// prefix 96 more than that.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    /// The view of [`crate::addr::Address::view`]: packets with different sources may be routed by
+    /// different tables.
+    pub view: u32,
+    /// The destination.
+    pub address: Ip,
+}
+crate::assert_size!(RouteKey, 20);
+
+/// Value of the `routes` trie: what all the node's rules and tables together say of a prefix.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Route {
     /// The gateway; unspecified = the destination is a neighbour itself.
     pub gateway: Ip,
-    /// The interface; 0 = leave it to the kernel (no route, several ways, a special route).
+    /// The interface; 0 = no way that can be vouched for.
     pub ifindex: u32,
     /// The largest IP packet that this way takes.
     pub mtu: u32,

@@ -48,6 +48,7 @@ reasons! {
         NoFlow = 10, "no-flow", "a TCP segment that belongs to no flow and opens none: the stack resets it";
         Icmp = 12, "icmp", "an ICMP message that quotes no flow of ours: echo, or an error for the host itself";
         OtherFamily = 13, "other-family", "the port has backends of the other IP family only";
+        Unrouted = 14, "unrouted", "no way that the program can vouch for leads to the port's backends or back to the client: the proxy serves it";
         UnknownSender = 11, "unknown-sender", "for the translation range, but from nobody who is a backend";
     }
 }

@@ -19,6 +19,16 @@ static RING_MASK: Global<u32> = Global::new(RING_SLOTS - 1);
 #[unsafe(no_mangle)]
 static DRY_RUN: Global<u32> = Global::new(0);
 
+/// 1 in the load for interfaces whose packets begin with the IP header.
+#[unsafe(no_mangle)]
+static IS_BARE: Global<u32> = Global::new(0);
+
+/// Whether packets come without an Ethernet header.
+#[inline(always)]
+pub fn is_bare() -> bool {
+    IS_BARE.load() != 0
+}
+
 /// Whether nothing may be changed.
 #[inline(always)]
 pub fn is_dry_run() -> bool {

@@ -13,11 +13,18 @@ mod program {
     };
     use aya_log_ebpf::debug;
     use harbor_common::{
-        addr::{Ipv4, Ipv6},
+        addr::{Ip, Ipv4, Ipv6},
         verdict::Verdict,
     };
     use harbor_ebpf::{
-        account, code::Code, pipeline, skb::SkbPacket, stage::parse::Version, steer, sweep, timer,
+        account,
+        code::Code,
+        config,
+        family::Stack,
+        pipeline,
+        skb::SkbPacket,
+        stage::{emit, parse::Version},
+        steer, sweep, timer,
     };
 
     /// The packet path at TC ingress.
@@ -26,7 +33,11 @@ mod program {
         let skb = ctx.skb.skb;
         // SAFETY: the context of this program.
         let mut packet = unsafe { SkbPacket::new(skb) };
-        let verdict = match pipeline::version(&mut packet) {
+        if config::is_bare() {
+            packet.add_link_header();
+        }
+        let version = pipeline::version(&mut packet);
+        let verdict = match version {
             Ok(Version::V4) => path_v4(skb).verdict(),
             Ok(Version::V6) => path_v6(skb).verdict(),
             Err(verdict) => verdict,
@@ -36,9 +47,9 @@ mod program {
             // SAFETY: the helper only notes the interface.
             Verdict::Forward(ifindex) => unsafe { bpf_redirect(ifindex, 0) as i32 },
             // The kernel resolves the neighbour, and queues the packet while it does.
-            // SAFETY: no parameters are given, so none are read.
-            Verdict::Resolve(ifindex) => unsafe {
-                bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32
+            Verdict::Resolve(ifindex) => match version {
+                Ok(Version::V4) => resolve::<Ipv4>(ifindex, AF_INET),
+                _ => resolve::<Ipv6>(ifindex, AF_INET6),
             },
             // SAFETY: a context field; the verifier checks the access.
             Verdict::Answer(_) => unsafe { bpf_redirect((*skb).ingress_ifindex, 0) as i32 },
@@ -52,6 +63,40 @@ mod program {
                 TC_ACT_SHOT
             }
         }
+    }
+
+    const AF_INET: u32 = 2;
+    const AF_INET6: u32 = 10;
+
+    /// Has the kernel send the packet to the neighbour that the tables name, or that it finds itself.
+    #[inline(always)]
+    fn resolve<A: Stack>(ifindex: u32, nh_family: u32) -> i32 {
+        let mut via = Ip::default();
+        if !emit::neighbour::<A>(&mut via) {
+            // SAFETY: no parameters are given, so none are read.
+            return unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 };
+        }
+        let octets = via.octets;
+        let mut next = Neighbour {
+            nh_family,
+            address: if nh_family == AF_INET {
+                let [.., a, b, c, d] = octets;
+                [u32::from_ne_bytes([a, b, c, d]), 0, 0, 0]
+            } else {
+                let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+                [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+            },
+        };
+        let size = size_of::<Neighbour>() as i32;
+        // SAFETY: the helper copies as much as the size says.
+        unsafe { bpf_redirect_neigh(ifindex, (&raw mut next).cast(), size, 0) as i32 }
+    }
+
+    /// `struct bpf_redir_neigh` of linux/bpf.h.
+    #[repr(C)]
+    struct Neighbour {
+        nh_family: u32,
+        address: [u32; 4],
     }
 
     /// A function of its own: both families' paths together would need more stack than there is.

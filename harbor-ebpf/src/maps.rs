@@ -21,7 +21,7 @@ use harbor_common::{
         FRAGMENT_SLOTS, FRONTEND_INDEXES, FRONTEND_SLOTS, Meta, NEIGHBOUR_SLOTS, RING_SHARES,
         RING_SLOTS, ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
     },
-    route::{Neighbour, NextHop, Route},
+    route::{Neighbour, NextHop, Route, RouteKey},
     stats::FrontendCounters,
     verdict::VERDICT_NUMBERS,
 };
@@ -120,9 +120,9 @@ pub static HANDS: Array<Hand, { 2 * RING_SHARES as usize }> = Array::new();
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay, FRAGMENT_SLOTS> = LruHashMap::new();
 
 /// Ways out. Written by the agent; read when a flow begins or the ways have changed. A miss means
-/// "by the interface that the backend's row or the first packet names".
+/// that there is no way that can be vouched for.
 #[btf_map(name = "routes")]
-pub static ROUTES: LpmTrie<Ip, Route, ROUTE_SLOTS> = LpmTrie::new();
+pub static ROUTES: LpmTrie<RouteKey, Route, ROUTE_SLOTS> = LpmTrie::new();
 
 /// Neighbour to next hop. Written by the agent. A miss means that the kernel finds it.
 #[btf_map(name = "neighbours")]

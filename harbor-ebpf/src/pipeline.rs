@@ -120,6 +120,10 @@ fn try_choose<A: Path>(context: &mut Context<A>, side: Side) -> Result<(), Verdi
     context.frontend = frontend::admit(&context.parsed, &context.client, side)?;
     let slot = context.frontend.slot;
     let set = frontend::set(&context.frontend, A::INDEX).ok_or(NONE)?;
+    let public = context.parsed.key.destination.ip();
+    if set.handed != 0 || !route::is_certain(&public, &context.client) {
+        return Err(Verdict::Pass(PassReason::Unrouted));
+    }
     context.backend = select::select(slot, A::INDEX, set, &context.client, now)?;
     context.is_capped = u32::from(set.limits.reply_cap != 0);
     limit::admit(&set.limits, slot, &context.client, now)

@@ -4,12 +4,12 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use harbor_common::{
     addr::Ip,
     control::Control,
-    route::{Neighbour, NextHop},
+    route::{Neighbour, NextHop, RouteKey},
 };
 
 use crate::{
     config,
-    maps::{CONTROL, NEIGHBOURS, NEXT_HOPS, ROUTES},
+    maps::{ADDRESSES, CONTROL, NEIGHBOURS, NEXT_HOPS, ROUTES},
 };
 
 /// How often a packet takes the kernel's own way, so that it notices a neighbour that is gone.
@@ -47,10 +47,14 @@ impl Exit {
     }
 }
 
-/// The way to a destination, as far as it is known.
+/// The way of packets with this source to a destination, if it is known.
 #[inline(never)]
-pub fn find(destination: &Ip, exit: &mut Exit) -> bool {
-    let Some(route) = ROUTES.get(&Key::new(128, *destination)) else {
+pub fn find(source: &Ip, destination: &Ip, exit: &mut Exit) -> bool {
+    let key = RouteKey {
+        view: view(source),
+        address: *destination,
+    };
+    let Some(route) = ROUTES.get(&Key::new(160, key)) else {
         return false;
     };
     if route.ifindex == 0 {
@@ -73,6 +77,55 @@ pub fn find(destination: &Ip, exit: &mut Exit) -> bool {
         None => 0,
     };
     true
+}
+
+/// The view that packets with this source are subject to.
+#[inline(always)]
+fn view(source: &Ip) -> u32 {
+    match control() {
+        Some(control) if control.flags & Control::VIEWED != 0 => match ADDRESSES.get_ptr(source) {
+            // SAFETY: from the lookup; one aligned word.
+            Some(address) => unsafe { (*address).view() },
+            None => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// The neighbour on the way of packets with this source to a destination by this interface:
+/// unspecified where the tables say nothing.
+///
+/// Left to itself the kernel looks its routes up with the interface as a mere wish, and may answer with
+/// a neighbour on another one.
+#[inline(never)]
+pub fn neighbour(source: &Ip, destination: &Ip, ifindex: u32, via: &mut Ip) -> bool {
+    let key = RouteKey {
+        view: view(source),
+        address: *destination,
+    };
+    let Some(route) = ROUTES.get(&Key::new(160, key)) else {
+        return false;
+    };
+    if route.ifindex != ifindex {
+        return false;
+    }
+    *via = if route.gateway.is_unspecified() {
+        *destination
+    } else {
+        route.gateway
+    };
+    true
+}
+
+/// Whether the way of packets with this source to a client can be vouched for.
+#[inline(always)]
+pub fn is_certain(source: &Ip, client: &Ip) -> bool {
+    match control() {
+        Some(control) if control.flags & Control::PARTIAL != 0 => {
+            find(source, client, &mut Exit::default())
+        }
+        _ => true,
+    }
 }
 
 /// What the agent keeps telling, if it has told anything.

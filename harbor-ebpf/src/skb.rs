@@ -3,7 +3,9 @@
 //! The kernel prototypes relied on: `bpf_skb_pull_data(skb, len)`, and
 //! `bpf_l4_csum_replace(skb, offset, from, to, flags)`, which with a size of 0 in `flags` takes a
 //! ready difference in `to`; `bpf_csum_update(skb, csum)`, which adds to the sum of a whole frame; `bpf_skb_change_tail(skb, len, 0)`, which ends segmentation;
-//! `bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_MAC, 0)`, which grows behind the Ethernet header.
+//! `bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_MAC, 0)`, which grows behind the Ethernet header;
+//! `bpf_skb_change_head(skb, len, 0)`, which grows in front of everything and counts that as the
+//! link's header.
 
 use core::{arch::asm, mem::offset_of};
 
@@ -12,14 +14,14 @@ use aya_ebpf::{
         __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::{
-        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail,
-        bpf_skb_pull_data,
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head,
+        bpf_skb_change_tail, bpf_skb_pull_data,
     },
 };
 
 use harbor_common::checksum;
 
-use crate::packet::{ChecksumChange, Header, Packet, Refused};
+use crate::packet::{ChecksumChange, Ethernet, Header, L3, Packet, Refused};
 
 /// A packet at a TC hook.
 pub struct SkbPacket {
@@ -38,6 +40,23 @@ impl SkbPacket {
     #[inline(always)]
     pub const unsafe fn new(skb: *mut __sk_buff) -> Self {
         Self { skb }
+    }
+
+    /// Puts an Ethernet header in front of a packet that has none, so that all stages find what they
+    /// know. Where the packet is passed on, or leaves by an interface without such headers, the kernel
+    /// takes it off again.
+    #[inline(always)]
+    pub fn add_link_header(&mut self) {
+        const TYPE: usize = offset_of!(Ethernet, ether_type);
+        // SAFETY: `skb` is the program's context.
+        let added = unsafe { bpf_skb_change_head(self.skb, L3 as u32, 0) };
+        // SAFETY: a context field; the verifier checks the access.
+        let ether_type = unsafe { (*self.skb).protocol } as u16;
+        if added == 0
+            && let Some(field) = self.view_mut::<[u8; 2]>(TYPE)
+        {
+            *field = ether_type.to_ne_bytes();
+        }
     }
 
     /// Start and end of what is directly readable.

@@ -233,8 +233,9 @@ fn program_of(pin: &std::path::Path) -> SchedClassifier {
 /// The kernel's ids of a pinned link and of its program; a filter has no link, and 0 for its id.
 #[track_caller]
 pub fn link_ids(pin: &std::path::Path) -> (u32, u32) {
-    if let Ok(program) = ProgramInfo::from_pin(pin) {
-        return (0, program.id());
+    let name = pin.file_name().unwrap().to_string_lossy();
+    if name.starts_with("clsact-") {
+        return (0, ProgramInfo::from_pin(pin).unwrap().id());
     }
     let link = PinnedLink::from_pin(pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
     let info = FdLink::from(link).info().unwrap();

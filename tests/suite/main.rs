@@ -31,6 +31,7 @@ mod kernels;
 mod kit_itself;
 mod malformed;
 mod model;
+mod networks;
 mod openapi;
 mod operate;
 mod proxy;

@@ -58,6 +58,13 @@ pub(super) fn backend_item(
             true => "suspect".to_owned(),
             false => state.to_owned(),
         },
+        path: own
+            .iter()
+            .map(|report| report.engine.name())
+            .max()
+            .unwrap_or("-")
+            .into(),
+        path_reason: own.iter().find_map(|report| report.handed.clone()),
         leaves_in_s,
         dea: backend.announced.as_ref().map(|a| a.dea.clone()),
         weight: backend.weight,

@@ -172,6 +172,7 @@ impl Row for BackendItem {
         "BYTES_OUT",
         "LEAVES_IN",
         "DEA",
+        "PATH",
         "REASON",
     ];
     const STATE: Option<&'static str> = Some("STATE");
@@ -200,7 +201,11 @@ impl Row for BackendItem {
             self.reply_bytes.to_string(),
             leaves,
             self.dea.clone().unwrap_or_else(|| "-".into()),
-            self.reason.clone().unwrap_or_else(|| "-".into()),
+            self.path.clone(),
+            self.reason
+                .clone()
+                .or_else(|| self.path_reason.clone())
+                .unwrap_or_else(|| "-".into()),
         ]
     }
 

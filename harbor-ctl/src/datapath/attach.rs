@@ -124,7 +124,7 @@ impl Datapath {
         let clsact = self.pins.link(*index, Hook::Clsact);
         let tcx = self.pins.link(*index, Hook::Tcx);
         if hook != Some(Hook::Clsact) {
-            match attach_tcx(self.packet_program()?, name, &tcx) {
+            match attach_tcx(self.packet_program(interface)?, name, &tcx) {
                 Ok(()) => {
                     // After a kernel upgrade the older kind may still have its mark.
                     detach_clsact(*index, &clsact)?;
@@ -136,7 +136,7 @@ impl Datapath {
                 Err(error) => return Err(error).tried(|| format!("cannot attach to {name}")),
             }
         }
-        attach_clsact(self.packet_program()?, name, &clsact)?;
+        attach_clsact(self.packet_program(interface)?, name, &clsact)?;
         let _ = pins::remove(&tcx);
         Ok(Hook::Clsact)
     }
@@ -146,7 +146,10 @@ impl Datapath {
     pub(crate) fn is_attached(&mut self, interface: &Interface, hook: Hook, host: &Host) -> bool {
         match hook {
             Hook::Tcx => {
-                let own = self.packet_program().ok().and_then(|own| own.info().ok());
+                let own = self
+                    .packet_program(interface)
+                    .ok()
+                    .and_then(|own| own.info().ok());
                 let found = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress);
                 match (own, found) {
                     (Some(own), Ok((_, found))) => found.iter().any(|p| p.id() == own.id()),

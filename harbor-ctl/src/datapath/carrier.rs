@@ -23,7 +23,7 @@ use super::{
     DatapathError, FlowTables, Options, Pins, Tried as _,
     object::LOOKUP_PROGRAM,
     post::{LARGEST, Post},
-    program::{explain_refusal, load_programs},
+    program::{Load, explain_refusal, load_programs},
 };
 use crate::model::Carried;
 
@@ -63,7 +63,7 @@ impl Carrier {
             log: log::LevelFilter::Off,
             ..options.clone()
         };
-        let mut ebpf = load_programs(pins, &quiet, (&[], 0))?;
+        let mut ebpf = load_programs(pins, &quiet, &[], Load::Ethernet)?;
         let posts = give_sockets(&mut ebpf, &options.source_ports)?;
         attach(&mut ebpf)?;
         close_maps(&mut ebpf);

@@ -47,8 +47,17 @@ impl Heart {
 
     /// Says that some port is limited in packets or bytes, or that none is; whether that is new.
     pub(crate) fn meter(&mut self, is_metered: bool) -> bool {
-        let flags = if is_metered { Control::METERED } else { 0 };
+        let flags = self.control.flags & !Control::METERED;
+        let flags = flags | if is_metered { Control::METERED } else { 0 };
         std::mem::replace(&mut self.control.flags, flags) != flags
+    }
+
+    /// Says whether sources are routed in different ways, and whether some way is not known.
+    pub(crate) fn tell_ways(&mut self, has_views: bool, is_partial: bool) {
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let kept = self.control.flags & Control::METERED;
+        self.control.flags =
+            kept | flag(has_views, Control::VIEWED) | flag(is_partial, Control::PARTIAL);
     }
 
     /// Whether it says that some port is limited.

@@ -18,7 +18,7 @@ use harbor_common::{
         TURNS, TurnTable,
     },
     maps::{self as names, Meta},
-    route::{Neighbour, NextHop, Route},
+    route::{Neighbour, NextHop, Route, RouteKey},
     stats::FrontendCounters,
     verdict::Verdict,
 };
@@ -183,7 +183,7 @@ fn address(address: &Address) -> Value {
         .iter()
         .filter(|(role, _)| address.roles & role != 0)
         .map(|(_, name)| *name);
-    json!({ "roles": names.collect::<Vec<_>>() })
+    json!({ "roles": names.collect::<Vec<_>>(), "view": address.view() })
 }
 
 fn frontend(index: u32, frontend: &Frontend) -> Value {
@@ -204,6 +204,7 @@ fn set(_: u32, set: &BackendSet) -> Value {
     let count = (set.count as usize).min(set.backends.len());
     json!({
         "policy": policy(set.policy), "turns": set.turns, "other_family": set.other_family,
+        "handed": set.handed,
         "backends": set.backends[..count], "weights": set.weights[..count],
         "limits": limits(&set.limits),
     })
@@ -345,8 +346,10 @@ fn fragment(way: &FragmentWay) -> Value {
     })
 }
 
-fn route_key(key: &Key<Ip>) -> Value {
-    json!(prefix(key.prefix_len(), &key.data()))
+fn route_key(key: &Key<RouteKey>) -> Value {
+    let RouteKey { view, address } = key.data();
+    let bits = key.prefix_len().saturating_sub(32);
+    json!({ "view": view, "network": prefix(bits, &address) })
 }
 
 fn route(route: &Route) -> Value {

@@ -12,7 +12,7 @@ use harbor_common::{explain::Explanation, maps::EXPLANATION};
 use super::{
     DatapathError, Interface, Options, Pins, Tried as _,
     object::PACKET_PROGRAM,
-    program::{load_programs, program},
+    program::{Load, load_programs, program},
     tables::{open, set},
 };
 use crate::model::{Protocol, Question, TcpFlag};
@@ -37,7 +37,7 @@ impl Explainer {
             ..options.clone()
         };
         Ok(Self {
-            ebpf: load_programs(pins, &quiet, (&[PACKET_PROGRAM], 1))?,
+            ebpf: load_programs(pins, &quiet, &[PACKET_PROGRAM], Load::DryRun)?,
             explanation: open(pins, EXPLANATION)?,
         })
     }

@@ -1,4 +1,4 @@
-//! What the machine's own network looks like: interfaces, addresses, routes (by rtnetlink).
+//! A connection to the kernel (rtnetlink): interfaces, rules, routes, neighbours and filters as they are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,60 +9,18 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
-        address::{AddressAttribute, AddressMessage},
-        link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
         tc::{TcAttribute, TcHandle},
     },
 };
 
-use super::{DatapathError, Tried as _, kernel_ways, ways::KernelWays};
+use super::{
+    DatapathError, Snapshot, Tried as _,
+    interfaces::{self, is_link_local},
+    kernel_ways,
+    ways::KernelWays,
+};
 use crate::model::Route;
-
-/// A network interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Interface {
-    pub(crate) index: u32,
-    pub(crate) name: String,
-    pub(crate) is_up: bool,
-    pub(crate) is_ethernet: bool,
-    /// Part of a bridge or bond, which then is the interface that counts.
-    pub(crate) is_port: bool,
-    pub(crate) hardware: [u8; 6],
-    pub(crate) mtu: u32,
-    pub(crate) addresses: BTreeSet<IpAddr>,
-}
-
-impl Interface {
-    /// Whether `auto` chooses it: an Ethernet-like interface of its own that is up and has an
-    /// address that others can reach.
-    pub(crate) fn is_eligible(&self) -> bool {
-        let is_reachable = self.reachable().next().is_some();
-        self.is_up && self.is_ethernet && !self.is_port && is_reachable
-    }
-
-    /// Its addresses but for IPv6 link-local ones, which every interface has.
-    pub(crate) fn reachable(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let addresses = self.addresses.iter().copied();
-        addresses.filter(|address| !is_link_local(address))
-    }
-}
-
-/// All interfaces at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot {
-    pub(crate) interfaces: Vec<Interface>,
-}
-
-impl Snapshot {
-    /// Every address that the host has.
-    pub(crate) fn local_addresses(&self) -> BTreeSet<IpAddr> {
-        self.interfaces
-            .iter()
-            .flat_map(|interface| interface.addresses.iter().copied())
-            .collect()
-    }
-}
 
 /// A connection to the kernel's routing tables.
 pub(crate) struct Host {
@@ -88,7 +46,7 @@ impl Host {
     /// All interfaces as they are now.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, DatapathError> {
         self.runtime
-            .block_on(snapshot(&self.handle))
+            .block_on(interfaces::snapshot(&self.handle))
             .tried(|| "cannot list interfaces".into())
     }
 
@@ -120,63 +78,6 @@ impl Host {
         };
         hosts.iter().filter_map(way).collect()
     }
-}
-
-async fn snapshot(handle: &Handle) -> Result<Snapshot, rtnetlink::Error> {
-    let mut interfaces = BTreeMap::new();
-    let mut links = handle.link().get().execute();
-    while let Some(link) = links.try_next().await? {
-        let interface = interface(&link);
-        interfaces.insert(interface.index, interface);
-    }
-    let mut addresses = handle.address().get().execute();
-    while let Some(message) = addresses.try_next().await? {
-        let interface = interfaces.get_mut(&message.header.index);
-        if let (Some(interface), Some(address)) = (interface, own_address(&message)) {
-            interface.addresses.insert(address);
-        }
-    }
-    Ok(Snapshot {
-        interfaces: interfaces.into_values().collect(),
-    })
-}
-
-fn interface(link: &LinkMessage) -> Interface {
-    let mut interface = Interface {
-        index: link.header.index,
-        is_up: link.header.flags.contains(LinkFlags::Up),
-        is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
-        ..Interface::default()
-    };
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => interface.name.clone_from(name),
-            LinkAttribute::Controller(_) => interface.is_port = true,
-            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
-            LinkAttribute::Address(octets) => {
-                interface.hardware = octets.as_slice().try_into().unwrap_or_default();
-            }
-            _ => {}
-        }
-    }
-    interface
-}
-
-/// `IFA_LOCAL` where there is one; of IPv6 addresses without a peer, `IFA_ADDRESS`.
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
-    let mut found = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => return Some(*address),
-            AddressAttribute::Address(address) => found = Some(*address),
-            _ => {}
-        }
-    }
-    found
-}
-
-fn is_link_local(address: &IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 async fn has_filter(
@@ -258,5 +159,6 @@ fn usable(route: &RouteMessage, host: IpAddr) -> Option<Route> {
     Some(Route {
         ifindex: ifindex?,
         source: source?,
+        is_handed: false,
     })
 }

@@ -11,13 +11,25 @@ use aya_log::EbpfLogger;
 use harbor_common::maps::{ALL, FLOWS, FLOWS6, LAYOUT, META, Meta, ring_slots};
 
 use super::{
-    DatapathError, LiveTables, Pins, Tried as _,
+    DatapathError, Interface, LiveTables, Pins, Tried as _,
+    interfaces::Framing,
     object::{ARM_PROGRAM, OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM},
     pins::PinLock,
 };
 
 /// The least that the kernel takes for a packet.
 const PACKET: usize = 64;
+
+/// What a load of the programs is for; the verifier removes what it excludes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// Interfaces whose packets have an Ethernet header.
+    Ethernet,
+    /// Interfaces whose packets begin with the IP header.
+    Bare,
+    /// Questions: nothing is changed.
+    DryRun,
+}
 
 /// How the programs are to be loaded.
 #[derive(Clone, Debug)]
@@ -31,6 +43,9 @@ pub(crate) struct Options {
 pub(crate) struct Datapath {
     pub(crate) pins: Pins,
     ebpf: Ebpf,
+    /// The packet program for interfaces without an Ethernet header, once there is one.
+    bare: Option<Ebpf>,
+    options: Options,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     _lock: PinLock,
 }
@@ -54,6 +69,8 @@ impl Datapath {
         let mut datapath = Self {
             pins,
             ebpf,
+            bare: None,
+            options: options.clone(),
             logger: None,
             _lock: lock,
         };
@@ -66,6 +83,7 @@ impl Datapath {
     /// Loads the programs anew with other options; the caller attaches them again.
     pub(crate) fn reload(&mut self, options: &Options) -> Result<(), DatapathError> {
         self.ebpf = load(&self.pins, options)?;
+        (self.bare, self.options) = (None, options.clone());
         self.logger = self.logger(options.log);
         self.arm()
     }
@@ -104,8 +122,19 @@ impl Datapath {
         LiveTables::open(&self.pins)
     }
 
-    pub(super) fn packet_program(&mut self) -> Result<&mut SchedClassifier, DatapathError> {
-        program(&mut self.ebpf, PACKET_PROGRAM)
+    /// The packet program for an interface.
+    pub(super) fn packet_program(
+        &mut self,
+        interface: &Interface,
+    ) -> Result<&mut SchedClassifier, DatapathError> {
+        if interface.framing == Framing::Ethernet {
+            return program(&mut self.ebpf, PACKET_PROGRAM);
+        }
+        let bare = match self.bare.take() {
+            Some(bare) => bare,
+            None => load_programs(&self.pins, &self.options, &[PACKET_PROGRAM], Load::Bare)?,
+        };
+        program(self.bare.insert(bare), PACKET_PROGRAM)
     }
 
     /// Runs the sweep program on a list; answers with the number of flows that it ended.
@@ -169,14 +198,15 @@ pub(super) fn program<'a>(
 
 fn load(pins: &Pins, options: &Options) -> Result<Ebpf, DatapathError> {
     let programs = [PACKET_PROGRAM, SWEEP_PROGRAM, ARM_PROGRAM];
-    load_programs(pins, options, (&programs, 0))
+    load_programs(pins, options, &programs, Load::Ethernet)
 }
 
-/// Loads programs of the object over the pinned maps; `dry_run` is their global of that name.
+/// Loads programs of the object over the pinned maps.
 pub(super) fn load_programs(
     pins: &Pins,
     options: &Options,
-    (programs, dry_run): (&[&str], u32),
+    programs: &[&str],
+    load: Load,
 ) -> Result<Ebpf, DatapathError> {
     let object = OBJECT.ok_or_else(|| {
         DatapathError::with_fix(
@@ -190,6 +220,8 @@ pub(super) fn load_programs(
     let count = options.source_ports.end() - first + 1;
     let ring_mask = ring_slots(options.flows) - 1;
     let level = options.log as u8;
+    let dry_run = u32::from(load == Load::DryRun);
+    let is_bare = u32::from(load == Load::Bare);
     let paths: Vec<_> = ALL.iter().map(|name| (*name, pins.map(name))).collect();
     let mut loader = EbpfLoader::new();
     loader
@@ -198,6 +230,7 @@ pub(super) fn load_programs(
         .override_global("SOURCE_PORT_COUNT", &count, true)
         .override_global("RING_MASK", &ring_mask, true)
         .override_global("DRY_RUN", &dry_run, true)
+        .override_global("IS_BARE", &is_bare, true)
         .map_max_entries(FLOWS, options.flows.saturating_mul(2))
         .map_max_entries(FLOWS6, options.flows.saturating_mul(2));
     for (name, path) in &paths {

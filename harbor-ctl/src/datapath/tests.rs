@@ -60,7 +60,7 @@ fn the_hosts_own_network_is_read_without_rights() {
     let host = Host::connect().unwrap();
     let snapshot = host.snapshot().unwrap();
     let loopback = snapshot.interfaces.iter().find(|link| link.name == "lo");
-    assert!(!loopback.unwrap().is_ethernet);
+    assert!(!loopback.unwrap().can_have_program());
     host.ways().unwrap();
     let nowhere = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
     assert_eq!(host.routes(&nowhere.into()).len(), 0);

@@ -5,28 +5,31 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
 use harbor_common::{
-    addr::Ip,
     maps::{NEIGHBOUR_SLOTS, NEIGHBOURS, NEXT_HOPS, ROUTES},
-    route::{Neighbour, NextHop, Route},
+    route::{Neighbour, NextHop, Route, RouteKey},
 };
 
 use super::{
     DatapathError, Pins, Snapshot, Tried as _,
     tables::{open, set},
-    ways::{KernelWays, WayPlan, Ways},
+    ways::{KernelWays, RouteAt, WayPlan, Ways},
 };
+
+/// Bits of a key in front of the address.
+const VIEW_BITS: u32 = 32;
 
 /// How long an element rests before it is used again.
 const REST: Duration = Duration::from_secs(60);
 
 /// The three maps, opened, and what they hold.
 pub(crate) struct WayTables {
-    routes: LpmTrie<MapData, Ip, Route>,
+    routes: LpmTrie<MapData, RouteKey, Route>,
     neighbours: HashMap<MapData, Neighbour, u32>,
     next_hops: Array<MapData, NextHop>,
     held: Ways,
@@ -99,13 +102,14 @@ impl WayTables {
     }
 
     fn read(&mut self) -> Result<(), DatapathError> {
-        self.held = Ways::default();
+        self.held.routes.clear();
+        self.held.neighbours.clear();
         self.elements.clear();
         for entry in self.routes.iter() {
             let (key, route) = entry.tried(|| format!("cannot read {ROUTES}"))?;
-            self.held
-                .routes
-                .insert((key.prefix_len(), key.data()), route);
+            let RouteKey { view, address } = key.data();
+            let bits = key.prefix_len().saturating_sub(VIEW_BITS);
+            self.held.routes.insert((view, bits, address), route);
         }
         for entry in self.neighbours.iter() {
             let (neighbour, element) = entry.tried(|| format!("cannot read {NEIGHBOURS}"))?;
@@ -147,6 +151,8 @@ impl WayTables {
     ) -> Result<bool, DatapathError> {
         let wanted = Ways::of(kernel, snapshot);
         let plan = WayPlan::between(&self.held, &wanted);
+        self.held.views = wanted.views;
+        self.held.gap = wanted.gap;
         if plan.is_empty() {
             return Ok(false);
         }
@@ -156,6 +162,21 @@ impl WayTables {
             self.read()?;
         }
         applied.map(|()| true)
+    }
+
+    /// The view of each of the node's addresses, where that is not 0.
+    pub(crate) fn views(&self) -> &BTreeMap<IpAddr, u32> {
+        &self.held.views
+    }
+
+    /// Why some way that the kernel knows is not in the tables.
+    pub(crate) fn gap(&self) -> Option<&str> {
+        self.held.gap.as_deref()
+    }
+
+    /// The interface by which packets with this source leave for a host.
+    pub(crate) fn interface_towards(&self, source: IpAddr, host: IpAddr) -> Option<u32> {
+        self.held.find(source, host).map(|route| route.ifindex)
     }
 
     /// The destination that an element writes into frames; `None` for none.
@@ -175,17 +196,17 @@ impl WayTables {
         for (neighbour, hardware) in &plan.neighbours {
             self.put_neighbour(neighbour, *hardware, now)?;
         }
-        for key in &plan.forget_routes {
+        for at in &plan.forget_routes {
             self.routes
-                .remove(&Key::new(key.0, key.1))
-                .tried(|| format!("cannot remove {}/{} from {ROUTES}", key.1, key.0))?;
-            self.held.routes.remove(key);
+                .remove(&key(at))
+                .tried(|| format!("cannot remove {}/{} from {ROUTES}", at.2, at.1))?;
+            self.held.routes.remove(at);
         }
-        for (key, route) in &plan.routes {
+        for (at, route) in &plan.routes {
             self.routes
-                .insert(&Key::new(key.0, key.1), route, 0)
-                .tried(|| format!("cannot write {}/{} to {ROUTES}", key.1, key.0))?;
-            self.held.routes.insert(*key, *route);
+                .insert(&key(at), route, 0)
+                .tried(|| format!("cannot write {}/{} to {ROUTES}", at.2, at.1))?;
+            self.held.routes.insert(*at, *route);
         }
         Ok(())
     }
@@ -231,6 +252,14 @@ impl WayTables {
         }
         Ok(())
     }
+}
+
+fn key((view, bits, address): &RouteAt) -> Key<RouteKey> {
+    let key = RouteKey {
+        view: *view,
+        address: *address,
+    };
+    Key::new(VIEW_BITS + bits, key)
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub(crate) enum Engine {
     /// The agent itself.
     #[default]
     Proxy,
+    /// The agent, because the programs have no way to a backend.
+    ProxyForRoute,
 }
 
 impl Engine {
@@ -79,6 +81,7 @@ impl Engine {
         match self {
             Self::Tc => "tc",
             Self::Proxy => "proxy",
+            Self::ProxyForRoute => "proxy(route)",
         }
     }
 }
@@ -121,6 +124,12 @@ impl FrontendReport {
 /// What one backend behind one frontend has carried since it was added, and what it carries now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BackendReport {
+    /// Who sends clients from the wire there.
+    #[serde(skip)]
+    pub(crate) engine: Engine,
+    /// Why the programs do not.
+    #[serde(skip)]
+    pub(crate) handed: Option<String>,
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
     pub(crate) address: SocketAddr,
@@ -200,4 +209,6 @@ pub(crate) struct Route {
     pub(crate) ifindex: u32,
     /// The route's preferred source: the node's address that the backend sees.
     pub(crate) source: IpAddr,
+    /// The programs cannot take it: what leaves this way the proxy sends.
+    pub(crate) is_handed: bool,
 }

@@ -31,6 +31,8 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
     let report = |backend: Arc<Backend>| {
         let load: &Load = &backend.load;
         BackendReport {
+            engine: Engine::Proxy,
+            handed: None,
             protocol,
             port,
             address: backend.address,

@@ -26,6 +26,8 @@ pub(crate) struct OwnAddresses {
     pub(crate) local: BTreeSet<IpAddr>,
     /// More addresses that translated packets may carry; those that the host has not are left out.
     pub(crate) sources: Vec<IpAddr>,
+    /// By which view of the routes packets with this source go, where that is not 0.
+    pub(crate) views: BTreeMap<IpAddr, u32>,
 }
 
 /// The way to each backend's host; hosts without a route are missing.
@@ -71,6 +73,9 @@ pub(crate) struct DesiredFrontend {
     pub(crate) acl: Acl,
     /// The backends that take its new flows, in order, with their weights; IPv4's first.
     pub(crate) takers: [Vec<(BackendKey, u8)>; 2],
+    /// Whether the proxy takes the new flows of a family, because the programs have no way to one of
+    /// those backends: two engines that each know a part would not share fairly.
+    pub(crate) handed: [bool; 2],
 }
 
 /// What a packet's way depends on besides services.
@@ -107,7 +112,9 @@ pub(crate) fn desired<'a>(
         }
     }
     let mut grant = |address: IpAddr, role| {
-        *desired.addresses.entry(address.into()).or_insert(0) |= role;
+        let view = own.views.get(&address).copied().unwrap_or(0);
+        let granted = role | view << Address::VIEW_SHIFT;
+        *desired.addresses.entry(address.into()).or_insert(0) |= granted;
     };
     let more = own.sources.iter().filter(|s| own.local.contains(s));
     more.for_each(|address| grant(*address, Address::TRANSLATION | Address::LOCAL));
@@ -146,7 +153,7 @@ fn add_frontend(
             false => takers(&reachable, all_down),
         }
     });
-    let mut takers = [Vec::new(), Vec::new()];
+    let (mut takers, mut handed) = ([Vec::new(), Vec::new()], [false; 2]);
     let there = service.backends.iter();
     for backend in there.filter(|backend| backend.state != BackendState::Removed) {
         let backend_key = BackendKey {
@@ -173,6 +180,7 @@ fn add_frontend(
         };
         desired.backends.insert(backend_key, wanted);
         if takes {
+            handed[family] |= route.is_handed;
             takers[family].push((backend_key, backend.weight.max(1)));
         }
     }
@@ -185,6 +193,7 @@ fn add_frontend(
         limits: limits(&service.settings, protocol, acl_default),
         acl,
         takers,
+        handed,
     };
     desired.frontends.insert(key, wanted);
 }

@@ -320,6 +320,9 @@ fn take_acl(acl: &Acl, pool: &mut Pool<'_, Acl>, free: &mut Free, room: &mut usi
 /// Both families' sets, without turn tables.
 fn sets(wanted: &DesiredFrontend, placed: &BTreeMap<BackendKey, u32>, acl: u32) -> [BackendSet; 2] {
     let mut sets = [BackendSet::default(); 2];
+    for (set, handed) in sets.iter_mut().zip(wanted.handed) {
+        set.handed = u32::from(handed);
+    }
     for (set, takers) in sets.iter_mut().zip(&wanted.takers) {
         set.policy = wanted.policy as u32;
         set.limits = wanted.limits;

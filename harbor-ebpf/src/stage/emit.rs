@@ -1,10 +1,11 @@
 //! Sends a translated packet: with known hardware addresses at once, else through the kernel's own
 //! neighbour table.
 
-use harbor_common::{control::Control, verdict::Verdict};
+use harbor_common::{addr::Ip, control::Control, verdict::Verdict};
 
 use super::parse::Parsed;
 use crate::{
+    clock,
     family::Stack,
     packet::{L3, Packet},
     route,
@@ -31,6 +32,21 @@ pub fn prepare<A>(way: &Way<A>, control: &Control, now: u64) -> Ready {
         ifindex: way.ifindex,
         hardware,
     }
+}
+
+/// The neighbour that the kernel is to find for the packet at hand; unspecified where it knows best,
+/// because no agent lives or the tables say nothing.
+///
+/// Called when the stages are done: from inside them the stack would not suffice.
+#[inline(never)]
+pub fn neighbour<A: Stack>(via: &mut Ip) -> bool {
+    let (Some(context), Some(control)) = (A::context(), route::control()) else {
+        return false;
+    };
+    // SAFETY: this CPU's own element.
+    let way = unsafe { &(*context).way };
+    control.valid_until_ns > clock::now_ns()
+        && route::neighbour(&way.source.ip(), &way.destination.ip(), way.ifindex, via)
 }
 
 /// Addresses the frame, if that is ours to do.

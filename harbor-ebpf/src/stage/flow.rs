@@ -233,7 +233,7 @@ unsafe fn revalidate<A: Stack>(entry: *mut Flow<A>, control: &Control, way: &mut
 #[inline(never)]
 fn look_up<A: Stack>(way: &mut Way<A>) -> bool {
     let mut exit = Exit::default();
-    let is_known = route::find(&way.destination.ip(), &mut exit);
+    let is_known = route::find(&way.source.ip(), &way.destination.ip(), &mut exit);
     if is_known {
         (way.ifindex, way.next_hop) = (exit.ifindex, exit.next_hop);
         way.mtu = exit.mtu16();

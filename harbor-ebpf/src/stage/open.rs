@@ -13,7 +13,7 @@ use harbor_common::{
 use crate::{
     account, atomic, config,
     family::Stack,
-    maps::{BACKEND_STATE, BACKENDS, Context},
+    maps::{BACKEND_STATE, BACKENDS, Context, SOURCES},
     ring,
     route::{self, Exit},
     table::{self, RACE, enter},
@@ -116,7 +116,10 @@ fn way_to(slot: u32, backend: &Backend, route_generation: u32) -> Exit {
         exit.mtu = state.mtu;
         return exit;
     }
-    if route::find(&backend.address, &mut exit) && !config::is_dry_run() {
+    let Some(sources) = SOURCES.get(backend.sources) else {
+        return exit;
+    };
+    if route::find(&sources.addresses[0], &backend.address, &mut exit) && !config::is_dry_run() {
         state.ifindex = exit.ifindex;
         state.next_hop = exit.next_hop;
         state.mtu = exit.mtu;

@@ -12,6 +12,7 @@ mod resets;
 mod rows;
 mod scarce;
 mod sweep;
+mod unrouted;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -36,7 +37,8 @@ fn every_reason_has_a_row() {
         .chain(DropReason::ALL.iter().map(|reason| reason.name()))
         .collect();
     let rows = rows::ROWS.iter().map(|row| row.verdict);
-    let scarce = (scarce::TESTS.iter().chain(&limits::TESTS)).map(|(reason, _)| *reason);
+    let scarce = scarce::TESTS.iter().chain(&limits::TESTS);
+    let scarce = scarce.chain(&unrouted::TESTS).map(|(reason, _)| *reason);
     let shown: BTreeSet<&str> = rows.chain(scarce).collect();
     let excused: BTreeSet<&str> = UNPROVOKABLE.iter().map(|(reason, _)| *reason).collect();
     assert!(UNPROVOKABLE.iter().all(|(_, why)| !why.is_empty()));

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// One kernel: 6.1, 6.12, newest or the name of a Debian suite; all of them without this
     #[arg(long)]
     kernel: Option<String>,
-    /// One part: short, kernels, verdicts, engines, restart, devices; all but `short` without this
+    /// One part: short, kernels, verdicts, engines, restart, networks; all but `short` without this
     #[arg(long)]
     suite: Option<String>,
     /// Arguments for the tests in place of the part's own, for example a name
@@ -67,8 +67,8 @@ const PARTS: &[Part] = &[
         filter: &["restart::"],
     },
     Part {
-        name: "devices",
-        filter: &["--include-ignored", "devices::"],
+        name: "networks",
+        filter: &["--include-ignored", "networks::"],
     },
 ];
 

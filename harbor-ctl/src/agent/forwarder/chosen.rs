@@ -7,7 +7,7 @@ use std::{
 
 use super::{Forwarder, Options, Settings};
 use crate::{
-    datapath::{Hook, Interface, Snapshot},
+    datapath::{Hook, Interface, Role, Snapshot},
     reconcile::OwnAddresses,
 };
 
@@ -20,19 +20,21 @@ impl Settings {
         }
     }
 
-    /// The interfaces to attach to. `attached` are those, by index, that have the program.
+    /// The interfaces to attach to. `attached` are those, by index, that have the program, and
+    /// `towards` those that the ways to backends leave by.
     pub(super) fn chosen(
         &self,
         snapshot: &Snapshot,
         attached: &BTreeMap<u32, Hook>,
+        towards: &BTreeSet<u32>,
     ) -> Vec<Interface> {
         let wanted = |interface: &&Interface| match self.interfaces.is_empty() {
-            true => interface.is_eligible(),
+            true => interface.is_eligible(towards),
             false => {
                 let is_held = attached.contains_key(&interface.index);
                 let is_wanted =
                     self.is_named(interface) || is_held && self.may_keep(interface, snapshot);
-                interface.is_up && is_wanted
+                interface.can_have_program() && is_wanted
             }
         };
         snapshot.interfaces.iter().filter(wanted).cloned().collect()
@@ -70,7 +72,14 @@ impl Settings {
     /// The node's own addresses, where these are the interfaces of [`Settings::chosen`].
     pub(super) fn own_addresses(&self, snapshot: &Snapshot, chosen: &[Interface]) -> OwnAddresses {
         let public: BTreeSet<IpAddr> = if self.addresses.is_empty() {
-            chosen.iter().flat_map(Interface::reachable).collect()
+            // An address that stands on no wire is the host's own: a virtual or an anycast address.
+            let is_own = |found: &&Interface| found.is_up && found.role == Role::Addresses;
+            let own = snapshot.interfaces.iter().filter(is_own);
+            chosen
+                .iter()
+                .chain(own)
+                .flat_map(Interface::reachable)
+                .collect()
         } else {
             self.addresses.iter().copied().collect()
         };
@@ -78,6 +87,7 @@ impl Settings {
             public,
             local: snapshot.local_addresses(),
             sources: self.source_addresses.clone(),
+            views: BTreeMap::new(),
         }
     }
 }
@@ -85,19 +95,25 @@ impl Settings {
 impl Forwarder {
     /// The interfaces to attach to now.
     pub(super) fn chosen(&self) -> Vec<Interface> {
-        self.settings.chosen(&self.snapshot, &self.attached)
+        let ways = self.wishes.routes.values();
+        let towards = ways.map(|route| route.ifindex).collect();
+        self.settings
+            .chosen(&self.snapshot, &self.attached, &towards)
     }
 
     /// The node's own addresses now.
     pub(super) fn own_addresses(&self) -> OwnAddresses {
-        self.settings.own_addresses(&self.snapshot, &self.chosen())
+        OwnAddresses {
+            views: self.ways.views().clone(),
+            ..self.settings.own_addresses(&self.snapshot, &self.chosen())
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::settings;
+    use crate::{agent::settings, datapath::Framing};
 
     fn of(flags: &[&str]) -> Settings {
         let source = crate::config::Source {
@@ -116,7 +132,7 @@ mod tests {
         let interface = Interface {
             name: "eth0".into(),
             is_up: true,
-            is_ethernet: true,
+            framing: Framing::Ethernet,
             addresses: read(&["192.0.2.1", "2001:db8::1", "fe80::1"]),
             ..Interface::default()
         };
@@ -128,7 +144,7 @@ mod tests {
         let snapshot = Snapshot {
             interfaces: vec![interface, lonely],
         };
-        let chosen = settings.chosen(&snapshot, &BTreeMap::new());
+        let chosen = settings.chosen(&snapshot, &BTreeMap::new(), &BTreeSet::new());
         assert_eq!(chosen.len(), 1);
         let own = settings.own_addresses(&snapshot, &chosen);
         assert_eq!(own.public, read(&["192.0.2.1", "2001:db8::1"]));
@@ -147,6 +163,7 @@ mod tests {
             index,
             name: name.into(),
             is_up: true,
+            framing: Framing::Ethernet,
             ..Interface::default()
         };
         let settings = Settings {
@@ -161,7 +178,7 @@ mod tests {
         };
         let attached = [(1, Hook::Tcx), (2, Hook::Tcx)].into();
         let chosen = |names: &[&str]| -> Vec<u32> {
-            let chosen = settings.chosen(&snapshot(names), &attached);
+            let chosen = settings.chosen(&snapshot(names), &attached, &BTreeSet::new());
             chosen.iter().map(|interface| interface.index).collect()
         };
         assert_eq!(chosen(&["c", "d", "e"]), [1, 2]);

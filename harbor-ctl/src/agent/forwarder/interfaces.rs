@@ -6,6 +6,7 @@ use crate::datapath::{DatapathError, Interface};
 impl Forwarder {
     /// Attaches to every chosen interface that has the program no longer, or not yet.
     pub(super) fn attach(&mut self) {
+        let before: Vec<u32> = self.attached.keys().copied().collect();
         let chosen = self.chosen();
         self.problems = self.settings.missing(&self.snapshot);
         let pinned = self.datapath.pins.attached().unwrap_or_default();
@@ -24,6 +25,7 @@ impl Forwarder {
         if let Err(error) = self.prune() {
             tracing::warn!("{error}");
         }
+        self.wishes.is_unjudged |= !self.attached.keys().eq(&before);
         if self.attached.is_empty() {
             self.problems.insert("attached to no interface".into());
         }

@@ -16,7 +16,7 @@ use harbor_common::frontend::BackendSet;
 
 use crate::{
     datapath::{DatapathError, KernelWays},
-    model::{AllDown, Service},
+    model::{AllDown, Route, Service},
     reconcile::{self, Acl, Books, Capacity, Desired, Plan, Scope, Tables as _},
 };
 
@@ -37,6 +37,7 @@ impl Forwarder {
         let found = self.host.routes(&fresh);
         wishes.routes.extend(found);
         wishes.routes.retain(|host, _| wishes.hosts.contains(host));
+        wishes.is_unjudged = true;
         let by_id = services
             .into_iter()
             .map(|service| (service.id.clone(), service));
@@ -69,7 +70,9 @@ impl Forwarder {
             let found = self.host.routes(&fresh);
             wishes.routes.extend(found);
             wishes.hosts.extend(fresh);
+            self.attach_towards();
         }
+        let wishes = &mut self.wishes;
         let now = Instant::now();
         let since = wishes.untidy.map_or(now, |[since, _]| since);
         wishes.untidy = Some([since, now]);
@@ -87,7 +90,9 @@ impl Forwarder {
     /// Brings the tables to what the services ask for.
     pub(super) fn reconcile(&mut self) -> Result<(), DatapathError> {
         self.keep_routes();
+        self.judge_routes();
         let own = self.own_addresses();
+        let has_moved = self.wishes.own.views != own.views;
         if self.wishes.own != own {
             self.wishes.own = own;
             self.wishes.is_open = true;
@@ -103,6 +108,11 @@ impl Forwarder {
         );
         self.plan_and_apply(&desired)?;
         drop(desired);
+        if has_moved {
+            // Flows that looked their way up by the former views look again.
+            self.heart.turn_generation();
+            self.beat();
+        }
         self.books.actual.pack();
         heap::give_back();
         (self.wishes.is_open, self.wishes.untidy) = (false, None);
@@ -209,8 +219,42 @@ impl Forwarder {
         let wishes = &mut self.wishes;
         if std::mem::take(&mut wishes.is_stale) {
             let routes = self.host.routes(&wishes.hosts);
-            if routes != wishes.routes {
+            let is_same = |(a, b): (&Route, &Route)| (a.ifindex, a.source) == (b.ifindex, b.source);
+            let same = wishes.routes.keys().eq(routes.keys())
+                && wishes.routes.values().zip(routes.values()).all(is_same);
+            if !same {
                 wishes.routes = routes;
+                wishes.is_open = true;
+            }
+            wishes.is_unjudged = true;
+        }
+    }
+
+    /// Attaches where new backends' ways leave, and judges those ways.
+    fn attach_towards(&mut self) {
+        let ways = self.wishes.routes.values();
+        let towards: BTreeSet<u32> = ways.map(|route| route.ifindex).collect();
+        if !towards
+            .iter()
+            .all(|index| self.attached.contains_key(index))
+        {
+            self.attach();
+        }
+        self.wishes.is_unjudged = true;
+        self.judge_routes();
+    }
+
+    /// Finds out which ways to backends the programs can take: known for certain, and by an interface
+    /// that has the program, because answers come back by it.
+    fn judge_routes(&mut self) {
+        let wishes = &mut self.wishes;
+        if !std::mem::take(&mut wishes.is_unjudged) {
+            return;
+        }
+        for (host, route) in &mut wishes.routes {
+            let leaves_by = self.ways.interface_towards(route.source, *host);
+            let is_taken = leaves_by.is_some_and(|index| self.attached.contains_key(&index));
+            if std::mem::replace(&mut route.is_handed, !is_taken) == is_taken {
                 wishes.is_open = true;
             }
         }
@@ -243,8 +287,7 @@ impl Forwarder {
 
     /// Brings the datapath's ways to what the kernel says; flows follow when they have changed.
     ///
-    /// Ways that cannot be read are forgotten: the datapath would take old ones for true, and the
-    /// kernel finds every way by itself.
+    /// Ways that cannot be read are forgotten: the datapath would take old ones for true.
     pub(super) fn keep_ways(&mut self) {
         self.next_ways = Instant::now() + WAYS;
         let read = self.host.ways();
@@ -254,20 +297,23 @@ impl Forwarder {
         };
         let problem = match (&read, &updated) {
             (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
-            _ => None,
+            _ => self.ways.gap().map(str::to_owned),
         };
         if let Some(problem) = problem
             .as_ref()
             .filter(|p| self.no_ways.as_ref() != Some(*p))
         {
-            tracing::warn!("the kernel finds every way by itself: {problem}");
+            tracing::warn!("the proxy serves what is behind ways that are not known: {problem}");
         }
         self.no_ways = problem;
         if updated.is_err() {
             self.next_ways = Instant::now();
         }
+        self.heart
+            .tell_ways(!self.ways.views().is_empty(), self.ways.gap().is_some());
         // What was written before something failed is a change as well.
         if updated.unwrap_or(true) {
+            self.wishes.is_unjudged = true;
             self.heart.turn_generation();
             self.beat();
         }

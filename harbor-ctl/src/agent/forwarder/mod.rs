@@ -97,6 +97,8 @@ struct Wishes {
     own: OwnAddresses,
     /// The routes may have changed since they were asked for.
     is_stale: bool,
+    /// Which routes the programs can take may have changed.
+    is_unjudged: bool,
     /// The tables differ, or may differ.
     is_open: bool,
     /// Ports were changed one by one: what only a look at all of them can take away is still there.

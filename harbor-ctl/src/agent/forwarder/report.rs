@@ -1,5 +1,7 @@
 //! What the forwarding thread says of what it keeps.
 
+use std::net::IpAddr;
+
 use super::Forwarder;
 use crate::{
     datapath::{self, Carrier, DatapathError},
@@ -30,7 +32,10 @@ impl Forwarder {
             let counters = &counts.carried;
             let live = self.sweep.by_frontend.get(&frontend.slot);
             reports.push(FrontendReport {
-                engine: Engine::Tc,
+                engine: match sets.iter().any(|set| set.handed != 0) {
+                    true => Engine::ProxyForRoute,
+                    false => Engine::Tc,
+                },
                 protocol: key.protocol,
                 port: key.port,
                 flows: live.map_or(0, |live| live.flows),
@@ -56,7 +61,13 @@ impl Forwarder {
             let is_suspect =
                 ended.generation == row.generation && datapath::is_ahead(ended.suspect_until_ns);
             let doubt = self.doubts.of(*slot, key.address);
+            let handed = self.why_handed(key.address.ip());
             reports.push(BackendReport {
+                engine: match handed {
+                    Some(_) => Engine::ProxyForRoute,
+                    None => Engine::Tc,
+                },
+                handed,
                 protocol: key.frontend.protocol,
                 port: key.frontend.port,
                 address: key.address,
@@ -71,6 +82,27 @@ impl Forwarder {
             });
         }
         Ok(reports)
+    }
+
+    /// Why the programs do not send to a host, if they do not.
+    fn why_handed(&self, host: IpAddr) -> Option<String> {
+        let route = self
+            .wishes
+            .routes
+            .get(&host)
+            .filter(|route| route.is_handed)?;
+        let Some(index) = self.ways.interface_towards(route.source, host) else {
+            return Some(match self.ways.gap() {
+                Some(gap) => gap.to_owned(),
+                None => "the way to it is not known".into(),
+            });
+        };
+        let mut interfaces = self.snapshot.interfaces.iter();
+        let found = interfaces.find(|interface| interface.index == index);
+        let name = found.map_or_else(|| index.to_string(), |found| found.name.clone());
+        Some(format!(
+            "its way leaves by {name}, which does not have the program"
+        ))
     }
 
     pub(super) fn report(&self) -> Result<DatapathReport, DatapathError> {

@@ -214,6 +214,12 @@ pub(crate) struct BackendItem {
     /// Why it is failing or suspect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Who sends clients there: `tc`, `proxy` or `proxy(route)`.
+    #[serde(default)]
+    pub(crate) path: String,
+    /// Why the programs in the kernel do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path_reason: Option<String>,
     /// Seconds until a leaving backend is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leaves_in_s: Option<u64>,

@@ -218,7 +218,11 @@ fn v6(last: u8) -> IpAddr {
 }
 
 fn routes() -> Routes {
-    let way = |source| Route { ifindex: 2, source };
+    let way = |source| Route {
+        ifindex: 2,
+        source,
+        is_handed: false,
+    };
     let each = |last| [(v4(last), way(v4(254))), (v6(last), way(v6(254)))];
     (0..=250).flat_map(each).collect()
 }
@@ -229,6 +233,7 @@ fn own() -> OwnAddresses {
         public: [public].into(),
         local: [public, v4(254), v6(254), v4(253)].into(),
         sources: vec![v4(253), v4(252)],
+        views: BTreeMap::new(),
     }
 }
 

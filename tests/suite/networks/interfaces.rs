@@ -1,0 +1,74 @@
+//! Interfaces that are renamed, recreated, not listed, or have no address.
+
+use kit::{Config, Lab, V4, traffic};
+
+use super::Ports;
+use crate::scene::{APP_PORT, FAMILIES, Scene};
+
+#[test]
+fn a_renamed_interface_keeps_twenty_live_connections() {
+    let named = "[node]\ninterfaces = [\"eth0\", \"eth1\"]\n";
+    for config in ["", named] {
+        let mut scene = Scene::on(Lab::routed(), &Config::with(config));
+        let ports = Ports::at(&scene, scene.lab.public(V4));
+        let live = traffic::Live::open(&scene.lab.client, ports.web, 20);
+        scene.lab.node.ip("link set eth0 name wan0");
+        kit::eventually(std::time::Duration::from_secs(5), || {
+            let report = scene.agent.ctl_json_whatever(&["datapath", "status"]);
+            report["links"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|link| link["interface"] == "wan0")
+        });
+        live.progress();
+        ports.serve(&scene);
+        let status = scene.agent.ctl_json_whatever(&["status"]);
+        let expected = if config.is_empty() { "ok" } else { "degraded" };
+        assert_eq!(status["datapath"]["state"], expected, "{status}");
+        if !config.is_empty() {
+            // The next agent finds the program where its predecessor put it.
+            scene.agent.kill();
+            scene.agent.restart();
+            live.progress();
+            ports.serve(&scene);
+        }
+        assert_eq!(live.finish().errors, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn backends_behind_an_interface_that_is_not_listed_are_served_by_the_proxy() {
+    let config = Config::with("[node]\ninterfaces = [\"eth0\"]\n");
+    let scene = Scene::on(Lab::routed(), &config);
+    for family in FAMILIES {
+        let ports = Ports::at(&scene, scene.lab.public(family));
+        ports.serve(&scene);
+        assert_eq!(ports.paths(&scene), ["proxy(route)", "proxy(route)"]);
+        let backends = scene.agent.items(&["backends", "list"]);
+        assert!(
+            backends.iter().all(|item| item["path"] == "proxy(route)"),
+            "{backends:?}"
+        );
+        let reason = backends[0]["path_reason"].as_str().unwrap();
+        assert!(reason.contains("eth1"), "{reason}");
+        ports.delete(&scene);
+    }
+}
+
+#[test]
+fn a_backend_behind_a_wire_without_addresses_is_served_by_the_kernel() {
+    let scene = Scene::on(Lab::routed(), &Config::default());
+    let host = scene.lab.another();
+    let (node, name) = (&scene.lab.node, host.name().to_owned());
+    node.ip(&format!(
+        "link add wire type veth peer name wire netns {name}\nlink set wire up"
+    ));
+    host.ip("link set eth0 down\naddr add 10.77.9.2/32 dev wire\nlink set wire up\nroute add default dev wire");
+    node.ip("route add 10.77.9.2/32 dev wire");
+    let backend = std::net::SocketAddr::from(([10, 77, 9, 2], APP_PORT));
+    let _app = traffic::serve(&host, scene.lab.folder(), "contained", &[backend]);
+    let ports = Ports::with(&scene, scene.lab.public(V4), &[backend]);
+    ports.serve(&scene);
+    assert_eq!(ports.paths(&scene), ["tc", "tc"]);
+}

@@ -17,6 +17,7 @@ pub mod frontend;
 pub mod maps;
 pub mod protocol;
 pub mod route;
+pub mod rules;
 pub mod stats;
 pub mod verdict;
 

@@ -1,17 +1,16 @@
 //! Who may open a flow at a port, and how much may pass. The datapath's rules, in its order.
 //!
-//! Rates are kept as in the generic cell rate algorithm (ITU-T I.371): one word says when what was
-//! taken will have been worked off, and a second's worth may be taken at once.
+//! Rates are kept by the rule of [`harbor_common::rules::bucket`].
 
 use std::{
     net::IpAddr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use harbor_common::verdict::DropReason;
+use harbor_common::{rules::bucket, verdict::DropReason};
 use ipnet::IpNet;
 
-use super::{clock::SECOND, frontend::Frontend};
+use super::frontend::Frontend;
 use crate::model::PortSettings;
 
 /// The networks that a port names, the narrowest first.
@@ -95,46 +94,34 @@ pub(super) fn would_admit(frontend: &Frontend, client: IpAddr, now: u64) -> Resu
 }
 
 /// Takes `amount` from what is granted a second; whether that much was there.
-pub(super) fn take(bucket: &AtomicU64, amount: u64, per_second: u64, now: u64) -> bool {
-    if per_second == 0 {
-        return true;
-    }
-    if !has(bucket, amount, per_second, now) {
-        return false;
-    }
-    charge(bucket, amount, per_second, now);
-    true
+pub(super) fn take(word: &AtomicU64, amount: u32, per_second: u64, now: u64) -> bool {
+    let step = |until| bucket::take(until, bucket::cost(amount, per_second), now);
+    per_second == 0 || word.fetch_update(Relaxed, Relaxed, step).is_ok()
 }
 
-/// Whether `amount` is there; what is larger than a second's worth passes when the bucket is full.
-fn has(bucket: &AtomicU64, amount: u64, per_second: u64, now: u64) -> bool {
-    per_second == 0 || lag(bucket, now) <= SECOND - cost(amount, per_second).min(SECOND)
+/// Whether `amount` is there.
+fn has(word: &AtomicU64, amount: u32, per_second: u64, now: u64) -> bool {
+    let cost = bucket::cost(amount, per_second);
+    per_second == 0 || bucket::take(word.load(Relaxed), cost, now).is_some()
 }
 
 /// Takes `amount` whether it is there or not: it has passed already.
-pub(super) fn charge(bucket: &AtomicU64, amount: u64, per_second: u64, now: u64) {
+pub(super) fn charge(word: &AtomicU64, amount: u64, per_second: u64, now: u64) {
     if per_second == 0 {
         return;
     }
-    let cost = cost(amount, per_second);
-    // The closure never says no.
-    let _ = bucket.fetch_update(Relaxed, Relaxed, |until| Some(until.max(now) + cost));
+    let cost = bucket::cost(u32::try_from(amount).unwrap_or(u32::MAX), per_second);
+    let step = |until| Some(bucket::charge(until, cost, now));
+    // The step never says no.
+    let _ = word.fetch_update(Relaxed, Relaxed, step);
 }
 
 /// For how long nothing more may pass, in nanoseconds; 0 = now.
-pub(super) fn wait(bucket: &AtomicU64, per_second: u64, now: u64) -> u64 {
+pub(super) fn wait(word: &AtomicU64, per_second: u64, now: u64) -> u64 {
     match per_second {
         0 => 0,
-        _ => lag(bucket, now).saturating_sub(SECOND),
+        _ => bucket::wait(word.load(Relaxed), now),
     }
-}
-
-fn lag(bucket: &AtomicU64, now: u64) -> u64 {
-    bucket.load(Relaxed).saturating_sub(now)
-}
-
-fn cost(amount: u64, per_second: u64) -> u64 {
-    amount.saturating_mul(SECOND) / per_second
 }
 
 #[cfg(test)]
@@ -173,17 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_seconds_worth_may_be_taken_at_once_and_then_what_has_been_worked_off() {
-        let (bucket, now) = (AtomicU64::new(0), 5 * SECOND);
-        let taken = (0..20).filter(|_| take(&bucket, 1, 10, now)).count();
-        assert_eq!(taken, 10);
-        assert!(!take(&bucket, 1, 10, now + SECOND / 11));
-        assert!(take(&bucket, 1, 10, now + SECOND / 10));
-        charge(&bucket, 10, 10, now + SECOND / 10);
-        assert_eq!(wait(&bucket, 10, now + SECOND / 10), SECOND);
-        assert!(
-            take(&bucket, 1_000, 10, now + 60 * SECOND),
-            "more than a second's worth"
-        );
+    fn what_is_not_limited_is_never_charged() {
+        let (word, now) = (AtomicU64::new(0), 5 * bucket::SECOND_NS);
+        assert!(take(&word, u32::MAX, 0, now));
+        charge(&word, u64::MAX, 0, now);
+        assert_eq!((word.load(Relaxed), wait(&word, 0, now)), (0, 0));
+        assert!(take(&word, 4, 2, now), "the bucket is full");
+        assert!(!has(&word, 1, 2, now + bucket::SECOND_NS));
+        assert!(has(&word, 1, 2, now + 2 * bucket::SECOND_NS));
+        assert_eq!(wait(&word, 2, now), bucket::SECOND_NS);
     }
 }

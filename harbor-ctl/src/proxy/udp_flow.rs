@@ -240,7 +240,7 @@ impl UdpFlow {
     fn passing<'a>(&self, payloads: &[&'a [u8]], now: u64) -> Vec<&'a [u8]> {
         let (standing, settings) = (&self.frontend.standing, self.frontend.settings());
         let passes = |payload: &&&[u8]| {
-            let (packets, bytes) = (settings.packets_per_second.into(), payload.len() as u64);
+            let (packets, bytes) = (settings.packets_per_second.into(), payload.len() as u32);
             limits::take(&standing.packets, 1, packets, now)
                 && limits::take(&standing.bytes, bytes, settings.bytes_per_second, now)
         };

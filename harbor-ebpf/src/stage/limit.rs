@@ -1,7 +1,6 @@
 //! What a port is limited to: who may open flows, how many, how fast, and how much may pass.
 //!
-//! Rates are kept as in the generic cell rate algorithm (ITU-T I.371): one word says when what was
-//! taken will have been worked off, and a second's worth may be taken at once.
+//! Rates are kept by the rule of [`harbor_common::rules::bucket`].
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use harbor_common::{
@@ -10,6 +9,7 @@ use harbor_common::{
     flow::{Flow, FlowKey},
     frontend::{AclNetwork, BackendSet, Limits},
     protocol::Protocol,
+    rules::bucket,
     verdict::{DropReason, Verdict},
 };
 
@@ -20,8 +20,6 @@ use crate::{
     maps::{ACL, FRONTEND_STATE},
     way::Way,
 };
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// Whether a client may open a flow now; if so it is counted.
 #[inline(always)]
@@ -92,22 +90,18 @@ fn is_allowed(limits: &Limits, client: &Ip) -> bool {
 
 /// Takes `amount` from what is granted a second; whether that much was there.
 #[inline(always)]
-fn take(bucket: *mut u64, amount: u64, per_second: u64, now: u64) -> bool {
+fn take(word: *mut u64, amount: u32, per_second: u64, now: u64) -> bool {
     if per_second == 0 {
         return true;
     }
-    let cost = amount * SECOND_NS / per_second;
-    // What is larger than a second's worth passes when the bucket is full.
-    let cost = if cost > SECOND_NS { SECOND_NS } else { cost };
     // SAFETY: a field of a map value, aligned to 8.
-    let found = unsafe { bucket.read_volatile() };
-    let start = if found > now { found } else { now };
-    if start - now > SECOND_NS - cost {
+    let found = unsafe { word.read_volatile() };
+    let Some(next) = bucket::take(found, bucket::cost(amount, per_second), now) else {
         return false;
-    }
+    };
     // Two CPUs that take at once: one of them takes for nothing, which no limit of this kind feels.
     // SAFETY: as above.
-    unsafe { atomic::compare_exchange(bucket, found, start + cost) };
+    unsafe { atomic::compare_exchange(word, found, next) };
     true
 }
 
@@ -150,7 +144,7 @@ fn excess(slot: u32, limits: &Limits, length: u32, now: u64) -> u32 {
     let (packets, bytes) = unsafe { (&raw mut (*state).packets_ns, &raw mut (*state).bytes_ns) };
     if !take(packets, 1, limits.packets_per_second.into(), now) {
         1
-    } else if !take(bytes, length.into(), limits.bytes_per_second, now) {
+    } else if !take(bytes, length, limits.bytes_per_second, now) {
         2
     } else {
         0

@@ -183,6 +183,23 @@ fn bytes_are_limited_by_the_second() {
 }
 
 #[test]
+fn a_packet_dearer_than_a_second_is_worked_off_in_full() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        set(&bench, "udp-game", &["bytes_per_second=500"]);
+        let question = datagram(bench.client_port(), UDP_PORT, &[7; 1200]);
+        let frame = bench.to_node(question).bytes();
+        bench.forward(Side::Client, &frame);
+        let passed = std::time::Instant::now();
+        kit::eventually(std::time::Duration::from_secs(10), || {
+            bench.run(Side::Client, &frame).verdict == "forward"
+        });
+        let waited = passed.elapsed().as_secs_f64();
+        assert!(waited > 2.0, "1,200 bytes of 500 a second: {waited}");
+    }
+}
+
+#[test]
 fn a_backend_may_not_answer_one_datagram_with_a_flood() {
     for family in FAMILIES {
         let bench = Bench::plain(family);

@@ -1,0 +1,6 @@
+//! Rules that both engines follow: the programs in the kernel and the proxy.
+//!
+//! Each rule is a pure step over plain numbers; the engines keep the words and make the step atomic.
+//! Nothing here multiplies beyond 64 bits or panics, because the kernel's verifier takes neither.
+
+pub mod bucket;

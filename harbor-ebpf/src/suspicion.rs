@@ -1,19 +1,12 @@
 //! Backends that have failed a new flow get no other one for a while, if another can take it.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use harbor_common::{backend::BackendState, event::Suspicion};
+use harbor_common::{backend::BackendState, event::Suspicion, rules::backoff};
 
 use crate::{
     config,
     maps::{BACKEND_STATE, EVENTS},
 };
-
-/// How long the first suspicion lasts; each failure in a row doubles it.
-const FIRST_NS: u64 = 2_000_000_000;
-/// No suspicion lasts longer.
-const LONGEST_NS: u64 = 60_000_000_000;
-/// Failures in a row that still count: 2 s doubled so often exceeds a minute.
-const FAILURES: u32 = 5;
 
 /// Whether a backend should get no new flow now.
 #[inline(always)]
@@ -44,20 +37,9 @@ pub fn suspect(slot: u32, generation: u32, reason: u32, now: u64) -> bool {
         return true;
     }
     let failures = if is_known { state.failures } else { 0 };
-    let failures = if failures >= FAILURES {
-        FAILURES
-    } else {
-        failures
-    };
-    let doubled = FIRST_NS << failures;
     state.generation = generation;
-    state.failures = failures + 1;
-    state.suspect_until_ns = now
-        + if doubled > LONGEST_NS {
-            LONGEST_NS
-        } else {
-            doubled
-        };
+    state.failures = backoff::next(failures);
+    state.suspect_until_ns = now + backoff::length_ns(failures);
     // The agent looks by itself, ten times a second. A full ring loses the event, never the packet.
     if let Some(mut event) = EVENTS.reserve(0) {
         event.write(Suspicion {
@@ -65,7 +47,7 @@ pub fn suspect(slot: u32, generation: u32, reason: u32, now: u64) -> bool {
             backend: slot,
             generation,
             reason,
-            failures: failures + 1,
+            failures: backoff::next(failures),
         });
         event.submit(u64::from(BPF_RB_NO_WAKEUP));
     }

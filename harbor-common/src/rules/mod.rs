@@ -3,4 +3,5 @@
 //! Each rule is a pure step over plain numbers; the engines keep the words and make the step atomic.
 //! Nothing here multiplies beyond 64 bits or panics, because the kernel's verifier takes neither.
 
+pub mod backoff;
 pub mod bucket;

@@ -9,15 +9,10 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use super::{clock::SECOND, load::Load};
-use crate::model::Doubt;
+use harbor_common::rules::backoff;
 
-/// How long the first suspicion lasts.
-const FIRST: u64 = 2 * SECOND;
-/// No suspicion lasts longer.
-const LONGEST: u64 = 60 * SECOND;
-/// Failures in a row that still count.
-const FAILURES: u32 = 5;
+use super::load::Load;
+use crate::model::Doubt;
 
 /// Numbers of backends: none is used twice.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -88,16 +83,16 @@ impl Backend {
         if self.is_suspect(now) {
             return false;
         }
-        let failures = self.failures.load(Relaxed).min(FAILURES);
-        self.failures.store(failures + 1, Relaxed);
+        let failures = self.failures.load(Relaxed);
+        self.failures.store(backoff::next(failures), Relaxed);
         let number = match doubt {
             Doubt::Refused => 1,
             Doubt::Silent => 2,
             Doubt::Unreachable => 3,
         };
         self.doubt.store(number, Relaxed);
-        let silence = (FIRST << failures).min(LONGEST);
-        self.suspect_until.store(now + silence, Relaxed);
+        let until = now + backoff::length_ns(failures);
+        self.suspect_until.store(until, Relaxed);
         true
     }
 
@@ -113,6 +108,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::clock::SECOND;
 
     #[test]
     fn suspicion_doubles_up_to_a_minute_and_ends_with_the_first_success() {

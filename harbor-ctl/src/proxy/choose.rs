@@ -8,13 +8,14 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
 };
 
-use harbor_common::addr::Ip;
+use harbor_common::{
+    addr::Ip,
+    rules::turns::{Order, looks},
+};
 
 use super::{backend::Backend, clock::SECOND, frontend::Frontend, roster::Roster};
 use crate::model::Policy;
 
-/// How many turns in a row may fall to suspects before one of them gets the flow all the same.
-const LOOKS: usize = 32;
 /// Clients of one port whose backend is kept.
 const KEPT: usize = 65_536;
 
@@ -126,10 +127,17 @@ impl Walk<'_> {
                 .map_or(index, |position| usize::from(*position));
             &takers[position].backend
         };
-        let looks = if turns.is_empty() { size } else { LOOKS };
-        let found = self.pick((0..looks.min(size)).map(at));
-        // A table may show the same few again and again.
-        found.or_else(|| self.pick(takers.iter().map(|taker| &taker.backend)))
+        let order = match turns.is_empty() {
+            true => Order::Registered,
+            false => Order::Table,
+        };
+        let looks = looks(order, size as u32) as usize;
+        // The same turn for both engines: suspects' flows are spread over the others.
+        let registered = (0..takers.len()).map(|step| {
+            let index = (turn % takers.len() as u64) as usize + step;
+            &takers[index % takers.len()].backend
+        });
+        self.pick((0..looks.min(size)).map(at).chain(registered))
     }
 
     /// The current backend while it is well, else the next in order of registration, which then

@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
+use harbor_common::frontend::TURNS;
+
 use super::backend::Backend;
 use crate::model::{
     self, AllDown, BackendState, Policy, Protocol, Service, interleave, maglev, takers,
 };
-
-/// Entries of a table of turns, as many as the datapath's have; prime, as Maglev wants it.
-const TURNS: usize = 1_021;
 
 /// A port's service as it is now, and its backends as far as they are pictured.
 #[derive(Debug)]

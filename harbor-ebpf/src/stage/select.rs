@@ -8,6 +8,7 @@ use harbor_common::{
     backend::Backend,
     explain::Explanation,
     frontend::{Affinity, AffinityKey, BackendSet, Policy, SET_BACKENDS, TURN_SLOTS, TURNS},
+    rules::turns::{Order, looks},
     verdict::{DropReason, PassReason, Verdict},
 };
 
@@ -19,8 +20,6 @@ use crate::{
     suspicion,
 };
 
-/// How many turns in a row may fall to suspects before one of them gets the flow all the same.
-const LOOKS: u32 = 32;
 /// No slot.
 const NOBODY: u32 = u32::MAX;
 
@@ -205,11 +204,12 @@ impl<'a> Scan<'a> {
 
     #[inline(always)]
     fn walk(&mut self, step: Step) {
-        let count = if self.set.count > LOOKS && self.turns != 0 {
-            LOOKS
+        let order = if self.turns == 0 {
+            Order::Registered
         } else {
-            self.set.count
+            Order::Table
         };
+        let count = looks(order, self.set.count);
         // SAFETY: the callback takes what it is given here, which outlives the call.
         unsafe { bpf_loop(count, step as *mut c_void, (&raw mut *self).cast(), 0) };
     }
@@ -273,6 +273,11 @@ fn in_turn(set: &BackendSet, turn: u64, now: u64) -> u32 {
     scan.turn = turn;
     scan.turns = set.turns;
     scan.run();
+    if scan.found == NOBODY && set.turns != 0 {
+        // The table has shown suspects alone.
+        scan.turns = 0;
+        scan.run();
+    }
     scan.choice()
 }
 

@@ -200,6 +200,31 @@ fn a_packet_dearer_than_a_second_is_worked_off_in_full() {
 }
 
 #[test]
+fn a_suspect_gets_no_new_flow_however_heavy_it_is() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        let heavy = SocketAddr::new(bench.app(0), APP_PORT).to_string();
+        let add = ["backends", "add", "web", &heavy, "--weight", "100"];
+        bench.agent.ctl(&add).ok();
+        let open = || {
+            let frame = bench.to_node(connect(bench.client_port())).bytes();
+            bench.forward(Side::Client, &frame)
+        };
+        let first = kit::until(std::time::Duration::from_secs(10), || {
+            Some(open()).filter(|seen| seen.destination == bench.app(0))
+        });
+        let refused = bench.host_frame(
+            bench.app(0),
+            Transport::Tcp(refusal(first.transport.source)),
+        );
+        bench.run(Side::Backend, &refused.bytes());
+        for _ in 0..40 {
+            assert_eq!(open().destination, bench.app(1));
+        }
+    }
+}
+
+#[test]
 fn a_backend_may_not_answer_one_datagram_with_a_flood() {
     for family in FAMILIES {
         let bench = Bench::plain(family);

@@ -33,6 +33,26 @@ fn round_robin_goes_round_and_by_weight() {
 }
 
 #[test]
+fn a_suspect_gets_no_new_flow_however_heavy_it_is() {
+    let port = free_port();
+    let dead = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut web = service(port, Protocols::Tcp, &[dead, tcp_server(b'b')]);
+    web.backends[0].weight = 100;
+    let proxy = serving(&web);
+    assert_eq!(ask(port), b'b');
+    let to = format!("127.0.0.1:{port}");
+    for _ in 0..40 {
+        let question = Question::read("192.0.2.7:4000", &to, Protocol::Tcp, vec![]).unwrap();
+        let chosen = proxy.explain(&question).backend.unwrap();
+        assert_eq!(
+            (chosen.address, chosen.is_suspect),
+            (web.backends[1].address, false)
+        );
+        assert_eq!(ask(port), b'b');
+    }
+}
+
+#[test]
 fn the_first_serves_all_and_does_not_take_its_clients_back() {
     let port = free_port();
     let mut web = service(port, Protocols::Tcp, &three());

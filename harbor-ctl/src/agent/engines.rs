@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
@@ -19,7 +18,7 @@ use crate::{
     datapath::DatapathErrorKind,
     model::{
         AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Mode, Protocol, Question, Service, Timeouts,
+        FrontendReport, Mode, Protocol, Question, Service,
     },
     proxy::{Proxy, ProxySettings},
     reconcile::Scope,
@@ -83,12 +82,7 @@ pub(super) struct Engines {
 
 impl Engines {
     pub(super) async fn start(config: &Config) -> Result<Self, AgentError> {
-        let settings = ProxySettings {
-            timeouts: config.timeouts,
-            connect_timeout: config.connect_timeout,
-            flows: config.flows,
-        };
-        let proxy = Proxy::start(settings).map_err(|source| AgentError::Io {
+        let proxy = Proxy::start(proxy_settings(config)).map_err(|source| AgentError::Io {
             what: "cannot start the proxy".into(),
             source,
         })?;
@@ -129,14 +123,10 @@ impl Engines {
     }
 
     /// How long silence may last from now on, and how long a backend may take to accept.
-    pub(super) async fn set_timeouts(
-        &self,
-        timeouts: Timeouts,
-        connect: Duration,
-    ) -> Result<(), ForwardingError> {
-        self.proxy.set_timeouts(&timeouts, connect);
+    pub(super) async fn set_timeouts(&self, config: &Config) -> Result<(), ForwardingError> {
+        self.proxy.set_patience(&proxy_settings(config));
         match self.kernel() {
-            Some(forwarding) => forwarding.set_timeouts(timeouts).await,
+            Some(forwarding) => forwarding.set_timeouts(config.timeouts).await,
             None => Ok(()),
         }
     }
@@ -267,6 +257,15 @@ impl Engines {
             forwarding.stop().await;
         }
         self.proxy.stop();
+    }
+}
+
+fn proxy_settings(config: &Config) -> ProxySettings {
+    ProxySettings {
+        timeouts: config.timeouts,
+        connect_timeout: config.connect_timeout,
+        give_up: config.give_up,
+        flows: config.flows,
     }
 }
 

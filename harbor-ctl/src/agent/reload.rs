@@ -102,9 +102,9 @@ impl<R: Registry> Owner<R> {
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
         to.log.datapath = from.log.datapath;
-        let of = |config: &Config| (config.timeouts, config.connect_timeout);
-        let timeouts = (of(to) != of(from)).then(|| of(from));
-        (to.timeouts, to.connect_timeout) = of(from);
+        let of = |config: &Config| (config.timeouts, config.connect_timeout, config.give_up);
+        let is_patience_new = of(to) != of(from);
+        (to.timeouts, to.connect_timeout, to.give_up) = of(from);
         for key in changed.iter().filter(|key| key.applies == Applies::AtOnce) {
             if let Some(entry) = written.entries.get(&key.path()) {
                 self.running.entries.insert(key.path(), entry.clone());
@@ -118,8 +118,7 @@ impl<R: Registry> Owner<R> {
         {
             tracing::error!("log.datapath was not changed: {error}");
         }
-        if let Some((timeouts, connect)) = timeouts
-            && let Err(error) = self.engines.set_timeouts(timeouts, connect).await
+        if is_patience_new && let Err(error) = self.engines.set_timeouts(&self.running.config).await
         {
             tracing::error!("the timeouts were not changed: {error}");
         }

@@ -99,7 +99,9 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     text("tls", "folder", "\"/etc/harbor/tls\"", "certificates of ports that end TLS: NAME.crt and NAME.key of the port's name, else harbor.crt and harbor.key")
     .form(Form::Path),
-    text("proxy", "connect_timeout", "\"1s\"", "how long a backend may take to accept a connection that goes through the proxy, before the next is tried")
+    text("proxy", "connect_timeout", "\"1s\"", "how long a backend may take to accept a connection that goes through the proxy, before the next is tried as well")
+    .form(Form::Period),
+    text("proxy", "give_up", "\"10s\"", "how long all backends that are tried may take to accept a connection that goes through the proxy, before the client is reset; at least connect_timeout")
     .form(Form::Period),
     text("timeouts", "opening", "\"6s\"", "a flow without an answer")
     .form(Form::Period),

@@ -37,8 +37,10 @@ pub(crate) struct Config {
     pub(crate) source_addresses: Vec<IpAddr>,
     /// `[tls].folder`
     pub(crate) certificates: PathBuf,
-    /// `[proxy]`: how long a backend may take to accept.
+    /// `[proxy]`: how long a backend may take to accept before another is tried as well.
     pub(crate) connect_timeout: Duration,
+    /// `[proxy]`: how long all that are tried may take.
+    pub(crate) give_up: Duration,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
@@ -138,6 +140,7 @@ impl Check {
                 Duration::from_millis(10),
                 second * 60,
             ),
+            give_up: self.period_within("proxy.give_up", second, second * 120),
             timeouts: self.timeouts(),
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),

@@ -19,30 +19,53 @@ use super::{
     descriptors::Descriptor,
     frontend::Frontend,
     header::header,
-    leg::{Leg, Stage, doubt_of, reset},
+    leg::{Leg, reset},
     limits,
+    opening::Search,
     poll::{Interest, Name, Poll, Source},
     relay::{Half, Kit, Pace, Stop},
     seal::{Broken, Seal},
 };
-use crate::model::{ClientIp, Doubt, FlowRecord, Protocol};
+use crate::model::{ClientIp, FlowRecord, Protocol};
+
+/// What says that a socket has ended, or has something that is no byte of the stream.
+pub(super) const ENDS: EventFlags = EventFlags::RDHUP
+    .union(EventFlags::HUP)
+    .union(EventFlags::ERR)
+    .union(EventFlags::PRI);
 
 /// A client's connection.
 pub(super) struct Connection {
     pub(super) frontend: Arc<Frontend>,
     pub(super) client: Descriptor,
     pub(super) address: SocketAddr,
+    /// The backend that was tried last, or the one that has answered.
     pub(super) leg: Leg,
+    pub(super) stage: Stage,
+    /// Backends that were tried before and may still answer.
+    pub(super) earlier: Vec<Leg>,
+    /// When nobody is waited for any more.
+    pub(super) give_up_at: u64,
     /// Something moved last.
     pub(super) seen: u64,
     /// It stands in one of its worker's lists already.
     pub(super) is_listed: bool,
     /// Numbers of the backends that it has tried.
-    tried: Vec<u64>,
+    pub(super) tried: Vec<u64>,
     /// Its TLS, if that ends here.
     seal: Option<Seal>,
-    forward: Half,
-    reply: Half,
+    pub(super) forward: Half,
+    pub(super) reply: Half,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Another backend is tried then, or nobody is waited for any more.
+    Opening {
+        until: u64,
+    },
+    Live,
 }
 
 /// What is to become of a connection now.
@@ -55,7 +78,7 @@ pub(super) enum Next {
     /// Its port's bytes of this second are used up: rest so many nanoseconds.
     Rest(u64),
     /// The backend does not answer: try another.
-    Retry,
+    Retry(Search),
     /// Both sides have ended.
     Over,
     /// One side is dead.
@@ -103,11 +126,16 @@ impl Connection {
             leg.close();
             return None;
         }
+        let give_up_at = ground.now + ground.common.patience.give_up();
+        let until = give_up_at.min(ground.now + ground.common.patience.connect());
         Some(Self {
             frontend,
             client,
             address,
             leg,
+            stage: Stage::Opening { until },
+            earlier: Vec::new(),
+            give_up_at,
             seen: ground.now,
             is_listed: false,
             tried,
@@ -119,42 +147,25 @@ impl Connection {
 
     /// Takes note of what has changed at one of its sockets, and does what can be done.
     pub(super) fn hear(&mut self, side: Side, flags: EventFlags, ground: &mut Ground<'_>) -> Next {
+        if side == Side::Backend && self.stage != Stage::Live {
+            return self.hear_attempts(flags, ground);
+        }
         let (socket, from, to) = match side {
             Side::Client => (&self.client, &mut self.forward, &mut self.reply),
             Side::Backend => (&self.leg.socket, &mut self.reply, &mut self.forward),
         };
-        let ends = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR | EventFlags::PRI;
-        from.is_ready |= flags.intersects(EventFlags::IN | ends);
-        from.is_hung |= flags.intersects(ends);
+        from.is_ready |= flags.intersects(EventFlags::IN | ENDS);
+        from.is_hung |= flags.intersects(ENDS);
         to.is_open |= flags.contains(EventFlags::OUT);
-        let is_opening = self.leg.stage != Stage::Live;
-        if flags.contains(EventFlags::ERR) {
-            let error = match socket_error(socket) {
-                Ok(Err(error)) | Err(error) => Some(error),
-                Ok(Ok(())) => None,
-            };
-            match error {
-                Some(error) if is_opening && side == Side::Backend => {
-                    return self.fail(doubt_of(error), ground);
-                }
-                Some(_) => return Next::Reset,
-                None => {}
-            }
-        }
-        if is_opening {
-            if side == Side::Client || !flags.contains(EventFlags::OUT) {
-                return Next::Wait;
-            }
-            if let Some(end) = self.arrive(ground) {
-                return end;
-            }
+        if flags.contains(EventFlags::ERR) && !matches!(socket_error(socket), Ok(Ok(()))) {
+            return Next::Reset;
         }
         self.carry(ground)
     }
 
     /// The backend has answered: it is told of the client, if it should be.
-    fn arrive(&mut self, ground: &Ground<'_>) -> Option<Next> {
-        self.leg.stage = Stage::Live;
+    pub(super) fn arrive(&mut self, ground: &Ground<'_>) -> Option<Next> {
+        self.stage = Stage::Live;
         self.leg.backend.trust();
         self.leg.backend.load.flows_total.fetch_add(1, Relaxed);
         self.seen = ground.now;
@@ -176,7 +187,7 @@ impl Connection {
 
     /// Carries bytes both ways.
     pub(super) fn carry(&mut self, ground: &mut Ground<'_>) -> Next {
-        if self.leg.stage != Stage::Live {
+        if self.stage != Stage::Live {
             return Next::Wait;
         }
         let (bucket, most) = (
@@ -269,33 +280,6 @@ impl Connection {
         }
     }
 
-    /// The backend has failed this connection.
-    pub(super) fn fail(&self, doubt: Option<Doubt>, ground: &Ground<'_>) -> Next {
-        if let Some(doubt) = doubt {
-            let key = self.frontend.key;
-            ground
-                .common
-                .suspect(key, &self.leg.backend, doubt, ground.now);
-        }
-        Next::Retry
-    }
-
-    /// Goes to another backend; whether there is one.
-    pub(super) fn retry(&mut self, name: Name, ground: &Ground<'_>) -> bool {
-        self.tried.push(self.leg.backend.number);
-        let tried = &mut self.tried;
-        match Leg::next(&self.frontend, self.address, tried, (name, ground)) {
-            Some(leg) => {
-                std::mem::replace(&mut self.leg, leg).close();
-                self.forward.is_open = false;
-                self.reply.is_ready = false;
-                self.reply.is_hung = false;
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Whether it has been silent for too long.
     pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
         let silence = match self.frontend.settings().idle_timeout_s {
@@ -303,7 +287,7 @@ impl Connection {
             own => u64::from(own) * SECOND,
         };
         let is_late = self.seal.as_ref().is_some_and(|seal| seal.is_late(now));
-        is_late || self.leg.stage == Stage::Live && now.saturating_sub(self.seen) > silence
+        is_late || self.stage == Stage::Live && now.saturating_sub(self.seen) > silence
     }
 
     /// Ends it; what it has borrowed goes back.
@@ -314,6 +298,7 @@ impl Connection {
         }
         self.forward.close(kit);
         self.reply.close(kit);
+        self.earlier.into_iter().for_each(Leg::close);
         self.leg.close();
     }
 
@@ -328,7 +313,7 @@ impl Connection {
 
     /// The same without what only the kernel knows: the dialled address and the own one.
     pub(super) fn sketch(&self, now: u64) -> FlowRecord {
-        let state = match self.leg.stage {
+        let state = match self.stage {
             Stage::Opening { .. } => "opening",
             Stage::Live => "live",
         };

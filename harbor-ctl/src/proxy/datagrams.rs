@@ -11,7 +11,10 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 
 use super::{descriptors::Descriptor, seats::Family};
 
@@ -19,6 +22,8 @@ use super::{descriptors::Descriptor, seats::Family};
 pub(super) const BATCH: usize = 16;
 /// No datagram is larger.
 const LARGEST: usize = 65_536;
+/// Errors that are forgotten at once; a flood of them must not keep others waiting.
+const ERRORS: usize = 64;
 const HEADER: usize = size_of::<libc::cmsghdr>();
 
 /// Makes the kernel say where each datagram was sent to.
@@ -28,6 +33,25 @@ pub(super) fn ask_for_destination(socket: &Descriptor, family: Family) -> Result
         Family::V4 => setsockopt(&socket.as_fd(), sockopt::Ipv4PacketInfo, &true),
     };
     asked.map_err(|error| Errno::from_raw_os_error(error as i32))
+}
+
+/// Makes the kernel tell a connected socket of every ICMP error about it: without that it tells of a
+/// closed port alone (ip(7), `IP_RECVERR`).
+pub(super) fn ask_for_errors(socket: &Descriptor, is_v6: bool) -> Result<(), Errno> {
+    let asked = match is_v6 {
+        true => setsockopt(&socket.as_fd(), sockopt::Ipv6RecvErr, &true),
+        false => setsockopt(&socket.as_fd(), sockopt::Ipv4RecvErr, &true),
+    };
+    asked.map_err(|error| Errno::from_raw_os_error(error as i32))
+}
+
+/// Forgets the errors that stand in a socket's queue, where they are told once more.
+pub(super) fn drain_errors(socket: &Descriptor) {
+    let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
+    let mut most = ERRORS;
+    while most > 0 && recv(socket, &mut [0; 1], flags).is_ok() {
+        most -= 1;
+    }
 }
 
 /// Control data of one message; aligned as `cmsghdr` is.

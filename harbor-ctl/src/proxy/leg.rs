@@ -21,6 +21,7 @@ use super::{
     descriptors::{Descriptor, is_scarcity},
     frontend::Frontend,
     poll::{Interest, Name, Source},
+    seats::keep_alive,
 };
 use crate::model::Doubt;
 
@@ -28,17 +29,6 @@ use crate::model::Doubt;
 pub(super) struct Leg {
     pub(super) backend: Arc<Backend>,
     pub(super) socket: Descriptor,
-    pub(super) stage: Stage,
-}
-
-/// How far a connection has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// The backend must have answered by then.
-    Opening {
-        until: u64,
-    },
-    Live,
 }
 
 impl Leg {
@@ -80,6 +70,7 @@ impl Leg {
         let socket = ground.common.ledger.enter(socket);
         set_tcp_nodelay(&socket, true)?;
         set_socket_oobinline(&socket, true)?;
+        keep_alive(&socket)?;
         match connect(&socket, &backend.address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
@@ -88,13 +79,9 @@ impl Leg {
             .poll
             .add(&socket, Source::Backend(name), Interest::Changes)?;
         backend.load.flows.fetch_add(1, Relaxed);
-        let patience = ground.common.patience.connect();
         Ok(Self {
             backend: Arc::clone(backend),
             socket,
-            stage: Stage::Opening {
-                until: ground.now + patience,
-            },
         })
     }
 
@@ -108,9 +95,22 @@ pub(super) fn doubt_of(error: Errno) -> Option<Doubt> {
     match error {
         Errno::CONNREFUSED | Errno::CONNRESET => Some(Doubt::Refused),
         Errno::TIMEDOUT => Some(Doubt::Silent),
-        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN => Some(Doubt::Unreachable),
+        error if is_unreachable(error) => Some(Doubt::Unreachable),
         _ => None,
     }
+}
+
+/// Whether an error is what the kernel makes of a host or network that cannot be reached.
+pub(super) fn is_unreachable(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::ACCESS
+            | Errno::NOPROTOOPT
+    )
 }
 
 /// Makes the end of this socket a reset.

@@ -20,6 +20,7 @@ mod kept;
 mod leg;
 mod limits;
 mod load;
+mod opening;
 mod orders;
 mod patience;
 mod pipes;
@@ -65,8 +66,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct ProxySettings {
     pub(crate) timeouts: Timeouts,
-    /// For each backend that is tried.
+    /// How long a backend may take to accept before another is tried as well.
     pub(crate) connect_timeout: Duration,
+    /// How long all that are tried may take.
+    pub(crate) give_up: Duration,
     /// The most flows, all ports together.
     pub(crate) flows: u32,
 }
@@ -187,9 +190,9 @@ impl Proxy {
         self.board().set_tls(port, config);
     }
 
-    /// How long is waited from now on.
-    pub(crate) fn set_timeouts(&self, timeouts: &Timeouts, connect: Duration) {
-        self.0.common.patience.set(timeouts, connect);
+    /// How long is waited from now on; the most flows stay what they are.
+    pub(crate) fn set_patience(&self, settings: &ProxySettings) {
+        self.0.common.patience.set(settings);
     }
 
     /// Tries again what could not be bound; answers what is held now.

@@ -6,7 +6,6 @@ use std::{
 };
 
 use super::{ProxySettings, clock::nanoseconds};
-use crate::model::Timeouts;
 
 /// Read by every worker, for each flow that it judges.
 #[derive(Debug)]
@@ -15,6 +14,7 @@ pub(super) struct Patience {
     udp_single: AtomicU64,
     udp_stream: AtomicU64,
     connect: AtomicU64,
+    give_up: AtomicU64,
 }
 
 impl Patience {
@@ -24,17 +24,24 @@ impl Patience {
             udp_single: AtomicU64::new(0),
             udp_stream: AtomicU64::new(0),
             connect: AtomicU64::new(0),
+            give_up: AtomicU64::new(0),
         };
-        patience.set(&settings.timeouts, settings.connect_timeout);
+        patience.set(settings);
         patience
     }
 
-    pub(super) fn set(&self, timeouts: &Timeouts, connect: Duration) {
-        let put = |place: &AtomicU64, span| place.store(nanoseconds(span), Relaxed);
+    pub(super) fn set(&self, settings: &ProxySettings) {
+        let timeouts = &settings.timeouts;
+        let put = |place: &AtomicU64, span: Duration| place.store(nanoseconds(span), Relaxed);
         put(&self.tcp_established, timeouts.tcp_established);
         put(&self.udp_single, timeouts.udp_single);
         put(&self.udp_stream, timeouts.udp_stream);
-        put(&self.connect, connect);
+        put(&self.connect, settings.connect_timeout);
+        // Nobody is given up who has not had the time that is promised to each.
+        put(
+            &self.give_up,
+            settings.give_up.max(settings.connect_timeout),
+        );
     }
 
     /// Silence that ends a TCP connection.
@@ -52,8 +59,13 @@ impl Patience {
         self.udp_stream.load(Relaxed)
     }
 
-    /// How long a backend may take to accept a connection.
+    /// How long a backend may take to accept a connection before another is tried as well.
     pub(super) fn connect(&self) -> u64 {
         self.connect.load(Relaxed)
+    }
+
+    /// How long all of them together may take.
+    pub(super) fn give_up(&self) -> u64 {
+        self.give_up.load(Relaxed)
     }
 }

@@ -18,7 +18,7 @@ use rustix::{
 use super::descriptors::{Descriptor, Ledger};
 
 /// The place of a connection or flow in its worker's table, and the turn of that place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) index: u32,
     pub(super) turn: u32,

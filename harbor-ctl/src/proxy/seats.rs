@@ -8,6 +8,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::{
@@ -16,7 +17,8 @@ use rustix::{
         AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with,
         sockopt::{
             Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ipv6_v6only, set_ip_mtu_discover,
-            set_ipv6_mtu_discover, set_ipv6_v6only, set_socket_oobinline, set_socket_reuseaddr,
+            set_ipv6_mtu_discover, set_ipv6_v6only, set_socket_keepalive, set_socket_oobinline,
+            set_socket_reuseaddr, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl,
             set_tcp_nodelay, socket_domain, socket_protocol,
         },
     },
@@ -34,6 +36,10 @@ pub(super) type Key = (Protocol, u16);
 
 /// Connections that may wait to be accepted; the kernel caps it by `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
+
+/// Silence after which the other end is asked whether it is there, then how often and how many times:
+/// who is not loses the connection after three minutes.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(120), Duration::from_secs(15), 4);
 
 /// Of which family a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +138,7 @@ impl Seat {
             Protocol::Tcp => {
                 set_socket_reuseaddr(&self.socket, true)?;
                 set_tcp_nodelay(&self.socket, true)?;
+                keep_alive(&self.socket)?;
                 // Urgent bytes stay in the stream, which is all that is carried.
                 set_socket_oobinline(&self.socket, true)
             }
@@ -169,6 +176,15 @@ fn family_of((protocol, port): Key, fd: BorrowedFd<'_>) -> Result<Family, String
         at if at.ip().is_unspecified() && at.port() == port => Ok(family),
         other => Err(format!("it is bound to {other}")),
     }
+}
+
+/// Has the kernel find out when the other end of a silent connection is no longer there.
+pub(super) fn keep_alive(socket: &Descriptor) -> Result<(), Errno> {
+    let (idle, interval, count) = KEEPALIVE;
+    set_socket_keepalive(socket, true)?;
+    set_tcp_keepidle(socket, idle)?;
+    set_tcp_keepintvl(socket, interval)?;
+    set_tcp_keepcnt(socket, count)
 }
 
 /// Lets datagrams be as large as UDP allows: those above the path's MTU are sent in fragments, here

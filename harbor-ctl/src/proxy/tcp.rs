@@ -1,24 +1,25 @@
 //! A worker's connections: takes them in, wakes them, ends them.
 //!
-//! Time-outs of opening connections stand in one queue, because all have the same; idle ones are
-//! looked for once a second. Connections that rest or have used up their turn stand in lists.
+//! Times at which opening connections lose their patience stand in one queue; idle ones are looked
+//! for once a second. Connections that rest or have used up their turn stand in lists.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
 use super::{
     common::{Common, release},
-    connection::{Connection, Ground, Next, Side},
+    connection::{Connection, Ground, Next, Side, Stage},
     descriptors::Descriptor,
     frontend::Frontend,
-    leg::{Stage, reset},
+    leg::reset,
     limits::admit,
+    opening::Search,
     poll::{Name, Poll},
     relay::Kit,
 };
-use crate::model::{Doubt, FlowFilter, FlowRecord};
+use crate::model::{FlowFilter, FlowRecord};
 
 /// A connection whose port's bytes are used up is not looked at more often.
 const REST: u64 = 2_000_000;
@@ -28,7 +29,7 @@ pub(super) struct Connections {
     table: Slab<(u32, Connection)>,
     /// Rises with every connection.
     turn: u32,
-    opening: VecDeque<(u64, Name)>,
+    opening: BinaryHeap<Reverse<(u64, Name)>>,
     /// Who has used up its turn.
     again: Vec<Name>,
     /// Who rests, and until when.
@@ -49,7 +50,7 @@ impl Connections {
         Self {
             table: Slab::new(),
             turn: 0,
-            opening: VecDeque::new(),
+            opening: BinaryHeap::new(),
             again: Vec::new(),
             resting: Vec::new(),
             kit,
@@ -88,8 +89,8 @@ impl Connections {
         match Connection::open(client, Arc::clone(frontend), name, &ground) {
             Some(connection) => {
                 here.common.begin(frontend);
-                if let Stage::Opening { until } = connection.leg.stage {
-                    self.opening.push_back((until, name));
+                if let Stage::Opening { until } = connection.stage {
+                    self.opening.push(Reverse((until, name)));
                 }
                 entry.insert((name.turn, connection));
             }
@@ -116,24 +117,19 @@ impl Connections {
             let due: Vec<(u64, Name)> = due;
             due.into_iter().for_each(|(_, name)| self.wake(name, here));
         }
-        while let Some((until, name)) = self.opening.front().copied()
+        while let Some(Reverse((until, name))) = self.opening.peek().copied()
             && until <= here.now
         {
-            self.opening.pop_front();
+            self.opening.pop();
             self.with(name, here, |connection, ground| {
-                match connection.leg.stage {
-                    Stage::Opening { until } if until <= ground.now => {
-                        connection.fail(Some(Doubt::Silent), ground)
-                    }
-                    _ => Next::Wait,
-                }
+                connection.lose_patience(ground)
             });
         }
     }
 
     /// When `turn` has something to do.
     pub(super) fn next_turn(&self, now: u64) -> Option<u64> {
-        let opening = self.opening.front().map(|(until, _)| *until);
+        let opening = self.opening.peek().map(|Reverse((until, _))| *until);
         let resting = self.resting.iter().map(|(until, _)| *until).min();
         let again = (!self.again.is_empty()).then_some(now);
         [opening, resting, again].into_iter().flatten().min()
@@ -168,8 +164,8 @@ impl Connections {
         }
         for (name, is_denied) in lost {
             // One that is still on its way may find another backend.
-            self.with(name, here, |connection, _| match connection.leg.stage {
-                Stage::Opening { .. } if !is_denied => Next::Retry,
+            self.with(name, here, |connection, _| match connection.stage {
+                Stage::Opening { .. } if !is_denied => Next::Retry(Search::Instead),
                 _ => Next::Reset,
             });
         }
@@ -242,14 +238,10 @@ impl Connections {
                 self.resting.push((here.now + rest.max(REST), name));
             }
             Next::Again | Next::Rest(_) => {}
-            Next::Retry => {
-                if connection.retry(name, &ground) {
-                    let patience = here.common.patience.connect();
-                    self.opening.push_back((here.now + patience, name));
-                } else {
-                    self.remove(index, Next::Reset, here);
-                }
-            }
+            Next::Retry(search) => match connection.seek(search, name, &ground) {
+                Some(until) => self.opening.push(Reverse((until, name))),
+                None => self.remove(index, Next::Reset, here),
+            },
             end @ (Next::Over | Next::Reset) => self.remove(index, end, here),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
 use super::{
@@ -84,8 +85,8 @@ impl Flows {
         }
     }
 
-    /// A backend has sent.
-    pub(super) fn hear(&mut self, name: Name, here: Here<'_>) {
+    /// A backend has sent, or there is news of it.
+    pub(super) fn hear(&mut self, name: Name, flags: EventFlags, here: Here<'_>) {
         let index = name.index as usize;
         let flow = self.table.flows.get_mut(index);
         let Some((_, flow)) = flow.filter(|(turn, _)| *turn == name.turn) else {
@@ -93,8 +94,12 @@ impl Flows {
         };
         for _ in 0..BATCHES {
             if !flow.reply(&mut self.batch, here) {
-                return;
+                break;
             }
+        }
+        // The first of them has come with the call that was to receive.
+        if flags.contains(EventFlags::ERR) {
+            flow.forget_errors();
         }
     }
 

@@ -18,10 +18,11 @@ use super::{
     choose::{Choice, choose, has_other},
     clock::SECOND,
     common::{Common, read_address, unknown},
-    datagrams::{BATCH, Batch, Origin, Target, send},
+    datagrams::{BATCH, Batch, Origin, Target, ask_for_errors, drain_errors, send},
     descriptors::Descriptor,
     frontend::Frontend,
     header::header,
+    leg::is_unreachable as is_host_unreachable,
     limits,
     poll::{Interest, Name, Source},
     seats::{Seat, fragment},
@@ -126,6 +127,13 @@ impl UdpFlow {
             rest = &rest[sent + usize::from(error.is_some())..];
         }
         count == BATCH
+    }
+
+    /// The socket towards the backend has errors, and what they were was heard.
+    pub(super) fn forget_errors(&self) {
+        if let Some(leg) = &self.leg {
+            drain_errors(&leg.socket);
+        }
     }
 
     /// The address and number that the client sends to.
@@ -297,7 +305,9 @@ impl Leg {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
         let socket = here.common.ledger.enter(socket);
-        fragment(&socket, backend.address.is_ipv6())?;
+        let is_v6 = backend.address.is_ipv6();
+        fragment(&socket, is_v6)?;
+        ask_for_errors(&socket, is_v6)?;
         connect(&socket, &backend.address)?;
         here.poll
             .add(&socket, Source::Flow(name), Interest::Taking)?;
@@ -318,8 +328,5 @@ fn sum(payloads: &[&[u8]]) -> (u64, u64) {
 
 /// Whether an error says that nobody is there, and not that a datagram is wrong or a queue full.
 fn is_unreachable(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN
-    )
+    error == Errno::CONNREFUSED || is_host_unreachable(error)
 }

@@ -129,7 +129,7 @@ impl Worker {
             Source::Seat(number) => self.serve(number),
             Source::Client(name) => self.tcp.hear(name, Side::Client, flags, here),
             Source::Backend(name) => self.tcp.hear(name, Side::Backend, flags, here),
-            Source::Flow(name) => self.udp.hear(name, here),
+            Source::Flow(name) => self.udp.hear(name, flags, here),
         }
     }
 

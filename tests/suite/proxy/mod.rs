@@ -4,6 +4,7 @@
 mod conflicts;
 pub(crate) mod held;
 mod here;
+mod late;
 mod scarce;
 mod tls;
 mod told;

@@ -3,6 +3,7 @@
 mod client_ip;
 mod hold;
 mod limited;
+mod opening;
 mod policies;
 mod roster;
 mod scarce;
@@ -36,6 +37,7 @@ fn settings() -> ProxySettings {
             udp_stream: Duration::from_secs(180),
         },
         connect_timeout: Duration::from_secs(1),
+        give_up: Duration::from_secs(10),
         flows: 10_000,
     }
 }

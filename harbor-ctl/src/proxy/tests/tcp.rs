@@ -203,28 +203,6 @@ fn who_refuses_is_passed_over_and_named() {
 }
 
 #[test]
-fn who_is_silent_is_passed_over_when_his_time_is_up() {
-    // A listener whose queue is full answers no SYN.
-    let (mute, address) = listener("127.0.0.1:0");
-    rustix::net::listen(&mute, 0).unwrap();
-    let _first = TcpStream::connect(address).unwrap();
-    let _second = TcpStream::connect_timeout(&address, Duration::from_millis(100));
-    let port = free_port();
-    let proxy = Proxy::start(ProxySettings {
-        connect_timeout: Duration::from_millis(200),
-        ..settings()
-    })
-    .unwrap();
-    let web = service(port, Protocols::Tcp, &[address, tcp_server(b'a')]);
-    proxy.apply(vec![web.into()], AllDown::UseLast);
-    for _ in 0..4 {
-        assert_eq!(ask(port), b'a');
-    }
-    let doubts: Vec<Doubt> = proxy.doubts().iter().map(|doubt| doubt.doubt).collect();
-    assert_eq!(doubts, [Doubt::Silent]);
-}
-
-#[test]
 fn a_draining_backend_keeps_its_flows_and_a_removed_one_resets_them() {
     let port = free_port();
     let (a, b) = (tcp_server(b'a'), tcp_server(b'b'));

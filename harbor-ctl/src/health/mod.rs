@@ -2,11 +2,17 @@
 //! several answers in a row before it changes its mind.
 //!
 //! `probe` asks one backend once, `judge` weighs what was seen of one backend, `brake` tells a dead
-//! backend from a node that is cut off, `roster` says who is asked when. All but the first are pure.
+//! backend from a node that is cut off, `roster` says who is asked when. `passive` judges what clients'
+//! flows show. All but the first are pure.
 
 mod brake;
 mod http;
 mod judge;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the agent hears no evidence yet")
+)]
+mod passive;
 mod probe;
 mod roster;
 

@@ -1,0 +1,372 @@
+//! What clients' flows show of a backend, and what is made of it: passive health. Pure.
+//!
+//! What one flow sees moves that flow and nobody else's. A backend is taken from others only when
+//! what was seen is confirmed: this node asks the backend itself, or, where it cannot be asked, the
+//! flows of two clients say the same, or the kernel does. A success of any client, or an answer, means
+//! that nothing has happened. What is confirmed ejects the backend for 2 s, doubled each time it is
+//! confirmed again; a backend that can be asked comes back when it answers.
+//!
+//! Evidence may come from either engine. Nothing here ejects more than half of a port's backends, or
+//! the only one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use harbor_common::rules::backoff;
+
+use super::{Fault, FaultKind};
+use crate::model::{Doubt, Evidence, Suspect, Witness};
+
+/// Questions under way at once.
+const CONCURRENT: usize = 64;
+/// How many questions may begin at once after a pause, as a part of a second's.
+const BURST: f64 = 0.2;
+/// How long a backend may take that a client was not answered by for long enough already.
+const FIRST_PATIENCE: Duration = Duration::from_millis(300);
+/// How long one that is ejected may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A backend that has answered is not asked again sooner, whatever clients say.
+const REST: Duration = Duration::from_millis(500);
+/// How long a witness's word waits for another's.
+const MEMORY: Duration = Duration::from_secs(10);
+/// Confirmations count as in a row when no more time than this lies between.
+const ROW: Duration = Duration::from_nanos(2 * backoff::LONGEST_NS);
+
+/// What is known of a suspect's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    /// The backends that take new flows, ejected ones among them.
+    pub(crate) takers: Vec<SocketAddr>,
+    /// Whether its backends can be asked: by TCP, or by a check of the port.
+    pub(crate) can_ask: bool,
+}
+
+/// To be asked by this node itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) suspect: Suspect,
+    /// How long the backend may take, where its port has no check that says so.
+    pub(crate) patience: Duration,
+}
+
+/// A backend is taken from new flows, or given back to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) suspect: Suspect,
+    pub(crate) kind: TurnKind,
+    /// One line.
+    pub(crate) reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnKind {
+    Ejected(Doubt),
+    Returned,
+}
+
+/// All suspects.
+#[derive(Debug)]
+pub(crate) struct Passive {
+    cases: BTreeMap<Suspect, Case>,
+    /// Who is to be asked, and when.
+    due: BTreeSet<(Instant, Suspect)>,
+    /// Questions under way.
+    out: usize,
+    budget: f64,
+    filled_at: Instant,
+}
+
+/// What is held against one backend.
+#[derive(Debug)]
+struct Case {
+    doubt: Doubt,
+    stage: Stage,
+    is_ejected: bool,
+    /// Confirmations in a row, and when the last one was.
+    failures: u32,
+    confirmed_at: Instant,
+    /// It is not asked sooner.
+    rests_until: Instant,
+    /// Clients whose flows it has failed, since the first of them; where it cannot be asked.
+    witnesses: Vec<IpAddr>,
+    witnessed_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is to happen.
+    Quiet,
+    /// It will be asked.
+    Due(Instant),
+    /// A question is under way.
+    Asked,
+    /// A question is under way whose answer matters no more.
+    Void,
+    /// It cannot be asked, and is ejected until then.
+    Until(Instant),
+}
+
+impl Passive {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            cases: BTreeMap::new(),
+            due: BTreeSet::new(),
+            out: 0,
+            budget: 0.0,
+            filled_at: now,
+        }
+    }
+
+    /// Takes in what was seen. `port` is the suspect's.
+    pub(crate) fn hear(&mut self, evidence: &Evidence, port: &Port, now: Instant) -> Option<Turn> {
+        let suspect = evidence.suspect;
+        let doubt = match evidence.sight {
+            Ok(()) => return self.clear(suspect, "a client's flow was taken", now),
+            Err(doubt) => doubt,
+        };
+        let fresh = || Case::new(doubt, now);
+        let case = self.cases.entry(suspect).or_insert_with(fresh);
+        if case.is_ejected || matches!(case.stage, Stage::Asked | Stage::Void) {
+            return None;
+        }
+        if !port.can_ask {
+            let is_enough = case.witness(doubt, evidence.witness, now);
+            return is_enough.then(|| self.confirm(suspect, doubt.reason(), port, now))?;
+        }
+        if case.stage == Stage::Quiet {
+            case.doubt = doubt;
+            let at = case.rests_until.max(now);
+            self.plan(suspect, at);
+        }
+        None
+    }
+
+    /// The questions to begin now, at most so many a second.
+    pub(crate) fn questions(&mut self, rate: u32, now: Instant) -> Vec<Question> {
+        let rate = f64::from(rate);
+        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.filled_at = now;
+        self.budget = (self.budget + elapsed * rate).min((rate * BURST).max(1.0));
+        let mut questions = Vec::new();
+        while self.budget >= 1.0
+            && self.out < CONCURRENT
+            && let Some(first) = self.due.first().copied().filter(|(at, _)| *at <= now)
+        {
+            self.due.remove(&first);
+            let suspect = first.1;
+            let Some(case) = self.cases.get_mut(&suspect) else {
+                continue;
+            };
+            case.stage = Stage::Asked;
+            self.out += 1;
+            self.budget -= 1.0;
+            let has_waited = case.doubt == Doubt::Silent && !case.is_ejected;
+            let patience = if has_waited { FIRST_PATIENCE } else { PATIENCE };
+            questions.push(Question { suspect, patience });
+        }
+        questions
+    }
+
+    /// Takes in the answer to a question. What clients saw until then must have been heard before.
+    pub(crate) fn answer(
+        &mut self,
+        suspect: Suspect,
+        sight: &Result<(), Fault>,
+        port: &Port,
+        now: Instant,
+    ) -> Option<Turn> {
+        self.out = self.out.saturating_sub(1);
+        let case = self.cases.get_mut(&suspect)?;
+        let is_void = case.stage == Stage::Void;
+        case.stage = Stage::Quiet;
+        match sight {
+            _ if is_void => None,
+            Ok(()) => self.clear(suspect, "it answers this node", now),
+            Err(fault) if fault.kind == FaultKind::Own => {
+                // Whoever is ejected stays so until there is an answer.
+                case.rests_until = now + REST;
+                let at = case.is_ejected.then_some(case.rests_until);
+                at.into_iter().for_each(|at| self.plan(suspect, at));
+                None
+            }
+            Err(fault) => {
+                let reason = format!("{}; this node: {}", case.doubt.reason(), fault.reason);
+                self.confirm(suspect, &reason, port, now)
+            }
+        }
+    }
+
+    /// Gives back whose time is over or who may be ejected no longer, and forgets old cases.
+    pub(crate) fn look(
+        &mut self,
+        port: impl Fn(&Suspect) -> Option<Port>,
+        now: Instant,
+    ) -> Vec<Turn> {
+        let suspects: Vec<Suspect> = self.cases.keys().copied().collect();
+        let look = |suspect: Suspect| {
+            let port = port(&suspect).filter(|port| port.takers.contains(&suspect.address));
+            let case = self.cases.get(&suspect)?;
+            let reason = match &port {
+                None => Some("it takes no new flows"),
+                Some(port) if case.is_ejected && self.room(&suspect, port) < 0 => {
+                    Some("too few others are left")
+                }
+                Some(_) if matches!(case.stage, Stage::Until(end) if end <= now) => {
+                    Some("its time is over")
+                }
+                Some(_) => None,
+            };
+            let turn = reason.and_then(|reason| self.give_back(suspect, reason));
+            let case = self.cases.get(&suspect)?;
+            if case.stage == Stage::Quiet && (port.is_none() || case.is_over(now)) {
+                self.cases.remove(&suspect);
+            }
+            turn
+        };
+        suspects.into_iter().filter_map(look).collect()
+    }
+
+    /// Gives everybody back and forgets what is held against them.
+    pub(crate) fn end(&mut self, reason: &str, now: Instant) -> Vec<Turn> {
+        let all: Vec<Suspect> = self.cases.keys().copied().collect();
+        let clear = |suspect| self.clear(suspect, reason, now);
+        all.into_iter().filter_map(clear).collect()
+    }
+
+    fn plan(&mut self, suspect: Suspect, at: Instant) {
+        if let Some(case) = self.cases.get_mut(&suspect) {
+            case.stage = Stage::Due(at);
+            self.due.insert((at, suspect));
+        }
+    }
+
+    /// It is so: ejects the backend if it may, or keeps it ejected.
+    fn confirm(
+        &mut self,
+        suspect: Suspect,
+        reason: &str,
+        port: &Port,
+        now: Instant,
+    ) -> Option<Turn> {
+        let room = self.room(&suspect, port);
+        let case = self.cases.get_mut(&suspect)?;
+        case.witnesses.clear();
+        if !case.is_ejected && room < 1 {
+            case.rests_until = now + REST;
+            return None;
+        }
+        if now > case.confirmed_at + ROW {
+            case.failures = 0;
+        }
+        let until = now + Duration::from_nanos(backoff::length_ns(case.failures));
+        (case.failures, case.confirmed_at) = (backoff::next(case.failures), now);
+        let (was_ejected, kind) = (case.is_ejected, TurnKind::Ejected(case.doubt));
+        case.is_ejected = true;
+        match port.can_ask {
+            true => self.plan(suspect, until),
+            false => case.stage = Stage::Until(until),
+        }
+        (!was_ejected).then(|| Turn {
+            suspect,
+            kind,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// How many more of a port's backends may be ejected; below 0: so many are too many.
+    fn room(&self, suspect: &Suspect, port: &Port) -> isize {
+        let first = Suspect {
+            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            ..*suspect
+        };
+        let is_same =
+            |other: &Suspect| (other.protocol, other.port) == (suspect.protocol, suspect.port);
+        let own = self.cases.range(first..);
+        let own = own.take_while(|(other, _)| is_same(other));
+        let ejected =
+            own.filter(|(other, case)| case.is_ejected && port.takers.contains(&other.address));
+        (port.takers.len() / 2).cast_signed() - ejected.count().cast_signed()
+    }
+
+    /// Nothing has happened, or it is over.
+    fn clear(&mut self, suspect: Suspect, reason: &str, now: Instant) -> Option<Turn> {
+        let turn = self.give_back(suspect, reason);
+        let case = self.cases.get_mut(&suspect)?;
+        (case.failures, case.rests_until) = (0, now + REST);
+        turn
+    }
+
+    /// Whatever is planned for it is not to happen.
+    fn give_back(&mut self, suspect: Suspect, reason: &str) -> Option<Turn> {
+        let case = self.cases.get_mut(&suspect)?;
+        case.witnesses.clear();
+        case.stage = match case.stage {
+            Stage::Asked | Stage::Void => Stage::Void,
+            Stage::Due(at) => {
+                self.due.remove(&(at, suspect));
+                Stage::Quiet
+            }
+            Stage::Quiet | Stage::Until(_) => Stage::Quiet,
+        };
+        let was_ejected = std::mem::take(&mut case.is_ejected);
+        was_ejected.then(|| Turn {
+            suspect,
+            kind: TurnKind::Returned,
+            reason: reason.to_owned(),
+        })
+    }
+}
+
+impl Case {
+    fn new(doubt: Doubt, now: Instant) -> Self {
+        Self {
+            doubt,
+            stage: Stage::Quiet,
+            is_ejected: false,
+            failures: 0,
+            confirmed_at: now,
+            rests_until: now,
+            witnesses: Vec::new(),
+            witnessed_at: now,
+        }
+    }
+
+    /// Notes who says so; whether enough do.
+    fn witness(&mut self, doubt: Doubt, witness: Witness, now: Instant) -> bool {
+        if self.witnesses.is_empty() || now > self.witnessed_at + MEMORY {
+            self.witnesses.clear();
+            (self.doubt, self.witnessed_at) = (doubt, now);
+        }
+        let client = match witness {
+            Witness::Kernel => return true,
+            Witness::Unknown => return false,
+            Witness::Client(address) => subscriber(address),
+        };
+        if !self.witnesses.contains(&client) {
+            self.witnesses.push(client);
+        }
+        self.witnesses.len() > 1
+    }
+
+    /// Whether nothing is known that would matter later.
+    fn is_over(&self, now: Instant) -> bool {
+        !self.is_ejected
+            && now > self.rests_until
+            && now > self.witnessed_at + MEMORY
+            && (self.failures == 0 || now > self.confirmed_at + ROW)
+    }
+}
+
+/// Whose an address is: one subscriber has a whole network of IPv6 addresses.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 64)).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,16 @@ impl Loads {
     }
 }
 
+/// How a backend is called that new flows avoid though its own state is up.
+fn avoided(own: &[&BackendReport]) -> Option<&'static str> {
+    let any = |is_so: fn(&BackendReport) -> bool| own.iter().any(|report| is_so(report));
+    if any(|report| report.is_ejected) {
+        Some("ejected")
+    } else {
+        any(|report| report.is_suspect).then_some("suspect")
+    }
+}
+
 /// One backend.
 pub(super) fn backend_item(
     service: &Service,
@@ -42,21 +52,20 @@ pub(super) fn backend_item(
     };
     let own = loads.of_backend(service, backend.address);
     let sum = |count: fn(&BackendReport) -> u64| own.iter().map(|report| count(report)).sum();
-    let is_suspect = own.iter().any(|report| report.is_suspect);
+    let avoided = match state {
+        "up" => avoided(&own),
+        _ => None,
+    };
     BackendItem {
         port: service.port,
         service: service.name.clone(),
         instance: backend.instance.clone(),
         address: backend.address,
-        reason: match (is_suspect && state == "up", &backend.failing) {
-            (true, _) => own
+        reason: match (avoided, &backend.failing) {
+            (Some(_), _) => own
                 .iter()
                 .find_map(|report| Some(report.doubt?.reason().into())),
-            (false, failing) => failing.as_ref().map(|failing| failing.reason.clone()),
-        },
-        state: match is_suspect && state == "up" {
-            true => "suspect".to_owned(),
-            false => state.to_owned(),
+            (None, failing) => failing.as_ref().map(|failing| failing.reason.clone()),
         },
         path: own
             .iter()
@@ -65,6 +74,7 @@ pub(super) fn backend_item(
             .unwrap_or("-")
             .into(),
         path_reason: own.iter().find_map(|report| report.handed.clone()),
+        state: avoided.unwrap_or(state).to_owned(),
         leaves_in_s,
         dea: backend.announced.as_ref().map(|a| a.dea.clone()),
         weight: backend.weight,

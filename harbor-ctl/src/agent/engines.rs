@@ -17,8 +17,8 @@ use crate::{
     config::Config,
     datapath::DatapathErrorKind,
     model::{
-        AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Mode, Protocol, Question, Service,
+        AllDown, BackendReport, DatapathReport, Doubt, DoubtReport, Evidence, Finding, FlowFilter,
+        FlowRecord, FrontendReport, Mode, Protocol, Question, Service, Suspect,
     },
     proxy::{Proxy, ProxySettings},
     reconcile::Scope,
@@ -206,13 +206,22 @@ impl Engines {
         }
     }
 
-    /// Backends that have failed a flow since this was last asked.
+    /// Backends that the programs have found suspect since this was last asked.
     pub(super) async fn doubts(&self) -> Result<Vec<DoubtReport>, ForwardingError> {
-        let mut doubts = self.proxy.doubts();
-        if let Some(forwarding) = self.kernel() {
-            doubts.extend(forwarding.doubts().await?);
+        match self.kernel() {
+            Some(forwarding) => forwarding.doubts().await,
+            None => Ok(Vec::new()),
         }
-        Ok(doubts)
+    }
+
+    /// What clients' flows have met since this was last asked.
+    pub(super) fn evidence(&self) -> Vec<Evidence> {
+        self.proxy.evidence()
+    }
+
+    /// Has new flows avoid a backend for this reason while another can take them, or no longer.
+    pub(super) fn eject(&self, suspect: &Suspect, doubt: Option<Doubt>) {
+        self.proxy.eject(suspect, doubt);
     }
 
     /// What would become of a packet. What comes from the node itself no program sees, and what the

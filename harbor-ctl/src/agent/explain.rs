@@ -167,7 +167,8 @@ fn suspects(found: &Finding, service: Option<&Service>, loads: &Loads) -> Vec<St
     let is_suspect = |backend: &&Backend| {
         let own = loads.of_backend(service, backend.address);
         own.iter()
-            .any(|report| report.is_suspect && report.protocol == selected.protocol)
+            .filter(|report| report.protocol == selected.protocol)
+            .any(|report| report.is_suspect || report.is_ejected)
     };
     let line = |backend: &Backend| {
         let consequence = match backend.address == selected.address {

@@ -119,6 +119,8 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Period),
     list("policy", "allow_networks", "[]", "networks allowed as backends in spite of the rule")
     .form(Form::Networks),
+    text("policy", "passive", "\"on\"", "whether new flows avoid a backend that was confirmed to fail clients' flows; never more than half of a port's backends")
+    .one_of(&["on", "off"]),
     text("health", "check", "\"off\"", "how backends of ports without `health` are probed: off, tcp, http:/PATH, udp:SEND/EXPECT")
     .form(Form::HealthCheck),
     text("health", "interval", "\"5s\"", "from one probe of a backend to the next")

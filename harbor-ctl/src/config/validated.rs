@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
+    /// `[policy].passive`
+    pub(crate) is_passive_on: bool,
     pub(crate) lease: Duration,
     pub(crate) control: ControlConfig,
     /// `None`: off.
@@ -144,6 +146,7 @@ impl Check {
             timeouts: self.timeouts(),
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
+            is_passive_on: self.text("policy.passive") == "on",
             lease: self.period("discovery.lease", second * 3),
             control: self.control(),
             gateway: self.gateway(),

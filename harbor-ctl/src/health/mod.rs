@@ -8,14 +8,11 @@
 mod brake;
 mod http;
 mod judge;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the agent hears no evidence yet")
-)]
 mod passive;
 mod probe;
 mod roster;
 
 pub(crate) use judge::{Fault, FaultKind};
+pub(crate) use passive::{Passive, Port, Question, Turn, TurnKind};
 pub(crate) use probe::probe;
 pub(crate) use roster::{Change, Key, Roster, Summary, Target};

@@ -208,13 +208,20 @@ impl Roster {
     /// Takes in what the datapath saw of a client's flow. It counts as one failed probe, and the
     /// backend is asked at once.
     pub(crate) fn suspect(&mut self, key: &Key, fault: Fault, now: Instant) -> Option<Change> {
-        let patient = self.patients.get_mut(key)?;
-        if !patient.is_out && patient.due > now {
+        self.hurry(key, now);
+        self.see(key, &Err(fault), (now, now))
+    }
+
+    /// Asks a backend at once that would be asked later.
+    pub(crate) fn hurry(&mut self, key: &Key, now: Instant) {
+        if let Some(patient) = self.patients.get_mut(key)
+            && !patient.is_out
+            && patient.due > now
+        {
             self.due.remove(&(patient.due, key.clone()));
             patient.due = now;
             self.due.insert((now, key.clone()));
         }
-        self.see(key, &Err(fault), (now, now))
     }
 
     fn see(

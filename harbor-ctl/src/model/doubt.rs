@@ -42,10 +42,6 @@ pub(crate) struct Suspect {
 
 /// Who has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the agent hears no evidence yet")
-)]
 pub(crate) enum Witness {
     /// A flow of this client.
     Client(IpAddr),

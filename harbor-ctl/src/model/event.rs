@@ -22,6 +22,10 @@ pub(crate) enum EventKind {
     BackendFailing,
     /// Its probes pass again.
     BackendRecovered,
+    /// It was confirmed that it fails clients' flows: new ones avoid it.
+    BackendEjected,
+    /// New flows go to it again.
+    BackendReturned,
     BindingCreated,
     BindingDeleted,
     /// Somebody on the node holds a number.
@@ -51,6 +55,8 @@ impl EventKind {
             Self::BackendResumed => "backend_resumed",
             Self::BackendFailing => "backend_failing",
             Self::BackendRecovered => "backend_recovered",
+            Self::BackendEjected => "backend_ejected",
+            Self::BackendReturned => "backend_returned",
             Self::BindingCreated => "binding_created",
             Self::BindingDeleted => "binding_deleted",
             Self::ConflictFound => "conflict_found",
@@ -136,6 +142,8 @@ mod tests {
     fn a_kind_is_called_the_same_everywhere() {
         for kind in [
             EventKind::PortAllocated,
+            EventKind::BackendEjected,
+            EventKind::BackendReturned,
             EventKind::NodeLeft,
             EventKind::Gap,
         ] {

@@ -141,6 +141,9 @@ pub(crate) struct BackendReport {
     pub(crate) reply_bytes: u64,
     /// It failed: it gets no new flow while another backend can take it.
     pub(crate) is_suspect: bool,
+    /// It was confirmed that it fails flows: new ones avoid it.
+    #[serde(skip)]
+    pub(crate) is_ejected: bool,
     /// How it failed, if the agent has heard of it.
     #[serde(skip)]
     pub(crate) doubt: Option<Doubt>,
@@ -156,6 +159,7 @@ impl BackendReport {
         self.reply_packets += other.reply_packets;
         self.reply_bytes += other.reply_bytes;
         self.is_suspect |= other.is_suspect;
+        self.is_ejected |= other.is_ejected;
         self.doubt = self.doubt.or(other.doubt);
     }
 }

@@ -71,7 +71,7 @@ fn parts(before: &Service, after: &Service) -> Vec<Happening> {
     for new in &after.backends {
         if !before.backends.iter().any(|old| is_same(old, new)) {
             let text = format!("backend {} added", new.address);
-            all.push(told(EventKind::BackendAdded, after, new, text));
+            all.push(backend_event(EventKind::BackendAdded, after, new, text));
         }
     }
     let lacks = |service: &Service, id: &str| !service.bindings.iter().any(|b| b.id == id);
@@ -90,7 +90,7 @@ fn of_backend(service: &Service, old: &Backend, new: Option<&Backend>) -> Vec<Ha
     let address = old.address;
     let gone = |service| {
         let text = format!("backend {address} removed");
-        told(EventKind::BackendRemoved, service, old, text)
+        backend_event(EventKind::BackendRemoved, service, old, text)
     };
     let Some(new) = new else {
         // One that was removed by an operator has been told of.
@@ -98,7 +98,7 @@ fn of_backend(service: &Service, old: &Backend, new: Option<&Backend>) -> Vec<Ha
         return (!was_told).then(|| gone(service)).into_iter().collect();
     };
     let mut all = Vec::new();
-    let tell = |kind, text: String| told(kind, service, new, text);
+    let tell = |kind, text: String| backend_event(kind, service, new, text);
     match (old.state, new.state) {
         (old, new) if std::mem::discriminant(&old) == std::mem::discriminant(&new) => {}
         (_, BackendState::Active) => {
@@ -135,7 +135,13 @@ fn of(service: &Service) -> Subject {
     }
 }
 
-fn told(kind: EventKind, service: &Service, backend: &Backend, text: String) -> Happening {
+/// Something that has happened to a backend of a service.
+pub(crate) fn backend_event(
+    kind: EventKind,
+    service: &Service,
+    backend: &Backend,
+    text: String,
+) -> Happening {
     let subject = Subject {
         instance: Some(backend.instance.clone()),
         address: Some(backend.address.to_string()),

@@ -1,15 +1,13 @@
 //! One instance behind one frontend, as long as it is behind it: what it carries, whether it is
-//! gone, and whether it has failed flows lately.
+//! gone, and whether new flows avoid it.
 //!
-//! A backend that fails a new flow is left out for 2 s, twice as long with every failure in a row up
-//! to a minute, if another can take the flow: the datapath's rule.
+//! What a flow meets here moves that flow alone, and is told as evidence. Whether others are to avoid
+//! the backend is decided elsewhere (health::passive), for both engines.
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
 };
-
-use harbor_common::rules::backoff;
 
 use super::load::Load;
 use crate::model::Doubt;
@@ -28,23 +26,25 @@ pub(super) struct Backend {
     is_gone: AtomicBool,
     /// Its probes fail while another backend is well: its datagrams go elsewhere.
     is_left: AtomicBool,
-    suspect_until: AtomicU64,
-    failures: AtomicU32,
-    doubt: AtomicU8,
+    /// Something was said against it since it last took a flow.
+    is_doubted: AtomicBool,
+    /// Why new flows avoid it; 0 = they do not.
+    ejected: AtomicU8,
 }
 
 impl Backend {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self {
+    pub(super) fn new(address: SocketAddr, ejected: Option<Doubt>) -> Self {
+        let backend = Self {
             number: NEXT.fetch_add(1, Relaxed),
             address,
             load: Load::default(),
             is_gone: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
-            suspect_until: AtomicU64::new(0),
-            failures: AtomicU32::new(0),
-            doubt: AtomicU8::new(0),
-        }
+            is_doubted: AtomicBool::new(false),
+            ejected: AtomicU8::new(0),
+        };
+        backend.eject(ejected);
+        backend
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -64,70 +64,39 @@ impl Backend {
         self.is_left.store(is_left, Relaxed);
     }
 
-    pub(super) fn is_suspect(&self, now: u64) -> bool {
-        self.suspect_until.load(Relaxed) > now
+    /// Whether new flows avoid it while another backend can take them.
+    pub(super) fn is_ejected(&self) -> bool {
+        self.ejected.load(Relaxed) != 0
     }
 
-    /// How it failed, while it is suspect.
-    pub(super) fn doubt(&self, now: u64) -> Option<Doubt> {
-        match self.doubt.load(Relaxed) {
-            _ if !self.is_suspect(now) => None,
+    /// Why new flows avoid it, if they do.
+    pub(super) fn ejected(&self) -> Option<Doubt> {
+        match self.ejected.load(Relaxed) {
+            0 => None,
             1 => Some(Doubt::Refused),
             2 => Some(Doubt::Silent),
             _ => Some(Doubt::Unreachable),
         }
     }
 
-    /// Notes that it has failed a flow; whether that is news.
-    pub(super) fn suspect(&self, doubt: Doubt, now: u64) -> bool {
-        if self.is_suspect(now) {
-            return false;
-        }
-        let failures = self.failures.load(Relaxed);
-        self.failures.store(backoff::next(failures), Relaxed);
+    /// Has new flows avoid it for this reason, or no longer.
+    pub(super) fn eject(&self, doubt: Option<Doubt>) {
         let number = match doubt {
-            Doubt::Refused => 1,
-            Doubt::Silent => 2,
-            Doubt::Unreachable => 3,
+            None => 0,
+            Some(Doubt::Refused) => 1,
+            Some(Doubt::Silent) => 2,
+            Some(Doubt::Unreachable) => 3,
         };
-        self.doubt.store(number, Relaxed);
-        let until = now + backoff::length_ns(failures);
-        self.suspect_until.store(until, Relaxed);
-        true
+        self.ejected.store(number, Relaxed);
     }
 
-    /// Notes that it has taken a flow.
-    pub(super) fn trust(&self) {
-        if self.failures.load(Relaxed) != 0 {
-            self.failures.store(0, Relaxed);
-            self.suspect_until.store(0, Relaxed);
-        }
+    /// Notes that it has failed a flow.
+    pub(super) fn doubt(&self) {
+        self.is_doubted.store(true, Relaxed);
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proxy::clock::SECOND;
-
-    #[test]
-    fn suspicion_doubles_up_to_a_minute_and_ends_with_the_first_success() {
-        let backend = Backend::new(([10, 0, 0, 1], 80).into());
-        let (mut now, mut lasted) = (1, Vec::new());
-        for _ in 0..7 {
-            assert!(backend.suspect(Doubt::Refused, now));
-            assert!(!backend.suspect(Doubt::Silent, now), "known already");
-            assert_eq!(backend.doubt(now), Some(Doubt::Refused));
-            let until = backend.suspect_until.load(Relaxed);
-            lasted.push((until - now) / SECOND);
-            now = until;
-            assert!(!backend.is_suspect(now));
-        }
-        assert_eq!(lasted, [2, 4, 8, 16, 32, 60, 60]);
-        backend.suspect(Doubt::Silent, now);
-        backend.trust();
-        assert!(!backend.is_suspect(now));
-        assert!(backend.suspect(Doubt::Silent, now));
-        assert_eq!(backend.suspect_until.load(Relaxed), now + 2 * SECOND);
+    /// Notes that it has taken a flow; whether something was said against it before.
+    pub(super) fn trust(&self) -> bool {
+        self.is_doubted.load(Relaxed) && self.is_doubted.swap(false, Relaxed)
     }
 }

@@ -19,7 +19,7 @@ use super::{
     orders::{Inbox, Order},
     seats::{Key, Seat},
 };
-use crate::model::{AllDown, Protocol, Protocols, Service};
+use crate::model::{AllDown, Doubt, Protocol, Protocols, Service, Suspect};
 
 /// How long a worker is waited for; it never waits itself.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -161,6 +161,13 @@ impl Board {
                 let each = keys.iter().filter_map(|key| self.frontends.get(key));
                 each.map(AsRef::as_ref).collect()
             }
+        }
+    }
+
+    /// Has new flows avoid a backend for this reason, or no longer.
+    pub(super) fn eject(&self, suspect: &Suspect, doubt: Option<Doubt>) {
+        if let Some(frontend) = self.frontends.get(&(suspect.protocol, suspect.port)) {
+            frontend.eject(suspect.address, doubt);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Chooses the backend of a new flow, as the datapath does it (its stage `select`).
 //!
 //! Families do not matter here: a proxy's connection to a backend is its own. Nobody gets a flow who
-//! has failed one lately while another can take it, and a connection never tries a backend twice.
+//! is ejected while another can take it, and a connection never tries a backend twice.
 
 use std::{
     net::IpAddr,
@@ -70,9 +70,9 @@ pub(super) fn choose(
 }
 
 /// Whether somebody else than this backend can take a flow now.
-pub(super) fn has_other(frontend: &Frontend, backend: &Backend, now: u64) -> bool {
+pub(super) fn has_other(frontend: &Frontend, backend: &Backend) -> bool {
     let mut takers = frontend.roster().takers.iter().map(|taker| &taker.backend);
-    takers.any(|other| other.number != backend.number && !other.is_suspect(now))
+    takers.any(|other| other.number != backend.number && !other.is_ejected())
 }
 
 struct Walk<'a> {
@@ -87,7 +87,7 @@ impl Walk<'_> {
     }
 
     fn is_good(&self, backend: &Backend) -> bool {
-        !self.is_tried(backend) && !backend.is_suspect(self.now)
+        !self.is_tried(backend) && !backend.is_ejected()
     }
 
     /// The first that is well; if none is, the first that is there and was not tried.
@@ -140,8 +140,9 @@ impl Walk<'_> {
         self.pick((0..looks.min(size)).map(at).chain(registered))
     }
 
-    /// The current backend while it is well, else the next in order of registration, which then
-    /// stays current: an instance that comes back does not take its clients back.
+    /// The current backend, which is left for good only when it takes no new flows any more: an
+    /// instance that comes back does not take its clients back. One that is ejected, or has failed
+    /// this flow alone, stays current.
     fn first(&self, choice: Choice) -> Option<Arc<Backend>> {
         let current = &self.frontend.standing.current;
         let number = current.load(Relaxed);
@@ -152,10 +153,11 @@ impl Walk<'_> {
                 .iter()
                 .map(|taker| &taker.backend)
         };
-        if let Some(backend) = order().find(|backend| backend.number == number)
-            && self.is_good(backend)
-        {
-            return Some(Arc::clone(backend));
+        if let Some(backend) = order().find(|backend| backend.number == number) {
+            return match self.is_good(backend) {
+                true => Some(Arc::clone(backend)),
+                false => self.pick(order()),
+            };
         }
         let found = self.pick(order())?;
         if choice == Choice::Real && self.is_good(&found) {

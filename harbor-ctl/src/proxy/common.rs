@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -12,10 +12,10 @@ use super::{
     ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, patience::Patience,
     seats::Key,
 };
-use crate::model::{Doubt, DoubtReport};
+use crate::model::{Doubt, Evidence, Suspect, Witness};
 
-/// Doubts that are kept for whoever asks; more are the same again.
-const DOUBTS: usize = 10_000;
+/// What is kept for whoever asks; more is the same again.
+const EVIDENCE: usize = 10_000;
 
 /// Shared by the proxy's threads.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Common {
     pub(super) flows: AtomicU64,
     /// Clients turned away for want of room.
     pub(super) shed: AtomicU64,
-    doubts: Mutex<Vec<DoubtReport>>,
+    evidence: Mutex<Vec<Evidence>>,
 }
 
 impl Common {
@@ -39,7 +39,7 @@ impl Common {
             ledger,
             flows: AtomicU64::new(0),
             shed: AtomicU64::new(0),
-            doubts: Mutex::default(),
+            evidence: Mutex::default(),
         }
     }
 
@@ -53,26 +53,42 @@ impl Common {
         has_room
     }
 
-    /// Notes that a backend has failed a flow.
-    pub(super) fn suspect(&self, key: Key, backend: &Backend, doubt: Doubt, now: u64) {
-        if !backend.suspect(doubt, now) {
-            return;
+    /// Notes that a backend has failed a flow, and who has seen it.
+    pub(super) fn doubt(&self, key: Key, backend: &Backend, doubt: Doubt, witness: Witness) {
+        backend.doubt();
+        self.testify(key, backend, witness, Err(doubt));
+    }
+
+    /// Notes that a backend has taken a flow.
+    pub(super) fn trust(&self, key: Key, backend: &Backend) {
+        if backend.trust() {
+            self.testify(key, backend, Witness::Unknown, Ok(()));
         }
-        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        if doubts.len() < DOUBTS {
-            doubts.push(DoubtReport {
+    }
+
+    fn testify(&self, key: Key, backend: &Backend, witness: Witness, sight: Result<(), Doubt>) {
+        let mut evidence = self.lock_evidence();
+        if evidence.len() < EVIDENCE {
+            let suspect = Suspect {
                 protocol: key.0,
                 port: key.1,
                 address: backend.address,
-                doubt,
+            };
+            evidence.push(Evidence {
+                suspect,
+                witness,
+                sight,
             });
         }
     }
 
     /// What was noted since this was asked last.
-    pub(super) fn take_doubts(&self) -> Vec<DoubtReport> {
-        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut doubts)
+    pub(super) fn take_evidence(&self) -> Vec<Evidence> {
+        std::mem::take(&mut self.lock_evidence())
+    }
+
+    fn lock_evidence(&self) -> MutexGuard<'_, Vec<Evidence>> {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a flow that `admit` has let in.

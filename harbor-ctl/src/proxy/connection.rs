@@ -166,7 +166,7 @@ impl Connection {
     /// The backend has answered: it is told of the client, if it should be.
     pub(super) fn arrive(&mut self, ground: &Ground<'_>) -> Option<Next> {
         self.stage = Stage::Live;
-        self.leg.backend.trust();
+        ground.common.trust(self.frontend.key, &self.leg.backend);
         self.leg.backend.load.flows_total.fetch_add(1, Relaxed);
         self.seen = ground.now;
         let how = self.frontend.settings().client_ip;

@@ -62,7 +62,7 @@ fn judge(
     if let Some(flow) = flow {
         let mut backends = frontend.backends().into_iter();
         let backend = backends.find(|backend| backend.address == flow.backend);
-        finding.backend = backend.map(|backend| found(frontend, &backend, now));
+        finding.backend = backend.map(|backend| found(frontend, &backend));
         finding.flow = Some(flow.state);
         return Verdict::Forward(0);
     }
@@ -79,7 +79,7 @@ fn judge(
         Some(chosen) => {
             finding.steps.affinity = chosen.is_kept;
             finding.policy = Some(frontend.policy().to_string());
-            finding.backend = Some(found(frontend, &chosen.backend, now));
+            finding.backend = Some(found(frontend, &chosen.backend));
             Verdict::Forward(0)
         }
     }
@@ -98,11 +98,16 @@ fn flow_of(proxy: &Proxy, question: &Question) -> Option<FlowRecord> {
     })
 }
 
-fn found(frontend: &Frontend, backend: &Arc<Backend>, now: u64) -> FoundBackend {
+fn found(frontend: &Frontend, backend: &Arc<Backend>) -> FoundBackend {
     let (protocol, port) = frontend.key;
     let mut takers = frontend.roster().takers.iter();
     let state = match () {
-        () if takers.any(|taker| Arc::ptr_eq(&taker.backend, backend)) => "active",
+        () if takers.any(|taker| Arc::ptr_eq(&taker.backend, backend)) => {
+            match backend.is_ejected() {
+                true => "ejected",
+                false => "active",
+            }
+        }
         () if backend.is_gone() => "gone",
         () if backend.is_left() => "unhealthy",
         () => "draining",
@@ -112,6 +117,6 @@ fn found(frontend: &Frontend, backend: &Arc<Backend>, now: u64) -> FoundBackend 
         port,
         address: backend.address,
         state: state.into(),
-        is_suspect: backend.is_suspect(now),
+        is_suspect: false,
     }
 }

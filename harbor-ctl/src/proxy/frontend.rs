@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
@@ -20,7 +20,7 @@ use super::{
     seal::Seal,
     seats::Key,
 };
-use crate::model::{AllDown, Policy, PortSettings, Protocol, Service};
+use crate::model::{AllDown, Doubt, Policy, PortSettings, Protocol, Service};
 
 /// A (protocol, port) that is served.
 #[derive(Debug)]
@@ -103,12 +103,20 @@ impl Frontend {
             .get_or_init(|| self.standing.known().roster(self.key.0))
     }
 
-    /// How many take new flows.
+    /// How many take new flows, without those that are ejected.
     pub(super) fn takers(&self) -> usize {
         match self.roster.get() {
-            Some(roster) => roster.takers.len(),
-            None => count_takers(&self.service, self.all_down),
+            Some(roster) => {
+                let takers = roster.takers.iter();
+                takers.filter(|taker| !taker.backend.is_ejected()).count()
+            }
+            None => count_takers(&self.service, self.all_down, &self.standing.known().ejected),
         }
+    }
+
+    /// Has new flows avoid a backend for this reason, or no longer.
+    pub(super) fn eject(&self, address: SocketAddr, doubt: Option<Doubt>) {
+        self.standing.known().eject(address, doubt);
     }
 
     /// All that are not gone, in order of registration.
@@ -118,7 +126,7 @@ impl Frontend {
             let there = there(&self.service).into_iter();
             // They have carried nothing, and nobody else gets to see these.
             there
-                .map(|one| Arc::new(Backend::new(one.address)))
+                .map(|one| Arc::new(Backend::new(one.address, None)))
                 .collect()
         })
     }

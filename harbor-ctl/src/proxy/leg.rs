@@ -23,7 +23,7 @@ use super::{
     poll::{Interest, Name, Source},
     seats::keep_alive,
 };
-use crate::model::Doubt;
+use crate::model::{Doubt, Witness};
 
 /// The way to the backend.
 pub(super) struct Leg {
@@ -50,9 +50,8 @@ impl Leg {
                 Err(error) => {
                     if let Some(doubt) = doubt_of(error) {
                         let backend = &chosen.backend;
-                        ground
-                            .common
-                            .suspect(frontend.key, backend, doubt, ground.now);
+                        let witness = witness_of(error, client);
+                        ground.common.doubt(frontend.key, backend, doubt, witness);
                     }
                     tried.push(chosen.backend.number);
                 }
@@ -111,6 +110,14 @@ pub(super) fn is_unreachable(error: Errno) -> bool {
             | Errno::ACCESS
             | Errno::NOPROTOOPT
     )
+}
+
+/// Whose word the failure to begin a connection is.
+fn witness_of(error: Errno, client: SocketAddr) -> Witness {
+    match is_unreachable(error) {
+        true => Witness::Kernel,
+        false => Witness::Client(client.ip()),
+    }
 }
 
 /// Makes the end of this socket a reset.

@@ -53,8 +53,8 @@ use self::{
     worker::Worker,
 };
 use crate::model::{
-    AllDown, BackendReport, DoubtReport, Finding, FlowFilter, FlowRecord, FrontendReport, Protocol,
-    Protocols, Question, Service, Timeouts,
+    AllDown, BackendReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord, FrontendReport,
+    Protocol, Protocols, Question, Service, Suspect, Timeouts,
 };
 
 /// The most threads; the proxy is the slow way, and the node has more to do.
@@ -235,9 +235,14 @@ impl Proxy {
         self.ask(order).into_iter().sum()
     }
 
-    /// Backends that have failed flows since this was asked last.
-    pub(crate) fn doubts(&self) -> Vec<DoubtReport> {
-        self.0.common.take_doubts()
+    /// What flows have met since this was asked last.
+    pub(crate) fn evidence(&self) -> Vec<Evidence> {
+        self.0.common.take_evidence()
+    }
+
+    /// Has new flows avoid a backend for this reason while another can take them, or no longer.
+    pub(crate) fn eject(&self, suspect: &Suspect, doubt: Option<Doubt>) {
+        self.board().eject(suspect, doubt);
     }
 
     /// What would become of this packet.

@@ -16,7 +16,7 @@ use super::{
     leg::{Leg, doubt_of, reset},
     poll::Name,
 };
-use crate::model::Doubt;
+use crate::model::{Doubt, Witness};
 
 /// Slow attempts that a connection keeps beside its latest one.
 const KEPT: usize = 3;
@@ -142,8 +142,8 @@ impl Connection {
     /// A backend has failed this connection.
     fn suspect(&self, backend: &Backend, doubt: Option<Doubt>, ground: &Ground<'_>) {
         if let Some(doubt) = doubt {
-            let (common, key) = (ground.common, self.frontend.key);
-            common.suspect(key, backend, doubt, ground.now);
+            let (key, witness) = (self.frontend.key, Witness::Client(self.address.ip()));
+            ground.common.doubt(key, backend, doubt, witness);
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
-    ProxyReport, Unheld, backend::Backend, board::Board, clock::now_ns, common::Common,
-    frontend::Frontend, load::Load,
+    ProxyReport, Unheld, backend::Backend, board::Board, common::Common, frontend::Frontend,
+    load::Load,
 };
 use crate::model::{BackendReport, Engine, FrontendReport};
 
@@ -27,7 +27,7 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
 }
 
 pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
-    let (now, (protocol, port)) = (now_ns(), frontend.key);
+    let (protocol, port) = frontend.key;
     let report = |backend: Arc<Backend>| {
         let load: &Load = &backend.load;
         BackendReport {
@@ -42,8 +42,9 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
             forward_bytes: load.forward.bytes.load(Relaxed),
             reply_packets: load.reply.packets.load(Relaxed),
             reply_bytes: load.reply.bytes.load(Relaxed),
-            is_suspect: backend.is_suspect(now),
-            doubt: backend.doubt(now),
+            is_suspect: false,
+            is_ejected: backend.is_ejected(),
+            doubt: backend.ejected(),
         }
     };
     frontend.backends().into_iter().map(report).collect()

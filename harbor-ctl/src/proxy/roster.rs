@@ -3,13 +3,13 @@
 //! Most ports never have a flow that the packet path does not carry. Their backends are not pictured
 //! here before one comes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use harbor_common::frontend::TURNS;
 
 use super::backend::Backend;
 use crate::model::{
-    self, AllDown, BackendState, Policy, Protocol, Service, interleave, maglev, takers,
+    self, AllDown, BackendState, Doubt, Policy, Protocol, Service, interleave, maglev, takers,
 };
 
 /// A port's service as it is now, and its backends as far as they are pictured.
@@ -20,6 +20,8 @@ pub(super) struct Known {
     all_down: AllDown,
     /// All that are not gone, in order of registration; `None` = nobody has asked yet.
     pub(super) backends: Option<Vec<Arc<Backend>>>,
+    /// Whom new flows avoid, and why.
+    pub(super) ejected: BTreeMap<SocketAddr, Doubt>,
 }
 
 /// Who takes new flows.
@@ -44,12 +46,25 @@ impl Known {
             service: Some(service),
             all_down,
             backends: None,
+            ejected: BTreeMap::new(),
         }
     }
 
     /// The service is this now.
     pub(super) fn set(&mut self, service: Arc<Service>, all_down: AllDown) {
         (self.service, self.all_down) = (Some(service), all_down);
+    }
+
+    /// Has new flows avoid a backend for this reason, or no longer.
+    pub(super) fn eject(&mut self, address: SocketAddr, doubt: Option<Doubt>) {
+        match doubt {
+            Some(doubt) => self.ejected.insert(address, doubt),
+            None => self.ejected.remove(&address),
+        };
+        let known = self.backends.iter().flatten();
+        for backend in known.filter(|backend| backend.address == address) {
+            backend.eject(doubt);
+        }
     }
 
     /// The service has ended: nobody takes a flow any more, and the flows of all are to end.
@@ -72,7 +87,9 @@ impl Known {
         let (mut backends, mut takers) = (Vec::with_capacity(there.len()), Vec::new());
         for one in there {
             let known = before.iter().find(|known| known.address == one.address);
-            let backend = known.map_or_else(|| Arc::new(Backend::new(one.address)), Arc::clone);
+            let ejected = self.ejected.get(&one.address).copied();
+            let new = || Arc::new(Backend::new(one.address, ejected));
+            let backend = known.map_or_else(new, Arc::clone);
             backend.leave(one.failing.is_some() && !takes(one) && !taking.is_empty());
             if takes(one) {
                 let weight = one.weight.max(1);
@@ -92,9 +109,15 @@ impl Known {
     }
 }
 
-/// How many take new flows of a service.
-pub(super) fn count_takers(service: &Service, all_down: AllDown) -> usize {
-    taking(service, &there(service), all_down).len()
+/// How many take new flows of a service, without those that are ejected.
+pub(super) fn count_takers(
+    service: &Service,
+    all_down: AllDown,
+    ejected: &BTreeMap<SocketAddr, Doubt>,
+) -> usize {
+    let taking = taking(service, &there(service), all_down).into_iter();
+    let well = taking.filter(|backend| !ejected.contains_key(&backend.address));
+    well.count()
 }
 
 /// The backends that are not gone.

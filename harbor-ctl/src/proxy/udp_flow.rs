@@ -28,7 +28,7 @@ use super::{
     seats::{Seat, fragment},
     tcp::Here,
 };
-use crate::model::{ClientIp, Doubt, FlowRecord, Protocol};
+use crate::model::{ClientIp, Doubt, FlowRecord, Protocol, Witness};
 
 /// A client's conversation.
 pub(super) struct UdpFlow {
@@ -36,6 +36,8 @@ pub(super) struct UdpFlow {
     pub(super) seat: Arc<Seat>,
     pub(super) origin: Origin,
     leg: Option<Leg>,
+    /// Numbers of the backends that have failed it.
+    left: Vec<u64>,
     /// A datagram went last, in either direction.
     seen: u64,
     forward: Sent,
@@ -62,6 +64,7 @@ impl UdpFlow {
             seat,
             origin,
             leg: None,
+            left: Vec::new(),
             seen: now,
             forward: Sent::default(),
             reply: Sent::default(),
@@ -113,7 +116,7 @@ impl UdpFlow {
                 return false;
             }
         };
-        leg.backend.trust();
+        here.common.trust(self.frontend.key, &leg.backend);
         self.seen = here.now;
         let payloads: Vec<&[u8]> = (0..count).map(|index| batch.payload(index)).collect();
         let mut passing = self.passing(&payloads, here.now);
@@ -200,22 +203,29 @@ impl UdpFlow {
     fn has_way(&mut self, tried: &mut Vec<u64>, name: Name, here: Here<'_>) -> bool {
         let should_leave = |leg: &Leg| {
             leg.backend.is_gone()
-                || leg.backend.is_left() && has_other(&self.frontend, &leg.backend, here.now)
+                || leg.backend.is_left() && has_other(&self.frontend, &leg.backend)
         };
         if self.leg.as_ref().is_some_and(should_leave) {
             self.unbind();
         }
         while self.leg.is_none() {
             let client = self.origin.client.ip();
-            let Some(chosen) = choose(&self.frontend, client, here.now, tried, Choice::Real) else {
-                return false;
+            let avoided = [&self.left[..], tried].concat();
+            let chosen = choose(&self.frontend, client, here.now, &avoided, Choice::Real);
+            let Some(chosen) = chosen else {
+                if self.left.is_empty() {
+                    return false;
+                }
+                // All have failed it: any of them may be well again.
+                self.left.clear();
+                continue;
             };
             match Leg::to(&chosen.backend, name, here) {
                 Ok(leg) => self.leg = Some(leg),
                 Err(error) if is_unreachable(error) => {
                     let key = self.frontend.key;
-                    here.common
-                        .suspect(key, &chosen.backend, Doubt::Unreachable, here.now);
+                    let (doubt, witness) = (Doubt::Unreachable, Witness::Kernel);
+                    here.common.doubt(key, &chosen.backend, doubt, witness);
                     tried.push(chosen.backend.number);
                 }
                 Err(_) => {
@@ -233,13 +243,13 @@ impl UdpFlow {
             return;
         };
         let (backend, key) = (&leg.backend, self.frontend.key);
-        here.common
-            .suspect(key, backend, Doubt::Unreachable, here.now);
+        let witness = Witness::Client(self.origin.client.ip());
+        here.common.doubt(key, backend, Doubt::Unreachable, witness);
         // The only one is tried once more: the error was about an earlier datagram.
-        let is_over =
-            tried.contains(&backend.number) || has_other(&self.frontend, backend, here.now);
+        let is_over = tried.contains(&backend.number) || has_other(&self.frontend, backend);
         tried.push(backend.number);
         if is_over {
+            self.left.push(backend.number);
             self.unbind();
         }
     }

@@ -145,12 +145,14 @@ fn datagrams_leave_an_unreachable_backend_and_do_not_go_back(engine: Engine) {
         for _ in 0..10 {
             assert_eq!(asker.ask(scene.at(port), b"still").unwrap(), "app2");
         }
-        let others = traffic::ask(&scene.lab.client, scene.at(port), 5);
-        assert_eq!(
-            others.of("app2"),
-            5,
-            "nobody goes back by himself: {others:?}"
-        );
+        // A client who is new may lose a datagram of its own before it is moved as well.
+        for _ in 0..5 {
+            let other = Asker::new(&scene.lab.client, family);
+            eventually(Duration::from_secs(5), || {
+                let answer = other.try_ask(scene.at(port), b"me too", Duration::from_millis(300));
+                answer.is_some_and(|name| name == "app2")
+            });
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Backends that are probed: who leaves the rotation, who comes back, and what clients notice.
 
 mod node;
+mod passive;
 mod suspects;
 mod ward;
 mod web;

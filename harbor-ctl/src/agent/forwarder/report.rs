@@ -78,6 +78,7 @@ impl Forwarder {
                 reply_packets: ended.reply_packets + live.reply_packets,
                 reply_bytes: ended.reply_bytes + live.reply_bytes,
                 is_suspect,
+                is_ejected: false,
                 doubt: doubt.filter(|_| is_suspect),
             });
         }

@@ -5,6 +5,7 @@
 //! the records until it is.
 
 mod check;
+mod passive;
 mod watch;
 
 use std::{

@@ -5,11 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::MissedTickBehavior,
+};
 
 use super::{
     super::{desk::Desk, forwarding::ForwardingError},
     Seen,
+    passive::{Ear, Told},
 };
 use crate::{
     health::{Change, Fault, FaultKind, Key, Roster, probe},
@@ -37,6 +41,7 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
         roster: Roster::new(Instant::now()),
         probes: JoinSet::new(),
         doubts: JoinSet::new(),
+        ear: Ear::new(Instant::now()),
         seen: Seen::default(),
         next_follow: Instant::now(),
     };
@@ -53,6 +58,10 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
                 }
             },
             Some(Ok(Ok(doubts))) = watch.doubts.join_next() => watch.suspect(doubts).await,
+            Some(told) = watch.ear.asked.join_next() => {
+                watch.told(told).await;
+                Vec::new()
+            }
         };
         if !changes.is_empty() {
             watch.desk.lock().await.judged(changes).await;
@@ -66,6 +75,8 @@ struct Watch<R> {
     probes: JoinSet<Answer>,
     /// One question to the forwarding thread at a time.
     doubts: JoinSet<Result<Vec<DoubtReport>, ForwardingError>>,
+    /// What clients' flows meet in the proxy.
+    ear: Ear,
     seen: Seen,
     next_follow: Instant,
 }
@@ -88,6 +99,9 @@ impl<R: Registry> Watch<R> {
         }
         owner.health.summary = self.roster.summary(now);
         owner.record_health().await;
+        for key in self.ear.listen(&owner, now) {
+            self.roster.hurry(&key, now);
+        }
         let rate = owner.running.config.health.rate;
         if self.doubts.is_empty() {
             let engines = owner.engines.clone();
@@ -136,7 +150,18 @@ impl<R: Registry> Watch<R> {
             .note((key, rule), sight, times, rand::random::<f64>())
     }
 
-    /// Takes in what clients' flows have shown.
+    /// Takes in what a suspect has answered.
+    async fn told(&mut self, told: Result<Told, JoinError>) {
+        match told {
+            Ok(told) => {
+                let owner = self.desk.lock().await;
+                self.ear.judge(&owner, &told, Instant::now());
+            }
+            Err(error) => tracing::error!("a question has ended without an answer: {error}"),
+        }
+    }
+
+    /// Takes in what the programs in the kernel have found.
     async fn suspect(&mut self, doubts: Vec<DoubtReport>) -> Vec<Change> {
         if doubts.is_empty() {
             return Vec::new();

@@ -42,6 +42,6 @@ pub(crate) struct ExplainedBackend {
     pub(crate) instance: Option<String>,
     #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
-    /// `active`, `suspect`, `draining`, `unhealthy` or `gone`.
+    /// `active`, `suspect`, `ejected`, `draining`, `unhealthy` or `gone`.
     pub(crate) state: String,
 }

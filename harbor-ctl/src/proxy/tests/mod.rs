@@ -20,7 +20,7 @@ use std::{
 
 use super::{Ledger, Proxy, ProxySettings};
 use crate::model::{
-    AllDown, Backend, BackendState, Protocol, Protocols, Service, Timeouts, testing,
+    AllDown, Backend, BackendState, Doubt, Protocol, Protocols, Service, Suspect, Timeouts, testing,
 };
 
 /// Nothing here takes longer.
@@ -74,6 +74,23 @@ fn backend(address: SocketAddr) -> Backend {
         announced: None,
         failing: None,
     }
+}
+
+/// A backend of a port, as evidence names it.
+fn suspect(protocol: Protocol, port: u16, address: SocketAddr) -> Suspect {
+    Suspect {
+        protocol,
+        port,
+        address,
+    }
+}
+
+/// What was seen of backends, without repetitions.
+fn sights(proxy: &Proxy) -> Vec<(SocketAddr, Result<(), Doubt>)> {
+    let evidence = proxy.evidence().into_iter();
+    let mut sights: Vec<_> = evidence.map(|e| (e.suspect.address, e.sight)).collect();
+    sights.dedup();
+    sights
 }
 
 /// A proxy that serves one service.

@@ -1,7 +1,6 @@
 //! Backends that take their time, or never answer.
 
 use super::*;
-use crate::model::Doubt;
 
 /// A listener that answers no SYN while its queue is full; whoever is dropped makes room.
 struct Mute {
@@ -56,8 +55,7 @@ fn who_is_silent_is_passed_over_when_his_time_is_up() {
     for _ in 0..4 {
         assert_eq!(ask(port), b'a');
     }
-    let doubts: Vec<Doubt> = proxy.doubts().iter().map(|doubt| doubt.doubt).collect();
-    assert_eq!(doubts, [Doubt::Silent]);
+    assert_eq!(sights(&proxy), [(mute.address, Err(Doubt::Silent))]);
     // The attempt that came too late is over.
     until("nobody waits for it", || proxy.backends(None)[0].flows == 0);
 }
@@ -75,7 +73,7 @@ fn the_only_backend_may_take_its_time() {
     assert_eq!(proxy.flows()[0].state, "opening");
     mute.speak(b'm');
     assert_eq!(name_of(&mut client).unwrap(), b'm');
-    assert!(!proxy.backends(None)[0].is_suspect);
+    assert_eq!(sights(&proxy), [], "nobody else could have been asked");
 }
 
 #[test]
@@ -104,11 +102,14 @@ fn who_is_answered_by_nobody_is_reset_in_the_end() {
     let web = service(port, Protocols::Tcp, &[one.address, other.address]);
     let proxy = patient_proxy(web, Duration::from_millis(700));
     assert!(is_turned_away(port));
-    let backends = proxy.backends(None);
+    let silent = sights(&proxy).into_iter();
+    let silent: Vec<SocketAddr> = silent.map(|(address, _)| address).collect();
+    assert!(silent.contains(&one.address) && silent.contains(&other.address));
     assert!(
-        backends
+        proxy
+            .backends(None)
             .iter()
-            .all(|backend| backend.is_suspect && backend.flows == 0)
+            .all(|backend| backend.flows == 0)
     );
     assert_eq!(proxy.report().connections, 0);
 }
@@ -121,7 +122,9 @@ fn a_refusal_does_not_end_what_another_backend_may_still_answer() {
     let web = service(port, Protocols::Tcp, &[slow.address, dead]);
     let proxy = patient_proxy(web, PATIENCE);
     let mut client = connect(port);
-    until("it is refused", || proxy.backends(None)[1].is_suspect);
+    until("it is refused", || {
+        sights(&proxy).contains(&(dead, Err(Doubt::Refused)))
+    });
     slow.speak(b's');
     assert_eq!(name_of(&mut client).unwrap(), b's');
 }

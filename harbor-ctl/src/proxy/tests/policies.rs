@@ -33,23 +33,49 @@ fn round_robin_goes_round_and_by_weight() {
 }
 
 #[test]
-fn a_suspect_gets_no_new_flow_however_heavy_it_is() {
+fn who_is_ejected_gets_no_new_flow_however_heavy_it_is() {
     let port = free_port();
-    let dead = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut web = service(port, Protocols::Tcp, &[dead, tcp_server(b'b')]);
+    let mut web = service(port, Protocols::Tcp, &[b'a', b'b'].map(tcp_server));
     web.backends[0].weight = 100;
     let proxy = serving(&web);
-    assert_eq!(ask(port), b'b');
-    let to = format!("127.0.0.1:{port}");
-    for _ in 0..40 {
-        let question = Question::read("192.0.2.7:4000", &to, Protocol::Tcp, vec![]).unwrap();
-        let chosen = proxy.explain(&question).backend.unwrap();
-        assert_eq!(
-            (chosen.address, chosen.is_suspect),
-            (web.backends[1].address, false)
-        );
-        assert_eq!(ask(port), b'b');
-    }
+    assert_eq!(ask(port), b'a');
+    let heavy = suspect(Protocol::Tcp, port, web.backends[0].address);
+    proxy.eject(&heavy, Some(Doubt::Silent));
+    assert_eq!(counts(port, 40), BTreeMap::from([('b', 40)]));
+    proxy.eject(&heavy, None);
+    assert!(counts(port, 40)[&'a'] > 30);
+}
+
+#[test]
+fn the_first_stays_the_first_when_a_flow_fails_or_it_is_ejected() {
+    let port = free_port();
+    let first = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut web = service(port, Protocols::Tcp, &[first, tcp_server(b'b')]);
+    web.settings.policy = Policy::First;
+    let proxy = serving(&web);
+    assert_eq!(ask(port), b'b', "nobody listens at the first");
+    assert_eq!(tcp_server_at(&first.to_string(), b'a'), first);
+    let mut live = connect(port);
+    assert_eq!(name_of(&mut live).unwrap(), b'a');
+    let first = suspect(Protocol::Tcp, port, first);
+    proxy.eject(&first, Some(Doubt::Silent));
+    assert_eq!(counts(port, 4), BTreeMap::from([('b', 4)]));
+    live.write_all(b"x").unwrap();
+    assert_eq!(name_of(&mut live).unwrap(), b'x', "live flows stay");
+    proxy.eject(&first, None);
+    assert_eq!(counts(port, 4), BTreeMap::from([('a', 4)]));
+}
+
+#[test]
+fn who_is_ejected_before_its_first_flow_is_so_from_the_start() {
+    let port = free_port();
+    let web = service(port, Protocols::Tcp, &[b'a', b'b'].map(tcp_server));
+    let proxy = serving(&web);
+    let one = suspect(Protocol::Tcp, port, web.backends[0].address);
+    proxy.eject(&one, Some(Doubt::Silent));
+    assert_eq!(proxy.frontends(None)[0].backends_reachable, 1);
+    assert_eq!(counts(port, 6), BTreeMap::from([('b', 6)]));
+    assert!(proxy.backends(None)[0].is_ejected);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{net::Shutdown, sync::mpsc};
 
 use super::*;
-use crate::model::{Doubt, FlowFilter};
+use crate::model::FlowFilter;
 
 /// A listener that nobody has accepted from yet, and its address.
 fn listener(at: &str) -> (TcpListener, SocketAddr) {
@@ -179,25 +179,35 @@ fn who_refuses_is_passed_over_and_named() {
     for _ in 0..6 {
         assert_eq!(ask(port), b'a');
     }
-    let doubts = proxy.doubts();
-    assert_eq!(doubts.len(), 1, "{doubts:?}");
-    assert_eq!((doubts[0].address, doubts[0].doubt), (dead, Doubt::Refused));
-    assert!(proxy.doubts().is_empty(), "told once");
+    assert_eq!(sights(&proxy), [(dead, Err(Doubt::Refused))]);
+    assert!(proxy.evidence().is_empty(), "told once");
+    // What those flows have met is no verdict: it is tried again.
+    assert!(!proxy.backends(None)[0].is_ejected);
+    assert_eq!((ask(port), ask(port)), (b'a', b'a'));
+    assert_eq!(sights(&proxy).len(), 1);
+    proxy.eject(&suspect(Protocol::Tcp, port, dead), Some(Doubt::Refused));
+    for _ in 0..6 {
+        assert_eq!(ask(port), b'a');
+    }
+    assert_eq!(sights(&proxy), [], "nobody tries it");
     let backends = proxy.backends(None);
     assert_eq!(
-        (backends[0].is_suspect, backends[1].is_suspect),
+        (backends[0].is_ejected, backends[1].is_ejected),
         (true, false)
     );
+    assert_eq!(backends[0].doubt, Some(Doubt::Refused));
     assert_eq!((backends[0].flows, backends[0].flows_total), (0, 0));
-    // Alone it is tried, suspect or not; the client hears what it hears.
+    assert_eq!(proxy.frontends(None)[0].backends_reachable, 1);
+    // Alone it is tried, ejected or not; the client hears what it hears.
     web.backends.remove(1);
     change(&proxy, &web);
     assert!(is_turned_away(port));
+    assert_eq!(sights(&proxy), [(dead, Err(Doubt::Refused))]);
     let back = TcpListener::bind(dead).unwrap();
     let client = connect(port);
     let _server = back.accept().unwrap();
-    until("it is trusted again", || {
-        !proxy.backends(None)[0].is_suspect
+    until("it is told that it takes flows", || {
+        sights(&proxy) == [(dead, Ok(()))]
     });
     drop(client);
 }

@@ -1,7 +1,7 @@
 //! Datagrams: flows, sizes, addresses, and backends that are not there.
 
 use super::*;
-use crate::model::{Doubt, FlowFilter};
+use crate::model::FlowFilter;
 
 #[test]
 fn large_datagrams_go_both_ways_and_are_counted() {
@@ -110,14 +110,18 @@ fn an_unreachable_backend_loses_the_flow_to_the_next_one() {
     let proxy = serving(&game);
     let (client, to) = (udp_client("127.0.0.1:0"), ("127.0.0.1", port));
     client.send_to(b"lost", to).unwrap();
-    until("it is suspect", || proxy.backends(None)[0].is_suspect);
-    assert_eq!(exchange(&client, to, b"x"), b'b');
-    let doubts = proxy.doubts();
-    assert_eq!(doubts.len(), 1);
-    assert_eq!(
-        (doubts[0].address, doubts[0].doubt),
-        (dead, Doubt::Unreachable)
+    until("the refusal is heard", || {
+        sights(&proxy) == [(dead, Err(Doubt::Unreachable))]
+    });
+    for _ in 0..3 {
+        assert_eq!(exchange(&client, to, b"x"), b'b', "it does not go back");
+    }
+    assert!(!proxy.backends(None)[0].is_ejected, "one flow's word");
+    proxy.eject(
+        &suspect(Protocol::Udp, port, dead),
+        Some(Doubt::Unreachable),
     );
+    assert_eq!(exchange(&udp_client("127.0.0.1:0"), to, b"x"), b'b');
     // Alone it keeps the flow: it may come back.
     game.backends.remove(1);
     change(&proxy, &game);

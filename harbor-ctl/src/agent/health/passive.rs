@@ -1,0 +1,202 @@
+//! Passive health as the agent runs it: hands evidence to the judge, asks whom it wants asked, and
+//! puts what it decides in force.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+
+use super::super::owner::Owner;
+use crate::{
+    health::{Fault, FaultKind, Key, Passive, Port, Question, Turn, TurnKind, probe},
+    model::{
+        BackendState, Doubt, DoubtReport, EventKind, Evidence, HealthCheck, HealthRule, Protocol,
+        Service, StatusRange, Suspect, backend_event, takers,
+    },
+    registry::Registry,
+};
+
+/// An answer to a question.
+pub(super) struct Told {
+    suspect: Suspect,
+    sight: Result<(), Fault>,
+}
+
+/// The judge, and the questions that are under way.
+pub(super) struct Ear {
+    passive: Passive,
+    pub(super) asked: JoinSet<Told>,
+}
+
+impl Ear {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            passive: Passive::new(now),
+            asked: JoinSet::new(),
+        }
+    }
+
+    /// Hears what flows have met, ends what is over, and begins the questions that are due. Answers
+    /// with the backends that a probe should look at now.
+    pub(super) fn listen<R: Registry>(&mut self, owner: &Owner<R>, now: Instant) -> Vec<Key> {
+        let evidence = owner.engines.evidence();
+        if !owner.running.config.is_passive_on {
+            owner.turned(self.passive.end("passive health is off", now));
+            return doubted(owner, &evidence);
+        }
+        let turns = self.hear(owner, &evidence, now);
+        owner.turned(turns);
+        owner.turned(self.passive.look(|suspect| owner.port_of(suspect), now));
+        let rate = owner.running.config.health.rate;
+        for question in self.passive.questions(rate, now) {
+            let rule = owner.rule_of(&question.suspect);
+            self.asked.spawn(ask(question, rule));
+        }
+        doubted(owner, &evidence)
+    }
+
+    /// Takes in an answer. What flows have met until now comes first: a success outweighs it.
+    pub(super) fn judge<R: Registry>(&mut self, owner: &Owner<R>, told: &Told, now: Instant) {
+        let turns = self.hear(owner, &owner.engines.evidence(), now);
+        owner.turned(turns);
+        let port = owner.port_of(&told.suspect).unwrap_or(Port {
+            takers: Vec::new(),
+            can_ask: true,
+        });
+        let turn = self.passive.answer(told.suspect, &told.sight, &port, now);
+        owner.turned(turn);
+    }
+
+    fn hear<R: Registry>(
+        &mut self,
+        owner: &Owner<R>,
+        evidence: &[Evidence],
+        now: Instant,
+    ) -> Vec<Turn> {
+        // A refusing port under load gives the same evidence thousands of times.
+        let mut ports: HashMap<(Protocol, u16), Option<Port>> = HashMap::new();
+        let hear = |evidence: &Evidence| {
+            let suspect = &evidence.suspect;
+            let port = ports.entry((suspect.protocol, suspect.port));
+            let port = port.or_insert_with(|| owner.port_of(suspect)).as_ref()?;
+            self.passive.hear(evidence, port, now)
+        };
+        evidence.iter().filter_map(hear).collect()
+    }
+}
+
+/// Whom probes should look at now, each once.
+fn doubted<R: Registry>(owner: &Owner<R>, evidence: &[Evidence]) -> Vec<Key> {
+    let doubts = evidence.iter().filter(|evidence| evidence.sight.is_err());
+    let mut suspects: Vec<Suspect> = doubts.map(|evidence| evidence.suspect).collect();
+    suspects.sort_unstable();
+    suspects.dedup();
+    let key = |suspect: &Suspect| {
+        owner.doubted(&DoubtReport {
+            protocol: suspect.protocol,
+            port: suspect.port,
+            address: suspect.address,
+            doubt: Doubt::Unreachable,
+        })
+    };
+    suspects.iter().filter_map(key).collect()
+}
+
+/// Asks a backend as a client would reach it: whether it takes a connection, or by the port's check.
+async fn ask(question: Question, rule: Option<HealthRule>) -> Told {
+    let Question { suspect, patience } = question;
+    let sight = match rule {
+        Some(rule) => probe(suspect.address, &rule).await,
+        None => {
+            let rule = connect_rule();
+            let asked = tokio::time::timeout(patience, probe(suspect.address, &rule)).await;
+            asked.unwrap_or_else(|_| {
+                let text = format!("no answer within {} ms", patience.as_millis());
+                Err(Fault::new(FaultKind::Silent, text))
+            })
+        }
+    };
+    Told { suspect, sight }
+}
+
+fn connect_rule() -> HealthRule {
+    HealthRule {
+        check: HealthCheck::Tcp,
+        port: 0,
+        status: StatusRange::default(),
+        interval: Duration::ZERO,
+        timeout: Duration::from_secs(5),
+        rise: 1,
+        fall: 1,
+    }
+}
+
+impl<R: Registry> Owner<R> {
+    /// The service that a suspect belongs to.
+    fn suspected(&self, suspect: &Suspect) -> Option<&Service> {
+        self.served_here().find(|service| {
+            service.port == suspect.port && service.protocols.contains(suspect.protocol)
+        })
+    }
+
+    /// What the judge needs to know of a suspect's port.
+    fn port_of(&self, suspect: &Suspect) -> Option<Port> {
+        let service = self.suspected(suspect)?;
+        let there = service.backends.iter();
+        let there: Vec<_> = there
+            .filter(|backend| backend.state != BackendState::Removed && !service.draining)
+            .collect();
+        let health = &self.running.config.health;
+        let takers = takers(&there, health.all_down).into_iter();
+        Some(Port {
+            takers: takers.map(|backend| backend.address).collect(),
+            can_ask: suspect.protocol == Protocol::Tcp || HealthRule::of(service, health).is_some(),
+        })
+    }
+
+    /// How a suspect is asked; `None`: by a connection.
+    fn rule_of(&self, suspect: &Suspect) -> Option<HealthRule> {
+        match suspect.protocol {
+            Protocol::Tcp => None,
+            Protocol::Udp => HealthRule::of(self.suspected(suspect)?, &self.running.config.health),
+        }
+    }
+
+    /// Puts in force what was decided, and tells of it.
+    fn turned(&self, turns: impl IntoIterator<Item = Turn>) {
+        for turn in turns {
+            let Turn {
+                suspect,
+                kind,
+                reason,
+            } = turn;
+            let address = suspect.address;
+            let (event, doubt, text) = match kind {
+                TurnKind::Ejected(doubt) => {
+                    let text = format!("backend {address} is ejected: {reason}");
+                    (EventKind::BackendEjected, Some(doubt), text)
+                }
+                TurnKind::Returned => {
+                    let text = format!("backend {address} is ejected no longer: {reason}");
+                    (EventKind::BackendReturned, None, text)
+                }
+            };
+            self.engines.eject(&suspect, doubt);
+            let Some(service) = self.suspected(&suspect) else {
+                continue;
+            };
+            let (name, port) = (&service.name, service.port);
+            match doubt {
+                Some(_) => tracing::warn!(name, port, "{text}"),
+                None => tracing::info!(name, port, "{text}"),
+            }
+            let mut backends = service.backends.iter();
+            if let Some(backend) = backends.find(|backend| backend.address == address) {
+                let happening = backend_event(event, service, backend, text);
+                self.told.log.tell(happening);
+            }
+        }
+    }
+}

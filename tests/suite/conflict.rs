@@ -1,6 +1,8 @@
 //! Numbers that are taken: by another port, by another process, or all of them.
 
-use kit::{Config, Lab, traffic};
+use std::time::Duration;
+
+use kit::{Config, Lab, eventually, traffic};
 
 use crate::scene::Scene;
 
@@ -151,4 +153,39 @@ fn random_numbers_are_spread_over_the_range() {
     assert!(ports.iter().all(|port| (35_000..=40_000).contains(port)));
     // Twenty random numbers of 5,001 are in order once in 10^18.
     assert!(!ports.is_sorted(), "{ports:?}");
+}
+
+#[test]
+fn a_number_that_a_rule_of_the_firewall_forwards_is_held_by_the_rule() {
+    let scene = Scene::on(Lab::routed(), &small("35000-35009"));
+    let node = &scene.lab.node;
+    node.nft("add table ip nat");
+    node.nft("add chain ip nat pre { type nat hook prerouting priority dstnat; }");
+    node.nft("add rule ip nat pre tcp dport 35000-35008 dnat to 10.77.2.11:80");
+    let create = |words: &[&str]| scene.agent.ctl(&[&["ports", "create"], words].concat());
+    let refused = create(&["web", "--port", "35003"]);
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    let rule = "ip nat pre handle 2";
+    for part in ["35003/tcp", rule, "fix:", "nft delete rule"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    // The draw by chance passes them over; a moment later it knows of them for sure.
+    eventually(Duration::from_secs(10), || {
+        let drawn = create(&["web", "-o", "json"]).ok().json()["port"].clone();
+        scene.agent.ctl(&["ports", "delete", "web", "--yes"]).ok();
+        drawn == 35_009
+    });
+    assert_eq!(scene.agent.create(&["web"]), 35_009);
+    let full = create(&["more"]);
+    assert_eq!(full.code, 5, "{}", full.stderr);
+    assert!(full.stderr.contains("9 held"), "{}", full.stderr);
+    let range = scene.agent.ctl_json(&["ports", "range"]);
+    assert!(range["held"].to_string().contains(rule), "{range}");
+    create(&["udp-game", "--port", "35003"]).ok();
+    node.nft("delete rule ip nat pre handle 2");
+    create(&["more", "--port", "35003"]).ok();
+    eventually(Duration::from_secs(30), || {
+        let range = scene.agent.ctl_json(&["ports", "range"]);
+        !range["held"].to_string().contains(rule)
+    });
 }

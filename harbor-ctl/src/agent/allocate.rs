@@ -1,6 +1,6 @@
 //! How a service gets its number and how it ends, whoever asked: an operator, a platform, the clock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     owner::{Owner, now, refused},
@@ -17,6 +17,8 @@ use crate::{
 
 /// How often a number that somebody else takes in the same moment is drawn anew.
 const HOLD_TRIES: usize = 8;
+/// How old a look at the host's rules may be that a draw by chance goes by.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What became of a service that wanted a number.
 #[derive(Debug)]
@@ -114,7 +116,9 @@ impl<R: Registry> Owner<R> {
         let (name, protocols) = (service.name.clone(), service.protocols);
         let (numbers, range) = (self.numbers(), self.running.config.range);
         let look = move || {
-            let mut host = LiveHost::default();
+            // A number that is drawn by chance may be passed over a moment late; one that is asked for
+            // gets a fresh look.
+            let mut host = LiveHost::within(port.map_or(LOOK, |_| Duration::ZERO));
             let request = Request {
                 name: &name,
                 protocols,

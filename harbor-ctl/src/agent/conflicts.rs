@@ -2,13 +2,19 @@
 //!
 //! A holder is logged once, when it is found and when it is gone; a conflict heals by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     allocator::{self, Holder, Host as _, LiveHost, Scope, Socket, SocketTable},
     model::{EventKind, Happening, PortRange, Protocol, Subject, escaped},
     telemetry::TARGET_PROXY,
 };
+
+/// How old a look at the host's rules may be that shows whether one of them is still there.
+const RULES: Duration = Duration::from_secs(10);
 
 /// Holders by number.
 pub(super) type Held = BTreeMap<(Protocol, u16), Holder>;
@@ -159,6 +165,14 @@ pub(super) fn look(range: PortRange, assigned: &Assigned, known: &Held) -> std::
         let holders = allocator::name_holders(&sockets);
         held.extend(unnamed.into_iter().map(|(key, _)| key).zip(holders));
     }
+    // A rule is read again only where one was met before.
+    let rules = known.iter().filter(|(_, holder)| holder.rule.is_some());
+    let mut host = LiveHost::within(RULES);
+    for (key, _) in rules.filter(|(key, _)| !assigned.ours.contains(key)) {
+        if let Some(holder) = host.forwarder(key.0, key.1) {
+            held.insert(*key, holder);
+        }
+    }
     // What is bound without listening stands in other tables, or in none.
     let silent = assigned.taken.iter().filter(|key| !held.contains_key(key));
     let silent: Vec<(Protocol, u16)> = silent.copied().collect();
@@ -201,6 +215,7 @@ mod tests {
                 uid: 0,
                 inode,
             }),
+            rule: None,
         };
         let key = (Protocol::Tcp, 35_000);
         let both = |ours: &[_], taken: &[_]| Assigned {
@@ -231,7 +246,7 @@ mod tests {
         let holder = Holder {
             pid: Some(7),
             command: "x".into(),
-            socket: None,
+            ..Holder::default()
         };
         let mut conflicts = Conflicts::default();
         conflicts.note(vec![(key, holder)]);

@@ -1,9 +1,11 @@
-//! Asks the host whether a number is free: what the kernel's tables show, and a bind that either
-//! works or does not.
+//! Asks the host whether a number is free: what the kernel's tables and rules show, and a bind that
+//! either works or does not.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     os::fd::AsRawFd,
+    sync::Arc,
+    time::Duration,
 };
 
 use nix::{
@@ -16,6 +18,7 @@ use nix::{
 
 use super::{
     Host,
+    rules::Forwards,
     sockets::{Holder, Scope, SocketTable, name_holders, read_sockets},
 };
 use crate::model::Protocol;
@@ -24,9 +27,31 @@ use crate::model::Protocol;
 #[derive(Debug, Default)]
 pub(crate) struct LiveHost {
     table: Option<SocketTable>,
+    forwards: Option<Arc<Forwards>>,
+    /// How old what is known of the rules may be.
+    age: Duration,
 }
 
 impl LiveHost {
+    /// A host whose rules may have been read so long ago.
+    pub(crate) fn within(age: Duration) -> Self {
+        Self {
+            age,
+            ..Self::default()
+        }
+    }
+
+    /// The rule that forwards a number.
+    pub(crate) fn forwarder(&mut self, protocol: Protocol, port: u16) -> Option<Holder> {
+        let age = self.age;
+        let forwards = self.forwards.get_or_insert_with(|| Forwards::read(age));
+        let rule = forwards.rule(protocol, port)?;
+        Some(Holder {
+            rule: Some(rule.to_owned()),
+            ..Holder::default()
+        })
+    }
+
     fn table(&mut self) -> &SocketTable {
         // An unreadable /proc leaves the bind test, which decides anyway.
         self.table
@@ -40,24 +65,27 @@ impl LiveHost {
         if numbers.is_empty() {
             return Vec::new();
         }
+        let rule = |key: &(Protocol, u16)| Some((*key, self.forwarder(key.0, key.1)?));
+        let mut holders: Vec<_> = numbers.iter().filter_map(rule).collect();
         let table = self.table();
         let found: Vec<_> = numbers
             .iter()
             .filter_map(|key| Some((*key, table.get(key)?.clone())))
             .collect();
         let sockets: Vec<_> = found.iter().map(|(_, socket)| socket.clone()).collect();
-        found
-            .into_iter()
-            .map(|(key, _)| key)
-            .zip(name_holders(&sockets))
-            .collect()
+        let keys = found.into_iter().map(|(key, _)| key);
+        holders.extend(keys.zip(name_holders(&sockets)));
+        holders
     }
 }
 
 impl Host for LiveHost {
-    /// The bind test decides; the tables, which are long on a host with many sockets, only where it
-    /// says nothing, as without the right to bind.
+    /// A rule that forwards the number, then the bind test decides; the tables, which are long on a
+    /// host with many sockets, only where it says nothing, as without the right to bind.
     fn is_held(&mut self, protocol: Protocol, port: u16) -> bool {
+        if self.forwarder(protocol, port).is_some() {
+            return true;
+        }
         match try_bind(protocol, port) {
             Ok(()) => false,
             Err(Errno::EADDRINUSE) => true,
@@ -66,13 +94,12 @@ impl Host for LiveHost {
     }
 
     fn holder(&mut self, protocol: Protocol, port: u16) -> Holder {
-        let socket = self.table().get(&(protocol, port)).cloned();
-        let named = socket.and_then(|socket| name_holders(&[socket]).pop());
-        named.unwrap_or(Holder {
-            pid: None,
-            command: String::new(),
-            socket: None,
-        })
+        let mut named = self.forwarder(protocol, port);
+        if named.is_none() {
+            let socket = self.table().get(&(protocol, port)).cloned();
+            named = socket.and_then(|socket| name_holders(&[socket]).pop());
+        }
+        named.unwrap_or_default()
     }
 }
 

@@ -1,11 +1,12 @@
 //! Hands out public port numbers: random among the free, never one that is assigned or that
 //! something on the host holds.
 //!
-//! [`draw`] is pure; [`host`] and [`sockets`] look at the machine. One bad number never blocks
+//! [`draw`] is pure; [`host`], [`sockets`] and [`rules`] look at the machine. One bad number never blocks
 //! another: it is skipped, and remembered with its holder.
 
 mod draw;
 mod host;
+mod rules;
 mod sockets;
 
 use rand::Rng;
@@ -129,11 +130,15 @@ fn check_named(request: Request<'_>, port: u16, numbers: &Numbers) -> Result<(),
 }
 
 fn held(request: Request<'_>, protocol: Protocol, port: u16, holder: &Holder) -> Refusal {
-    let text = format!("port {port}/{protocol} is held by another process\nheld by: {holder}");
+    let (what, end) = match &holder.rule {
+        Some(rule) => ("a rule of nftables", format!("nft delete rule {rule}")),
+        None => ("another process", "stop it".to_owned()),
+    };
+    let text = format!("port {port}/{protocol} is held by {what}\nheld by: {holder}");
     Refusal::new(RefusalKind::PortHeld, text)
         .field("port")
         .fix(format!(
-            "stop it, or let Harbor choose: harbor-ctl ports create {}",
+            "{end}, or let Harbor choose: harbor-ctl ports create {}",
             request.name
         ))
 }
@@ -179,6 +184,7 @@ mod tests {
                 pid: Some(4121),
                 command: "node".into(),
                 socket: Some(socket),
+                rule: None,
             }
         }
     }

@@ -119,16 +119,21 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// Who keeps a number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) pid: Option<u32>,
     pub(crate) command: String,
     /// `None`: bound, but in none of the kernel's tables.
     pub(crate) socket: Option<Socket>,
+    /// It is no process: this rule of nftables forwards the number.
+    pub(crate) rule: Option<String>,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(rule) = &self.rule {
+            return write!(f, "the rule {}, which forwards it", escaped(rule));
+        }
         let Some(socket) = &self.socket else {
             return f.write_str("a socket that is bound but not listening");
         };
@@ -169,6 +174,7 @@ pub(crate) fn name_holders(sockets: &[Socket]) -> Vec<Holder> {
             pid,
             command,
             socket: Some(socket.clone()),
+            rule: None,
         }
     };
     sockets.iter().map(holder).collect()

@@ -150,6 +150,13 @@ impl Asker {
         Self { socket }
     }
 
+    /// The same socket; from now on it may send to broadcast addresses, too.
+    #[must_use]
+    pub fn for_crowds(self) -> Self {
+        self.socket.set_broadcast(true).unwrap();
+        self
+    }
+
     /// The name of the app that answers, which must quote the question and come from where it went.
     pub fn ask(&self, to: SocketAddr, question: &[u8]) -> io::Result<String> {
         self.socket.send_to(question, to)?;

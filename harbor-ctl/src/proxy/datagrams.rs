@@ -24,14 +24,17 @@ pub(super) const BATCH: usize = 16;
 const LARGEST: usize = 65_536;
 /// Errors that are forgotten at once; a flood of them must not keep others waiting.
 const ERRORS: usize = 64;
+const CONTROL: usize = 96;
 const HEADER: usize = size_of::<libc::cmsghdr>();
 
-/// Makes the kernel say where each datagram was sent to.
+/// Makes the kernel say where each datagram was sent to. Of IPv4 it says it twice to a socket of both
+/// families: only its own way tells a broadcast from a datagram for this host.
 pub(super) fn ask_for_destination(socket: &Descriptor, family: Family) -> Result<(), Errno> {
-    let asked = match family {
-        Family::Dual => setsockopt(&socket.as_fd(), sockopt::Ipv6RecvPacketInfo, &true),
-        Family::V4 => setsockopt(&socket.as_fd(), sockopt::Ipv4PacketInfo, &true),
-    };
+    let mut asked = setsockopt(&socket.as_fd(), sockopt::Ipv4PacketInfo, &true);
+    if family == Family::Dual {
+        let also = || setsockopt(&socket.as_fd(), sockopt::Ipv6RecvPacketInfo, &true);
+        asked = asked.and_then(|()| also());
+    }
     asked.map_err(|error| Errno::from_raw_os_error(error as i32))
 }
 
@@ -54,10 +57,10 @@ pub(super) fn drain_errors(socket: &Descriptor) {
     }
 }
 
-/// Control data of one message; aligned as `cmsghdr` is.
+/// Control data of one message, room for both ways to name an address; aligned as `cmsghdr` is.
 #[repr(align(8))]
 #[derive(Clone, Copy)]
-struct Control([u8; 64]);
+struct Control([u8; CONTROL]);
 
 /// Who sent a datagram, and where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +91,7 @@ impl Batch {
     pub(super) fn receive(&mut self, socket: &Descriptor) -> Result<usize, Errno> {
         // SAFETY: all of these are plain C structures, for which zeroes are a value.
         let mut names: [libc::sockaddr_storage; BATCH] = unsafe { std::mem::zeroed() };
-        let mut controls = [Control([0; 64]); BATCH];
+        let mut controls = [Control([0; CONTROL]); BATCH];
         // SAFETY: as above.
         let mut vectors: [libc::iovec; BATCH] = unsafe { std::mem::zeroed() };
         // SAFETY: as above; null pointers with lengths of 0.
@@ -154,7 +157,7 @@ impl Target {
         let mut target = Self {
             name,
             name_length: 0,
-            control: Control([0; 64]),
+            control: Control([0; CONTROL]),
             control_length: 0,
         };
         match (family, origin.client, origin.dialled) {
@@ -285,22 +288,39 @@ fn read_name(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
+/// Where a datagram was sent to; `None` where that is no address of one host: those are not ours.
 fn read_control(control: &Control) -> Option<IpAddr> {
-    let bytes = &control.0;
-    let word =
-        |at: usize| i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    match (word(HEADER - 8), word(HEADER - 4)) {
-        // The last field of in_pktinfo: where the packet's header says that it goes to.
-        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-            let octets: [u8; 4] = bytes[HEADER + 8..HEADER + 12].try_into().ok()?;
-            Some(Ipv4Addr::from(octets).into())
+    let mut rest = &control.0[..];
+    let mut found = None;
+    while let Some((length, level, kind)) = read_header(rest) {
+        let data = rest.get(HEADER..length)?;
+        match (level, kind) {
+            // in_pktinfo: the interface, the address that an answer would come from, and where the
+            // packet's header says that it goes to. They differ for broadcasts (ip(7)).
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                let address = |at: usize| <[u8; 4]>::try_from(data.get(at..at + 4)?).ok();
+                let (local, header) = (address(4)?, address(8)?);
+                let is_one_host = local == header;
+                return is_one_host.then(|| Ipv4Addr::from(header).into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let octets: [u8; 16] = data.get(..16)?.try_into().ok()?;
+                found = Some(IpAddr::from(octets).to_canonical());
+            }
+            _ => {}
         }
-        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-            let octets: [u8; 16] = bytes[HEADER..HEADER + 16].try_into().ok()?;
-            Some(IpAddr::from(octets).to_canonical())
-        }
-        _ => None,
+        rest = rest.get(length.next_multiple_of(size_of::<usize>())..)?;
     }
+    found.filter(|address| !address.is_multicast())
+}
+
+/// Length, level and kind of the control message that stands first; what the kernel has not written
+/// is zero.
+fn read_header(bytes: &[u8]) -> Option<(usize, i32, i32)> {
+    let length = usize::from_ne_bytes(bytes.get(..size_of::<usize>())?.try_into().ok()?);
+    let word = |at: usize| Some(i32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let header = (length, word(HEADER - 8)?, word(HEADER - 4)?);
+    (length >= HEADER).then_some(header)
 }
 
 /// An address as people write it: IPv4 in disguise is IPv4.

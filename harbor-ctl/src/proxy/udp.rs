@@ -174,7 +174,7 @@ impl Table {
         if is_ours(client.port()) && (client.ip() == origin.dialled || is_own(client.ip())) {
             return None;
         }
-        if client.port() == 0 || origin.dialled.is_multicast() || !here.common.has_room(1) {
+        if client.port() == 0 || !here.common.has_room(1) {
             return None;
         }
         if frontend.roster().takers.is_empty() || admit(frontend, client.ip(), here.now).is_err() {

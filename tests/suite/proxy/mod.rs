@@ -2,6 +2,7 @@
 //! themselves.
 
 mod conflicts;
+mod crowd;
 pub(crate) mod held;
 mod here;
 mod late;

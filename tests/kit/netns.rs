@@ -15,6 +15,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{Flock, FlockArg},
     libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     net::if_::if_nametoindex,
@@ -25,6 +26,8 @@ use crate::process::{die_with_parent, finish};
 
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
+/// What happens to mounts in it happens in every mount namespace.
+const SHARED: MsFlags = MsFlags::MS_SHARED.union(MsFlags::MS_REC);
 
 /// A network namespace; clones are the same one, and the last of them deletes it.
 #[derive(Clone, Debug)]
@@ -51,10 +54,12 @@ pub enum Lifetime {
 impl Netns {
     /// Makes a namespace of this name, with its loopback up.
     ///
-    /// Not by `ip netns add`, which leaves a mount of its own on the machine.
+    /// Not by `ip netns add`, so that this thread may be anywhere; the folder of names becomes what
+    /// that would make of it.
     pub fn create(name: String, lifetime: Lifetime) -> Self {
         let path = Path::new(NAMES).join(&name);
         fs::create_dir_all(NAMES).unwrap();
+        share_names();
         File::create_new(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let make = || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -170,6 +175,23 @@ pub(crate) fn batch(ip: &mut Command, lines: &str) {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip:\n{lines}\n{said}");
+}
+
+/// Makes the folder of names a shared mount while no name is in it, as the first `ip netns add` on a
+/// machine does: later it would take copies of the mounts that are there, which nobody could remove.
+fn share_names() {
+    let folder = File::open(NAMES).unwrap();
+    // Whoever comes first makes it; `ip` takes the same lock.
+    let Ok(_alone) = Flock::lock(folder, FlockArg::LockExclusive) else {
+        return;
+    };
+    let is_shared = || mount(None::<&str>, NAMES, None::<&str>, SHARED, None::<&str>);
+    let is_empty = fs::read_dir(NAMES).is_ok_and(|mut names| names.next().is_none());
+    if is_empty && is_shared().is_err() {
+        let itself = Some(NAMES);
+        mount(itself, NAMES, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        is_shared().unwrap();
+    }
 }
 
 /// Deletes a namespace; its interfaces go with it.

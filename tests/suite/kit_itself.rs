@@ -2,7 +2,11 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use kit::{Agent, Lab, V4, finish, traffic};
+use kit::{Agent, Lab, Lifetime, Netns, V4, finish, traffic};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 #[test]
 fn the_node_reaches_both_app_hosts_and_forwards_for_nobody() {
@@ -19,6 +23,34 @@ fn the_node_reaches_both_app_hosts_and_forwards_for_nobody() {
         assert_eq!(lab.node.get("net/ipv4/ip_forward"), "0");
         assert_eq!(lab.node.get("net/ipv6/conf/all/forwarding"), "0");
     }
+}
+
+/// In a mount namespace of its own, as on a machine that has never had a named namespace.
+#[test]
+fn somebodys_first_namespace_during_a_run_leaves_none_of_ours_behind() {
+    let alone = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let nothing = None::<&str>;
+        let private = MsFlags::MS_PRIVATE.union(MsFlags::MS_REC);
+        mount(nothing, "/", nothing, private, nothing).unwrap();
+        mount(
+            Some("tmpfs"),
+            "/run",
+            Some("tmpfs"),
+            MsFlags::empty(),
+            nothing,
+        )
+        .unwrap();
+        let ours = Netns::create(format!("hbt{}-first", std::process::id()), Lifetime::Guard);
+        finish(Command::new("ip").args(["netns", "add", "somebodys"])).ok();
+        drop(ours);
+        let names = fs::read_dir("/run/netns").unwrap();
+        let left: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        finish(Command::new("ip").args(["netns", "delete", "somebodys"])).ok();
+        left
+    };
+    let left = std::thread::scope(|scope| scope.spawn(alone).join()).unwrap();
+    assert_eq!(left, ["somebodys"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What running things leaves on a machine: namespaces, mounts and eBPF programs, compared before and
-//! after.
+//! What running the suite leaves on a machine: namespaces, mounts and eBPF programs of its names,
+//! compared before and after. What others make meanwhile is theirs.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use crate::shell;
 /// The kernel takes namespaces and programs down after it has said so.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Everything of these kinds that a machine has at one moment.
+/// What the suite names of these kinds, as a machine has it at one moment.
 pub(crate) struct Traces(BTreeSet<String>);
 
 impl Traces {
@@ -28,16 +28,18 @@ impl Traces {
             found.insert(format!("namespace {}", entry.file_name().to_string_lossy()));
         }
         for mount in fs::read_to_string("/proc/mounts")?.lines() {
-            found.insert(format!(
-                "mount {}",
-                mount.split(' ').nth(1).unwrap_or(mount)
-            ));
+            let place = mount.split(' ').nth(1).unwrap_or(mount);
+            found.insert(format!("mount {place}"));
         }
+        found.retain(|trace| owner(trace).is_some());
         let mut bpftool = shell::privileged("bpftool", &[]);
         let programs = shell::output(bpftool.args(["--json", "prog", "show"]))?;
         let programs: Value = serde_json::from_str(&programs)?;
         for program in programs.as_array().into_iter().flatten() {
-            found.insert(format!("program {} {}", program["id"], program["name"]));
+            let name = program["name"].as_str().unwrap_or_default();
+            if name.starts_with("harbor_") {
+                found.insert(format!("program {} {name}", program["id"]));
+            }
         }
         Ok(Self(found))
     }
@@ -61,9 +63,32 @@ impl Traces {
     }
 }
 
-/// Names of the suite's things carry its process id.
+/// The process that has made a thing of the suite: its id is part of the name.
+fn owner(trace: &str) -> Option<u32> {
+    let after = trace.split("hbt").nth(1)?;
+    let end = after.find(|c: char| !c.is_ascii_digit());
+    after[..end.unwrap_or(after.len())].parse().ok()
+}
+
 fn is_of_a_running_suite(trace: &str) -> bool {
-    let after = trace.split("hbt").nth(1).unwrap_or_default();
-    let id: String = after.chars().take_while(char::is_ascii_digit).collect();
-    !id.is_empty() && Path::new("/proc").join(id).exists()
+    owner(trace).is_some_and(|id| Path::new("/proc").join(id.to_string()).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_suite_has_named_is_the_suites() {
+        assert_eq!(owner("namespace hbt4711-0-node"), Some(4711));
+        assert_eq!(owner("mount /tmp/hbt12-3/bpf"), Some(12));
+        for others in [
+            "namespace blue",
+            "mount /run/netns",
+            "namespace hbtx-1",
+            "mount /mnt",
+        ] {
+            assert_eq!(owner(others), None, "{others}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use kit::{
     APP_MACS, CLIENT_MAC, Config, Family, Lab, NODE_BACKEND_MAC, NODE_MAC,
     frame::{Frame, Tcp, Transport, flag, parse},
-    traffic,
+    traffic::{self, Live},
     verdict::Prober,
 };
 
@@ -124,4 +124,23 @@ fn segment(
         payload: Vec::new(),
     };
     Frame::ip(hardware[0], hardware[1], addresses, Transport::Tcp(segment)).bytes()
+}
+
+/// What servers ask for that believe only whoever may have such a number.
+#[test]
+fn flows_leave_from_below_1024_where_the_operator_says_so() {
+    for family in FAMILIES {
+        let config = Config::with("[datapath]\nsource_ports = \"512-1023\"\n");
+        let scene = Scene::on(Lab::routed(), &config).of(family);
+        let to = scene.port("web");
+        let live = Live::open(&scene.lab.client, to, 20);
+        let flows = scene.agent.items(&["flows", "list"]);
+        assert_eq!(flows.len(), 20, "{flows:?}");
+        for flow in &flows {
+            let source: SocketAddr = flow["source"].as_str().unwrap().parse().unwrap();
+            assert!((512..1_024).contains(&source.port()), "{flow}");
+        }
+        let tally = live.finish();
+        assert_eq!(tally.errors, Vec::<String>::new());
+    }
 }

@@ -91,7 +91,7 @@ pub(crate) static KEYS: &[Key] = &[
     number("datapath", "flows", "262144", "capacity of the flow table")
     .within(1_024, 16_777_216)
     .on_restart(),
-    text("datapath", "source_ports", "\"10240-32767\"", "source ports of translated flows")
+    text("datapath", "source_ports", "\"10240-32767\"", "source ports of translated flows; all below 1024 for servers that insist on such clients")
     .form(Form::Range)
     .on_restart(),
     list("datapath", "source_addresses", "[]", "more addresses of this node that translated flows leave with")

@@ -229,6 +229,25 @@ fn the_service_range_and_the_source_ports_stay_apart() {
 }
 
 #[test]
+fn source_ports_are_many_and_on_one_side_of_1024() {
+    let of = |range: &str| problems(&format!("[datapath]\nsource_ports = \"{range}\"\n")).len();
+    for good in ["10240-32767", "1024-2047", "512-1023", "1-1023"] {
+        assert_eq!(
+            load_text(
+                &source(&[], &[]),
+                &format!("[datapath]\nsource_ports = \"{good}\"\n")
+            )
+            .map(drop)
+            .map_err(|e| e.to_string()),
+            Ok(())
+        );
+    }
+    for bad in ["1000-3000", "1023-5000", "900-1023", "2000-2999"] {
+        assert_eq!(of(bad), 1, "{bad}");
+    }
+}
+
+#[test]
 fn an_address_list_is_auto_or_names() {
     let text = "[node]\naddresses = [\"192.0.2.1\", \"192.0.2.2\"]\ninterfaces = [\"eth0\"]\n";
     let loaded = load_text(&source(&[], &[]), text).unwrap();

@@ -211,9 +211,15 @@ impl Check {
     }
 
     fn ranges_apart(&mut self, range: PortRange, source_ports: PortRange) {
-        if source_ports.start() < 1_024 || source_ports.len() < 1_024 {
+        // Some servers believe only whoever has a number that needs privileges (rcmd(3)).
+        let (is_privileged, needed) = match source_ports.end() < 1_024 {
+            true => (true, 256),
+            false => (false, 1_024),
+        };
+        let is_mixed = !is_privileged && source_ports.start() < 1_024;
+        if is_mixed || source_ports.len() < needed {
             let message = format!(
-                "datapath.source_ports = \"{source_ports}\": 1024 numbers or more are needed, none below 1024"
+                "datapath.source_ports = \"{source_ports}\": 1024 numbers or more are needed, none below 1024; or 256 or more, all below 1024"
             );
             self.problem("datapath.source_ports", message, None);
         }

@@ -27,6 +27,10 @@ impl PortRange {
         self.start
     }
 
+    pub(crate) fn end(self) -> u16 {
+        self.end
+    }
+
     pub(crate) fn contains(self, port: u16) -> bool {
         (self.start..=self.end).contains(&port)
     }

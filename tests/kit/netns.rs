@@ -4,7 +4,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::Write,
+    io::{Read as _, Write},
     os::{fd::AsRawFd, unix::process::CommandExt},
     panic,
     path::Path,
@@ -137,13 +137,13 @@ impl Netns {
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Reads a sysctl.
+    /// Reads a sysctl, in one call: the kernel cuts a list to the buffer of the first.
     pub fn get(&self, sysctl: &str) -> String {
         let path = Path::new("/proc/sys").join(sysctl);
-        self.enter(|| fs::read_to_string(&path))
-            .unwrap()
-            .trim()
-            .into()
+        let mut text = vec![0; 256 * 1024];
+        let length = self.enter(|| File::open(&path).and_then(|mut file| file.read(&mut text)));
+        text.truncate(length.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+        String::from_utf8(text).unwrap().trim().into()
     }
 
     /// The index of one of its interfaces.

@@ -6,6 +6,8 @@ use kit::{Agent, Config, Lab, V4, binary, eventually, finish, traffic};
 
 use crate::scene::Scene;
 
+const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
+
 #[test]
 fn fifty_flaps_lose_no_connection() {
     let scene = Scene::routed();
@@ -43,9 +45,38 @@ fn an_interface_that_is_made_anew_serves_at_once() {
     assert_eq!(traffic::connect(client, to, 10).errors.len(), 0);
 }
 
+/// Takes the datapath of an agent that was stopped away; answers what was printed.
+fn detach(lab: &Lab, agent: &Agent) -> String {
+    let mut detach = lab.node.command(binary("harbor-ctl"));
+    detach.arg("--config").arg(agent.config_file());
+    let done = finish(detach.args(["datapath", "detach", "--yes"])).ok();
+    done.stdout
+}
+
+#[test]
+fn reserved_numbers_of_others_stay_however_many_there_are() {
+    // Nothing, ten numbers, and lists of 200 and of 4,000 bytes.
+    for count in [0_u32, 10, 40, 680] {
+        let lab = Lab::routed();
+        let others: Vec<String> = (0..count).map(|n| (9_000 + 2 * n).to_string()).collect();
+        let others = others.join(",");
+        lab.node.set(RESERVED, &format!("{others}\n"));
+        let mut agent = Agent::start(&lab);
+        let comma = if count == 0 { "" } else { "," };
+        let both = format!("{others}{comma}35000-40000");
+        assert_eq!(lab.node.get(RESERVED), both, "{count} numbers");
+        agent.kill();
+        agent.restart();
+        assert_eq!(lab.node.get(RESERVED), both, "{count} numbers");
+        assert_eq!(agent.stop(), 0);
+        let told = detach(&lab, &agent);
+        assert_eq!(lab.node.get(RESERVED), others, "{count} numbers");
+        assert!(told.contains("no longer reserved: 35000-40000\n"), "{told}");
+    }
+}
+
 #[test]
 fn numbers_are_reserved_beside_those_of_others_and_given_back() {
-    const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
     let lab = Lab::routed();
     lab.node.set(RESERVED, "8080,36000");
     let mut agent = Agent::start(&lab);
@@ -64,9 +95,7 @@ fn numbers_are_reserved_beside_those_of_others_and_given_back() {
     agent.kill();
     agent.restart();
     assert_eq!(agent.stop(), 0);
-    let mut detach = lab.node.command(binary("harbor-ctl"));
-    detach.arg("--config").arg(agent.config_file());
-    finish(detach.args(["datapath", "detach", "--yes"])).ok();
+    detach(&lab, &agent);
     assert_eq!(lab.node.get(RESERVED), "8080,36000");
 }
 
@@ -129,9 +158,7 @@ fn an_agent_does_not_start_beside_an_older_layout_until_it_is_taken_away() {
     );
     assert_eq!(std::fs::read_dir(lab.bpf()).unwrap().count(), 1);
 
-    let mut detach = lab.node.command(binary("harbor-ctl"));
-    detach.arg("--config").arg(agent.config_file());
-    finish(detach.args(["datapath", "detach", "--yes"])).ok();
+    detach(&lab, &agent);
     agent.launch();
     agent.wait_until_ready();
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -19,6 +19,8 @@ const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const NAMESPACE: &str = "/proc/self/ns/net";
 const RECORD: &str = "reserved_ports";
+/// Longer than the kernel's longest list: every second number, 191,047 bytes.
+const LONGEST_LIST: usize = 256 * 1024;
 
 /// Where the kernel's list and our record are.
 struct Places {
@@ -40,16 +42,28 @@ pub(crate) fn release(state: &Path) -> Result<PortSet, DatapathError> {
 
 /// Numbers that the kernel gives to outgoing connections.
 pub(crate) fn local_range() -> Result<PortSet, DatapathError> {
-    let text = fs::read_to_string(LOCAL_RANGE).tried(|| format!("cannot read {LOCAL_RANGE}"))?;
+    let text = read_once(Path::new(LOCAL_RANGE)).tried(|| format!("cannot read {LOCAL_RANGE}"))?;
     let range = text.split_whitespace().collect::<Vec<_>>().join("-");
     range.parse().map_err(|error: String| {
         DatapathError::new(format!("{LOCAL_RANGE} holds {text:?}: {error}"))
     })
 }
 
+/// Reads a value of the kernel's in one call. It answers a second one with the end of the file,
+/// however much the first one left behind, so a list in a small buffer would lose its tail.
+fn read_once(path: &Path) -> io::Result<String> {
+    let mut text = vec![0; LONGEST_LIST];
+    let length = fs::File::open(path)?.read(&mut text)?;
+    if length == text.len() {
+        return Err(io::Error::other("it is longer than any list of ports"));
+    }
+    text.truncate(length);
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
 impl Places {
     fn of(state: &Path) -> Result<Self, DatapathError> {
-        let boot = fs::read_to_string(BOOT).tried(|| format!("cannot read {BOOT}"))?;
+        let boot = read_once(Path::new(BOOT)).tried(|| format!("cannot read {BOOT}"))?;
         let namespace = fs::metadata(NAMESPACE).tried(|| format!("cannot read {NAMESPACE}"))?;
         Ok(Self {
             reserved: RESERVED.into(),
@@ -69,11 +83,7 @@ impl Places {
     }
 
     fn settle(&self, wanted: &PortSet) -> Result<(), DatapathError> {
-        let path = self.reserved.display();
-        let text = fs::read_to_string(&self.reserved).tried(|| format!("cannot read {path}"))?;
-        let current: PortSet = text
-            .parse()
-            .map_err(|error| DatapathError::new(format!("{path}: {error}")))?;
+        let current = self.current()?;
         let ours = self.ours()?.common(&current);
         let others = current.clone().without(&ours);
         let mine = wanted.clone().without(&others);
@@ -83,13 +93,35 @@ impl Places {
         }
         // Whatever happens in between, nothing that is ours is taken for somebody else's.
         self.remember(&ours.with(&mine))?;
-        fs::write(&self.reserved, next.to_string()).map_err(|error| {
+        self.write(&next)?;
+        self.remember(&mine)
+    }
+
+    /// What the kernel keeps from outgoing connections.
+    fn current(&self) -> Result<PortSet, DatapathError> {
+        let path = self.reserved.display();
+        let text = read_once(&self.reserved).tried(|| format!("cannot read {path}"))?;
+        let parsed = text.parse();
+        parsed.map_err(|error: String| DatapathError::new(format!("{path}: {error}")))
+    }
+
+    /// Replaces the kernel's list, and sees that it is what was written.
+    fn write(&self, next: &PortSet) -> Result<(), DatapathError> {
+        let path = self.reserved.display();
+        let failed = |why: String| {
             DatapathError::with_fix(
-                format!("ports cannot be reserved: {path}: {error}"),
+                format!("ports cannot be reserved: {path}: {why}"),
                 format!("sysctl -w net.ipv4.ip_local_reserved_ports={next}"),
             )
-        })?;
-        self.remember(&mine)
+        };
+        // An empty list is a line too: a write of nothing is none.
+        fs::write(&self.reserved, format!("{next}\n"))
+            .map_err(|error| failed(error.to_string()))?;
+        let found = self.current()?;
+        if found != *next {
+            return Err(failed(format!("it holds {found} after the write")));
+        }
+        Ok(())
     }
 
     /// What was added to this list; the kernel forgets it with the boot or the namespace.
@@ -169,6 +201,22 @@ mod tests {
         assert_eq!(first.release().unwrap(), set("35000-35009"));
         assert_eq!(list(&first), "");
         assert!(!first.record.exists());
+    }
+
+    #[test]
+    fn a_list_that_does_not_become_what_was_written_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places {
+            reserved: "/dev/null".into(),
+            ..places(&directory, "one")
+        };
+        let error = places.settle(&set("35000")).unwrap_err();
+        assert!(
+            error.message.contains("after the write"),
+            "{}",
+            error.message
+        );
+        assert!(error.fix.is_some());
     }
 
     #[test]

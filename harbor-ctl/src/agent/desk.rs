@@ -351,6 +351,8 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn is_ready(&self) -> bool {
         let snapshot = self.snapshot().await;
-        snapshot.engines.is_ready() && snapshot.not_applied.is_none()
+        let condition = &snapshot.condition;
+        let takes_changes = condition.failed.is_none() && condition.emptied.is_none();
+        snapshot.engines.is_ready() && snapshot.not_applied.is_none() && takes_changes
     }
 }

@@ -230,7 +230,7 @@ impl<R: Registry> Owner<R> {
         let held: Vec<String> = own.map(|service| service.id.clone()).collect();
         for id in held {
             let end = |service: &mut Service| Ok(discovery::end_lease(service, dea));
-            match self.record(&id, end).await {
+            match self.enforce(&id, end).await {
                 Ok((service, gone)) => {
                     let (name, instances) = (&service.name, gone.len());
                     tracing::warn!(

@@ -122,6 +122,16 @@ impl Engines {
         }
     }
 
+    /// As [`Self::apply`], and the kernel keeps what it has.
+    pub(super) async fn hold(
+        &self,
+        services: Vec<Arc<Service>>,
+        all_down: AllDown,
+    ) -> Result<(), ForwardingError> {
+        let proxy = self.proxy.clone();
+        in_background(move || proxy.apply(services, all_down)).await
+    }
+
     /// How long silence may last from now on, and how long a backend may take to accept.
     pub(super) async fn set_timeouts(&self, config: &Config) -> Result<(), ForwardingError> {
         self.proxy.set_patience(&proxy_settings(config));

@@ -24,7 +24,7 @@ pub(super) struct Told {
     pub(super) log: EventLog,
     services: BTreeMap<String, Arc<Service>>,
     nodes: Option<BTreeSet<String>>,
-    is_away: bool,
+    trouble: Option<EventKind>,
 }
 
 impl Told {
@@ -35,7 +35,7 @@ impl Told {
             log: EventLog::new(),
             services: known.collect(),
             nodes: None,
-            is_away: false,
+            trouble: None,
         }
     }
 }
@@ -74,15 +74,19 @@ impl<R: Registry> Owner<R> {
 
     /// Tells whether the registry answers, when that is another than before.
     pub(super) fn tell_registry(&mut self) {
-        let away = self.registry.condition().away.is_some();
-        if away == std::mem::replace(&mut self.told.is_away, away) {
+        let (condition, place) = (self.registry.condition(), self.registry.describe());
+        let trouble = match (&condition.failed, condition.emptied, &condition.away) {
+            (Some(failed), ..) => Some((EventKind::RegistryFailed, failed.reason.clone())),
+            (_, Some(emptied), _) => Some((EventKind::RegistryFailed, emptied.to_string())),
+            (.., Some(_)) => Some((EventKind::RegistryAway, format!("{place} does not answer"))),
+            (None, None, None) => None,
+        };
+        let now = trouble.as_ref().map(|(kind, _)| *kind);
+        if now == std::mem::replace(&mut self.told.trouble, now) {
             return;
         }
-        let place = self.registry.describe();
-        let (kind, text) = match away {
-            true => (EventKind::RegistryAway, format!("{place} does not answer")),
-            false => (EventKind::RegistryBack, format!("{place} answers again")),
-        };
+        let is_back = || (EventKind::RegistryBack, format!("{place} answers again"));
+        let (kind, text) = trouble.unwrap_or_else(is_back);
         self.tell(kind, Subject::default(), text);
     }
 

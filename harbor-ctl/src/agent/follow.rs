@@ -26,7 +26,11 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, mut news: mpsc::Receiver<New
                 News::Changed(more) => ids.extend(more),
                 News::Synchronised => owner.take_everything().await,
                 News::Announced(words) => owner.announced(&words).await,
-                News::Away | News::Back => owner.tell_registry(),
+                News::Away => owner.tell_registry(),
+                News::Back => {
+                    owner.record_late().await;
+                    owner.tell_registry();
+                }
             }
             next = news.try_recv().ok();
         }

@@ -11,6 +11,7 @@ mod conflicts;
 mod desk;
 mod directories;
 mod discovery;
+mod emptied;
 mod engines;
 mod events;
 mod explain;
@@ -42,6 +43,7 @@ mod shared_desk;
 mod state;
 mod status_view;
 mod tcp_side;
+mod unrecorded;
 mod view;
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
@@ -56,7 +58,7 @@ use crate::{
     control::{self, Groups, LockError, Operations as _},
     datapath::DatapathError,
     model::{Refusal, RefusalKind, RegistryUrl},
-    registry::{EmbeddedRegistry, MAY_PANIC, RedisRegistry, Registry, RegistryError},
+    registry::{self, RedisRegistry, Registry, RegistryError},
     telemetry,
 };
 use desk::Desk;
@@ -82,6 +84,9 @@ pub(crate) enum AgentError {
     Io { what: String, source: io::Error },
     #[error("{0}")]
     Registry(RegistryError),
+    /// What this node's own registry holds is not what was written.
+    #[error("{text}")]
+    Spoilt { text: String, fix: String },
     #[error("the agent cannot go on: {0}")]
     Fatal(String),
 }
@@ -128,6 +133,18 @@ impl From<AgentError> for Refusal {
             AgentError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Self::new(RefusalKind::Denied, text)
                     .fix("run the agent as root, or give it other [paths]")
+            }
+            AgentError::Spoilt { fix, .. } => Self::new(RefusalKind::Conflict, text).fix(fix),
+            AgentError::Registry(RegistryError::Spoilt { .. }) => {
+                Self::new(RefusalKind::Conflict, text)
+                    .fix("move it away, or put a backup in its place; then start the agent")
+            }
+            AgentError::Registry(RegistryError::Schema { .. }) => {
+                Self::new(RefusalKind::Conflict, text)
+                    .fix("start the version of Harbor that wrote it, or go back to a backup")
+            }
+            AgentError::Registry(RegistryError::Unopened { .. }) => {
+                Self::failed(text).fix("see to its rights, its folder and its disk")
             }
             AgentError::Registry(RegistryError::Away(_)) => Self::new(RefusalKind::NotReady, text)
                 .fix("what the kernel forwards stays; start the registry, then this agent"),
@@ -183,8 +200,7 @@ async fn serve(loaded: Loaded, inherited: Inherited) -> Result<(), AgentError> {
     // Each boxed: the compiler computes the layout of a future with all that it awaits, to a limit.
     match &loaded.config.registry.url {
         RegistryUrl::Embedded => {
-            let path = loaded.config.paths.state.join("harbor.redb");
-            let registry = EmbeddedRegistry::open(&path)?;
+            let registry = emptied::open(&loaded.config.paths.state)?;
             Box::pin(serve_from(loaded, registry, inherited)).await
         }
         RegistryUrl::Redis(url) => {
@@ -214,6 +230,7 @@ async fn serve_from<R: Registry>(
     let control = &loaded.config.control;
     let groups = Groups::find(&control.admin_group, &control.read_group);
     let mut owner = Owner::new(loaded, registry, contents, engines);
+    owner.believe_or_hold().await;
     owner
         .apply()
         .await
@@ -292,10 +309,10 @@ fn announce(loaded: &Loaded) {
 }
 
 /// A panic in any task ends the process: a half-dead agent is worse than a restarted one, and the
-/// datapath goes on meanwhile. Threads that may panic have somebody who waits for it.
+/// datapath goes on meanwhile. A panic that somebody waits for is an answer.
 fn end_on_panic() {
     std::panic::set_hook(Box::new(|info| {
-        if std::thread::current().name() == Some(MAY_PANIC) {
+        if registry::is_answered() {
             return;
         }
         let place = info.location().map(ToString::to_string).unwrap_or_default();

@@ -30,6 +30,10 @@ use crate::{
     registry::{Contents, Registry, RegistryError},
 };
 
+/// What to do about a registry that was made anew where ports exist.
+pub(super) const EMPTIED_FIX: &str = "put the file back where it was and restart the agent; or take \
+    the ports in: harbor-ctl state import FILE (state export prints those of the journal); or let \
+    them go: harbor-ctl state confirm";
 /// The kernel must have a change within this time, or the answer says that it has not.
 const APPLY_LIMIT: Duration = Duration::from_secs(10);
 /// How often a change is made again because somebody else was faster.
@@ -77,6 +81,10 @@ pub(super) struct Owner<R> {
     pub(super) running: Loaded,
     /// What the files say now.
     pub(super) written: Loaded,
+    /// Services that are in force as the registry could not record them.
+    pub(super) unrecorded: BTreeSet<String>,
+    /// It has ports that nobody has decided about.
+    pub(super) leaves_kernel_alone: bool,
     /// Why the kernel does not have the last change.
     pub(super) not_applied: Option<String>,
     pub(super) conflicts: Conflicts,
@@ -106,6 +114,8 @@ impl<R: Registry> Owner<R> {
             resting: contents.resting,
             engines,
             pending: Pending::All,
+            unrecorded: BTreeSet::new(),
+            leaves_kernel_alone: false,
             running: loaded.clone(),
             written: loaded,
             not_applied: None,
@@ -126,6 +136,7 @@ impl<R: Registry> Owner<R> {
         let all_down = self.running.config.health.all_down;
         let apply = async {
             match &pending {
+                _ if self.leaves_kernel_alone => engines.hold(self.served(), all_down).await,
                 Pending::All => engines.apply(self.served(), all_down).await,
                 Pending::These(ids) => engines.change(self.changes(ids)).await,
             }
@@ -246,6 +257,7 @@ impl<R: Registry> Owner<R> {
             }
             match self.registry.update(&service).await {
                 Ok(recorded) => {
+                    self.unrecorded.remove(id);
                     self.take_over(recorded.clone());
                     return Ok((recorded, answer));
                 }
@@ -287,7 +299,8 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Takes over everything as it is in the registry now.
-    pub(super) fn take_all(&mut self, contents: Contents) {
+    pub(super) fn take_all(&mut self, mut contents: Contents) {
+        self.keep_unrecorded(&mut contents.services);
         self.services = Services::from_iter(contents.services);
         self.resting = contents.resting;
         self.pending = Pending::All;
@@ -361,6 +374,11 @@ pub(super) fn refused(error: &RegistryError) -> Refusal {
         RegistryError::NoService(_) => Refusal::new(RefusalKind::NotFound, error.to_string()),
         RegistryError::Away(_) => Refusal::new(RefusalKind::NotReady, error.to_string())
             .fix("what is forwarded stays; see harbor-ctl status, and try again when it is back"),
+        RegistryError::Failed(_) => Refusal::new(RefusalKind::NotReady, error.to_string())
+            .fix("what is forwarded stays; make room on, or repair, its disk: it is tried again"),
+        RegistryError::Emptied(_) => {
+            Refusal::new(RefusalKind::NotReady, error.to_string()).fix(EMPTIED_FIX)
+        }
         RegistryError::Fenced(_) => Refusal::new(RefusalKind::Conflict, error.to_string()).fix(
             "stop the other agent, or give one of them another node.id; then restart this one",
         ),

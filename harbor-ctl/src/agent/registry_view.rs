@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::status_view::part;
+use super::{owner::EMPTIED_FIX, status_view::part};
 use crate::{
     control::wire::PartStatus,
     model::format_age,
@@ -26,6 +26,7 @@ pub(super) fn registry_part(place: &str, condition: &Condition) -> PartStatus {
             "stop one of the two, or give it another node.id and restart it",
         );
     }
+    own_file(condition, &mut add);
     if let Some(away) = &condition.away {
         let age = format_age(away.since.elapsed().as_secs());
         add(
@@ -64,9 +65,30 @@ pub(super) fn registry_part(place: &str, condition: &Condition) -> PartStatus {
         return part("ok", place);
     }
     problems.insert(0, place);
+    let state = match condition.failed {
+        Some(_) => "failed",
+        None => "degraded",
+    };
     PartStatus {
         fix,
-        ..part("degraded", problems.join("; "))
+        ..part(state, problems.join("; "))
+    }
+}
+
+/// What is wrong with the file of this node's own registry.
+fn own_file(condition: &Condition, add: &mut impl FnMut(String, &str)) {
+    if let Some(failed) = &condition.failed {
+        let age = format_age(failed.since.elapsed().as_secs());
+        add(
+            format!(
+                "failed for {age}, what is forwarded stays: {}",
+                failed.reason
+            ),
+            "make room on, or repair, its disk; changes are refused until it can be written",
+        );
+    }
+    if let Some(emptied) = &condition.emptied {
+        add(emptied.to_string(), EMPTIED_FIX);
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         owner.expire().await;
         owner.end_leases().await;
         owner.keep_certificates().await;
+        owner.record_late().await;
         owner.tell_registry();
         // The forwarding thread keeps what it has up to date by itself.
         if owner.not_applied.is_some()
@@ -87,8 +88,9 @@ impl<R: Registry> Owner<R> {
             .collect();
         for id in over {
             let expire = |service: &mut Service| Ok(service.expire_backends(time));
-            match self.amend(&id, expire).await {
+            match self.enforce(&id, expire).await {
                 Ok((service, gone)) => {
+                    self.apply_change().await;
                     for backend in gone {
                         let (name, instance) = (&service.name, &backend.instance);
                         tracing::info!(name, instance, address = %backend.address, "backend is gone");
@@ -99,6 +101,7 @@ impl<R: Registry> Owner<R> {
         }
         if self.resting.values().any(|until| *until <= time) {
             match self.registry.end_rests().await {
+                Err(_) if self.registry.condition().cannot_record() => {}
                 Ok(()) => self.resting.retain(|_, until| *until > time),
                 Err(error) => tracing::error!("rests were not ended: {error}"),
             }
@@ -185,6 +188,7 @@ async fn retry_forwarding<R: Registry>(desk: &Desk<R>) {
     };
     let mut owner = desk.lock().await;
     owner.engines.kernel = link;
+    owner.believe_or_hold().await;
     owner.pending = Pending::All;
     // Does nothing while there is still none.
     owner.apply_change().await;

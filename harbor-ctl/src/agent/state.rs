@@ -50,6 +50,7 @@ impl<R: Registry> Owner<R> {
         let services = self.checked(document)?;
         let imported = self.registry.import(&services).await;
         imported.map_err(|error| refused(&error))?;
+        self.follow_decision();
         self.look_again().await?;
         self.apply_change().await;
         tracing::info!(services = services.len(), "state imported");
@@ -164,10 +165,12 @@ impl<R: Registry> Owner<R> {
             .confirm()
             .await
             .map_err(|error| refused(&error))?;
-        if let Some(contents) = self.registry.current() {
-            self.take_all(contents);
-            self.apply_change().await;
+        self.follow_decision();
+        match self.registry.current() {
+            Some(contents) => self.take_all(contents),
+            None => self.look_again().await?,
         }
+        self.apply_change().await;
         tracing::info!(services, "missing ports confirmed");
         Ok(ServiceCount { services })
     }

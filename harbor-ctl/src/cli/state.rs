@@ -38,7 +38,7 @@ pub(crate) enum StateVerb {
     Check,
     /// Copy the registry to a file while the agent runs
     Backup,
-    /// Let go of ports that a shared registry does not have any more
+    /// Let go of ports that the registry does not have any more
     Confirm {
         /// Do not ask
         #[arg(short, long)]

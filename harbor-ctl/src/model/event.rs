@@ -36,6 +36,8 @@ pub(crate) enum EventKind {
     ConfigChanged,
     RegistryAway,
     RegistryBack,
+    /// Its disk refuses, or it was made anew where ports exist.
+    RegistryFailed,
     NodeJoined,
     NodeLeft,
     /// Events before this one are not kept any more.
@@ -65,6 +67,7 @@ impl EventKind {
             Self::ConfigChanged => "config_changed",
             Self::RegistryAway => "registry_away",
             Self::RegistryBack => "registry_back",
+            Self::RegistryFailed => "registry_failed",
             Self::NodeJoined => "node_joined",
             Self::NodeLeft => "node_left",
             Self::Gap => "gap",

@@ -4,22 +4,20 @@
 //! that was emptied. A file that cannot be read is set aside, never repaired.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, TableError};
 
-use super::{RegistryError, record};
+use super::{Away, RegistryError, file::File, record};
 use crate::model::{BackendRule, Service};
 
 /// Service id to its record (JSON).
 const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
 /// `incarnation` and `seq` of the registry that the rows are from.
 const PLACE: TableDefinition<'_, &str, &str> = TableDefinition::new("place");
-
-/// The name of a thread in which a panic is an answer.
-pub(crate) const MAY_PANIC: &str = "may-panic";
 
 /// How far a registry was followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,32 +30,35 @@ pub(super) struct Position {
 
 /// The journal's file.
 #[derive(Clone, Debug)]
-pub(super) struct Journal {
-    database: Arc<Database>,
-    path: PathBuf,
-}
+pub(super) struct Journal(Arc<File>);
 
 impl Journal {
-    /// Opens or makes the file of this cluster's journal.
+    /// Opens or makes the file of this cluster's journal. One that may not be opened is left alone.
     pub(super) fn open(path: &Path) -> Result<Self, RegistryError> {
-        let database = match open_whole(path) {
-            Ok(database) => database,
-            Err(Unopened::InUse) => return Err(RegistryError::InUse(path.to_owned())),
-            Err(Unopened::Unreadable(why)) => {
-                let aside = path.with_extension("unreadable");
+        let file = match File::open(path) {
+            Err(RegistryError::Spoilt { why, .. }) => {
+                let aside = free_name(path);
                 tracing::error!(
                     "the journal {} cannot be read and is set aside as {}: {why}",
                     path.display(),
                     aside.display()
                 );
                 std::fs::rename(path, &aside).map_err(engine)?;
-                super::files().create(path).map_err(engine)?
+                File::open(path)?
             }
+            opened => opened?,
         };
-        Ok(Self {
-            database: Arc::new(database),
-            path: path.to_owned(),
-        })
+        Ok(Self(Arc::new(file)))
+    }
+
+    /// Since when it cannot be written, and why.
+    pub(super) fn trouble(&self) -> Option<Away> {
+        self.0.trouble()
+    }
+
+    /// Tries again to use a file that could not be used.
+    pub(super) fn look(&self) {
+        self.0.look();
     }
 
     /// Every good row, and how far it goes.
@@ -65,35 +66,57 @@ impl Journal {
         &self,
         rule: &BackendRule,
     ) -> Result<(Vec<Service>, Position), RegistryError> {
-        let transaction = self.database.begin_write().map_err(engine)?;
-        transaction.open_table(SERVICES).map_err(engine)?;
-        transaction.open_table(PLACE).map_err(engine)?;
-        transaction.commit().map_err(engine)?;
-        let transaction = self.database.begin_read().map_err(engine)?;
-        let mut services = Vec::new();
-        let table = transaction.open_table(SERVICES).map_err(engine)?;
-        for row in table.iter().map_err(engine)? {
-            let (id, bytes) = row.map_err(engine)?;
-            match record::read(id.value(), bytes.value(), rule) {
-                Ok(service) => services.push(service),
-                Err(why) => tracing::error!(
-                    "a row of the journal {} is skipped: {why}",
-                    self.path.display()
-                ),
+        self.0.read(|transaction| {
+            let mut services = Vec::new();
+            let table = match transaction.open_table(SERVICES) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Default::default()),
+                table => table.map_err(engine)?,
+            };
+            for row in table.iter().map_err(engine)? {
+                let (id, bytes) = row.map_err(engine)?;
+                match record::read(id.value(), bytes.value(), rule) {
+                    Ok(service) => services.push(service),
+                    Err(why) => tracing::error!(
+                        "a row of the journal {} is skipped: {why}",
+                        self.0.path().display()
+                    ),
+                }
             }
+            let place = transaction.open_table(PLACE).map_err(engine)?;
+            let text = |key: &str| -> Result<String, RegistryError> {
+                let value = place.get(key).map_err(engine)?;
+                Ok(value
+                    .map(|value| value.value().to_owned())
+                    .unwrap_or_default())
+            };
+            let position = Position {
+                incarnation: text("incarnation")?,
+                seq: text("seq")?.parse().unwrap_or_default(),
+            };
+            Ok((services, position))
+        })
+    }
+
+    /// Makes the rows exactly these services. Blocks.
+    pub(super) fn replace(
+        &self,
+        services: &[Service],
+        position: &Position,
+    ) -> Result<(), RegistryError> {
+        let (held, at) = self.read(&everything())?;
+        let held: BTreeMap<&str, &Service> = held.iter().map(|s| (s.id.as_str(), s)).collect();
+        let wanted: BTreeMap<&str, &Service> =
+            services.iter().map(|s| (s.id.as_str(), s)).collect();
+        if held == wanted && at == *position {
+            return Ok(());
         }
-        let place = transaction.open_table(PLACE).map_err(engine)?;
-        let text = |key: &str| -> Result<String, RegistryError> {
-            let value = place.get(key).map_err(engine)?;
-            Ok(value
-                .map(|value| value.value().to_owned())
-                .unwrap_or_default())
-        };
-        let position = Position {
-            incarnation: text("incarnation")?,
-            seq: text("seq")?.parse().unwrap_or_default(),
-        };
-        Ok((services, position))
+        let gone = held.keys().filter(|id| !wanted.contains_key(*id));
+        let gone = gone.map(|id| ((*id).to_owned(), None));
+        let fresh = wanted
+            .iter()
+            .filter(|(id, service)| held.get(*id) != Some(service));
+        let fresh = fresh.map(|(id, service)| ((*id).to_owned(), Some((*service).clone())));
+        self.write(&gone.chain(fresh).collect::<Vec<_>>(), position)
     }
 
     /// Writes rows (`None`: removes) and the position, synced, all or nothing. Blocks.
@@ -102,11 +125,7 @@ impl Journal {
         rows: &[(String, Option<Service>)],
         position: &Position,
     ) -> Result<(), RegistryError> {
-        let mut transaction = self.database.begin_write().map_err(engine)?;
-        transaction
-            .set_durability(Durability::Immediate)
-            .map_err(engine)?;
-        {
+        self.0.write(|transaction| {
             let mut services = transaction.open_table(SERVICES).map_err(engine)?;
             for (id, service) in rows {
                 match service {
@@ -128,45 +147,24 @@ impl Journal {
             place
                 .insert("seq", position.seq.to_string().as_str())
                 .map_err(engine)?;
-        }
-        transaction.commit().map_err(engine)
+            Ok(())
+        })
     }
 }
 
-/// Why a file is not opened.
-enum Unopened {
-    InUse,
-    Unreadable(String),
-}
-
-/// Opens a file whose every page has its checksum. The library panics on some files that were
-/// spoilt from outside, so this is tried in a thread that may.
-fn open_whole(path: &Path) -> Result<Database, Unopened> {
-    let path = path.to_owned();
-    let open = move || -> Result<Database, Unopened> {
-        let mut database = super::files().create(path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => Unopened::InUse,
-            other => Unopened::Unreadable(other.to_string()),
-        })?;
-        match database.check_integrity() {
-            Ok(_) => Ok(database),
-            Err(error) => Err(Unopened::Unreadable(error.to_string())),
-        }
-    };
-    let unreadable = |why: &str| Unopened::Unreadable(why.to_owned());
-    let thread = std::thread::Builder::new().name(MAY_PANIC.into());
-    let thread = thread
-        .spawn(open)
-        .map_err(|error| unreadable(&error.to_string()))?;
-    thread
-        .join()
-        .unwrap_or_else(|_| Err(unreadable("its pages do not fit together")))
+/// A name for a spoilt file that no other one has.
+fn free_name(path: &Path) -> PathBuf {
+    let first = path.with_extension("unreadable");
+    let others = (2..).map(|number: u32| path.with_extension(format!("unreadable-{number}")));
+    let mut names = std::iter::once(first).chain(others);
+    names
+        .find(|name| !name.exists())
+        .unwrap_or_else(|| path.with_extension("unreadable"))
 }
 
 /// Writes the journal of a node that is about to join: it puts these services into the registry.
 pub(crate) fn write(path: &Path, services: &[Service]) -> Result<(), RegistryError> {
     let journal = Journal::open(path)?;
-    journal.read(&everything())?;
     let rows: Vec<_> = services
         .iter()
         .map(|s| (s.id.clone(), Some(s.clone())))
@@ -180,7 +178,7 @@ pub(crate) fn write(path: &Path, services: &[Service]) -> Result<(), RegistryErr
 }
 
 /// A rule for what this node has accepted before.
-fn everything() -> BackendRule {
+pub(super) fn everything() -> BackendRule {
     BackendRule {
         own: Vec::new(),
         allowed: vec![
@@ -236,8 +234,7 @@ mod tests {
         journal.write(&first, &position).unwrap();
         let whole = serde_json::to_vec(&good).unwrap();
         let mut random = SmallRng::seed_from_u64(2);
-        let transaction = journal.database.begin_write().unwrap();
-        {
+        let spoil = |transaction: &redb::WriteTransaction| {
             let mut table = transaction.open_table(SERVICES).unwrap();
             for number in 0..rows {
                 let mut bytes = whole.clone();
@@ -253,8 +250,9 @@ mod tests {
                 let id = format!("row {number}");
                 table.insert(id.as_str(), bytes.as_slice()).unwrap();
             }
-        }
-        transaction.commit().unwrap();
+            Ok(())
+        };
+        journal.0.write(spoil).unwrap();
         let (read, _) = journal.read(&BackendRule::default()).unwrap();
         assert_eq!(read, vec![good]);
     }
@@ -315,12 +313,28 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_journal_is_set_aside() {
+    fn files_that_are_no_journal_are_set_aside_each_under_its_own_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.redb");
-        std::fs::write(&path, "no journal at all".repeat(1_000)).unwrap();
-        let journal = Journal::open(&path).unwrap();
-        assert!(journal.read(&BackendRule::default()).unwrap().0.is_empty());
-        assert!(path.with_extension("unreadable").exists());
+        for text in ["no journal at all", "nor is this one"] {
+            std::fs::write(&path, text.repeat(1_000)).unwrap();
+            let journal = Journal::open(&path).unwrap();
+            assert!(journal.read(&BackendRule::default()).unwrap().0.is_empty());
+        }
+        let aside = |end: &str| std::fs::read(path.with_extension(end)).unwrap();
+        assert!(aside("unreadable").starts_with(b"no journal"));
+        assert!(aside("unreadable-2").starts_with(b"nor is"));
+    }
+
+    /// Root may read everything, but not follow a link to itself.
+    #[test]
+    fn a_journal_that_cannot_be_opened_is_left_alone_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.redb");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(matches!(error, RegistryError::Unopened { .. }), "{error}");
+        assert!(error.to_string().contains("journal.redb cannot be opened"));
+        assert!(path.is_symlink());
     }
 }

@@ -4,9 +4,11 @@
 //! a caller that did not hear the answer asks again. Seconds are those of the registry's own clock.
 
 mod embedded;
+mod file;
 mod journal;
 mod keys;
 mod news;
+mod panics;
 mod record;
 mod redis;
 #[cfg(test)]
@@ -22,8 +24,9 @@ use std::{
 use tokio::sync::mpsc;
 
 pub(crate) use embedded::EmbeddedRegistry;
-pub(crate) use journal::{MAY_PANIC, write as write_journal};
-pub(crate) use news::{Away, Back, Condition, News};
+pub(crate) use journal::write as write_journal;
+pub(crate) use news::{Away, Back, Condition, Emptied, News};
+pub(crate) use panics::is_answered;
 pub(crate) use record::check as check_record;
 pub(crate) use redis::{Announcements, RedisRegistry, RedisSettings, Target, probe};
 
@@ -66,6 +69,18 @@ pub(crate) enum RegistryError {
         found: u64,
         known: u64,
     },
+    /// It cannot be opened, for example for its rights; nothing was changed.
+    #[error("{path} cannot be opened: {why}")]
+    Unopened { path: PathBuf, why: String },
+    /// What it holds is not what was written.
+    #[error("{path} is spoilt: {why}")]
+    Spoilt { path: PathBuf, why: String },
+    /// The disk refuses, for now.
+    #[error("the registry failed: {0}")]
+    Failed(String),
+    /// It was made anew where ports exist: nothing is changed until that is decided.
+    #[error("{0}: nothing is changed until it is decided what is to become of them")]
+    Emptied(Emptied),
     #[error("port {port}/{protocol} is assigned to another service")]
     NumberTaken { protocol: Protocol, port: u16 },
     /// A quota is used up, by services of others too; its name is that of its key in `[limits]`.
@@ -88,13 +103,6 @@ pub(crate) enum RegistryError {
     NotPlaced(Vec<(String, String)>),
     #[error("the registry failed: {0}")]
     Engine(Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// How files are opened: a cache of a gigabyte, the library's own, is memory that nobody gets back.
-fn files() -> redb::Builder {
-    let mut builder = redb::Builder::new();
-    builder.set_cache_size(4 * 1024 * 1024);
-    builder
 }
 
 /// Durable state, whoever keeps it.
@@ -179,6 +187,20 @@ pub(crate) trait Registry: Send + Sync + 'static {
 
     /// What [`Self::allocate`] keeps to from now on, where others may allocate at the same time.
     fn keep_to(&self, _quota: Quota) {}
+
+    /// Whether it was made anew at this start, or at one before that was left undecided.
+    fn is_new(&self) -> bool {
+        false
+    }
+
+    /// Says what is known of ports that a new registry does not hold; nothing is changed in it until
+    /// an import or [`Self::confirm`] decides. `None`: there are none, it is new by right.
+    fn hold(
+        &self,
+        _emptied: Option<Emptied>,
+    ) -> impl Future<Output = Result<(), RegistryError>> + Send {
+        async { Ok(()) }
+    }
 
     /// Removes what was withheld because it was too much at once; how many ports.
     fn confirm(&self) -> impl Future<Output = Result<usize, RegistryError>> + Send {

@@ -34,10 +34,32 @@ pub(crate) struct Back {
     pub(crate) away_for: Duration,
 }
 
+/// Ports that exist, and that a registry which was made anew does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Emptied {
+    pub(crate) ports: usize,
+    /// Who knows of them: the kernel, or the journal.
+    pub(crate) known_to: &'static str,
+}
+
+impl std::fmt::Display for Emptied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ports, known_to } = self;
+        match ports {
+            1 => write!(f, "the registry is empty, 1 port is in {known_to}"),
+            _ => write!(f, "the registry is empty, {ports} ports are in {known_to}"),
+        }
+    }
+}
+
 /// How the registry is; the default: well.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Condition {
     pub(crate) away: Option<Away>,
+    /// Since when the disk of this node's own registry refuses, and how.
+    pub(crate) failed: Option<Away>,
+    /// It was made anew where ports exist.
+    pub(crate) emptied: Option<Emptied>,
     /// The last return; `None`: it was never away.
     pub(crate) back: Option<Back>,
     /// Another agent has this node's id.
@@ -50,4 +72,12 @@ pub(crate) struct Condition {
     pub(crate) refused: Option<(usize, String)>,
     /// Why the last good state is not on this machine's disk.
     pub(crate) not_kept: Option<String>,
+}
+
+impl Condition {
+    /// Whether changes cannot be recorded though this node is the one to make them: what must
+    /// happen happens, and the record follows.
+    pub(crate) fn cannot_record(&self) -> bool {
+        self.failed.is_some() || self.emptied.is_some() || self.is_fenced
+    }
 }

@@ -1,8 +1,11 @@
-//! Ports in a Redis that several nodes share: a real server, faults of every kind, real traffic.
+//! Ports in a file of the node's own, and in a Redis that several nodes share: real disks, a real
+//! server, faults of every kind, real traffic.
 
 mod churn;
+mod disk;
 mod doors;
 mod faults;
+mod lost;
 mod malformed;
 mod nodes;
 mod state;

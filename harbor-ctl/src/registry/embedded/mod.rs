@@ -1,41 +1,40 @@
 //! The embedded engine: one redb file, one writer, every commit synced before it is answered.
 //!
-//! redb locks its file, so a second agent on the same state is refused here at the latest.
+//! redb locks its file, so a second agent on the same state is refused here at the latest. A journal
+//! beside the file ([`copy`]) holds the same services: it is what is left when the file is lost.
 
+mod copy;
+mod keep;
+mod rows;
 pub(super) mod whole;
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
-use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
+use redb::{ReadableTable, WriteTransaction};
+use tokio::sync::mpsc;
+
+use self::{
+    copy::SecondCopy,
+    keep::Held,
+    rows::{APP_HOSTS, META, NUMBERS, RESTING, SERVICES, contents, held, number, number_in, put},
 };
-
-use super::{Contents, Registry, RegistryError, Rests};
-use crate::model::{AppHost, Protocol, Service, Spoken};
-
-/// Service id to its record (JSON).
-const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
-/// IP protocol number and port to the service's id.
-const NUMBERS: TableDefinition<'_, (u8, u16), &str> = TableDefinition::new("numbers");
-/// IP protocol number and port to the second (since 1970) at which the rest ends.
-const RESTING: TableDefinition<'_, (u8, u16), u64> = TableDefinition::new("resting");
-/// App host to the epoch and number of its last announcement.
-const APP_HOSTS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("app_hosts");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+use super::{Condition, Contents, Emptied, News, Registry, RegistryError, Rests, file::File};
+use crate::model::{AppHost, Service, Spoken};
 
 const SCHEMA: u64 = 1;
 
 /// The registry in one local file.
 #[derive(Clone, Debug)]
 pub(crate) struct EmbeddedRegistry {
-    database: Arc<Database>,
-    path: PathBuf,
+    file: Arc<File>,
+    copy: Option<Arc<SecondCopy>>,
+    /// It was made anew where ports exist.
+    held: Arc<Mutex<Option<Held>>>,
     /// Leases are not kept on disk: after a restart every app host has a whole one.
     leases: Arc<Mutex<Leases>>,
 }
@@ -46,53 +45,44 @@ type Leases = BTreeMap<String, (Spoken, Option<Instant>)>;
 impl EmbeddedRegistry {
     /// Opens or makes the file; refuses one that another process has open.
     pub(crate) fn open(path: &Path) -> Result<Self, RegistryError> {
-        let database = super::files().create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => RegistryError::InUse(path.to_owned()),
-            other => engine(other),
-        })?;
         let registry = Self {
-            database: Arc::new(database),
-            path: path.to_owned(),
+            file: Arc::new(File::open(path)?),
+            copy: None,
+            held: Arc::default(),
             leases: Arc::default(),
         };
-        registry.write_now(|transaction| {
-            let mut meta = transaction.open_table(META).map_err(engine)?;
-            let found = meta
-                .get("schema")
-                .map_err(engine)?
-                .map(|value| value.value());
-            if found.is_some_and(|found| found > SCHEMA) {
-                let found = found.unwrap_or_default();
-                return Err(RegistryError::Schema {
-                    path: path.to_owned(),
-                    found,
-                    known: SCHEMA,
-                });
-            }
-            meta.insert("schema", SCHEMA).map_err(engine)?;
-            transaction.open_table(SERVICES).map_err(engine)?;
-            transaction.open_table(NUMBERS).map_err(engine)?;
-            transaction.open_table(RESTING).map_err(engine)?;
-            transaction.open_table(APP_HOSTS).map_err(engine)?;
-            Ok(())
-        })?;
+        registry.prepare()?;
         registry.read_app_hosts()?;
         tracing::info!("opened, {}", registry.describe());
         Ok(registry)
     }
 
-    fn write_now<T>(
-        &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<T, RegistryError>,
-    ) -> Result<T, RegistryError> {
-        let mut transaction = self.database.begin_write().map_err(engine)?;
-        transaction
-            .set_durability(Durability::Immediate)
-            .map_err(engine)?;
-        // An error drops the transaction, which aborts it.
-        let answer = change(&transaction)?;
-        transaction.commit().map_err(engine)?;
-        Ok(answer)
+    /// Makes the tables of a new file; what is there already is only looked at, because a disk that
+    /// is full keeps nobody from reading.
+    fn prepare(&self) -> Result<(), RegistryError> {
+        let schema = self
+            .file
+            .read(|transaction| match transaction.open_table(META) {
+                Ok(meta) => number_in(&meta, "schema"),
+                Err(_) => Ok(None),
+            })?;
+        match schema {
+            Some(SCHEMA) => Ok(()),
+            Some(found) if found > SCHEMA => Err(RegistryError::Schema {
+                path: self.file.path().to_owned(),
+                found,
+                known: SCHEMA,
+            }),
+            _ => self.file.write(|transaction| {
+                let mut meta = transaction.open_table(META).map_err(engine)?;
+                meta.insert("schema", SCHEMA).map_err(engine)?;
+                transaction.open_table(SERVICES).map_err(engine)?;
+                transaction.open_table(NUMBERS).map_err(engine)?;
+                transaction.open_table(RESTING).map_err(engine)?;
+                transaction.open_table(APP_HOSTS).map_err(engine)?;
+                Ok(())
+            }),
+        }
     }
 
     /// Runs a change where it may block: a commit waits for the disk.
@@ -100,22 +90,23 @@ impl EmbeddedRegistry {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, RegistryError> {
-        let registry = self.clone();
-        tokio::task::spawn_blocking(move || registry.write_now(change))
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || file.write(change))
             .await
             .map_err(engine)?
     }
 
     fn read_app_hosts(&self) -> Result<(), RegistryError> {
-        let transaction = self.database.begin_read().map_err(engine)?;
-        let table = transaction.open_table(APP_HOSTS).map_err(engine)?;
-        for row in table.iter().map_err(engine)? {
-            let (dea, spoken) = row.map_err(engine)?;
-            let (epoch, seq) = spoken.value();
-            let spoken = Spoken { epoch, seq };
-            self.leases().insert(dea.value().to_owned(), (spoken, None));
-        }
-        Ok(())
+        self.file.read(|transaction| {
+            let table = transaction.open_table(APP_HOSTS).map_err(engine)?;
+            for row in table.iter().map_err(engine)? {
+                let (dea, spoken) = row.map_err(engine)?;
+                let (epoch, seq) = spoken.value();
+                let spoken = Spoken { epoch, seq };
+                self.leases().insert(dea.value().to_owned(), (spoken, None));
+            }
+            Ok(())
+        })
     }
 
     fn leases(&self) -> std::sync::MutexGuard<'_, Leases> {
@@ -123,34 +114,14 @@ impl EmbeddedRegistry {
     }
 
     fn load_now(&self) -> Result<Contents, RegistryError> {
-        let transaction = self.database.begin_read().map_err(engine)?;
-        let mut contents = Contents::default();
-        for row in transaction
-            .open_table(SERVICES)
-            .map_err(engine)?
-            .iter()
-            .map_err(engine)?
-        {
-            let (_, record) = row.map_err(engine)?;
-            contents
-                .services
-                .push(serde_json::from_slice(record.value()).map_err(engine)?);
+        let path = self.file.path();
+        let mut contents = self.file.read(|transaction| contents(transaction, path))?;
+        if let Some(held) = &*self.held() {
+            contents.services.extend(held.services.iter().cloned());
         }
         contents
             .services
             .sort_by_key(|service: &Service| (service.created_at, service.port));
-        for row in transaction
-            .open_table(RESTING)
-            .map_err(engine)?
-            .iter()
-            .map_err(engine)?
-        {
-            let (key, until) = row.map_err(engine)?;
-            let (number, port) = key.value();
-            if let Some(protocol) = protocol(number) {
-                contents.resting.insert((protocol, port), until.value());
-            }
-        }
         Ok(contents)
     }
 }
@@ -166,9 +137,11 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn allocate(&self, service: &Service, rests: Rests) -> Result<Service, RegistryError> {
+        self.gate()?;
         let mut service = service.clone();
         service.revision = 1;
-        self.write(move |transaction| {
+        let id = service.id.clone();
+        let done = self.write(move |transaction| {
             if let Some(known) = held(transaction, &service.id)? {
                 return Ok(known);
             }
@@ -191,13 +164,17 @@ impl Registry for EmbeddedRegistry {
             }
             put(transaction, &service)?;
             Ok(service)
-        })
-        .await
+        });
+        let recorded = done.await?;
+        self.copy_soon([id]);
+        Ok(recorded)
     }
 
     async fn update(&self, service: &Service) -> Result<Service, RegistryError> {
+        self.gate()?;
         let mut service = service.clone();
-        self.write(move |transaction| {
+        let id = service.id.clone();
+        let done = self.write(move |transaction| {
             let Some(held) = held(transaction, &service.id)? else {
                 return Err(RegistryError::NoService(service.id));
             };
@@ -211,13 +188,18 @@ impl Registry for EmbeddedRegistry {
             }
             put(transaction, &service)?;
             Ok(service)
-        })
-        .await
+        });
+        let recorded = done.await?;
+        self.copy_soon([id]);
+        Ok(recorded)
     }
 
     async fn release(&self, id: &str, rest: Duration) -> Result<(), RegistryError> {
+        self.gate()?;
         let id = id.to_owned();
-        self.write(move |transaction| {
+        let key = id.clone();
+        let done = self.write(move |transaction| {
+            let id = key;
             let mut services = transaction.open_table(SERVICES).map_err(engine)?;
             let Some(record) = services.remove(id.as_str()).map_err(engine)? else {
                 return Ok(());
@@ -234,8 +216,10 @@ impl Registry for EmbeddedRegistry {
                 }
             }
             Ok(())
-        })
-        .await
+        });
+        done.await?;
+        self.copy_soon([id]);
+        Ok(())
     }
 
     async fn end_rests(&self) -> Result<(), RegistryError> {
@@ -262,55 +246,56 @@ impl Registry for EmbeddedRegistry {
         spoken: Spoken,
         lease: Option<Duration>,
     ) -> Result<(), RegistryError> {
-        let (epoch, ends) = {
-            let leases = self.leases();
-            let known = leases.get(dea);
-            (
-                known.map(|(known, _)| known.epoch),
-                known.and_then(|(_, ends)| *ends),
-            )
+        let is_new_epoch = {
+            let mut leases = self.leases();
+            let known = leases.get(dea).map(|(known, _)| known.epoch);
+            let entry = leases.entry(dea.to_owned()).or_default();
+            let ends = lease.map(|lease| Instant::now() + lease).or(entry.1);
+            *entry = (entry.0.max(spoken), ends);
+            known != Some(spoken.epoch)
         };
         // A heartbeat alone moves nothing on disk: after a restart its number may be lower, and
         // what an older message could say again is put right by the next digest.
-        if lease.is_none() || epoch != Some(spoken.epoch) {
-            let name = dea.to_owned();
-            self.write(move |transaction| {
-                let mut table = transaction.open_table(APP_HOSTS).map_err(engine)?;
-                let held = table
-                    .get(name.as_str())
-                    .map_err(engine)?
-                    .map(|row| row.value());
-                if held.is_none_or(|held| held < (spoken.epoch, spoken.seq)) {
-                    let row = (spoken.epoch, spoken.seq);
-                    table.insert(name.as_str(), row).map_err(engine)?;
-                }
-                Ok(())
-            })
-            .await?;
+        if lease.is_some() && !is_new_epoch {
+            return Ok(());
         }
-        let ends = lease.map(|lease| Instant::now() + lease).or(ends);
-        let mut leases = self.leases();
-        let entry = leases.entry(dea.to_owned()).or_default();
-        *entry = (entry.0.max(spoken), ends);
-        Ok(())
+        let name = dea.to_owned();
+        let recorded = self.write(move |transaction| {
+            let mut table = transaction.open_table(APP_HOSTS).map_err(engine)?;
+            let held = table
+                .get(name.as_str())
+                .map_err(engine)?
+                .map(|row| row.value());
+            if held.is_none_or(|held| held < (spoken.epoch, spoken.seq)) {
+                let row = (spoken.epoch, spoken.seq);
+                table.insert(name.as_str(), row).map_err(engine)?;
+            }
+            Ok(())
+        });
+        match recorded.await {
+            // An app host that lives keeps its lease, whatever becomes of the disk.
+            Err(RegistryError::Failed(_)) => Ok(()),
+            other => other,
+        }
     }
 
     async fn forget_app_host(&self, dea: &str) -> Result<(), RegistryError> {
+        self.leases().remove(dea);
         let name = dea.to_owned();
         self.write(move |transaction| {
             let mut table = transaction.open_table(APP_HOSTS).map_err(engine)?;
             table.remove(name.as_str()).map_err(engine)?;
             Ok(())
         })
-        .await?;
-        self.leases().remove(dea);
-        Ok(())
+        .await
     }
 
     async fn import(&self, services: &[Service]) -> Result<(), RegistryError> {
-        let services = services.to_vec();
+        let (taken, services) = (services.to_vec(), services.to_vec());
         self.write(move |transaction| whole::import(transaction, &services))
-            .await
+            .await?;
+        self.copy_soon(taken.iter().map(|service| service.id.clone()));
+        self.take_back(&taken).await
     }
 
     async fn backup(&self, to: &Path) -> Result<(), RegistryError> {
@@ -327,26 +312,35 @@ impl Registry for EmbeddedRegistry {
             .map_err(engine)?
     }
 
-    fn describe(&self) -> String {
-        format!("embedded, {}", self.path.display())
+    fn follow(&self) -> mpsc::Receiver<News> {
+        keep::start(self)
     }
-}
 
-/// The record of a service, if there is one.
-fn held(transaction: &WriteTransaction, id: &str) -> Result<Option<Service>, RegistryError> {
-    let services = transaction.open_table(SERVICES).map_err(engine)?;
-    let record = services.get(id).map_err(engine)?;
-    let record = record.map(|record| serde_json::from_slice::<Service>(record.value()));
-    record.transpose().map_err(engine)
-}
+    fn condition(&self) -> Condition {
+        self.condition_now()
+    }
 
-fn put(transaction: &WriteTransaction, service: &Service) -> Result<(), RegistryError> {
-    let record = serde_json::to_vec(service).map_err(engine)?;
-    let mut services = transaction.open_table(SERVICES).map_err(engine)?;
-    services
-        .insert(service.id.as_str(), record.as_slice())
-        .map_err(engine)?;
-    Ok(())
+    fn is_new(&self) -> bool {
+        self.is_undecided()
+    }
+
+    async fn hold(&self, emptied: Option<Emptied>) -> Result<(), RegistryError> {
+        match emptied {
+            Some(emptied) => {
+                self.keep_held(emptied);
+                Ok(())
+            }
+            None => self.decide().await.map(drop),
+        }
+    }
+
+    async fn confirm(&self) -> Result<usize, RegistryError> {
+        self.decide().await
+    }
+
+    fn describe(&self) -> String {
+        format!("embedded, {}", self.file.path().display())
+    }
 }
 
 fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RegistryError {
@@ -357,22 +351,6 @@ fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Registr
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// IP protocol numbers, as in every other table of Harbor's.
-fn number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-    }
-}
-
-fn protocol(number: u8) -> Option<Protocol> {
-    match number {
-        6 => Some(Protocol::Tcp),
-        17 => Some(Protocol::Udp),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What only a registry in a file can promise.
 
+use std::path::PathBuf;
+
 use super::*;
-use crate::model::{Protocols, testing::service};
+use crate::model::{Protocol, Protocols, testing::service};
 
 fn file() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -53,7 +55,8 @@ fn a_newer_schema_is_refused() {
     let (_directory, path) = file();
     let registry = EmbeddedRegistry::open(&path).unwrap();
     registry
-        .write_now(|transaction| {
+        .file
+        .write(|transaction| {
             transaction
                 .open_table(META)
                 .unwrap()

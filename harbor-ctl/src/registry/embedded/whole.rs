@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
 use super::{
     super::{Contents, RegistryError},
@@ -19,21 +19,19 @@ impl EmbeddedRegistry {
                 wanted.insert((number(protocol), service.port), service.id.clone());
             }
         }
-        let transaction = self.database.begin_read().map_err(engine)?;
         let mut differences = Vec::new();
-        for row in transaction
-            .open_table(NUMBERS)
-            .map_err(engine)?
-            .iter()
-            .map_err(engine)?
-        {
-            let (key, owner) = row.map_err(engine)?;
-            let (_, port) = key.value();
-            match wanted.remove(&key.value()) {
-                Some(id) if id == owner.value() => {}
-                _ => differences.push(format!("number {port} belongs to no service")),
+        self.file.read(|transaction| {
+            let numbers = transaction.open_table(NUMBERS).map_err(engine)?;
+            for row in numbers.iter().map_err(engine)? {
+                let (key, owner) = row.map_err(engine)?;
+                let (_, port) = key.value();
+                match wanted.remove(&key.value()) {
+                    Some(id) if id == owner.value() => {}
+                    _ => differences.push(format!("number {port} belongs to no service")),
+                }
             }
-        }
+            Ok(())
+        })?;
         let without = wanted
             .iter()
             .map(|((_, port), id)| format!("service {id} lacks number {port}"));
@@ -60,7 +58,7 @@ pub(in crate::registry) fn write_copy(
     contents: &Contents,
     app_hosts: &[(String, Spoken)],
 ) -> Result<(), RegistryError> {
-    EmbeddedRegistry::open(to)?.write_now(|transaction| {
+    EmbeddedRegistry::open(to)?.file.write(|transaction| {
         import(transaction, &contents.services)?;
         let mut resting = transaction.open_table(RESTING).map_err(engine)?;
         for ((protocol, port), until) in &contents.resting {

@@ -145,6 +145,8 @@ impl Engine {
         let memory = self.memory();
         Condition {
             away: memory.away.clone(),
+            failed: None,
+            emptied: None,
             back: memory.back,
             is_fenced: memory.is_fenced,
             withheld: memory.state.withheld.clone(),

@@ -2,6 +2,7 @@
 
 mod redis_only;
 mod server;
+mod spoilt;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,0 +1,133 @@
+//! The disk under a node's own registry refuses: what is forwarded stays, what must end ends, and all
+//! is well again when the disk is.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use kit::{
+    Agent, Config, Lab, SmallDisk, V4,
+    app_host::{self, Instance},
+    eventually,
+    http::Http,
+    traffic::{self, Live},
+};
+use serde_json::Value;
+
+use crate::scene::Scene;
+
+/// It is said within this time.
+const SAID: Duration = Duration::from_secs(2);
+/// It works again within this time after the cause is gone.
+const HEALED: Duration = Duration::from_secs(5);
+const BYTES: u64 = 8 * 1024 * 1024;
+
+fn registry(agent: &Agent) -> Value {
+    agent.ctl_json_whatever(&["status"])["registry"].clone()
+}
+
+/// Creates ports until one is refused, which is answered with its words.
+#[track_caller]
+fn create_until_refused(agent: &Agent) -> String {
+    for number in 0..300 {
+        let created = agent.ctl(&["ports", "create", &format!("more-{number}")]);
+        if created.code != 0 {
+            assert_eq!(created.code, 7, "{}", created.stderr);
+            return created.stderr;
+        }
+    }
+    panic!("nothing was refused")
+}
+
+#[test]
+fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
+    let lab = Lab::routed();
+    let config = Config::with(&app_host::reachable(&lab, "3s"));
+    let mut agent = Agent::configured(&lab, &config);
+    let disk = SmallDisk::mount(&agent.folder().join("state"), BYTES);
+    agent.launch();
+    agent.wait_until_ready();
+    let to = SocketAddr::new(lab.public(V4), agent.create(&["web"]));
+    let other = agent.create(&["other", "--backend", &format!("{}:9001", lab.app(V4, 1))]);
+    let other = SocketAddr::new(lab.public(V4), other);
+    let app = SocketAddr::new(lab.app(V4, 1), 9001);
+    let _app = traffic::serve(&lab.apps[1], lab.folder(), "app2", &[app]);
+    let mut one = Instance::start(&lab, 0, ("web", "one"), 4_100, &[]);
+    let count = |agent: &Agent| agent.items(&["backends", "list", "web"]).len();
+    eventually(Duration::from_secs(10), || count(&agent) == 1);
+    let live = Live::open(&lab.client, other, 20);
+
+    disk.fill();
+    let refused = create_until_refused(&agent);
+    assert!(refused.contains("harbor.redb"), "{refused}");
+    eventually(SAID, || registry(&agent)["state"] == "failed");
+    let told = registry(&agent);
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains("No space left"), "{text}");
+    assert!(told["fix"].is_string());
+    assert_eq!(agent.ctl(&["status"]).code, 7);
+    let ready = Http::new(&agent.socket())
+        .ask("GET /readyz", "", b"")
+        .unwrap();
+    assert_eq!(ready.0, 503);
+    let has = |kind: &str| {
+        let events = agent.items(&["events"]);
+        events.iter().any(|event| event["kind"] == kind)
+    };
+    eventually(SAID, || has("registry_failed"));
+
+    // The address of a dead instance is somebody else's soon.
+    one.cut();
+    let stranger = traffic::serve(&lab.apps[0], lab.folder(), "stranger", &[one.address]);
+    eventually(Duration::from_secs(3 + 1 + 5), || count(&agent) == 0);
+    let tally = traffic::connect(&lab.client, to, 20);
+    assert_eq!(tally.of("stranger"), 0, "{tally:?}");
+    assert_eq!(traffic::connect(&lab.client, other, 20).of("app2"), 20);
+    drop(stranger);
+
+    disk.free();
+    eventually(HEALED, || registry(&agent)["state"] == "ok");
+    agent.create(&["after"]);
+    eventually(SAID, || has("registry_back"));
+    assert_eq!(agent.ctl(&["state", "check"]).code, 0);
+    live.progress();
+    // The record has followed.
+    agent.kill();
+    agent.restart();
+    assert_eq!(count(&agent), 0);
+    live.progress();
+    assert_eq!(live.finish().errors, [""; 0]);
+}
+
+#[test]
+fn an_agent_starts_on_a_full_disk_with_what_is_there() {
+    let lab = Lab::routed();
+    let mut agent = Agent::configured(&lab, &Config::default());
+    let disk = SmallDisk::mount(&agent.folder().join("state"), BYTES);
+    agent.launch();
+    agent.wait_until_ready();
+    agent.create(&["web"]);
+    assert_eq!(agent.stop(), 0);
+    disk.fill();
+    agent.restart();
+    assert_eq!(agent.items(&["ports", "list"]).len(), 1);
+    disk.free();
+    eventually(HEALED, || {
+        agent.ctl(&["ports", "create", "after"]).code == 0
+    });
+}
+
+#[test]
+fn a_state_folder_that_is_moved_under_a_running_agent_is_missed_until_it_is_back() {
+    let scene = Scene::routed();
+    let live = Live::open(&scene.lab.client, scene.port("web"), 10);
+    let state = scene.agent.folder().join("state");
+    let aside = scene.agent.folder().join("aside");
+    fs::rename(&state, &aside).unwrap();
+    eventually(SAID, || registry(&scene.agent)["state"] == "failed");
+    let refused = scene.agent.ctl(&["ports", "create", "more"]);
+    assert_eq!(refused.code, 7, "{}", refused.stderr);
+    fs::rename(&aside, &state).unwrap();
+    eventually(HEALED, || registry(&scene.agent)["state"] == "ok");
+    scene.agent.create(&["after"]);
+    live.progress();
+    assert_eq!(live.finish().errors, [""; 0]);
+}

@@ -78,6 +78,10 @@ impl<R: Registry> Owner<R> {
         let trouble = match (&condition.failed, condition.emptied, &condition.away) {
             (Some(failed), ..) => Some((EventKind::RegistryFailed, failed.reason.clone())),
             (_, Some(emptied), _) => Some((EventKind::RegistryFailed, emptied.to_string())),
+            _ if condition.is_fenced => {
+                let text = format!("{place}: another agent has taken this node over");
+                Some((EventKind::RegistryFailed, text))
+            }
             (.., Some(_)) => Some((EventKind::RegistryAway, format!("{place} does not answer"))),
             (None, None, None) => None,
         };

@@ -6,7 +6,7 @@ use super::{AgentError, Tried as _, owner};
 use crate::{
     config::{Config, RegistryConfig},
     model::{RedisUrl, Secret, Service},
-    registry::{self, EmbeddedRegistry, RedisSettings, Registry, Target},
+    registry::{self, EmbeddedRegistry, Password, RedisSettings, Registry, Target},
 };
 
 /// What the engine needs to know, with the secret's file read.
@@ -60,8 +60,13 @@ pub(super) async fn bring_along(config: &Config) -> Result<(), AgentError> {
 pub(super) fn target(config: &RegistryConfig, url: RedisUrl) -> Result<Target, AgentError> {
     let read =
         |path: &Path| std::fs::read(path).tried(|| format!("cannot read {}", path.display()));
-    let password = config.password_file.as_deref().map(read).transpose()?;
-    let password = password.map(|bytes| Secret::from_file(&String::from_utf8_lossy(&bytes)));
+    let secret = |bytes: Vec<u8>| Secret::from_file(&String::from_utf8_lossy(&bytes));
+    let password = |path: &Path| -> Result<Password, AgentError> {
+        let (first, path) = (secret(read(path)?), path.to_owned());
+        let again = move || std::fs::read(&path).ok().map(secret);
+        Ok(Password::new(first, again))
+    };
+    let password = config.password_file.as_deref().map(password).transpose()?;
     Ok(Target {
         url,
         password,

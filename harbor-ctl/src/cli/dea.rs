@@ -17,7 +17,7 @@ use crate::{
         Protocols, Readiness, RedisUrl, Secret, Spoken, check_name, format_age, parse_backend,
         parse_period,
     },
-    registry::{self, Announcements},
+    registry::{self, Announcements, Password},
 };
 
 const RUN_EXAMPLES: &str = "\
@@ -186,11 +186,17 @@ fn redis(session: &Session, target: &Target, url: &str) -> Result<Way, Failure> 
         let wrong = |error| Failure::failed(format!("{}: {error}", path.display()));
         fs::read_to_string(path).map_err(wrong)
     };
-    let password = target.token_file.as_ref().map(read).transpose()?;
+    let password = |path: &PathBuf| -> Result<Password, Failure> {
+        let first = Secret::from_file(&read(path)?);
+        let path = path.clone();
+        let again = move || Some(Secret::from_file(&fs::read_to_string(&path).ok()?));
+        Ok(Password::new(first, again))
+    };
+    let password = target.token_file.as_ref().map(password).transpose()?;
     let authorities = target.ca_file.as_ref().map(read).transpose()?;
     let server = registry::Target {
         url,
-        password: password.map(|text| Secret::from_file(&text)),
+        password,
         authorities: authorities.map(String::into_bytes),
         timeout: session.globals.timeout.min(Duration::from_secs(5)),
     };

@@ -19,6 +19,9 @@ const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("service
 /// `incarnation` and `seq` of the registry that the rows are from.
 const PLACE: TableDefinition<'_, &str, &str> = TableDefinition::new("place");
 
+/// The incarnation of no registry: rows that a node takes along into the one that it joins.
+pub(super) const BROUGHT_ALONG: &str = "none";
+
 /// How far a registry was followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
@@ -171,7 +174,7 @@ pub(crate) fn write(path: &Path, services: &[Service]) -> Result<(), RegistryErr
         .collect();
     // No registry has this incarnation: what is found there counts as one that lost its ports.
     let position = Position {
-        incarnation: "none".into(),
+        incarnation: BROUGHT_ALONG.into(),
         seq: 0,
     };
     journal.write(&rows, &position)

@@ -28,7 +28,7 @@ pub(crate) use journal::write as write_journal;
 pub(crate) use news::{Away, Back, Condition, Emptied, News};
 pub(crate) use panics::is_answered;
 pub(crate) use record::check as check_record;
-pub(crate) use redis::{Announcements, RedisRegistry, RedisSettings, Target, probe};
+pub(crate) use redis::{Announcements, Password, RedisRegistry, RedisSettings, Target, probe};
 
 use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken};
 

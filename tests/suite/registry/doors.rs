@@ -119,8 +119,9 @@ fn a_new_master_is_found_through_the_sentinels() {
     let sentinel = Redis::start_with(&host, lab.folder(), at(&lab, 26379), &more);
     let knows = |words: &str| sentinel.say(&["sentinel", words, "harbor"]).stdout;
     eventually(SOON, || knows("replicas").contains("7002"));
+    // The first Sentinel is dead: nobody answers there, not even with a reset.
     let lines = format!(
-        "[registry]\nurl = \"redis+sentinel://{}/harbor\"\ntimeout = \"500ms\"\n",
+        "[registry]\nurl = \"redis+sentinel://10.77.2.99:26379,{}/harbor\"\ntimeout = \"500ms\"\n",
         at(&lab, 26379)
     );
     let scene = Scene::on(lab, &Config::with(&lines));

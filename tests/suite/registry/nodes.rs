@@ -259,6 +259,13 @@ fn agent_redis_and_pins_gone_at_once_come_back_with_the_same_ports_and_backends(
     }
 }
 
+/// The port is there, and a first attachment is told as no loss of the registry.
+fn is_taken_along(agent: &Agent, id: &Value) {
+    assert_eq!(&agent.ctl_json(&["ports", "show", "web"])["id"], id);
+    let logs = ["node", "redis"].map(|part| agent.log(part)).concat();
+    assert!(logs.contains("are taken along") && !logs.contains("has lost what it knew"));
+}
+
 #[test]
 fn a_node_attaches_with_its_ports_and_leaves_with_them() {
     let lab = Lab::routed();
@@ -285,7 +292,7 @@ fn a_node_attaches_with_its_ports_and_leaves_with_them() {
     scene.port("api");
     scene.agent.stop();
     scene.agent.restart();
-    assert_eq!(scene.agent.ctl_json(&["ports", "show", "web"])["id"], id);
+    is_taken_along(&scene.agent, &id);
     assert_eq!(traffic::connect(&scene.lab.client, web, 4).errors.len(), 0);
     eventually(SOON, || two.items(&["ports", "list"]).len() == 2);
     // Drained on one node's word, refused on the other.

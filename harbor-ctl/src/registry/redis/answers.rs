@@ -1,7 +1,7 @@
 //! What scripts answer, read without trust: bytes become numbers, records and names here or not at
 //! all.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::super::{journal::Position, record};
 use super::{
@@ -17,7 +17,9 @@ type Row = (Bytes, Bytes, u64);
 /// The answer of `snapshot`.
 pub(super) type SnapshotAnswer = (Bytes, Bytes, Vec<Row>, Vec<(Bytes, Bytes)>);
 /// The answer of `look`.
-pub(super) type LookAnswer = (Bytes, Bytes, Bytes, Vec<(Bytes, Bytes, Bytes, i64)>);
+pub(super) type LookAnswer = (Bytes, Bytes, Bytes, Vec<(Bytes, Bytes, Bytes, i64)>, Bytes);
+/// The answer of `hear`.
+pub(super) type HeardAnswer = (Bytes, Vec<(Bytes, Bytes)>);
 
 /// The rules for records: of this node's own services, and of others'.
 pub(super) struct Rules<'a> {
@@ -50,6 +52,8 @@ pub(super) struct Look {
     pub(super) seq: u64,
     /// Whose agent may write for this node; empty: nobody's.
     pub(super) token: String,
+    /// For how long nobody has said that this node lives.
+    pub(super) silence: Duration,
     /// In order: number of the change, service, and its record (`None`: it is gone).
     pub(super) changes: Vec<(u64, String, Option<Record>)>,
 }
@@ -57,11 +61,12 @@ pub(super) struct Look {
 /// What app hosts have said since the last time, and how far that goes.
 pub(super) struct Heard {
     pub(super) words: Vec<String>,
-    pub(super) last: Option<String>,
+    /// In the server's own words.
+    pub(super) place: String,
 }
 
 pub(super) fn look(answer: LookAnswer, rules: &Rules<'_>) -> Look {
-    let (incarnation, seq, token, changes) = answer;
+    let (incarnation, seq, token, changes, silence) = answer;
     let change = |(entry, id, record, size): (Bytes, Bytes, Bytes, i64)| {
         let id = text(&id);
         let size = u64::try_from(size).ok();
@@ -72,12 +77,15 @@ pub(super) fn look(answer: LookAnswer, rules: &Rules<'_>) -> Look {
         incarnation: text(&incarnation),
         seq: number(&seq),
         token: text(&token),
+        silence: match silence.is_empty() {
+            true => Duration::MAX,
+            false => Duration::from_millis(number(&silence)),
+        },
         changes: changes.into_iter().map(change).collect(),
     }
 }
 
-pub(super) fn heard(entries: Vec<(Bytes, Bytes)>) -> Heard {
-    let last = entries.last().map(|(entry, _)| text(entry));
+pub(super) fn heard((place, entries): HeardAnswer) -> Heard {
     let mut words = Vec::new();
     for (entry, said) in entries {
         match String::from_utf8(said) {
@@ -88,7 +96,10 @@ pub(super) fn heard(entries: Vec<(Bytes, Bytes)>) -> Heard {
             ),
         }
     }
-    Heard { words, last }
+    Heard {
+        words,
+        place: text(&place),
+    }
 }
 
 pub(super) fn snapshot(answer: SnapshotAnswer, rules: &Rules<'_>) -> Snapshot {
@@ -120,7 +131,7 @@ pub(super) fn app_hosts(rows: Vec<(Bytes, Bytes, Bytes)>) -> Vec<AppHost> {
         };
         let lease_left = match left.is_empty() {
             true => None,
-            false => Some(std::time::Duration::from_millis(number(&left))),
+            false => Some(Duration::from_millis(number(&left))),
         };
         Some(AppHost {
             dea,

@@ -6,13 +6,13 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 
 use super::{
-    super::{Back, News, RegistryError},
+    super::{Back, News, RegistryError, journal::BROUGHT_ALONG},
     Engine, NEWS, SCHEMA,
     answers::{self, Look},
     link::Fault,
@@ -30,14 +30,18 @@ const PLACED_AT_ONCE: usize = 50;
 /// A registry that was emptied gives no new ports for so long: every node puts its own back first.
 const GUARD_MS: &str = "3000";
 /// Announcements that came while nobody listened are heard if they are not older than this.
-const MEMORY: Duration = Duration::from_secs(60);
+const MEMORY_MS: &str = "60000";
+/// An agent that has the node and has not said so for this long has ended: six beats.
+const ALONE: Duration = Duration::from_secs(3);
 
 /// When what was done last.
 struct Pace {
     beat: Option<Instant>,
     snapshot: Instant,
-    /// The last announcement heard.
+    /// The last announcement heard; empty: none yet.
     announced: String,
+    /// How far back is looked for the first one.
+    memory_ms: &'static str,
     /// The last attempt to hear has failed.
     is_deaf: bool,
 }
@@ -53,13 +57,30 @@ pub(super) fn start(engine: &Arc<Engine>) -> mpsc::Receiver<News> {
     receiver
 }
 
+/// Says that this node lives from the moment it has joined: until it follows, a start takes seconds.
+pub(super) fn live(engine: &Arc<Engine>) {
+    let engine = Arc::downgrade(engine);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(BEAT);
+        loop {
+            ticks.tick().await;
+            let Some(engine) = engine.upgrade().filter(|engine| !engine.is_followed()) else {
+                return;
+            };
+            // What goes wrong is found by whoever follows, or asks for a change.
+            let _ = engine.ask::<i64>(&engine.scripts.beat, &[], 1).await;
+        }
+    });
+}
+
 async fn run(engine: Weak<Engine>) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut pace = Pace {
         beat: None,
         snapshot: Instant::now(),
-        announced: from(MEMORY),
+        announced: String::new(),
+        memory_ms: MEMORY_MS,
         is_deaf: false,
     };
     loop {
@@ -75,39 +96,21 @@ async fn run(engine: Weak<Engine>) {
     }
 }
 
-/// The place in the announcements that came so long ago.
-fn from(ago: Duration) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let then = now.unwrap_or_default().saturating_sub(ago);
-    format!("{}-0", then.as_millis())
-}
-
 impl Engine {
     async fn round(&self, pace: &mut Pace) -> Result<(), RegistryError> {
         let own_changes = self.memory().own_changes;
         let look = self.look().await?;
-        let (position, was_away, has_joined, is_fenced) = {
+        let (position, was_away) = {
             let memory = self.memory();
-            let position = memory.state.position.clone();
-            (
-                position,
-                memory.away.is_some(),
-                memory.has_joined,
-                memory.is_fenced,
-            )
+            (memory.state.position.clone(), memory.away.is_some())
         };
-        if has_joined && !look.token.is_empty() && look.token != self.token {
-            self.be_fenced();
-        } else if !is_fenced && (was_away || pace.beat.is_none_or(|beat| beat.elapsed() >= BEAT)) {
-            pace.beat = Some(Instant::now());
-            self.beat(&look).await?;
-        }
+        let is_taken_back = self.keep_node(&look, was_away, pace).await?;
         let is_new = look.incarnation != position.incarnation || look.seq < position.seq;
         let is_whole = follows(&look, position.seq);
-        if is_new || was_away || !is_whole || pace.snapshot.elapsed() >= SNAPSHOT {
+        if is_new || was_away || is_taken_back || !is_whole || pace.snapshot.elapsed() >= SNAPSHOT {
             pace.snapshot = Instant::now();
             if is_new {
-                pace.announced = from(MEMORY);
+                (pace.announced, pace.memory_ms) = (String::new(), MEMORY_MS);
             }
             self.synchronise().await?;
         } else if !look.changes.is_empty() {
@@ -118,6 +121,39 @@ impl Engine {
         }
         self.hear(pace).await;
         Ok(())
+    }
+
+    /// Keeps the right to write for this node; whether it was lost, and is back.
+    ///
+    /// Another token is a takeover only as long as its agent says that it lives: the registry may
+    /// have come back from a time at which an earlier agent had the node.
+    async fn keep_node(
+        &self,
+        look: &Look,
+        was_away: bool,
+        pace: &mut Pace,
+    ) -> Result<bool, RegistryError> {
+        let (has_joined, is_fenced) = {
+            let memory = self.memory();
+            (memory.has_joined, memory.is_fenced)
+        };
+        // Whoever starts from the journal has not joined yet: that is part of being in sync.
+        if !has_joined {
+            return Ok(false);
+        }
+        if !look.token.is_empty() && look.token != self.token {
+            if look.silence < ALONE {
+                self.be_fenced();
+                return Ok(false);
+            }
+            tracing::warn!("nobody else speaks for node {}: taken back", self.node);
+            self.join().await?;
+        } else if was_away || pace.beat.is_none_or(|beat| beat.elapsed() >= BEAT) {
+            pace.beat = Some(Instant::now());
+            self.beat(look).await?;
+        }
+        self.memory().is_fenced = false;
+        Ok(is_fenced)
     }
 
     async fn look(&self) -> Result<Look, RegistryError> {
@@ -172,10 +208,13 @@ impl Engine {
             if is_new || !has_joined {
                 self.join().await?;
             }
-            if is_new && !known.incarnation.is_empty() {
-                tracing::error!(
+            match known.incarnation.as_str() {
+                "" => {}
+                BROUGHT_ALONG => tracing::info!("this node's ports are taken along"),
+                _ if is_new => tracing::error!(
                     "the registry has lost what it knew: this node's ports are put back"
-                );
+                ),
+                _ => {}
             }
             let unplaced: Vec<String> = self.memory().state.unplaced.keys().cloned().collect();
             if is_new || !unplaced.is_empty() {
@@ -200,6 +239,9 @@ impl Engine {
         for is_last in [false, false, false, true] {
             {
                 let mut memory = self.memory();
+                if memory.has_left {
+                    return Ok(Vec::new());
+                }
                 if memory.own_changes == own_changes || is_last {
                     return Ok(memory.state.take_all(&self.node, snapshot));
                 }
@@ -254,7 +296,7 @@ impl Engine {
         let mut differ = Vec::new();
         {
             let mut memory = self.memory();
-            if memory.own_changes != own_changes {
+            if memory.own_changes != own_changes || memory.has_left {
                 return;
             }
             for (seq, id, record) in &look.changes {
@@ -293,13 +335,15 @@ impl Engine {
     /// Hands on what app hosts have said. That it cannot be read takes nothing from the registry
     /// itself: it is skipped, and app hosts say it again.
     async fn hear(&self, pace: &mut Pace) {
-        let words = [pace.announced.clone(), AT_ONCE.to_string()];
+        let words = [
+            pace.announced.clone(),
+            AT_ONCE.to_string(),
+            pace.memory_ms.to_owned(),
+        ];
         match self.ask(&self.scripts.hear, &words, 1).await {
             Ok(entries) => {
                 let heard = answers::heard(entries);
-                if let Some(last) = heard.last {
-                    pace.announced = last;
-                }
+                pace.announced = heard.place;
                 for words in heard.words {
                     self.tell(News::Announced(words));
                 }
@@ -310,7 +354,7 @@ impl Engine {
                     tracing::error!("announcements are skipped: {}", fault.text);
                 }
                 pace.is_deaf = true;
-                pace.announced = from(Duration::ZERO);
+                (pace.announced, pace.memory_ms) = (String::new(), "0");
             }
         }
     }

@@ -1,7 +1,11 @@
 //! The connection: made when needed, given up when an answer is late, never waited for twice.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    io,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,22 +15,61 @@ use redis::{
     aio::MultiplexedConnection,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinSet};
 
 use crate::model::{RedisUrl, Secret, Transport};
 
 /// After a failed attempt others are told the same for so long, instead of each trying.
 const RETRY: Duration = Duration::from_millis(200);
+/// What a server says that was demoted, or that does not know us any more.
+const USELESS: [&str; 4] = ["READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS"];
+/// What one Sentinel may take, and no more of the time for a connection than that.
+const SENTINEL: Duration = Duration::from_secs(1);
 
 /// How the server is found and spoken to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) url: RedisUrl,
-    pub(crate) password: Option<Secret>,
+    pub(crate) password: Option<Password>,
     /// Certificates (PEM) that the server's may be signed by; `None`: the system's.
     pub(crate) authorities: Option<Vec<u8>>,
     /// The longest wait for an answer; half of it for a connection.
     pub(crate) timeout: Duration,
+}
+
+/// A secret that somebody may replace while it is in use.
+#[derive(Clone)]
+pub(crate) struct Password {
+    last: Arc<std::sync::Mutex<Secret>>,
+    read: Arc<dyn Fn() -> Option<Secret> + Send + Sync>,
+}
+
+impl Password {
+    /// `read` is asked before each connection; while it has no answer the last one counts.
+    pub(crate) fn new(
+        first: Secret,
+        read: impl Fn() -> Option<Secret> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            last: Arc::new(std::sync::Mutex::new(first)),
+            read: Arc::new(read),
+        }
+    }
+
+    fn now(&self) -> Secret {
+        let fresh = (self.read)();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fresh) = fresh {
+            *last = fresh;
+        }
+        last.clone()
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
 }
 
 /// Why there is no answer.
@@ -125,7 +168,13 @@ impl Link {
             let answer = tokio::time::timeout(limit, call.invoke_async(&mut connection)).await;
             match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) if error.code().is_some() => return Err(error.into()),
+                Ok(Err(error)) if error.code().is_some() => {
+                    let fault = Fault::from(error);
+                    if USELESS.contains(&fault.code.as_str()) {
+                        self.give_up(number, &fault).await;
+                    }
+                    return Err(fault);
+                }
                 Ok(Err(error)) => {
                     self.hang_up(number).await;
                     let is_broken = error.is_connection_dropped() || error.is_io_error();
@@ -181,6 +230,12 @@ impl Link {
         }
     }
 
+    /// Gives up a server that takes no changes from us: another may have its name now.
+    async fn give_up(&self, number: u64, fault: &Fault) {
+        self.hang_up(number).await;
+        self.wire.lock().await.failed = Some((Instant::now(), fault.clone()));
+    }
+
     /// Gives up this connection, unless it was replaced already.
     async fn hang_up(&self, number: u64) {
         let mut wire = self.wire.lock().await;
@@ -207,18 +262,7 @@ async fn dial(target: &Target) -> Result<MultiplexedConnection, RedisError> {
         root_cert: target.authorities.clone(),
     };
     if let Some(master) = master {
-        let sentinels = hosts
-            .iter()
-            .map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
-        let sentinels = sentinels.map(IntoConnectionInfo::into_connection_info);
-        let node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
-        let mut client = SentinelClient::build(
-            sentinels.collect::<Result<Vec<_>, _>>()?,
-            master,
-            Some(node),
-            SentinelServerType::Master,
-        )?;
-        return client.get_async_connection_with_config(&config).await;
+        return first_master(hosts, master, &settings, &config).await;
     }
     let (host, port) = hosts.first().cloned().unwrap_or_default();
     let client = match transport {
@@ -242,13 +286,52 @@ async fn dial(target: &Target) -> Result<MultiplexedConnection, RedisError> {
         .await
 }
 
+/// Asks every Sentinel at once: the first that names a master which answers is believed, and one
+/// that is dead keeps nobody waiting.
+async fn first_master(
+    hosts: &[(String, u16)],
+    master: &str,
+    settings: &RedisConnectionInfo,
+    config: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, RedisError> {
+    let mut asked = JoinSet::new();
+    for (host, port) in hosts {
+        let address = ConnectionAddr::Tcp(host.clone(), *port).into_connection_info()?;
+        let node = SentinelNodeConnectionInfo::default();
+        let node = node.set_redis_connection_info(settings.clone());
+        let mut client = SentinelClient::build(
+            vec![address],
+            master,
+            Some(node),
+            SentinelServerType::Master,
+        )?;
+        let config = config.clone();
+        asked.spawn(async move {
+            let asking = client.get_async_connection_with_config(&config);
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "a Sentinel does not answer");
+            tokio::time::timeout(SENTINEL, asking)
+                .await
+                .unwrap_or_else(|_| Err(late().into()))
+        });
+    }
+    let mut last = io::Error::other("no Sentinel is named").into();
+    while let Some(answer) = asked.join_next().await {
+        match answer {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => last = error,
+            Err(error) => last = io::Error::other(error).into(),
+        }
+    }
+    Err(last)
+}
+
 fn settings(target: &Target) -> RedisConnectionInfo {
     let mut settings = RedisConnectionInfo::default().set_db(target.url.db.into());
     if let Some(user) = &target.url.user {
         settings = settings.set_username(user);
     }
     match &target.password {
-        Some(password) => settings.set_password(password.reveal()),
+        Some(password) => settings.set_password(password.now().reveal()),
         None => settings,
     }
 }

@@ -24,8 +24,8 @@ use super::{Away, Back, Condition, Contents, News, Quota, RegistryError, journal
 use crate::model::{BackendRule, Service};
 pub(crate) use announcements::Announcements;
 use answers::Rules;
-pub(crate) use link::Target;
 use link::{Fault, Link};
+pub(crate) use link::{Password, Target};
 use scripts::Scripts;
 use state::State;
 
@@ -117,7 +117,10 @@ impl RedisRegistry {
         };
         let registry = Self(Arc::new(engine));
         match registry.0.synchronise().await {
-            Ok(_) => tracing::info!("joined, {}", registry.0.describe()),
+            Ok(()) => {
+                tracing::info!("joined, {}", registry.0.describe());
+                follower::live(&registry.0);
+            }
             Err(error @ RegistryError::Schema { .. }) => return Err(error),
             Err(error) if was_in_sync => {
                 tracing::error!("starting from the journal: {error}");
@@ -129,6 +132,16 @@ impl RedisRegistry {
             }
         }
         Ok(registry)
+    }
+}
+
+#[cfg(test)]
+impl RedisRegistry {
+    /// The place and the words that a look at the announcements answers.
+    pub(super) async fn heard_from(&self, words: &[String]) -> (String, Vec<String>) {
+        let answer = self.0.ask(&self.0.scripts.hear, words, 1).await;
+        let heard = answers::heard(answer.unwrap_or_else(|fault| panic!("{}", fault.text)));
+        (heard.place, heard.words)
     }
 }
 
@@ -212,6 +225,11 @@ impl Engine {
         {
             tracing::error!("news was lost: {error}");
         }
+    }
+
+    fn is_followed(&self) -> bool {
+        let sender = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.is_some()
     }
 
     /// What a fault means to somebody who asked for a change, or for news.

@@ -163,6 +163,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes this node's services out of the registry, and forgets it.
+    async fn take_out(&self) -> Result<(), RegistryError> {
+        let own = self.memory().state.own(&self.node);
+        for service in own {
+            let mut words = vec![service.id.clone(), "0".to_owned()];
+            words.extend(answers::halves(&service));
+            self.run::<i64>(&self.scripts.release, &words, 1).await?;
+        }
+        let words = [self.node.clone()];
+        let forgotten = self.run::<i64>(&self.scripts.forget_node, &words, 1).await;
+        forgotten.map(drop)
+    }
+
     /// Compares the registry and the journal with what this node knows.
     async fn audit(&self) -> Result<Vec<String>, RegistryError> {
         let snapshot = self.snapshot().await?;
@@ -237,8 +250,14 @@ impl Registry for RedisRegistry {
     }
 
     async fn app_hosts(&self) -> Result<Vec<AppHost>, RegistryError> {
-        let rows = self.0.change(&self.0.scripts.app_hosts, &[]).await?;
-        Ok(answers::app_hosts(rows))
+        // One that is fenced may look, and ends what is over: in the kernel, if not on record.
+        match self.0.gate() {
+            Ok(()) | Err(RegistryError::Fenced(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let rows = self.0.run(&self.0.scripts.app_hosts, &[], 1).await;
+        rows.map(answers::app_hosts)
+            .inspect_err(|error| self.0.note(error))
     }
 
     async fn heard(
@@ -334,20 +353,13 @@ impl Registry for RedisRegistry {
     }
 
     async fn leave(&self) -> Result<(), RegistryError> {
-        let own = self.0.memory().state.own(&self.0.node);
-        for service in own {
-            let mut words = vec![service.id.clone(), "0".to_owned()];
-            words.extend(answers::halves(&service));
-            self.0
-                .change::<i64>(&self.0.scripts.release, &words)
-                .await?;
-        }
+        self.0.gate()?;
+        // From here on nothing is followed: what is taken out here is to be served on.
         self.0.memory().has_left = true;
-        let words = [self.0.node.clone()];
         self.0
-            .run::<i64>(&self.0.scripts.forget_node, &words, 1)
+            .take_out()
             .await
-            .map(drop)
+            .inspect_err(|_| self.0.memory().has_left = false)
     }
 
     async fn audit(&self) -> Result<Vec<String>, RegistryError> {

@@ -3,6 +3,7 @@
 mod redis_only;
 mod server;
 mod spoilt;
+mod standing;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -16,11 +16,37 @@ use crate::model::{BackendRule, Service};
 
 /// Service id to its record (JSON).
 const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
+/// Service id to when it was created, its number and its last revision, of those that were deleted.
+const DELETED: TableDefinition<'_, &str, (u64, u16, u64)> = TableDefinition::new("deleted");
 /// `incarnation` and `seq` of the registry that the rows are from.
 const PLACE: TableDefinition<'_, &str, &str> = TableDefinition::new("place");
 
 /// The incarnation of no registry: rows that a node takes along into the one that it joins.
 pub(super) const BROUGHT_ALONG: &str = "none";
+
+/// What is remembered of a service that was deleted, so that it is known when it is there again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deleted {
+    created_at: u64,
+    port: u16,
+    revision: u64,
+}
+
+impl Deleted {
+    pub(super) fn of(service: &Service) -> Self {
+        Self {
+            created_at: service.created_at,
+            port: service.port,
+            revision: service.revision,
+        }
+    }
+
+    /// Whether this is the one that was deleted, as it was then or before, and no new one of its id.
+    pub(super) fn was(self, service: &Service) -> bool {
+        let is_same = (service.created_at, service.port) == (self.created_at, self.port);
+        is_same && service.revision <= self.revision
+    }
+}
 
 /// How far a registry was followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,6 +123,47 @@ impl Journal {
                 seq: text("seq")?.parse().unwrap_or_default(),
             };
             Ok((services, position))
+        })
+    }
+
+    /// Services that were deleted.
+    pub(super) fn deleted(&self) -> Result<Vec<(String, Deleted)>, RegistryError> {
+        self.0.read(|transaction| {
+            let table = match transaction.open_table(DELETED) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table.map_err(engine)?,
+            };
+            let row = |row: Result<(redb::AccessGuard<'_, &str>, _), redb::StorageError>| {
+                let (id, value): (_, redb::AccessGuard<'_, (u64, u16, u64)>) =
+                    row.map_err(engine)?;
+                let (created_at, port, revision) = value.value();
+                let deleted = Deleted {
+                    created_at,
+                    port,
+                    revision,
+                };
+                Ok((id.value().to_owned(), deleted))
+            };
+            table.iter().map_err(engine)?.map(row).collect()
+        })
+    }
+
+    /// Remembers (`None`: forgets) deleted services, all or nothing. Blocks.
+    pub(super) fn bury(&self, rows: &[(String, Option<Deleted>)]) -> Result<(), RegistryError> {
+        self.0.write(|transaction| {
+            let mut table = transaction.open_table(DELETED).map_err(engine)?;
+            for (id, deleted) in rows {
+                match deleted {
+                    Some(one) => {
+                        let row = (one.created_at, one.port, one.revision);
+                        table.insert(id.as_str(), row).map_err(engine)?;
+                    }
+                    None => {
+                        table.remove(id.as_str()).map_err(engine)?;
+                    }
+                }
+            }
+            Ok(())
         })
     }
 
@@ -196,148 +263,4 @@ fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Registr
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::{Rng, SeedableRng, rngs::SmallRng};
-
-    use super::*;
-    use crate::model::{Protocols, testing::service};
-
-    #[test]
-    fn rows_come_back_one_by_one_and_a_bad_one_is_skipped() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.redb");
-        let position = Position {
-            incarnation: "x".into(),
-            seq: 7,
-        };
-        let (one, two) = (
-            service("a", 1, Protocols::Tcp),
-            service("b", 2, Protocols::Udp),
-        );
-        {
-            let journal = Journal::open(&path).unwrap();
-            let mut bad = service("bad", 3, Protocols::Tcp);
-            bad.name = "a\nb".into();
-            let rows = [&one, &two, &bad].map(|s| (s.id.clone(), Some(s.clone())));
-            journal.write(&rows, &position).unwrap();
-            journal.write(&[(two.id.clone(), None)], &position).unwrap();
-        }
-        let journal = Journal::open(&path).unwrap();
-        let found = journal.read(&BackendRule::default()).unwrap();
-        assert_eq!(found, (vec![one], position));
-    }
-
-    /// Rows that say something wrong: none is taken for a service, none is missed.
-    fn skips(rows: u32) {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("journal.redb")).unwrap();
-        let good = service("good", 1, Protocols::Both);
-        let position = Position::default();
-        let first = [(good.id.clone(), Some(good.clone()))];
-        journal.write(&first, &position).unwrap();
-        let whole = serde_json::to_vec(&good).unwrap();
-        let mut random = SmallRng::seed_from_u64(2);
-        let spoil = |transaction: &redb::WriteTransaction| {
-            let mut table = transaction.open_table(SERVICES).unwrap();
-            for number in 0..rows {
-                let mut bytes = whole.clone();
-                match random.random_range(0..3) {
-                    0 => bytes.truncate(random.random_range(0..bytes.len())),
-                    // A good record under another's id is no less wrong.
-                    1 => {}
-                    _ => {
-                        let place = random.random_range(0..bytes.len());
-                        bytes[place] = random.random_range(0..32);
-                    }
-                }
-                let id = format!("row {number}");
-                table.insert(id.as_str(), bytes.as_slice()).unwrap();
-            }
-            Ok(())
-        };
-        journal.0.write(spoil).unwrap();
-        let (read, _) = journal.read(&BackendRule::default()).unwrap();
-        assert_eq!(read, vec![good]);
-    }
-
-    #[test]
-    fn malformed_rows_are_skipped_and_the_good_ones_found() {
-        skips(20_000);
-    }
-
-    /// `cargo xtask soak malformed`
-    #[test]
-    #[ignore = "runs for a minute"]
-    fn a_million_malformed_rows_are_skipped() {
-        skips(1_000_000);
-    }
-
-    /// Files spoilt in many ways are set aside, or read as something that was once written.
-    #[test]
-    fn a_spoilt_file_never_reads_as_anything_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.redb");
-        let services: Vec<Service> = (1..40)
-            .map(|port| service(&format!("s{port}"), port, Protocols::Tcp))
-            .collect();
-        let position = Position {
-            incarnation: "x".into(),
-            seq: 7,
-        };
-        for part in services.chunks(4) {
-            let rows: Vec<_> = part
-                .iter()
-                .map(|s| (s.id.clone(), Some(s.clone())))
-                .collect();
-            Journal::open(&path)
-                .unwrap()
-                .write(&rows, &position)
-                .unwrap();
-        }
-        let whole = std::fs::read(&path).unwrap();
-        let mut random = SmallRng::seed_from_u64(1);
-        for _ in 0..200 {
-            let mut bytes = whole.clone();
-            match random.random_range(0..4) {
-                0 => bytes.truncate(random.random_range(0..bytes.len())),
-                _ => {
-                    for _ in 0..random.random_range(1..200) {
-                        let place = random.random_range(0..bytes.len());
-                        bytes[place] ^= 1 << random.random_range(0..8);
-                    }
-                }
-            }
-            std::fs::write(&path, bytes).unwrap();
-            let journal = Journal::open(&path).unwrap();
-            let (read, _) = journal.read(&BackendRule::default()).unwrap();
-            assert!(read.iter().all(|one| services.contains(one)), "{read:?}");
-            journal.write(&[("x".into(), None)], &position).unwrap();
-        }
-    }
-
-    #[test]
-    fn files_that_are_no_journal_are_set_aside_each_under_its_own_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.redb");
-        for text in ["no journal at all", "nor is this one"] {
-            std::fs::write(&path, text.repeat(1_000)).unwrap();
-            let journal = Journal::open(&path).unwrap();
-            assert!(journal.read(&BackendRule::default()).unwrap().0.is_empty());
-        }
-        let aside = |end: &str| std::fs::read(path.with_extension(end)).unwrap();
-        assert!(aside("unreadable").starts_with(b"no journal"));
-        assert!(aside("unreadable-2").starts_with(b"nor is"));
-    }
-
-    /// Root may read everything, but not follow a link to itself.
-    #[test]
-    fn a_journal_that_cannot_be_opened_is_left_alone_and_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.redb");
-        std::os::unix::fs::symlink(&path, &path).unwrap();
-        let error = Journal::open(&path).unwrap_err();
-        assert!(matches!(error, RegistryError::Unopened { .. }), "{error}");
-        assert!(error.to_string().contains("journal.redb cannot be opened"));
-        assert!(path.is_symlink());
-    }
-}
+mod tests;

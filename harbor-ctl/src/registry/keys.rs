@@ -13,12 +13,13 @@
 //!  |- :tokens      hash    node id -> the token of the agent that may write for it
 //!  |- :seen        zset    node id by the millisecond at which it was heard last
 //!  |- :drained     set     node ids that take no new ports
+//!  |- :buried      zset    id of a service that somebody deleted, by the millisecond of that
 //!  |- :changes     stream  SEQ-0 {id: service id}, the last thousands
 //!  '- :announce    stream  {m: what an app host says (JSON)}, written by app hosts
 //! ```
 
 /// Last parts of the keys, in the order in which scripts get them.
-pub(super) const PARTS: [&str; 12] = [
+pub(super) const PARTS: [&str; 13] = [
     "meta",
     "services",
     "numbers",
@@ -29,6 +30,7 @@ pub(super) const PARTS: [&str; 12] = [
     "tokens",
     "seen",
     "drained",
+    "buried",
     "changes",
     "announce",
 ];

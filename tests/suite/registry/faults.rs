@@ -277,24 +277,48 @@ fn a_value_of_a_hundred_megabytes_stays_where_it_is() {
     is_in_sync(&scene);
 }
 
+/// Removes six ports from the registry behind everybody's back, the first one among them.
+fn lose_six(scene: &Scene, redis: &Redis) -> Vec<String> {
+    let first = scene.agent.ctl_json(&["ports", "show", "web"])["id"].clone();
+    let first = first.as_str().unwrap().to_owned();
+    let all = inventory(scene);
+    let ids = all
+        .iter()
+        .map(|service| service["id"].as_str().unwrap().to_owned());
+    let mut lost: Vec<String> = ids.filter(|id| *id != first).take(5).collect();
+    lost.push(first);
+    let mut words = vec!["hdel", "{harbor:harbor}:services"];
+    words.extend(lost.iter().map(String::as_str));
+    redis.say(&words).ok();
+    // A change that nobody wrote down is a gap: everything is compared.
+    let gap = ["hincrby", "{harbor:harbor}:meta", "seq", "5"];
+    redis.say(&gap).ok();
+    lost
+}
+
 #[test]
-fn ports_that_vanish_without_a_word_stay_until_they_are_confirmed() {
+fn ports_that_vanish_without_a_word_are_put_back() {
     let (Shared { scene, redis }, web) = populated();
     let before = inventory(&scene);
-    let lost = scene.agent.ctl_json(&["ports", "show", "web"])["id"].clone();
-    let ids: Vec<&str> = before
-        .iter()
-        .map(|service| service["id"].as_str().unwrap())
-        .collect();
-    let mut words = vec!["hdel", "{harbor:harbor}:services"];
-    words.extend(ids.iter().filter(|id| **id != lost).take(5));
-    words.push(lost.as_str().unwrap());
     under_traffic(&scene, web, || {
-        redis.say(&words).ok();
-        // A change that nobody wrote down is a gap: everything is compared.
-        redis
-            .say(&["hincrby", "{harbor:harbor}:meta", "seq", "5"])
-            .ok();
+        lose_six(&scene, &redis);
+        let count = || redis.say(&["hlen", "{harbor:harbor}:services"]).stdout;
+        eventually(IN_SYNC, || count() == format!("{PORTS}\n"));
+        is_in_sync(&scene);
+        assert_eq!(inventory(&scene), before);
+    });
+}
+
+#[test]
+fn ports_that_were_deleted_while_nobody_listened_stay_until_they_are_confirmed() {
+    let (Shared { scene, redis }, web) = populated();
+    let before = inventory(&scene);
+    under_traffic(&scene, web, || {
+        let ids = before.iter().map(|service| service["id"].as_str().unwrap());
+        for id in ids {
+            redis.say(&["zadd", "{harbor:harbor}:buried", "1", id]).ok();
+        }
+        lose_six(&scene, &redis);
         let text = || registry(&scene)["text"].to_string();
         eventually(NOTICED, || {
             text().contains("6 ports of this node are missing")

@@ -12,21 +12,17 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    super::{Back, News, RegistryError, journal::BROUGHT_ALONG},
+    super::{Back, News, RegistryError},
     Engine, NEWS, SCHEMA,
     answers::{self, Look},
     link::Fault,
-    state::Snapshot,
 };
-use crate::model::Service;
 
 const LOOK: Duration = Duration::from_millis(50);
 const BEAT: Duration = Duration::from_millis(500);
 const SNAPSHOT: Duration = Duration::from_secs(60);
 /// How many changes, and announcements, one look brings.
 const AT_ONCE: usize = 200;
-/// How many services are put back by one script.
-const PLACED_AT_ONCE: usize = 50;
 /// A registry that was emptied gives no new ports for so long: every node puts its own back first.
 const GUARD_MS: &str = "3000";
 /// Announcements that came while nobody listened are heard if they are not older than this.
@@ -40,6 +36,8 @@ struct Pace {
     snapshot: Instant,
     /// The last announcement heard; empty: none yet.
     announced: String,
+    /// How often the server was connected to when everything was compared last.
+    connections: u64,
     /// How far back is looked for the first one.
     memory_ms: &'static str,
     /// The last attempt to hear has failed.
@@ -53,33 +51,37 @@ pub(super) fn start(engine: &Arc<Engine>) -> mpsc::Receiver<News> {
         .news
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sender);
-    tokio::spawn(run(Arc::downgrade(engine)));
+    let connections = engine.link.connections();
+    tokio::spawn(run(Arc::downgrade(engine), connections));
     receiver
 }
 
 /// Says that this node lives from the moment it has joined: until it follows, a start takes seconds.
 pub(super) fn live(engine: &Arc<Engine>) {
+    // Not the engine itself: whoever lets go of that may open its journal again.
+    let (link, scripts) = (Arc::clone(&engine.link), Arc::clone(&engine.scripts));
+    let words = [&engine.node, &engine.token].map(|word| word.as_bytes().to_vec());
     let engine = Arc::downgrade(engine);
+    let is_needed = move || engine.upgrade().is_some_and(|engine| !engine.is_followed());
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(BEAT);
-        loop {
-            ticks.tick().await;
-            let Some(engine) = engine.upgrade().filter(|engine| !engine.is_followed()) else {
-                return;
-            };
+        ticks.tick().await;
+        while is_needed() {
             // What goes wrong is found by whoever follows, or asks for a change.
-            let _ = engine.ask::<i64>(&engine.scripts.beat, &[], 1).await;
+            let _ = link.run::<i64>(&scripts.beat, &words, 1).await;
+            ticks.tick().await;
         }
     });
 }
 
-async fn run(engine: Weak<Engine>) {
+async fn run(engine: Weak<Engine>, connections: u64) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut pace = Pace {
         beat: None,
         snapshot: Instant::now(),
         announced: String::new(),
+        connections,
         memory_ms: MEMORY_MS,
         is_deaf: false,
     };
@@ -107,8 +109,17 @@ impl Engine {
         let is_taken_back = self.keep_node(&look, was_away, pace).await?;
         let is_new = look.incarnation != position.incarnation || look.seq < position.seq;
         let is_whole = follows(&look, position.seq);
-        if is_new || was_away || is_taken_back || !is_whole || pace.snapshot.elapsed() >= SNAPSHOT {
-            pace.snapshot = Instant::now();
+        // Behind a new connection may be the same server as it was some time ago.
+        let connections = self.link.connections();
+        let is_reached_anew = pace.connections != connections;
+        if is_new
+            || was_away
+            || is_taken_back
+            || is_reached_anew
+            || !is_whole
+            || pace.snapshot.elapsed() >= SNAPSHOT
+        {
+            (pace.snapshot, pace.connections) = (Instant::now(), connections);
             if is_new {
                 (pace.announced, pace.memory_ms) = (String::new(), MEMORY_MS);
             }
@@ -173,7 +184,7 @@ impl Engine {
     }
 
     /// Joins; answers the incarnation.
-    async fn join(&self) -> Result<String, RegistryError> {
+    pub(super) async fn join(&self) -> Result<String, RegistryError> {
         let facts = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }).to_string();
         let guard = match self.memory().state.own(&self.node).is_empty() {
             true => "0",
@@ -190,106 +201,6 @@ impl Engine {
         Ok(incarnation)
     }
 
-    /// Brings this node into sync: joins if it has not, puts its ports back into a registry that
-    /// lost them, and takes everything over.
-    pub(super) async fn synchronise(&self) -> Result<(), RegistryError> {
-        let (is_fenced, own_changes) = {
-            let memory = self.memory();
-            (memory.is_fenced, memory.own_changes)
-        };
-        let mut snapshot = self.snapshot().await?;
-        let (known, has_joined) = {
-            let memory = self.memory();
-            (memory.state.position.clone(), memory.has_joined)
-        };
-        if !is_fenced {
-            let found = &snapshot.position;
-            let is_new = found.incarnation != known.incarnation || found.seq < known.seq;
-            if is_new || !has_joined {
-                self.join().await?;
-            }
-            match known.incarnation.as_str() {
-                "" => {}
-                BROUGHT_ALONG => tracing::info!("this node's ports are taken along"),
-                _ if is_new => tracing::error!(
-                    "the registry has lost what it knew: this node's ports are put back"
-                ),
-                _ => {}
-            }
-            let unplaced: Vec<String> = self.memory().state.unplaced.keys().cloned().collect();
-            if is_new || !unplaced.is_empty() {
-                self.put_back().await?;
-            }
-            if is_new || !has_joined {
-                snapshot = self.snapshot().await?;
-            }
-        }
-        let differ = self.take_all(snapshot, own_changes).await?;
-        self.keep(&differ).await;
-        self.tell(News::Synchronised);
-        Ok(())
-    }
-
-    /// Takes a snapshot over, or a newer one if this node has changed something since.
-    async fn take_all(
-        &self,
-        mut snapshot: Snapshot,
-        mut own_changes: u64,
-    ) -> Result<Vec<String>, RegistryError> {
-        for is_last in [false, false, false, true] {
-            {
-                let mut memory = self.memory();
-                if memory.has_left {
-                    return Ok(Vec::new());
-                }
-                if memory.own_changes == own_changes || is_last {
-                    return Ok(memory.state.take_all(&self.node, snapshot));
-                }
-                own_changes = memory.own_changes;
-            }
-            snapshot = self.snapshot().await?;
-        }
-        unreachable!("the last attempt always returns")
-    }
-
-    pub(super) async fn snapshot(&self) -> Result<Snapshot, RegistryError> {
-        let answer = self.run(&self.scripts.snapshot, &[], 5).await?;
-        Ok(self.with_rules(|rules| answers::snapshot(answer, rules)))
-    }
-
-    /// Places this node's own services where they were.
-    async fn put_back(&self) -> Result<(), RegistryError> {
-        let own = self.memory().state.own(&self.node);
-        let mut unplaced = Vec::new();
-        for part in own.chunks(PLACED_AT_ONCE) {
-            unplaced.extend(self.place("each", part).await?);
-        }
-        for (id, why) in &unplaced {
-            tracing::error!("service {id} was not put back, it stays on this node: {why}");
-        }
-        self.memory().state.unplaced = unplaced.into_iter().collect();
-        Ok(())
-    }
-
-    /// Places services, all or each; answers those that could not be, and why.
-    pub(super) async fn place(
-        &self,
-        how: &str,
-        services: &[Service],
-    ) -> Result<Vec<(String, String)>, RegistryError> {
-        let mut words = vec![how.to_owned()];
-        for service in services {
-            let record = serde_json::to_string(service);
-            let record = record.map_err(|error| RegistryError::Engine(error.into()))?;
-            let halves = answers::halves(service);
-            let (revision, count) = (service.revision.to_string(), halves.len().to_string());
-            words.extend([service.id.clone(), record, revision, count]);
-            words.extend(halves);
-        }
-        let failed = self.run(&self.scripts.place, &words, 5).await?;
-        Ok(answers::not_placed(failed))
-    }
-
     /// Takes over what the stream says, in order. What this node has changed since is newer than
     /// this answer may be; the next look brings it again.
     async fn take_changes(&self, look: &Look, own_changes: u64) {
@@ -302,7 +213,11 @@ impl Engine {
             for (seq, id, record) in &look.changes {
                 let is_news = match record {
                     Some(record) => memory.state.take(id, record.clone()),
-                    None => memory.state.forget(id),
+                    None => {
+                        let (is_news, oldest) = memory.state.delete(id);
+                        differ.extend(oldest);
+                        is_news
+                    }
                 };
                 if is_news {
                     differ.push(id.clone());

@@ -143,6 +143,11 @@ impl Link {
         }
     }
 
+    /// How often a connection was made: after a new one the server may be another, or an older self.
+    pub(super) fn connections(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     pub(super) fn target(&self) -> &Target {
         &self.target
     }

@@ -10,6 +10,7 @@ mod follower;
 mod link;
 mod scripts;
 mod state;
+mod sync;
 mod verbs;
 
 use std::{
@@ -55,8 +56,8 @@ struct Engine {
     cluster: String,
     /// Names this agent: the registry lets only one write for a node.
     token: String,
-    link: Link,
-    scripts: Scripts,
+    link: Arc<Link>,
+    scripts: Arc<Scripts>,
     journal: Journal,
     memory: Mutex<Memory>,
     /// Held while rows are written: the last to write has the latest.
@@ -92,20 +93,22 @@ impl RedisRegistry {
         } = settings;
         let journal = Journal::open(&journal)?;
         let (services, position) = journal.read(&rule)?;
+        let deleted = journal.deleted()?;
         let was_in_sync = !position.incarnation.is_empty();
         let mut state = State {
             position,
+            deleted: deleted.into_iter().collect(),
             ..State::default()
         };
         for service in services {
             state.known.insert(service.id.clone(), service);
         }
         let engine = Engine {
-            link: Link::new(target, keys::of(&cluster)),
+            link: Arc::new(Link::new(target, keys::of(&cluster))),
             node,
             cluster,
             token: uuid::Uuid::new_v4().to_string(),
-            scripts: Scripts::new(),
+            scripts: Arc::new(Scripts::new()),
             journal,
             memory: Mutex::new(Memory {
                 state,
@@ -257,16 +260,27 @@ impl Engine {
     /// Writes these services, as they are known now, to the journal.
     async fn keep(&self, ids: &[String]) {
         let _turn = self.keeping.lock().await;
-        let (rows, position) = {
+        let (rows, graves, position) = {
             let memory = self.memory();
             let row = |id: &String| (id.clone(), memory.state.known.get(id).cloned());
+            let gone = ids
+                .iter()
+                .filter(|id| !memory.state.known.contains_key(*id));
+            let grave = |id: &String| (id.clone(), memory.state.deleted.get(id).copied());
             (
                 ids.iter().map(row).collect::<Vec<_>>(),
+                gone.map(grave).collect::<Vec<_>>(),
                 memory.state.position.clone(),
             )
         };
         let journal = self.journal.clone();
-        let written = tokio::task::spawn_blocking(move || journal.write(&rows, &position)).await;
+        let write = move || {
+            if !graves.is_empty() {
+                journal.bury(&graves)?;
+            }
+            journal.write(&rows, &position)
+        };
+        let written = tokio::task::spawn_blocking(write).await;
         let problem = match written {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::journal::Position;
+use indexmap::IndexMap;
+
+use super::super::journal::{Deleted, Position};
 use crate::model::{Protocol, Service};
 
 /// So many own ports may vanish at once without a question.
@@ -13,6 +15,9 @@ const SHARE: usize = 4;
 
 /// The most bad records that are remembered one by one.
 const REFUSED: usize = 256;
+
+/// The most deleted services that are remembered.
+const DELETED: usize = 4_096;
 
 /// A foreign id, for people.
 fn shown(id: &str) -> String {
@@ -39,6 +44,8 @@ pub(super) struct State {
     pub(super) withheld: BTreeSet<String>,
     pub(super) unplaced: BTreeMap<String, String>,
     pub(super) refused: BTreeMap<String, String>,
+    /// Services that somebody deleted, in the order in which that was heard.
+    pub(super) deleted: IndexMap<String, Deleted>,
 }
 
 impl State {
@@ -58,6 +65,7 @@ impl State {
                 self.refused.remove(id);
                 self.withheld.remove(id);
                 self.unplaced.remove(id);
+                self.deleted.shift_remove(id);
                 let is_news = self.known.get(id) != Some(&service);
                 self.known.insert(id.to_owned(), service);
                 is_news
@@ -94,6 +102,45 @@ impl State {
         self.unplaced.remove(id);
         self.refused.remove(id);
         self.known.remove(id).is_some()
+    }
+
+    /// Somebody has deleted a service, and it is to stay so; what is forgotten for it comes second.
+    pub(super) fn delete(&mut self, id: &str) -> (bool, Option<String>) {
+        if let Some(service) = self.known.get(id) {
+            self.deleted.insert(id.to_owned(), Deleted::of(service));
+        }
+        let is_full = self.deleted.len() > DELETED;
+        let oldest = is_full.then(|| self.deleted.shift_remove_index(0));
+        (self.forget(id), oldest.flatten().map(|(id, _)| id))
+    }
+
+    /// Own services that a snapshot lacks, or holds as they were before they were changed last.
+    pub(super) fn lost(&self, node: &str, snapshot: &Snapshot) -> Vec<Service> {
+        let found: BTreeMap<&str, &Record> = snapshot
+            .records
+            .iter()
+            .map(|(id, record)| (id.as_str(), record))
+            .collect();
+        let is_lost = |service: &Service| match found.get(service.id.as_str()) {
+            None => true,
+            Some(Ok(found)) => found.revision < service.revision,
+            Some(Err(_)) => false,
+        };
+        let own = self.own(node).into_iter();
+        own.filter(is_lost).collect()
+    }
+
+    /// Services of a snapshot that were deleted, and are there again as they were.
+    pub(super) fn returned(&self, snapshot: &Snapshot) -> Vec<Service> {
+        let found = snapshot
+            .records
+            .iter()
+            .filter_map(|(_, record)| record.as_ref().ok());
+        let is_old = |service: &&Service| {
+            let deleted = self.deleted.get(&service.id);
+            deleted.is_some_and(|deleted| deleted.was(service))
+        };
+        found.filter(is_old).cloned().collect()
     }
 
     /// Takes everything over by its content; answers the ids that differ. What is missing was

@@ -154,12 +154,14 @@ impl Engine {
         let mut words = vec![id.to_owned(), rest.as_secs().to_string()];
         words.extend(halves);
         self.change::<i64>(&self.scripts.release, &words).await?;
+        let mut touched = vec![id.to_owned()];
         {
             let mut memory = self.memory();
             memory.own_changes += 1;
-            memory.state.forget(id);
+            let (_, oldest) = memory.state.delete(id);
+            touched.extend(oldest);
         }
-        self.keep(&[id.to_owned()]).await;
+        self.keep(&touched).await;
         Ok(())
     }
 

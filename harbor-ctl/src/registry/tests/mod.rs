@@ -1,6 +1,7 @@
 //! One suite for both engines: what a registry promises, whoever keeps it.
 
 mod redis_only;
+mod rollback;
 mod server;
 mod spoilt;
 mod standing;

@@ -38,5 +38,6 @@ for i = 11, #ARGV do
   redis.call('HSET', numbers, ARGV[i], ARGV[3])
   redis.call('ZREM', resting, ARGV[i])
 end
+redis.pcall('ZREM', buried, ARGV[3])
 redis.call('HSET', services, ARGV[3], ARGV[4])
 return ARGV[4]

@@ -30,6 +30,7 @@ for _, one in ipairs(wanted) do
       redis.call('HSET', numbers, number, one.id)
       redis.call('ZREM', resting, number)
     end
+    redis.pcall('ZREM', buried, one.id)
     redis.call('HSET', services, one.id, one.record)
   else
     table.insert(failed, { one.id, 'its number is assigned to another service' })

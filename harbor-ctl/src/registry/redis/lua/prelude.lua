@@ -1,8 +1,8 @@
 -- KEYS: as drawn in keys.rs. ARGV[1]: the node, ARGV[2]: the token of its agent.
-local meta, services, numbers, resting, app_hosts, leases, nodes, tokens, seen, drained, changes, announce =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local meta, services, numbers, resting, app_hosts, leases, nodes, tokens, seen, drained, buried, changes, announce =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local RECORD_LIMIT, RECORDS, TOTAL_LIMIT = 131072, 140000, 67108864
-local ANNOUNCE_LIMIT, CHANGES_KEPT, CHANGES_SIZE = 16384, 4096, 4194304
+local ANNOUNCE_LIMIT, CHANGES_KEPT, CHANGES_SIZE, BURIED_KEPT = 16384, 4096, 4194304, 10000
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -35,6 +35,12 @@ local function note(id)
     redis.call('DEL', changes)
     redis.call('XADD', changes, entry, 'id', id)
   end
+end
+
+-- Remembers that a service was deleted on purpose: one that is missing otherwise was lost.
+local function bury(id)
+  redis.pcall('ZADD', buried, now_ms(), id)
+  redis.pcall('ZREMRANGEBYRANK', buried, 0, -BURIED_KEPT - 1)
 end
 
 local function is_free(number, id)

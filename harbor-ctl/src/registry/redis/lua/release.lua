@@ -1,6 +1,7 @@
 -- ARGV: id, seconds of rest, then its numbers.
 local refusal = fence()
 if refusal then return refusal end
+bury(ARGV[3])
 if redis.call('HEXISTS', services, ARGV[3]) == 0 then return 0 end
 redis.call('ZCARD', resting)
 local held = {}

@@ -7,6 +7,7 @@ mod allocate;
 mod backend_view;
 mod certificates;
 mod change;
+mod clock;
 mod conflicts;
 mod desk;
 mod directories;
@@ -231,6 +232,7 @@ async fn serve_from<R: Registry>(
     let groups = Groups::find(&control.admin_group, &control.read_group);
     let mut owner = Owner::new(loaded, registry, contents, engines);
     owner.believe_or_hold().await;
+    owner.right_deadlines().await;
     owner
         .apply()
         .await

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     certificates::Certificates,
+    clock::Clock,
     conflicts::Conflicts,
     engines::Engines,
     events::Told,
@@ -96,6 +97,7 @@ pub(super) struct Owner<R> {
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
     pub(super) told: Told,
+    pub(super) clock: Clock,
     pub(super) started: Instant,
 }
 
@@ -110,6 +112,7 @@ impl<R: Registry> Owner<R> {
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
             told: Told::new(&services),
+            clock: Clock::start(),
             services,
             resting: contents.resting,
             engines,

@@ -37,6 +37,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
             retry_forwarding(&desk).await;
         }
         let mut owner = desk.lock().await;
+        owner.keep_time().await;
         owner.expire().await;
         owner.end_leases().await;
         owner.keep_certificates().await;

@@ -14,6 +14,11 @@ pub(super) fn monotonic_ns() -> u64 {
     ns(ClockId::Monotonic)
 }
 
+/// How long the machine runs, sleep included.
+pub(crate) fn since_boot() -> std::time::Duration {
+    std::time::Duration::from_nanos(ns(ClockId::Boottime))
+}
+
 /// Whether a moment of that clock is still to come.
 pub(crate) fn is_ahead(ns: u64) -> bool {
     ns > monotonic_ns()

@@ -37,7 +37,7 @@ mod ways;
 
 pub(crate) use attach::Hook;
 pub(crate) use carrier::Carrier;
-pub(crate) use clock::is_ahead;
+pub(crate) use clock::{is_ahead, since_boot};
 pub(crate) use control::Heart;
 pub(crate) use elements::dump;
 pub(crate) use events::{HostChange, listen};

@@ -230,6 +230,22 @@ impl Registry for EmbeddedRegistry {
         .await
     }
 
+    async fn limit_rests(&self, latest: u64) -> Result<(), RegistryError> {
+        self.write(move |transaction| {
+            let mut resting = transaction.open_table(RESTING).map_err(engine)?;
+            let mut late = Vec::new();
+            for row in resting.iter().map_err(engine)? {
+                let (key, until) = row.map_err(engine)?;
+                late.extend((until.value() > latest).then(|| key.value()));
+            }
+            for key in late {
+                resting.insert(key, latest).map_err(engine)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn app_hosts(&self) -> Result<Vec<AppHost>, RegistryError> {
         let moment = Instant::now();
         let host = |(dea, (spoken, ends)): (&String, &(Spoken, Option<Instant>))| AppHost {

@@ -197,3 +197,16 @@ fn pins_that_others_could_have_planted_are_refused() {
         "nothing was pinned there"
     );
 }
+
+#[test]
+fn a_datapath_that_is_attached_to_nothing_is_not_well_and_says_what_to_do() {
+    let lab = Lab::routed();
+    let agent = kit::Agent::start_with(&lab, &Config::with("[node]\ninterfaces = [\"eth9\"]\n"));
+    let status = agent.ctl_json_whatever(&["status"]);
+    let datapath = &status["datapath"];
+    assert_ne!(datapath["state"], "ok", "{datapath}");
+    assert!(
+        datapath["fix"].to_string().contains("node.interfaces"),
+        "{datapath}"
+    );
+}

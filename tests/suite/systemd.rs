@@ -33,6 +33,8 @@ fn staged() -> tempfile::TempDir {
     install(&dist("harbor.service"), "etc/systemd/system/harbor.service");
     install(&kit::binary("harbor-ctl"), "usr/bin/harbor-ctl");
     install(&dist("harbor.toml"), "etc/harbor/harbor.toml");
+    // What reloads it.
+    install(Path::new("/bin/kill"), "bin/kill");
     // The units that ours refers to.
     for folder in ["/usr/lib/systemd/system", "/lib/systemd/system"] {
         for unit in [

@@ -19,6 +19,10 @@ use crate::{
 /// A certificate that ends within this time is told.
 const CERTIFICATE_SOON: Duration = Duration::from_secs(30 * 86_400);
 
+/// What to do about a datapath that sees no packet.
+const ATTACH_FIX: &str = "bring an interface up, or name those that are to serve (ip -br link): \
+    harbor-ctl config set node.interfaces NAME,NAME, and restart the agent";
+
 impl Snapshot {
     /// Every part's state, and the worst of them.
     pub(super) fn status(
@@ -172,12 +176,19 @@ impl Snapshot {
             false => format!("tc on {}", names.join(" ")),
         };
         let mut state = report.state.as_str();
+        let is_nowhere = names.is_empty();
+        if is_nowhere && state == "ok" {
+            state = "degraded";
+        }
         for problem in report.problems.iter().chain(&self.not_applied) {
             text.push_str("; ");
             text.push_str(problem);
             state = if state == "ok" { "degraded" } else { state };
         }
-        part(state, text)
+        PartStatus {
+            fix: is_nowhere.then(|| ATTACH_FIX.to_owned()),
+            ..part(state, text)
+        }
     }
 }
 

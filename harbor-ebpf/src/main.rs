@@ -17,7 +17,7 @@ mod program {
         verdict::Verdict,
     };
     use harbor_ebpf::{
-        account,
+        account, clock,
         code::Code,
         config,
         family::Stack,
@@ -72,7 +72,7 @@ mod program {
     #[inline(always)]
     fn resolve<A: Stack>(ifindex: u32, nh_family: u32) -> i32 {
         let mut via = Ip::default();
-        if !emit::neighbour::<A>(&mut via) {
+        if !emit::neighbour::<A>(clock::now_ns(), &mut via) {
             // SAFETY: no parameters are given, so none are read.
             return unsafe { bpf_redirect_neigh(ifindex, ptr::null_mut(), 0, 0) as i32 };
         }

@@ -202,8 +202,7 @@ impl Lab {
             .join("maps")
     }
 
-    /// The pin of one of the node's interfaces, by its index: a link, or where the kernel has no tcx
-    /// the program of a filter.
+    /// The pin of one of the node's interfaces: a link, or without tcx the program of a filter.
     pub fn link(&self, interface: &str) -> PathBuf {
         let links = self
             .bpf()

@@ -60,7 +60,7 @@ fn backends_see_every_source_address_and_answers_find_back() {
     for family in FAMILIES {
         let scene = scene().of(family);
         let to = scene.port("web");
-        let live = traffic::Live::open(&scene.lab.client, to, 60);
+        let live = Live::open(&scene.lab.client, to, 60);
         let seen = seen(&scene);
         println!("{family:?}: {seen:?}");
         let [second, third] = more(&scene.lab, family);

@@ -5,7 +5,6 @@ use harbor_common::{addr::Ip, control::Control, verdict::Verdict};
 
 use super::parse::Parsed;
 use crate::{
-    clock,
     family::Stack,
     packet::{L3, Packet},
     route,
@@ -39,13 +38,13 @@ pub fn prepare<A>(way: &Way<A>, control: &Control, now: u64) -> Ready {
 ///
 /// Called when the stages are done: from inside them the stack would not suffice.
 #[inline(never)]
-pub fn neighbour<A: Stack>(via: &mut Ip) -> bool {
+pub fn neighbour<A: Stack>(now: u64, via: &mut Ip) -> bool {
     let (Some(context), Some(control)) = (A::context(), route::control()) else {
         return false;
     };
     // SAFETY: this CPU's own element.
     let way = unsafe { &(*context).way };
-    control.valid_until_ns > clock::now_ns()
+    control.valid_until_ns > now
         && route::neighbour(&way.source.ip(), &way.destination.ip(), way.ifindex, via)
 }
 

@@ -101,6 +101,8 @@ impl RedisRegistry {
             ..State::default()
         };
         for service in services {
+            // It was made anew since.
+            state.deleted.shift_remove(&service.id);
             state.known.insert(service.id.clone(), service);
         }
         let engine = Engine {

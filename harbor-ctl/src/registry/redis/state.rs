@@ -130,15 +130,15 @@ impl State {
         own.filter(is_lost).collect()
     }
 
-    /// Services of a snapshot that were deleted, and are there again as they were.
-    pub(super) fn returned(&self, snapshot: &Snapshot) -> Vec<Service> {
+    /// Own services of a snapshot that were deleted, and are there again as they were.
+    pub(super) fn returned(&self, node: &str, snapshot: &Snapshot) -> Vec<Service> {
         let found = snapshot
             .records
             .iter()
             .filter_map(|(_, record)| record.as_ref().ok());
         let is_old = |service: &&Service| {
             let deleted = self.deleted.get(&service.id);
-            deleted.is_some_and(|deleted| deleted.was(service))
+            service.node == node && deleted.is_some_and(|deleted| deleted.was(service))
         };
         found.filter(is_old).cloned().collect()
     }

@@ -61,7 +61,7 @@ impl Engine {
         let (mut lost, returned) = {
             let memory = self.memory();
             let lost = memory.state.lost(&self.node, snapshot);
-            (lost, memory.state.returned(snapshot))
+            (lost, memory.state.returned(&self.node, snapshot))
         };
         if !lost.is_empty() {
             let ids: Vec<String> = lost.iter().map(|service| service.id.clone()).collect();

@@ -290,6 +290,13 @@ impl Registry for RedisRegistry {
 
     async fn import(&self, services: &[Service]) -> Result<(), RegistryError> {
         self.0.gate()?;
+        {
+            // Whoever brings a deleted service back by hand means it.
+            let deleted = &mut self.0.memory().state.deleted;
+            for service in services {
+                deleted.shift_remove(&service.id);
+            }
+        }
         let failed = self.0.place("all", services).await?;
         if !failed.is_empty() {
             return Err(RegistryError::NotPlaced(failed));

@@ -51,8 +51,8 @@ const PEERS: [(&str, &[&str]); 2] = [
     ("nginx", &["nginx", "libnginx-mod-stream"]),
 ];
 
-/// Programs that boot another kernel, and the packages they are in.
-const EMULATOR: [(&str, &str); 7] = [
+/// Programs that boot another kernel, or set up what only that has, and the packages they are in.
+const EMULATOR: [(&str, &str); 8] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("modprobe", "kmod"),
@@ -60,6 +60,7 @@ const EMULATOR: [(&str, &str); 7] = [
     ("strip", "binutils"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
+    ("wg", "wireguard-tools"),
 ];
 
 /// The LLVM of Debian's newest compiler.
@@ -165,6 +166,6 @@ fn by_hand() -> String {
          postgresql mosquitto sshd ssh openssl curl python3 with venv\n\
          for `bench proxy`: haproxy, and nginx with its stream module\n\
          and for `matrix`, which boots Debian's kernels: a Debian system with\n  \
-         qemu-system-x86_64 busybox (static) modprobe cpio strip xz zstd"
+         qemu-system-x86_64 busybox (static) modprobe cpio strip xz zstd wg"
     )
 }

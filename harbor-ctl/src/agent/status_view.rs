@@ -175,6 +175,7 @@ impl Snapshot {
             true => "tc, attached to nothing".to_owned(),
             false => format!("tc on {}", names.join(" ")),
         };
+        text.push_str(&format!("; {}", report.kernel));
         let mut state = report.state.as_str();
         let is_nowhere = names.is_empty();
         if is_nowhere && state == "ok" {

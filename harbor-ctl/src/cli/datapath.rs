@@ -163,8 +163,9 @@ fn detach_text(report: &DetachReport) -> String {
 
 fn status_text(session: &Session, report: &DatapathReport) -> String {
     let mut text = format!(
-        "State   {}\nLayout  {}\nPins    {}\n",
+        "State   {}\nKernel  {}\nLayout  {}\nPins    {}\n",
         report.state,
+        report.kernel,
         report.layout,
         report.pins.display()
     );

@@ -12,7 +12,7 @@ use harbor_common::maps::{self as names, LAYOUT};
 use super::{
     DatapathError, Pins, Tried as _,
     attach::{Attached, Hook},
-    pins, stats,
+    features, pins, stats,
 };
 use crate::model::{DatapathReport, DetachReport, LinkReport, MapReport};
 
@@ -43,6 +43,7 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
         links,
         verdicts: stats::verdicts(&pins)?,
         carried: None,
+        kernel: features::kernel(),
     })
 }
 

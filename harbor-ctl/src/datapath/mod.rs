@@ -16,6 +16,7 @@ mod effective;
 mod elements;
 mod events;
 mod explain;
+mod features;
 mod flows;
 mod host;
 mod inspect;

@@ -11,7 +11,7 @@ use aya_log::EbpfLogger;
 use harbor_common::maps::{ALL, FLOWS, FLOWS6, LAYOUT, META, Meta, ring_slots};
 
 use super::{
-    DatapathError, Interface, LiveTables, Pins, Tried as _,
+    DatapathError, Interface, LiveTables, Pins, Tried as _, features,
     interfaces::Framing,
     object::{ARM_PROGRAM, OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM},
     pins::PinLock,
@@ -215,6 +215,7 @@ pub(super) fn load_programs(
         )
     })?;
     pins.check_maps(object)?;
+    features::check_helpers()?;
 
     let first = *options.source_ports.start();
     let count = options.source_ports.end() - first + 1;
@@ -263,12 +264,18 @@ pub(super) fn explain_refusal(name: &str, error: &ProgramError) -> DatapathError
         !line.is_empty() && !tails.iter().any(|tail| line.starts_with(tail))
     };
     let reason = log.lines().rev().map(str::trim).find(is_reason);
+    let confinement = match io_error.raw_os_error() {
+        Some(libc::EPERM) => features::confinement(),
+        _ => None,
+    };
     DatapathError::with_fix(
         format!(
             "the kernel refused {name}: {io_error}: {}",
             reason.unwrap_or("no reason given")
         ),
-        "report this with harbor_node.log, which holds the verifier's whole answer",
+        confinement.unwrap_or_else(|| {
+            "report this with harbor_node.log, which holds the verifier's whole answer".into()
+        }),
     )
 }
 
@@ -279,7 +286,9 @@ fn explain_load(error: &aya::EbpfError, options: &Options) -> DatapathError {
     if message.contains("os error 1)") {
         DatapathError::with_fix(
             message,
-            "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON",
+            features::confinement().unwrap_or_else(|| {
+                "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON".into()
+            }),
         )
     } else if message.contains("os error 12)") {
         DatapathError::with_fix(

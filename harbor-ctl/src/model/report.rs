@@ -25,6 +25,38 @@ pub(crate) struct DatapathReport {
     pub(crate) verdicts: Vec<VerdictCount>,
     /// `None` where no agent carries any.
     pub(crate) carried: Option<Carried>,
+    /// What the kernel has.
+    #[serde(default)]
+    pub(crate) kernel: KernelReport,
+}
+
+/// What the kernel has of what the programs use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct KernelReport {
+    /// As `uname -r` says.
+    pub(crate) release: String,
+    /// How programs can be attached: `tcx` or `clsact`.
+    pub(crate) hook: String,
+    /// Whether it describes its own types: bpftool then shows more.
+    pub(crate) has_btf: bool,
+    /// `none`, `integrity` or `confidentiality`; absent where it has no lockdown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lockdown: Option<String>,
+    /// What is lacking or set so that it costs something, one sentence each.
+    pub(crate) costs: Vec<String>,
+}
+
+impl std::fmt::Display for KernelReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Linux {}, {}", self.release, self.hook)?;
+        if !self.has_btf {
+            f.write_str(", no BTF")?;
+        }
+        if let Some(mode) = self.lockdown.as_deref().filter(|mode| *mode != "none") {
+            write!(f, ", lockdown {mode}")?;
+        }
+        self.costs.iter().try_for_each(|cost| write!(f, "; {cost}"))
+    }
 }
 
 /// Datagrams that the agent has carried for the programs since it started: their fragments came out of

@@ -13,7 +13,9 @@ const MOST_VERIFIED: u64 = 250_000;
 
 /// A scene in which the kernel must forward: an agent that cannot load its programs does not serve.
 fn insisting() -> Scene {
-    Scene::on(Lab::routed(), &Config::with("[datapath]\nmode = \"tc\"\n"))
+    // Where the processor is emulated, saying everything costs more than doing it.
+    let config = "[datapath]\nmode = \"tc\"\n[log]\nlevel = \"info\"\n";
+    Scene::on(Lab::routed(), &Config::with(config))
 }
 
 /// What is attached, without what changes with every load.
@@ -123,6 +125,24 @@ fn a_program_that_others_took_off_an_interface_is_put_back() {
         filters(&scene, "eth0").contains("harbor_tc")
     });
     halves(&scene, to, 10);
+}
+
+#[test]
+fn status_says_what_the_kernel_has_and_attaches_by_it() {
+    let scene = insisting();
+    let report = scene.agent.ctl_json_whatever(&["datapath", "status"]);
+    let release = finish(scene.lab.node.command("uname").arg("-r"))
+        .ok()
+        .stdout;
+    let kernel = &report["kernel"];
+    assert_eq!(kernel["release"], release.trim());
+    assert_eq!(kernel["hook"], report["links"][0]["kind"]);
+    let text = scene.agent.ctl(&["status"]).ok().stdout;
+    let hook = kernel["hook"].as_str().unwrap();
+    assert!(
+        text.contains(&format!("Linux {}, {hook}", release.trim())),
+        "{text}"
+    );
 }
 
 #[test]

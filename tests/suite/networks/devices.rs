@@ -132,7 +132,7 @@ fn a_bond_loses_nothing() {
     for mode in ["active-backup", "802.3ad"] {
         let lab = Lab::routed();
         lab.node.ip(&format!(
-            "link add b0 type bond mode {mode} miimon 100\nlink set eth0 down\nlink set eth0 master b0\n\
+            "link add b0 type bond mode {mode} miimon 100\nlink set eth0 down\naddr flush dev eth0\nlink set eth0 master b0\n\
              link set b0 up"
         ));
         for family in FAMILIES {

@@ -6,7 +6,7 @@ mod server;
 mod spoilt;
 mod standing;
 
-use std::{path::PathBuf, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
 
@@ -17,6 +17,19 @@ use crate::model::{
 use server::Server;
 
 const REST: Duration = Duration::from_secs(1_000);
+/// Between two looks: each may be a connection of its own, and its port stays taken for a minute.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks until it holds.
+async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let done = tokio::time::timeout(Duration::from_secs(15), wait).await;
+    done.unwrap_or_else(|_| panic!("not within 15 s: {what}"));
+}
 
 /// Makes a test of each promise for each engine.
 macro_rules! promises {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Node, Server};
+use super::{Node, Server, eventually};
 use crate::{
     model::Service,
     registry::{RedisRegistry, Registry, Rests},
@@ -88,16 +88,6 @@ impl Story {
             && held(&self.late).await == text(&self.late)
             && held(&self.gone).await.is_none()
     }
-}
-
-async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
-    let wait = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    let done = tokio::time::timeout(Duration::from_secs(15), wait).await;
-    done.unwrap_or_else(|_| panic!("not within 15 s: {what}"));
 }
 
 #[tokio::test]

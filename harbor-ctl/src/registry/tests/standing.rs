@@ -2,27 +2,15 @@
 //! about it while agents run.
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use super::{Node, Server};
+use super::{Node, Server, eventually};
 use crate::{
     model::Secret,
     registry::{Password, RedisRegistry, Registry, RegistryError, Rests},
 };
-
-/// Asks until it holds.
-async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
-    let wait = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    let done = tokio::time::timeout(Duration::from_secs(15), wait).await;
-    done.unwrap_or_else(|_| panic!("not within 15 s: {what}"));
-}
 
 /// Whether this node's agent may change something.
 async fn may_write(registry: &RedisRegistry) -> bool {

@@ -37,6 +37,9 @@ impl Backend {
     pub const DRAINING: u32 = 2;
     /// Failing: takes no new flows, keeps its TCP flows; its UDP flows move on.
     pub const UNHEALTHY: u32 = 3;
+    /// The agent has seen that it fails: it takes new flows only where nobody else can, or once the
+    /// agent is gone; all its flows stay.
+    pub const EJECTED: u32 = 4;
 
     /// The name of a state constant.
     pub const fn state_name(state: u32) -> &'static str {
@@ -44,6 +47,7 @@ impl Backend {
             Self::ACTIVE => "active",
             Self::DRAINING => "draining",
             Self::UNHEALTHY => "unhealthy",
+            Self::EJECTED => "ejected",
             _ => "gone",
         }
     }
@@ -94,11 +98,12 @@ pub struct BackendState {
     pub reply_packets: u64,
     /// Bytes of ended flows, from the backend.
     pub reply_bytes: u64,
-    /// Until when it gets no new flow if another backend can take it, `CLOCK_MONOTONIC` ns.
+    /// Until when it gets no new flow if another backend can take it, `CLOCK_MONOTONIC` ns. Only where
+    /// no agent lives that would ask the backend itself.
     pub suspect_until_ns: u64,
-    /// The tenant that `suspect_until_ns` and `failures` are about.
+    /// The tenant that this, `failures` and `witness` are about.
     pub generation: u32,
-    /// Failures in a row; each doubles the time of suspicion.
+    /// Suspicions in a row; each is twice as long.
     pub failures: u32,
     /// [`crate::control::Control::route_generation`] when the way below was found.
     pub route_generation: u32,
@@ -108,5 +113,13 @@ pub struct BackendState {
     pub next_hop: u32,
     /// The largest IP packet that the way takes; 0 = not known.
     pub mtu: u32,
+    /// A sum over the client whose flow has failed, while no flow has been taken since; 0 = none.
+    pub witness: u32,
+    /// When that was, in the units of [`crate::flow::Flow::opened`].
+    pub witnessed: u32,
+    /// When the agent was told last, in the same units.
+    pub told: u32,
+    /// Zero.
+    pub _pad: u32,
 }
-crate::assert_size!(BackendState, 80);
+crate::assert_size!(BackendState, 96);

@@ -26,8 +26,12 @@ pub struct Control {
     pub udp_single_s: u32,
     /// The same for any other UDP flow.
     pub udp_stream_s: u32,
+    /// No smaller path MTU is told to a backend: all clients share its way here.
+    pub min_path_mtu: u32,
+    /// Zero.
+    pub _pad: u32,
 }
-crate::assert_size!(Control, 40);
+crate::assert_size!(Control, 48);
 
 impl Control {
     /// Some port is limited in packets or bytes: look at the port of every packet.
@@ -37,4 +41,6 @@ impl Control {
     /// `routes` does not know every way that the kernel knows: look the client's way up before a flow
     /// begins, and leave it to the proxy where there is none.
     pub const PARTIAL: u32 = 4;
+    /// What clients' flows meet takes no backend from others.
+    pub const IMPASSIVE: u32 = 8;
 }

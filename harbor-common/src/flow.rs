@@ -68,15 +68,50 @@ pub struct Flow<A> {
     pub backend_generation: u32,
     /// The frontend's slot.
     pub frontend: u32,
-    /// TCP: the highest acknowledgment number in this direction.
+    /// TCP: the highest acknowledgment number in this direction. UDP: the earlier two [`Marks`].
     pub acknowledged: u32,
-    /// TCP: the sequence number after the last octet in this direction.
+    /// TCP: the sequence number after the last octet in this direction. UDP: the latest two.
     pub next_sequence: u32,
     /// When the flow began: `CLOCK_MONOTONIC` nanoseconds divided by 2^20, about milliseconds.
     pub opened: u32,
 }
 crate::assert_size!(Flow<Ipv4>, 88);
 crate::assert_size!(Flow<Ipv6>, 112);
+
+/// What the latest four datagrams of a direction can be known by: their checksums as they arrived.
+///
+/// An ICMP error quotes the datagram that it is about, so a forger must guess a checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(pub u64);
+
+impl Marks {
+    /// In place of a checksum that nobody can know: any may be quoted.
+    pub const ANY: u16 = 0xffff;
+
+    /// As an entry holds them.
+    #[inline(always)]
+    pub const fn of(acknowledged: u32, next_sequence: u32) -> Self {
+        Self((acknowledged as u64) << 32 | next_sequence as u64)
+    }
+
+    /// With one more, the oldest forgotten.
+    #[inline(always)]
+    pub const fn with(self, mark: u16) -> Self {
+        Self(self.0 << 16 | mark as u64)
+    }
+
+    /// What goes into `acknowledged`.
+    #[inline(always)]
+    pub const fn earlier(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// What goes into `next_sequence`.
+    #[inline(always)]
+    pub const fn latest(self) -> u32 {
+        self.0 as u32
+    }
+}
 
 /// How far [`Flow::opened`] is shifted from nanoseconds.
 pub const OPENED_SHIFT: u32 = 20;
@@ -102,6 +137,14 @@ impl<A> Flow<A> {
     pub const CAPPED: u64 = 32;
     /// The other direction has sent a valid RST, and this one has not spoken since.
     pub const RESET: u64 = 64;
+    /// Forward entry: the backend has refused it, and another could take it: the client's next packet
+    /// goes there.
+    pub const REFUSED: u64 = 128;
+    /// Forward entry, TCP: its client has left a backend that did not answer, and leaves none for that
+    /// reason alone any more: whoever answers late is waited for.
+    pub const MOVED: u64 = 256;
+    /// Reply entry, TCP: the backend has said something, though it has not accepted.
+    pub const HEARD: u64 = 512;
     /// Bits of [`Flow::word`] that hold the state; the cookie lies above.
     pub const STATE_BITS: u32 = 16;
 
@@ -280,6 +323,16 @@ mod tests {
         assert_eq!(silence(Phase::Live, Protocol::Udp, 60), 31);
         assert_eq!(silence(Phase::Stream, Protocol::Udp, 0), 180);
         assert_eq!(silence(Phase::Stream, Protocol::Udp, 60), 60);
+    }
+
+    #[test]
+    fn four_marks_are_kept() {
+        let mut marks = Marks::default();
+        for mark in 1..=5 {
+            marks = marks.with(mark);
+        }
+        assert_eq!(Marks::of(marks.earlier(), marks.latest()), marks);
+        assert_eq!(marks.0, 0x0002_0003_0004_0005);
     }
 
     #[test]

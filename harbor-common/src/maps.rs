@@ -5,7 +5,7 @@
 //! limit. Every change of a key or value here raises [`LAYOUT`].
 
 /// Version of all keys and values together; part of the pin path.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";

@@ -75,6 +75,7 @@ reasons! {
         ReplyCap = 49, "reply-cap", "the client has sent one datagram only, and the port caps what may come back";
         TooBig = 50, "too-big", "larger than the way out takes; the sender is told by ICMP";
         BackendRefused = 51, "backend-refused", "a backend refused a new flow; the client's next packet goes to another";
+        BadChecksum = 52, "bad-checksum", "the packet would open a flow, and its checksum is wrong: no backend would answer it";
     }
 }
 

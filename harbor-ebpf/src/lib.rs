@@ -23,6 +23,8 @@ pub mod clock;
 #[cfg(target_arch = "bpf")]
 pub mod config;
 #[cfg(target_arch = "bpf")]
+pub mod credible;
+#[cfg(target_arch = "bpf")]
 pub mod family;
 #[cfg(target_arch = "bpf")]
 pub mod maps;

@@ -6,7 +6,9 @@ mod program {
     use core::ptr;
 
     use aya_ebpf::{
-        bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, sk_action::SK_PASS},
+        bindings::{
+            __sk_buff, BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, sk_action::SK_PASS,
+        },
         helpers::{bpf_redirect, bpf_redirect_neigh},
         macros::{classifier, sk_lookup},
         programs::{SkLookupContext, TcContext},
@@ -24,7 +26,9 @@ mod program {
         pipeline,
         skb::SkbPacket,
         stage::{emit, parse::Version},
-        steer, sweep, timer,
+        steer, sweep,
+        table::RACE,
+        timer,
     };
 
     /// The packet path at TC ingress.
@@ -42,6 +46,10 @@ mod program {
             Ok(Version::V6) => path_v6(skb).verdict(),
             Err(verdict) => verdict,
         };
+        if verdict == RACE && looks_again(skb) {
+            // SAFETY: as below.
+            return unsafe { bpf_redirect((*skb).ifindex, u64::from(BPF_F_INGRESS)) as i32 };
+        }
         account::exit(verdict);
         match verdict {
             // SAFETY: the helper only notes the interface.
@@ -64,6 +72,24 @@ mod program {
             }
         }
     }
+
+    /// Whether the packet, of which another CPU has just changed the flow, comes in once more: then it
+    /// finds what that has made. Only once, and not where a link's header was put in front of it.
+    #[inline(always)]
+    fn looks_again(skb: *mut __sk_buff) -> bool {
+        // SAFETY: a context field; the verifier checks the access.
+        let mark = unsafe { &raw mut (*skb).tc_index };
+        // SAFETY: as above. Left to itself LLVM would read it twice.
+        let is_first = unsafe { mark.read_volatile() } != AGAIN;
+        if is_first && !config::is_bare() {
+            // SAFETY: as above.
+            unsafe { mark.write_volatile(AGAIN) };
+        }
+        is_first && !config::is_bare()
+    }
+
+    /// In `tc_index`: the packet was here before. Only queueing disciplines that set it read it.
+    const AGAIN: u32 = 0x4842;
 
     const AF_INET: u32 = 2;
     const AF_INET6: u32 = 10;

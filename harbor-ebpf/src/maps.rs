@@ -11,7 +11,7 @@ use harbor_common::{
     addr::{Address, Ip, Ipv4, Ipv6},
     backend::{Backend, BackendState, Endpoint, Sources},
     control::Control,
-    event::Suspicion,
+    event::Sighting,
     explain::Explanation,
     flow::{Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
@@ -160,7 +160,7 @@ pub static EXPLANATION: Array<Explanation, 1> = Array::new();
 /// What the agent is told of backends that have failed a flow. Written by `suspicion`, read by the
 /// agent. A full ring loses events and nothing else.
 #[btf_map(name = "events")]
-pub static EVENTS: RingBuf<Suspicion, EVENT_BYTES> = RingBuf::new();
+pub static EVENTS: RingBuf<Sighting, EVENT_BYTES> = RingBuf::new();
 
 /// The agent's sockets for datagrams that the stack has put together, by family. Set by the agent that
 /// loads `harbor_lookup`, and gone with it; a miss means "nobody carries them".
@@ -200,9 +200,20 @@ pub struct Context<A> {
     pub is_capped: u32,
     /// The place in its ring that a new flow takes.
     pub ring_index: u32,
-    /// Zero.
-    pub _pad: u32,
+    /// The slot of the backend that it has left; [`crate::stage::select::NOBODY`] = none.
+    pub avoided: u32,
+    /// 1 where it has left one that did not answer.
+    pub is_moved: u32,
+    /// What the flow has met.
+    pub sighting: Sighting,
 }
+
+/// A part of a packet, while its checksum is worked out. Written and read within one run of the program.
+#[btf_map(name = "chunk")]
+pub static CHUNK: PerCpuArray<Chunk, 1> = PerCpuArray::new();
+
+/// As much as the kernel sums up at once.
+pub type Chunk = [u32; 128];
 
 /// Written and read within one run of the program.
 #[btf_map(name = "context")]

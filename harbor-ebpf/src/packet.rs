@@ -148,11 +148,30 @@ pub trait Packet {
     /// pseudo header alone. Changes that checksum: only for a packet that is to be rewritten.
     fn is_checksum_pending(&mut self, offset: usize) -> bool;
 
+    /// Whether a transport checksum is right, as far as can be known: one that a device has looked at,
+    /// or is to finish, is.
+    fn is_checksum_sound(&mut self, sum: &TransportSum) -> bool;
+
     /// Cuts the frame to `length` octets, which all become directly readable.
     fn cut(&mut self, length: usize) -> Result<(), Refused>;
 
     /// Makes room for `octets` octets between the Ethernet header and the IP header.
     fn insert(&mut self, octets: usize) -> Result<(), Refused>;
+}
+
+/// What a transport checksum covers.
+#[derive(Clone, Copy, Debug)]
+pub struct TransportSum {
+    /// Offset of the transport header in the frame.
+    pub offset: usize,
+    /// Octets from there to the packet's end.
+    pub length: usize,
+    /// Offset of the checksum in the frame.
+    pub check: usize,
+    /// The folded sum of the pseudo header.
+    pub pseudo_header: u16,
+    /// UDP's rules apply: 0 means none.
+    pub is_udp: bool,
 }
 
 /// A change of a transport checksum.

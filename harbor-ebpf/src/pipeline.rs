@@ -5,6 +5,7 @@
 
 use harbor_common::{
     explain::Explanation,
+    flow::Flow,
     protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},
 };
@@ -12,6 +13,7 @@ use harbor_common::{
 use crate::{
     account, clock,
     code::Code,
+    credible::is_credible,
     family::Stack,
     maps::Context,
     packet::Packet,
@@ -25,8 +27,10 @@ use crate::{
         icmp::{self, Errors},
         limit, open,
         parse::{self, Kind, Oddity, Version},
-        select, translate,
+        select::{self, Bounds},
+        translate,
     },
+    suspicion,
     way::Doubt,
 };
 
@@ -56,13 +60,10 @@ pub fn run<A: Path, P: Packet>(packet: &mut P) -> Verdict {
             }
             Err(verdict) => verdict,
         },
-        Ok(Kind::Icmp) => {
-            let verdict = forward_error(packet, context).verdict();
-            if verdict == Verdict::Drop(DropReason::BackendRefused) {
-                flow::abandon(&context.quoted.key, &context.way, clock::now_ns());
-            }
-            verdict
-        }
+        Ok(Kind::Icmp) => match find_error(packet, context).result() {
+            Ok(()) => pass_error(packet, context).verdict(),
+            Err(verdict) => verdict,
+        },
         Ok(Kind::Fragment) => forward_fragment(packet, context).verdict(),
         Err(verdict) => verdict,
     }
@@ -79,15 +80,34 @@ fn forward<A: Path, P: Packet>(
     let Context { parsed, way, .. } = context;
     let side = frontend::find(&parsed.key, parsed.protocol)?;
     let opens = match flow::follow(parsed, control, now, way)? {
-        Found::None => true,
+        Found::None => {
+            (context.avoided, context.is_moved) = (select::NOBODY, 0);
+            true
+        }
         Found::Way if way.doubt == Doubt::None => false,
-        Found::Way => match (leave(context), side) {
-            (true, Side::Backend) => return Err(Verdict::Drop(DropReason::BackendRefused)),
-            (left, _) => left,
-        },
+        Found::Way => {
+            let outlook = weigh(
+                context,
+                context.parsed.protocol,
+                context.parsed.key.destination_port,
+            );
+            let number = context.parsed.key.protocol;
+            match side {
+                Side::Backend if outlook & HAS_OTHER != 0 && flow::refuse(&context.way, number) => {
+                    return Err(Verdict::Drop(DropReason::BackendRefused));
+                }
+                Side::Backend => false,
+                Side::Client(_) => leave(context, outlook),
+            }
+        }
     };
     if opens {
-        choose(context, side).result()?;
+        admit(context, side).result()?;
+        // A backend would not answer a broken packet, and nothing would tell it from one that is gone.
+        if !is_sound(packet, context) {
+            return Err(Verdict::Drop(DropReason::BadChecksum));
+        }
+        choose(context).result()?;
         open_flow(context, packet.ingress_ifindex())?;
     }
     let Context { parsed, way, .. } = context;
@@ -105,26 +125,48 @@ fn forward<A: Path, P: Packet>(
     Ok(emit::emit(packet, &ready))
 }
 
-/// Whether a packet without a flow may open one, and to which backend.
+/// Whether a packet without a flow may open one, and of which frontend.
 #[inline(never)]
-fn choose<A: Path>(context: &mut Context<A>, side: Side) -> Code {
-    Code::of_result(try_choose(context, side))
+fn admit<A: Path>(context: &mut Context<A>, side: Side) -> Code {
+    context.now = clock::now_ns();
+    context.client = context.parsed.key.source.ip();
+    match frontend::admit(&context.parsed, &context.client, side) {
+        Ok(frontend) => {
+            context.frontend = frontend;
+            Code::of_result(Ok(()))
+        }
+        Err(verdict) => Code::of(verdict),
+    }
+}
+
+/// Whether a client's packet that would open a flow is whole.
+#[inline(never)]
+fn is_sound<A: Path, P: Packet>(packet: &mut P, context: &Context<A>) -> bool {
+    let parsed = &context.parsed;
+    !matches!(parsed.oddity, Oddity::None) || translate::is_sound(packet, parsed)
+}
+
+/// Which backend a new flow goes to.
+#[inline(never)]
+fn choose<A: Path>(context: &mut Context<A>) -> Code {
+    Code::of_result(try_choose(context))
 }
 
 #[inline(always)]
-fn try_choose<A: Path>(context: &mut Context<A>, side: Side) -> Result<(), Verdict> {
+fn try_choose<A: Path>(context: &mut Context<A>) -> Result<(), Verdict> {
     const NONE: Verdict = Verdict::Drop(DropReason::NoBackend);
-    let now = clock::now_ns();
-    context.now = now;
-    context.client = context.parsed.key.source.ip();
-    context.frontend = frontend::admit(&context.parsed, &context.client, side)?;
+    let now = context.now;
     let slot = context.frontend.slot;
     let set = frontend::set(&context.frontend, A::INDEX).ok_or(NONE)?;
     let public = context.parsed.key.destination.ip();
     if set.handed != 0 || !route::is_certain(&public, &context.client) {
         return Err(Verdict::Pass(PassReason::Unrouted));
     }
-    context.backend = select::select(slot, A::INDEX, set, &context.client, now)?;
+    let bounds = Bounds {
+        avoided: context.avoided,
+        now,
+    };
+    context.backend = select::select(slot, A::INDEX, set, &context.client, bounds)?;
     context.is_capped = u32::from(set.limits.reply_cap != 0);
     limit::admit(&set.limits, slot, &context.client, now)
 }
@@ -160,63 +202,114 @@ fn complete<A: Path>(context: &mut Context<A>) -> Code {
     Code::of_result(open::complete(context))
 }
 
-/// Ends a flow whose backend fails it, if another backend can take its client.
+/// Another backend can take a flow now.
+const HAS_OTHER: u32 = 1;
+/// So many backends are left that this one may be taken from others.
+const HAS_ROOM: u32 = 2;
+
+/// A flow's backend fails it: notes that, and answers with what becomes of the port without that backend,
+/// a sum of the constants above.
 #[inline(never)]
-fn leave<A: Path>(context: &mut Context<A>) -> bool {
+fn weigh<A: Path>(context: &mut Context<A>, protocol: Protocol, arrived_at: u16) -> u32 {
     let now = clock::now_ns();
-    let Context { parsed, way, .. } = context;
-    let port = way.public_port(parsed.key.destination_port);
-    can_move(parsed.protocol, port, A::INDEX, way.backend, now)
-        && flow::abandon(&parsed.key, way, now)
-}
-
-/// Whether another backend of the port than this one can take a flow.
-#[inline(always)]
-fn can_move(protocol: Protocol, port: u16, family: u32, backend: u32, now: u64) -> bool {
-    match frontend::at(protocol, port) {
-        Some(frontend) if frontend.is_served() => match frontend::set(&frontend, family) {
-            Some(set) => select::has_other(set, backend, now),
-            None => false,
-        },
-        _ => false,
+    let Context {
+        parsed,
+        way,
+        sighting,
+        ..
+    } = context;
+    let mut outlook = 0;
+    if let Some(frontend) = frontend::at(protocol, way.public_port(arrived_at))
+        && frontend.is_served()
+        && let Some(set) = frontend::set(&frontend, A::INDEX)
+    {
+        let (has_other, has_room) = select::survey(set, way.backend, now);
+        outlook = u32::from(has_other) * HAS_OTHER + u32::from(has_room) * HAS_ROOM;
     }
+    sighting.at_ns = now;
+    sighting.backend = way.backend;
+    sighting.generation = way.backend_generation;
+    sighting.reason = way.doubt as u32;
+    sighting.has_room = outlook & HAS_ROOM;
+    sighting.client = if way.direction == Flow::<A>::FORWARD {
+        parsed.key.source.ip()
+    } else {
+        way.destination.ip()
+    };
+    if way.word & Flow::<A>::REFUSED == 0 {
+        // What has refused the flow was noted when it did.
+        suspicion::testify(sighting);
+    }
+    outlook
 }
 
-/// An ICMP error about a packet that we have translated: it goes to whoever sent that, unless it
-/// says that a new flow's backend cannot be reached and another one can take the flow: then `run`
-/// ends the flow, because from here the stack would not suffice for that.
+/// Ends a client's flow whose backend fails it, if another backend can take it.
 #[inline(never)]
-fn forward_error<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
-    match try_forward_error(packet, context) {
+fn leave<A: Path>(context: &mut Context<A>, outlook: u32) -> bool {
+    let Context { parsed, way, .. } = context;
+    let is_silent = way.doubt == Doubt::Silent;
+    let has_moved = way.word & Flow::<A>::MOVED != 0;
+    // Whoever answers late is waited for: on silence alone a flow moves once.
+    let may_leave = !is_silent || !has_moved || !select::is_well(way.backend, clock::now_ns());
+    if outlook & HAS_OTHER == 0 || !may_leave {
+        flow::forgive(&parsed.key, way);
+        return false;
+    }
+    let has_left = flow::end(&parsed.key, way);
+    context.avoided = context.way.backend;
+    context.is_moved = u32::from(is_silent || has_moved);
+    has_left
+}
+
+/// Finds the flow of the packet that an ICMP error is about. An error that says that a flow's backend
+/// cannot be reached moves the flow, if another backend can take it.
+#[inline(never)]
+fn find_error<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
+    Code::of_result(try_find_error(packet, context))
+}
+
+#[inline(always)]
+fn try_find_error<A: Path, P: Packet>(
+    packet: &mut P,
+    context: &mut Context<A>,
+) -> Result<(), Verdict> {
+    const OTHER: Verdict = Verdict::Pass(PassReason::Icmp);
+    let control = route::control().ok_or(OTHER)?;
+    let Context { quoted, way, .. } = context;
+    icmp::read(packet, quoted)?;
+    if !flow::quoted(&quoted.key, control, way)
+        || !is_credible(quoted, way, packet.ingress_ifindex())
+    {
+        return Err(OTHER);
+    }
+    account::step(Explanation::QUOTED, |_| {});
+    if quoted.is_unreachable && flow::is_young(&quoted.key, way) {
+        let (protocol, arrived_at) = (quoted.protocol, quoted.key.destination_port);
+        if weigh(context, protocol, arrived_at) & HAS_OTHER != 0 {
+            flow::refuse(&context.way, context.quoted.key.protocol);
+            return Err(Verdict::Drop(DropReason::BackendRefused));
+        }
+    }
+    Ok(())
+}
+
+/// An ICMP error goes to whoever sent the packet that it is about.
+#[inline(never)]
+fn pass_error<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
+    match try_pass_error(packet, context) {
         Ok(verdict) | Err(verdict) => Code::of(verdict),
     }
 }
 
 #[inline(always)]
-fn try_forward_error<A: Path, P: Packet>(
+fn try_pass_error<A: Path, P: Packet>(
     packet: &mut P,
     context: &mut Context<A>,
 ) -> Result<Verdict, Verdict> {
-    const OTHER: Verdict = Verdict::Pass(PassReason::Icmp);
-    let control = route::control().ok_or(OTHER)?;
-    let now = clock::now_ns();
+    let control = route::control().ok_or(Verdict::Pass(PassReason::Icmp))?;
     let Context { quoted, way, .. } = context;
-    icmp::read(packet, quoted)?;
-    if !flow::quoted(&quoted.key, control, way)
-        || !flow::is_credible(&quoted.key, way, quoted.sequence)
-    {
-        return Err(OTHER);
-    }
-    account::step(Explanation::QUOTED, |_| {});
-    let port = way.public_port(quoted.key.destination_port);
-    if quoted.is_unreachable
-        && flow::is_young(&quoted.key, way)
-        && can_move(quoted.protocol, port, A::INDEX, way.backend, now)
-    {
-        return Err(Verdict::Drop(DropReason::BackendRefused));
-    }
-    let ready = emit::prepare(way, control, now);
-    icmp::translate(packet, quoted, way).result()?;
+    let ready = emit::prepare(way, control, clock::now_ns());
+    icmp::translate(packet, quoted, way, control.min_path_mtu).result()?;
     account::translated(way.frontend, way.direction, quoted.length);
     Ok(emit::emit(packet, &ready))
 }

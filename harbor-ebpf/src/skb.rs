@@ -5,9 +5,10 @@
 //! ready difference in `to`; `bpf_csum_update(skb, csum)`, which adds to the sum of a whole frame; `bpf_skb_change_tail(skb, len, 0)`, which ends segmentation;
 //! `bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_MAC, 0)`, which grows behind the Ethernet header;
 //! `bpf_skb_change_head(skb, len, 0)`, which grows in front of everything and counts that as the
-//! link's header.
+//! link's header; `bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY)`, which succeeds where a device has found the
+//! transport checksum right.
 
-use core::{arch::asm, mem::offset_of};
+use core::{arch::asm, ffi::c_void, mem::offset_of, ptr};
 
 use aya_ebpf::{
     bindings::{
@@ -16,18 +17,25 @@ use aya_ebpf::{
     helpers::{
         bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head,
         bpf_skb_change_tail, bpf_skb_pull_data,
+        generated::{bpf_csum_diff, bpf_csum_level, bpf_loop, bpf_skb_load_bytes},
     },
 };
 
 use harbor_common::checksum;
 
-use crate::packet::{ChecksumChange, Ethernet, Header, L3, Packet, Refused};
+use crate::{
+    bound::masked,
+    maps::{CHUNK, Chunk},
+    packet::{ChecksumChange, Ethernet, Header, L3, Packet, Refused, TransportSum},
+};
 
 /// A packet at a TC hook.
 pub struct SkbPacket {
     skb: *mut __sk_buff,
 }
 
+/// Of linux/bpf.h.
+const BPF_CSUM_LEVEL_QUERY: u64 = 0;
 /// `PACKET_HOST` of linux/if_packet.h.
 const FOR_THIS_HOST: u32 = 0;
 
@@ -104,6 +112,22 @@ impl SkbPacket {
         }
     }
 
+    /// Sums the transport header and what it carries up, and its checksum with it.
+    #[inline(never)]
+    fn sums_up(&self, sum: &TransportSum) -> bool {
+        let mut summing = Summing {
+            skb: self.skb,
+            offset: sum.offset as u32,
+            left: sum.length as u32,
+            sum: u32::from(sum.pseudo_header),
+        };
+        let steps = (summing.left as usize).div_ceil(size_of::<Chunk>()) as u32;
+        let step = add_chunk as unsafe extern "C" fn(u64, *mut c_void) -> i64;
+        // SAFETY: the callback takes what it is given here, which outlives the call.
+        unsafe { bpf_loop(steps, step as *mut c_void, (&raw mut summing).cast(), 0) };
+        summing.left != 0 || checksum::fold(summing.sum) == 0xffff
+    }
+
     #[inline(always)]
     fn locate(&self, offset: usize, size: usize) -> Option<usize> {
         let (start, end) = self.bounds();
@@ -111,6 +135,57 @@ impl SkbPacket {
         (at + size <= end).then_some(at)
     }
 }
+/// A sum over a part of a packet, chunk by chunk.
+struct Summing {
+    skb: *mut __sk_buff,
+    offset: u32,
+    left: u32,
+    sum: u32,
+}
+
+/// One step of the sum.
+///
+/// # Safety
+///
+/// Called by `bpf_loop` with a [`Summing`].
+unsafe extern "C" fn add_chunk(_index: u64, summing: *mut c_void) -> i64 {
+    const SIZE: u32 = size_of::<Chunk>() as u32;
+    // SAFETY: by the caller.
+    let summing = unsafe { &mut *summing.cast::<Summing>() };
+    let Some(chunk) = CHUNK.get_ptr_mut(0) else {
+        return 1;
+    };
+    let length = if summing.left > SIZE {
+        SIZE
+    } else {
+        summing.left
+    };
+    // In a form that bounds it for the verifier.
+    let last = masked::<{ SIZE as usize - 1 }>(length.wrapping_sub(1) as usize);
+    // Of the last word some octets may be none of the packet's.
+    // SAFETY: `last / 4` is below the number of words.
+    unsafe { (*chunk)[last / 4] = 0 };
+    // SAFETY: `skb` is the program's context; the chunk holds as much.
+    let read = unsafe {
+        bpf_skb_load_bytes(
+            summing.skb.cast(),
+            summing.offset,
+            chunk.cast(),
+            last as u32 + 1,
+        )
+    };
+    if read != 0 {
+        return 1;
+    }
+    let words = (last as u32 / 4 + 1) * 4;
+    // SAFETY: as above.
+    let sum = unsafe { bpf_csum_diff(ptr::null_mut(), 0, chunk.cast(), words, summing.sum) };
+    summing.sum = u32::from(checksum::fold(sum as u32));
+    summing.offset += length;
+    summing.left -= length;
+    0
+}
+
 const _: () = assert!(offset_of!(__sk_buff, data) == 76 && offset_of!(__sk_buff, data_end) == 80);
 
 impl Packet for SkbPacket {
@@ -251,6 +326,24 @@ impl Packet for SkbPacket {
         // SAFETY: `skb` is the program's context; the helper checks the offset.
         let _ = unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, 1, 0) };
         self.view::<[u8; 2]>(offset).map(|check| *check) == before
+    }
+
+    #[inline(always)]
+    fn is_checksum_sound(&mut self, sum: &TransportSum) -> bool {
+        // SAFETY: `skb` is the program's context.
+        if unsafe { bpf_csum_level(self.skb, BPF_CSUM_LEVEL_QUERY) } >= 0
+            || self.segment_size() != 0
+        {
+            return true;
+        }
+        match self.view::<[u8; 2]>(sum.check) {
+            Some(field) => match u16::from_ne_bytes(*field) {
+                0 if sum.is_udp => true,
+                check if check == sum.pseudo_header => true,
+                _ => self.sums_up(sum),
+            },
+            None => true,
+        }
     }
 
     #[inline(always)]

@@ -59,6 +59,9 @@ pub fn advance_tcp<A: Stack>(
             adds |= Flow::<A>::LIVE;
         } else if tcp.flags & Tcp::RST != 0 && answers_syn(way, tcp) {
             way.doubt = Doubt::Refused;
+        } else if tcp.flags & (Tcp::ACK | Tcp::RST) == Tcp::ACK {
+            // For example a challenge (RFC 5961), which the client answers with a reset.
+            adds |= Flow::<A>::HEARD;
         }
     }
     // A reset or FIN before the flow lives answers an older connection of the same tuple.
@@ -163,7 +166,7 @@ pub fn is_unanswered<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, now: u64) -> b
     }
     match opposite(&opposite_key(way, TCP), way.word) {
         // SAFETY: from the lookup in `opposite`.
-        Some(reply) => unsafe { table::word(reply) & Flow::<A>::LIVE == 0 },
+        Some(reply) => unsafe { table::word(reply) & (Flow::<A>::LIVE | Flow::<A>::HEARD) == 0 },
         None => true,
     }
 }

@@ -1,14 +1,22 @@
-//! Backends that have failed a new flow get no other one for a while, if another can take it.
+//! Backends that have failed a client's flow.
+//!
+//! What one flow has met moves that flow, and no other one. The agent is told and asks the backend
+//! itself; where none lives, the word of two clients with no success in between keeps new flows away
+//! for a while, as long as enough others can take them.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use harbor_common::{backend::BackendState, event::Suspicion, rules::backoff};
+use harbor_common::{
+    addr::Ip, backend::BackendState, control::Control, event::Sighting, flow::OPENED_SHIFT,
+    rules::backoff,
+};
 
 use crate::{
     config,
     maps::{BACKEND_STATE, EVENTS},
+    route,
 };
 
-/// Whether a backend should get no new flow now.
+/// Whether new flows avoid a backend now, for what was seen while no agent lived.
 #[inline(always)]
 pub fn is_suspect(slot: u32, generation: u32, now: u64) -> bool {
     match BACKEND_STATE.get_ptr(slot) {
@@ -20,38 +28,79 @@ pub fn is_suspect(slot: u32, generation: u32, now: u64) -> bool {
     }
 }
 
-/// Notes that a backend has failed a flow; `reason` is one of [`Suspicion`]'s constants.
+/// Whether an agent lives that judges backends.
+#[inline(always)]
+pub fn is_judged(now: u64) -> bool {
+    match route::control() {
+        Some(control) => control.valid_until_ns > now,
+        None => false,
+    }
+}
+
+/// Takes in what a client's flow has met.
 #[inline(never)]
-pub fn suspect(slot: u32, generation: u32, reason: u32, now: u64) -> bool {
-    let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {
+pub fn testify(sighting: &mut Sighting) -> bool {
+    let (Some(state), Some(control)) = (
+        BACKEND_STATE.get_ptr_mut(sighting.backend),
+        route::control(),
+    ) else {
         return false;
     };
-    if config::is_dry_run() {
-        return true;
+    if config::is_dry_run() || control.flags & Control::IMPASSIVE != 0 {
+        return false;
     }
-    // SAFETY: aligned words of a map value that only the datapath writes; two CPUs that note the
-    // same failure at once write the same.
+    // SAFETY: aligned words of a map value that only the datapath writes; of two CPUs that note
+    // something at once one may go unheard.
     let state: &mut BackendState = unsafe { &mut *state };
-    let is_known = state.generation == generation;
-    if is_known && state.suspect_until_ns > now {
-        return true;
+    if state.generation != sighting.generation {
+        state.generation = sighting.generation;
+        (state.failures, state.suspect_until_ns) = (0, 0);
+        (state.witness, state.told) = (0, 0);
     }
-    let failures = if is_known { state.failures } else { 0 };
-    state.generation = generation;
-    state.failures = backoff::next(failures);
-    state.suspect_until_ns = now + backoff::length_ns(failures);
-    // The agent looks by itself, ten times a second. A full ring loses the event, never the packet.
-    if let Some(mut event) = EVENTS.reserve(0) {
-        event.write(Suspicion {
-            at_ns: now,
-            backend: slot,
-            generation,
-            reason,
-            failures: backoff::next(failures),
-        });
-        event.submit(u64::from(BPF_RB_NO_WAKEUP));
+    let time = (sighting.at_ns >> OPENED_SHIFT) as u32;
+    let client = subscriber(&sighting.client);
+    let is_first = state.witness == 0 || time.wrapping_sub(state.witnessed) > Sighting::MEMORY;
+    let is_confirmed = !is_first && state.witness != client;
+    if is_first {
+        (state.witness, state.witnessed) = (client, time);
+    }
+    sighting.witnesses = 1 + u32::from(is_confirmed);
+    let is_due = time.wrapping_sub(state.told) > Sighting::GAP;
+    if is_confirmed {
+        state.witness = 0;
+        let is_judged = control.valid_until_ns > sighting.at_ns;
+        if !is_judged && sighting.has_room != 0 && state.suspect_until_ns <= sighting.at_ns {
+            state.suspect_until_ns = sighting.at_ns + backoff::length_ns(state.failures);
+            state.failures = backoff::next(state.failures);
+        }
+    }
+    if is_confirmed || is_due {
+        state.told = time;
+        tell(sighting);
     }
     true
+}
+
+/// The agent looks by itself, ten times a second.
+#[inline(always)]
+fn tell(sighting: &Sighting) {
+    if let Some(mut event) = EVENTS.reserve(0) {
+        event.write(*sighting);
+        event.submit(u64::from(BPF_RB_NO_WAKEUP));
+    }
+}
+
+/// A sum over who a client is: one subscriber has a whole network of IPv6 addresses. Never 0.
+#[inline(always)]
+fn subscriber(client: &Ip) -> u32 {
+    let octets = &client.octets;
+    let word = |at: usize| {
+        u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
+    };
+    let network = word(0) ^ word(4).rotate_left(13);
+    // The words of an IPv4 address's form before it are the same for all.
+    let host = if client.is_v4() { word(12) } else { 0 };
+    (network ^ host).wrapping_mul(0x9e37_79b1) | 1
 }
 
 /// Notes that a backend has taken a flow.
@@ -60,10 +109,11 @@ pub fn trust(slot: u32) {
     let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {
         return;
     };
-    // SAFETY: as in `suspect`.
+    // SAFETY: as in `testify`.
     unsafe {
-        if (*state).failures != 0 && !config::is_dry_run() {
+        if (*state).failures | (*state).witness != 0 && !config::is_dry_run() {
             (*state).failures = 0;
+            (*state).witness = 0;
             (*state).suspect_until_ns = 0;
         }
     }

@@ -2,7 +2,7 @@
 
 use harbor_common::checksum;
 
-use crate::packet::{ChecksumChange, Header, Packet, Refused};
+use crate::packet::{ChecksumChange, Header, Packet, Refused, TransportSum};
 
 /// A frame in memory, with what a hook of the kernel knows beside the octets.
 #[derive(Clone, Default)]
@@ -76,6 +76,17 @@ impl Packet for Frame {
 
     fn is_checksum_pending(&mut self, offset: usize) -> bool {
         self.pending == Some(offset)
+    }
+
+    fn is_checksum_sound(&mut self, sum: &TransportSum) -> bool {
+        let octets = &self.octets[sum.offset..sum.offset + sum.length];
+        let words = octets
+            .chunks(2)
+            .map(|two| [two[0], two.get(1).copied().unwrap_or(0)]);
+        let total: u32 = words.map(|two| u32::from(u16::from_ne_bytes(two))).sum();
+        self.pending == Some(sum.check)
+            || sum.is_udp && self.octets[sum.check..sum.check + 2] == [0, 0]
+            || checksum::fold(total + u32::from(sum.pseudo_header)) == 0xffff
     }
 
     fn cut(&mut self, length: usize) -> Result<(), Refused> {

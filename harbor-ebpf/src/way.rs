@@ -1,6 +1,6 @@
 //! The way of one packet: the finished translation of its flow, as copied from the table.
 
-use harbor_common::{event::Suspicion, flow::Flow};
+use harbor_common::{event::Sighting, flow::Flow};
 
 /// What `translate` and `emit` need to know; of IPv4, one cache line.
 #[repr(C)]
@@ -38,17 +38,17 @@ pub struct Way<A> {
     pub word: u64,
 }
 
-/// What speaks against a new flow's backend; numbered as the reasons of [`Suspicion`].
+/// What speaks against a new flow's backend; numbered as the reasons of [`Sighting`].
 #[repr(u32)]
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Doubt {
     /// Nothing that its packets have shown.
     #[default]
-    None = Suspicion::UNREACHABLE,
+    None = Sighting::UNREACHABLE,
     /// It has not answered a SYN, and the client asks again.
-    Silent = Suspicion::SILENT,
+    Silent = Sighting::SILENT,
     /// It has answered a SYN with a reset.
-    Refused = Suspicion::REFUSED,
+    Refused = Sighting::REFUSED,
 }
 
 impl<A> Way<A> {

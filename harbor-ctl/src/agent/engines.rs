@@ -17,8 +17,8 @@ use crate::{
     config::Config,
     datapath::DatapathErrorKind,
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, DoubtReport, Evidence, Finding, FlowFilter,
-        FlowRecord, FrontendReport, Mode, Protocol, Question, Service, Suspect,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
+        FrontendReport, Mode, Protocol, Question, Service, Suspect,
     },
     proxy::{Proxy, ProxySettings},
     reconcile::Scope,
@@ -132,11 +132,12 @@ impl Engines {
         in_background(move || proxy.apply(services, all_down)).await
     }
 
-    /// How long silence may last from now on, and how long a backend may take to accept.
-    pub(super) async fn set_timeouts(&self, config: &Config) -> Result<(), ForwardingError> {
+    /// How long silence may last from now on, how long a backend may take to accept, and what else flows
+    /// live by.
+    pub(super) async fn set_terms(&self, config: &Config) -> Result<(), ForwardingError> {
         self.proxy.set_patience(&proxy_settings(config));
         match self.kernel() {
-            Some(forwarding) => forwarding.set_timeouts(config.timeouts).await,
+            Some(forwarding) => forwarding.set_terms(settings::terms(config)).await,
             None => Ok(()),
         }
     }
@@ -216,22 +217,19 @@ impl Engines {
         }
     }
 
-    /// Backends that the programs have found suspect since this was last asked.
-    pub(super) async fn doubts(&self) -> Result<Vec<DoubtReport>, ForwardingError> {
-        match self.kernel() {
-            Some(forwarding) => forwarding.doubts().await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// What clients' flows have met since this was last asked.
+    /// What was seen of backends since this was last asked.
     pub(super) fn evidence(&self) -> Vec<Evidence> {
-        self.proxy.evidence()
+        let mut evidence = self.proxy.evidence();
+        evidence.extend(self.kernel().into_iter().flat_map(Forwarding::evidence));
+        evidence
     }
 
     /// Has new flows avoid a backend for this reason while another can take them, or no longer.
     pub(super) fn eject(&self, suspect: &Suspect, doubt: Option<Doubt>) {
         self.proxy.eject(suspect, doubt);
+        if let Some(forwarding) = self.kernel() {
+            forwarding.eject(*suspect, doubt);
+        }
     }
 
     /// What would become of a packet. What comes from the node itself no program sees, and what the

@@ -17,8 +17,8 @@ use super::forwarder::Forwarder;
 use crate::{
     datapath::{Datapath, DatapathError, Hook, HostChange},
     model::{
-        AllDown, BackendReport, DatapathReport, DoubtReport, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Question, Service, Timeouts,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
+        FrontendReport, Question, Service, Suspect, Terms, Testimony,
     },
     reconcile::Scope,
 };
@@ -42,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) source_addresses: Vec<IpAddr>,
     /// `[log].datapath`: off, error, warn, info, debug or trace.
     pub(crate) log: log::LevelFilter,
-    pub(crate) timeouts: Timeouts,
+    pub(crate) terms: Terms,
 }
 
 /// Why forwarding could not start, or a change could not be made.
@@ -60,6 +60,7 @@ pub(crate) enum ForwardingError {
 #[derive(Clone, Debug)]
 pub(crate) struct Forwarding {
     requests: mpsc::Sender<Request>,
+    testimony: Testimony,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
@@ -76,10 +77,11 @@ pub(super) enum Request {
     Explain(Question, Answer<Finding>),
     Frontends(Scope, Answer<Vec<FrontendReport>>),
     Backends(Scope, Answer<Vec<BackendReport>>),
-    Doubts(Answer<Vec<DoubtReport>>),
+    /// Nobody waits.
+    Eject(Suspect, Option<Doubt>),
     Report(Answer<DatapathReport>),
     SetLog(log::LevelFilter, Answer<()>),
-    SetTimeouts(Timeouts, Answer<()>),
+    SetTerms(Terms, Answer<()>),
     /// The kernel told of it; nobody waits.
     HostChanged(HostChange),
     Stop(oneshot::Sender<()>),
@@ -94,7 +96,9 @@ impl Forwarding {
         let (requests, queue) = mpsc::channel();
         let (ready, started) = oneshot::channel();
         let inbox = requests.clone();
-        let run = move || match Forwarder::start(settings, inbox) {
+        let testimony = Testimony::default();
+        let own = testimony.clone();
+        let run = move || match Forwarder::start(settings, inbox, own) {
             Ok(forwarder) => {
                 let _ = ready.send(Ok(()));
                 forwarder.run(&queue);
@@ -108,7 +112,10 @@ impl Forwarding {
             .spawn(run);
         thread.map_err(|_| ForwardingError::Ended)?;
         started.await.unwrap_or(Err(ForwardingError::Ended))?;
-        Ok(Self { requests })
+        Ok(Self {
+            requests,
+            testimony,
+        })
     }
 
     /// Makes the datapath serve exactly these services; returns once the kernel has them.
@@ -157,9 +164,15 @@ impl Forwarding {
         self.ask(|answer| Request::Backends(scope, answer)).await
     }
 
-    /// Backends that have failed a flow since this was last asked.
-    pub(crate) async fn doubts(&self) -> Result<Vec<DoubtReport>, ForwardingError> {
-        self.ask(Request::Doubts).await
+    /// What was seen of backends since this was last asked.
+    pub(crate) fn evidence(&self) -> Vec<Evidence> {
+        self.testimony.take()
+    }
+
+    /// Has new flows avoid a backend for this reason while another can take them, or no longer.
+    pub(crate) fn eject(&self, suspect: Suspect, doubt: Option<Doubt>) {
+        // A thread that has ended forwards by what the kernel has.
+        let _ = self.requests.send(Request::Eject(suspect, doubt));
     }
 
     /// Links, verdict counts, problems.
@@ -172,10 +185,9 @@ impl Forwarding {
         self.ask(|answer| Request::SetLog(level, answer)).await
     }
 
-    /// Changes how long silence may last.
-    pub(crate) async fn set_timeouts(&self, timeouts: Timeouts) -> Result<(), ForwardingError> {
-        self.ask(|answer| Request::SetTimeouts(timeouts, answer))
-            .await
+    /// Changes what flows live by.
+    pub(crate) async fn set_terms(&self, terms: Terms) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::SetTerms(terms, answer)).await
     }
 
     /// Ends the thread; programs, maps and links stay in the kernel.

@@ -5,6 +5,7 @@
 use super::{
     engines::Link,
     owner::{Owner, Pending},
+    settings,
 };
 use crate::{
     config::{self, Applies, Config, EditError, Key, Loaded},
@@ -97,15 +98,20 @@ impl<R: Registry> Owner<R> {
         to.certificates.clone_from(&from.certificates);
         to.lease = from.lease;
         to.allow_networks.clone_from(&from.allow_networks);
-        to.is_passive_on = from.is_passive_on;
         let is_rule_new = to.health.all_down != from.health.all_down;
         to.health.clone_from(&from.health);
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
         to.log.datapath = from.log.datapath;
-        let of = |config: &Config| (config.timeouts, config.connect_timeout, config.give_up);
-        let is_patience_new = of(to) != of(from);
-        (to.timeouts, to.connect_timeout, to.give_up) = of(from);
+        let of = |config: &Config| {
+            let patience = (config.connect_timeout, config.give_up);
+            (settings::terms(config), patience)
+        };
+        let are_terms_new = of(to) != of(from);
+        to.is_passive_on = from.is_passive_on;
+        to.min_path_mtu = from.min_path_mtu;
+        to.timeouts = from.timeouts;
+        (to.connect_timeout, to.give_up) = (from.connect_timeout, from.give_up);
         for key in changed.iter().filter(|key| key.applies == Applies::AtOnce) {
             if let Some(entry) = written.entries.get(&key.path()) {
                 self.running.entries.insert(key.path(), entry.clone());
@@ -119,8 +125,7 @@ impl<R: Registry> Owner<R> {
         {
             tracing::error!("log.datapath was not changed: {error}");
         }
-        if is_patience_new && let Err(error) = self.engines.set_timeouts(&self.running.config).await
-        {
+        if are_terms_new && let Err(error) = self.engines.set_terms(&self.running.config).await {
             tracing::error!("the timeouts were not changed: {error}");
         }
         for port in self

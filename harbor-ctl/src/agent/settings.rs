@@ -1,7 +1,7 @@
 //! The configuration in the datapath's words.
 
 use super::forwarding::Settings;
-use crate::{config::Config, datapath::Hook};
+use crate::{config::Config, datapath::Hook, model::Terms};
 
 /// What the datapath needs to know.
 pub(super) fn of(config: &Config) -> Settings {
@@ -18,6 +18,15 @@ pub(super) fn of(config: &Config) -> Settings {
         source_ports: config.source_ports.numbers(),
         source_addresses: config.source_addresses.clone(),
         log: config.log.datapath,
+        terms: terms(config),
+    }
+}
+
+/// What flows live by.
+pub(super) fn terms(config: &Config) -> Terms {
+    Terms {
         timeouts: config.timeouts,
+        min_path_mtu: config.min_path_mtu,
+        is_passive: config.is_passive_on,
     }
 }

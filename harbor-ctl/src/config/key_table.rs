@@ -121,6 +121,8 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Networks),
     text("policy", "passive", "\"on\"", "whether new flows avoid a backend that was confirmed to fail clients' flows; never more than half of a port's backends")
     .one_of(&["on", "off"]),
+    number("policy", "min_path_mtu", "1280", "the smallest path MTU that a backend is told of: for it all clients of a node are on one path, so one client's word would count for all")
+    .within(68, 9_000),
     text("health", "check", "\"off\"", "how backends of ports without `health` are probed: off, tcp, http:/PATH, udp:SEND/EXPECT")
     .form(Form::HealthCheck),
     text("health", "interval", "\"5s\"", "from one probe of a backend to the next")

@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
+    /// `[policy].min_path_mtu`
+    pub(crate) min_path_mtu: u32,
     /// `[policy].passive`
     pub(crate) is_passive_on: bool,
     pub(crate) lease: Duration,
@@ -146,6 +148,7 @@ impl Check {
             timeouts: self.timeouts(),
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
+            min_path_mtu: self.number("policy.min_path_mtu") as u32,
             is_passive_on: self.text("policy.passive") == "on",
             lease: self.period("discovery.lease", second * 3),
             control: self.control(),

@@ -11,7 +11,7 @@ use super::{
     clock::{monotonic_ns, seconds_ns},
     tables::{open, set},
 };
-use crate::model::Timeouts;
+use crate::model::{Terms, Timeouts};
 
 /// How long the datapath believes what it was told.
 const VALID_S: u32 = 5;
@@ -24,24 +24,24 @@ pub(crate) struct Heart {
 }
 
 impl Heart {
-    pub(crate) fn open(pins: &Pins, timeouts: &Timeouts) -> Result<Self, DatapathError> {
+    pub(crate) fn open(pins: &Pins, terms: &Terms) -> Result<Self, DatapathError> {
         let map: Array<_, Control> = open(pins, CONTROL)?;
         let found = map.get(&0, 0).tried(|| format!("cannot read {CONTROL}"))?;
         let control = Control {
             route_generation: found.route_generation,
-            flags: found.flags,
-            ..said(timeouts)
+            flags: passive(found.flags, terms),
+            ..said(terms)
         };
         Ok(Self { map, control })
     }
 
-    /// How long silence may last; said with the next beat.
-    pub(crate) fn set_timeouts(&mut self, timeouts: &Timeouts) {
+    /// What flows live by; said with the next beat.
+    pub(crate) fn set_terms(&mut self, terms: &Terms) {
         self.control = Control {
             valid_until_ns: self.control.valid_until_ns,
             route_generation: self.control.route_generation,
-            flags: self.control.flags,
-            ..said(timeouts)
+            flags: passive(self.control.flags, terms),
+            ..said(terms)
         };
     }
 
@@ -55,7 +55,7 @@ impl Heart {
     /// Says whether sources are routed in different ways, and whether some way is not known.
     pub(crate) fn tell_ways(&mut self, has_views: bool, is_partial: bool) {
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-        let kept = self.control.flags & Control::METERED;
+        let kept = self.control.flags & (Control::METERED | Control::IMPASSIVE);
         self.control.flags =
             kept | flag(has_views, Control::VIEWED) | flag(is_partial, Control::PARTIAL);
     }
@@ -77,19 +77,36 @@ impl Heart {
     }
 }
 
-fn said(timeouts: &Timeouts) -> Control {
+/// The flags, with what is to be made of what clients' flows meet.
+fn passive(flags: u32, terms: &Terms) -> u32 {
+    match terms.is_passive {
+        true => flags & !Control::IMPASSIVE,
+        false => flags | Control::IMPASSIVE,
+    }
+}
+
+fn said(terms: &Terms) -> Control {
+    let Timeouts {
+        opening,
+        tcp_established,
+        tcp_closed,
+        tcp_reset,
+        udp_single,
+        udp_stream,
+    } = terms.timeouts;
     // Parts of a second count as one.
     let seconds = |period: Duration| {
         let whole = period.as_secs() + u64::from(period.subsec_nanos() > 0);
         u32::try_from(whole).unwrap_or(u32::MAX).max(1)
     };
     Control {
-        opening_s: seconds(timeouts.opening),
-        tcp_established_s: seconds(timeouts.tcp_established),
-        tcp_closed_s: seconds(timeouts.tcp_closed),
-        tcp_reset_s: seconds(timeouts.tcp_reset),
-        udp_single_s: seconds(timeouts.udp_single),
-        udp_stream_s: seconds(timeouts.udp_stream),
+        opening_s: seconds(opening),
+        tcp_established_s: seconds(tcp_established),
+        tcp_closed_s: seconds(tcp_closed),
+        tcp_reset_s: seconds(tcp_reset),
+        udp_single_s: seconds(udp_single),
+        udp_stream_s: seconds(udp_stream),
+        min_path_mtu: terms.min_path_mtu,
         ..Control::default()
     }
 }

@@ -29,8 +29,9 @@ mod post;
 mod program;
 mod programs;
 mod reserved;
+mod sightings;
 mod stats;
-mod suspicions;
+
 mod tables;
 mod views;
 mod way_tables;
@@ -54,8 +55,9 @@ pub(crate) use pins::Pins;
 pub(crate) use program::{Datapath, Options};
 pub(crate) use programs::programs;
 pub(crate) use reserved::{local_range, release, reserve};
+pub(crate) use sightings::Sightings;
 pub(crate) use stats::{Counters, verdict_side};
-pub(crate) use suspicions::Suspicions;
+
 pub(crate) use tables::LiveTables;
 pub(crate) use way_tables::WayTables;
 pub(crate) use ways::KernelWays;

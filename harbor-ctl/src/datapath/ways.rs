@@ -34,6 +34,13 @@ pub(crate) struct KernelWays {
     pub(super) failed: BTreeSet<(IpAddr, u32)>,
 }
 
+impl KernelWays {
+    /// The addresses that nobody answers for, though the kernel has asked.
+    pub(crate) fn lost(&self) -> impl Iterator<Item = IpAddr> {
+        self.failed.iter().map(|(address, _)| *address)
+    }
+}
+
 /// One route of any table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KernelRoute {

@@ -341,7 +341,7 @@ impl Case {
             (self.doubt, self.witnessed_at) = (doubt, now);
         }
         let client = match witness {
-            Witness::Kernel => return true,
+            Witness::Kernel | Witness::Several => return true,
             Witness::Unknown => return false,
             Witness::Client(address) => subscriber(address),
         };

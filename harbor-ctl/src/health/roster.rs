@@ -205,13 +205,6 @@ impl Roster {
         self.see(key, sight, (begun, now))
     }
 
-    /// Takes in what the datapath saw of a client's flow. It counts as one failed probe, and the
-    /// backend is asked at once.
-    pub(crate) fn suspect(&mut self, key: &Key, fault: Fault, now: Instant) -> Option<Change> {
-        self.hurry(key, now);
-        self.see(key, &Err(fault), (now, now))
-    }
-
     /// Asks a backend at once that would be asked later.
     pub(crate) fn hurry(&mut self, key: &Key, now: Instant) {
         if let Some(patient) = self.patients.get_mut(key)

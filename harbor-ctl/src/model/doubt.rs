@@ -1,6 +1,9 @@
 //! What clients' own flows have shown of a backend.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::Protocol;
 
@@ -10,6 +13,8 @@ pub(crate) enum Doubt {
     Unreachable,
     Silent,
     Refused,
+    /// Nobody on its link answers for its address.
+    NoNeighbour,
 }
 
 impl Doubt {
@@ -19,17 +24,9 @@ impl Doubt {
             Self::Unreachable => "a client's packet was answered with ICMP unreachable",
             Self::Silent => "a client's SYN was not answered",
             Self::Refused => "a client's SYN was answered with a reset",
+            Self::NoNeighbour => "nobody on its link answers for its address",
         }
     }
-}
-
-/// A backend that has failed a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DoubtReport {
-    pub(crate) protocol: Protocol,
-    pub(crate) port: u16,
-    pub(crate) address: SocketAddr,
-    pub(crate) doubt: Doubt,
 }
 
 /// A backend of a (protocol, port), of which something was seen.
@@ -47,6 +44,8 @@ pub(crate) enum Witness {
     Client(IpAddr),
     /// A flow of somebody.
     Unknown,
+    /// Flows of two clients, and none was taken in between.
+    Several,
     /// This host itself, which has no way to the backend.
     Kernel,
 }
@@ -60,16 +59,27 @@ pub(crate) struct Evidence {
     pub(crate) sight: Result<(), Doubt>,
 }
 
-impl From<DoubtReport> for Evidence {
-    fn from(report: DoubtReport) -> Self {
-        Self {
-            suspect: Suspect {
-                protocol: report.protocol,
-                port: report.port,
-                address: report.address,
-            },
-            witness: Witness::Unknown,
-            sight: Err(report.doubt),
+/// What one who sees puts down for another who judges.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Testimony(Arc<Mutex<Vec<Evidence>>>);
+
+/// What is kept for whoever asks; more is the same again.
+const MOST: usize = 10_000;
+
+impl Testimony {
+    pub(crate) fn put(&self, evidence: Evidence) {
+        let mut held = self.lock();
+        if held.len() < MOST {
+            held.push(evidence);
         }
+    }
+
+    /// What was put down since this was asked last.
+    pub(crate) fn take(&self) -> Vec<Evidence> {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Evidence>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

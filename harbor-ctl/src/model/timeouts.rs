@@ -18,3 +18,13 @@ pub(crate) struct Timeouts {
     /// A UDP flow of both directions: 180 s.
     pub(crate) udp_stream: Duration,
 }
+
+/// What flows in the kernel live by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) timeouts: Timeouts,
+    /// `[policy].min_path_mtu`
+    pub(crate) min_path_mtu: u32,
+    /// `[policy].passive`
+    pub(crate) is_passive: bool,
+}

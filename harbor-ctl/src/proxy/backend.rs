@@ -75,6 +75,7 @@ impl Backend {
             0 => None,
             1 => Some(Doubt::Refused),
             2 => Some(Doubt::Silent),
+            3 => Some(Doubt::NoNeighbour),
             _ => Some(Doubt::Unreachable),
         }
     }
@@ -85,7 +86,8 @@ impl Backend {
             None => 0,
             Some(Doubt::Refused) => 1,
             Some(Doubt::Silent) => 2,
-            Some(Doubt::Unreachable) => 3,
+            Some(Doubt::NoNeighbour) => 3,
+            Some(Doubt::Unreachable) => 4,
         };
         self.ejected.store(number, Relaxed);
     }

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -12,10 +12,7 @@ use super::{
     ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, patience::Patience,
     seats::Key,
 };
-use crate::model::{Doubt, Evidence, Suspect, Witness};
-
-/// What is kept for whoever asks; more is the same again.
-const EVIDENCE: usize = 10_000;
+use crate::model::{Doubt, Evidence, Suspect, Testimony, Witness};
 
 /// Shared by the proxy's threads.
 #[derive(Debug)]
@@ -28,7 +25,7 @@ pub(super) struct Common {
     pub(super) flows: AtomicU64,
     /// Clients turned away for want of room.
     pub(super) shed: AtomicU64,
-    evidence: Mutex<Vec<Evidence>>,
+    evidence: Testimony,
 }
 
 impl Common {
@@ -39,7 +36,7 @@ impl Common {
             ledger,
             flows: AtomicU64::new(0),
             shed: AtomicU64::new(0),
-            evidence: Mutex::default(),
+            evidence: Testimony::default(),
         }
     }
 
@@ -67,28 +64,21 @@ impl Common {
     }
 
     fn testify(&self, key: Key, backend: &Backend, witness: Witness, sight: Result<(), Doubt>) {
-        let mut evidence = self.lock_evidence();
-        if evidence.len() < EVIDENCE {
-            let suspect = Suspect {
-                protocol: key.0,
-                port: key.1,
-                address: backend.address,
-            };
-            evidence.push(Evidence {
-                suspect,
-                witness,
-                sight,
-            });
-        }
+        let suspect = Suspect {
+            protocol: key.0,
+            port: key.1,
+            address: backend.address,
+        };
+        self.evidence.put(Evidence {
+            suspect,
+            witness,
+            sight,
+        });
     }
 
     /// What was noted since this was asked last.
     pub(super) fn take_evidence(&self) -> Vec<Evidence> {
-        std::mem::take(&mut self.lock_evidence())
-    }
-
-    fn lock_evidence(&self) -> MutexGuard<'_, Vec<Evidence>> {
-        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
+        self.evidence.take()
     }
 
     /// Counts a flow that `admit` has let in.

@@ -14,7 +14,8 @@ use harbor_common::{
 
 use super::{Acl, BackendKey, FrontendKey};
 use crate::model::{
-    AllDown, Backend, BackendState, Policy, PortSettings, Protocol, Route, Service, takers,
+    AllDown, Backend, BackendState, Doubt, Policy, PortSettings, Protocol, Route, Service, Suspect,
+    takers,
 };
 
 /// The node's addresses.
@@ -84,6 +85,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) routes: &'a Routes,
     pub(crate) own: &'a OwnAddresses,
     pub(crate) all_down: AllDown,
+    /// Backends that new flows avoid while others can take them, and why.
+    pub(crate) ejected: &'a BTreeMap<Suspect, Doubt>,
 }
 
 /// Lists of translation addresses, by the source of a way.
@@ -137,7 +140,10 @@ fn add_frontend(
     (ground, lists): (Ground<'_>, &Lists),
 ) {
     let Ground {
-        routes, all_down, ..
+        routes,
+        all_down,
+        ejected,
+        ..
     } = ground;
     let key = FrontendKey {
         protocol,
@@ -168,7 +174,13 @@ fn add_frontend(
         let takes = taking[family]
             .iter()
             .any(|taker| std::ptr::eq(*taker, backend));
+        let suspect = Suspect {
+            protocol,
+            port: service.port,
+            address: backend.address,
+        };
         let state = match takes {
+            true if ejected.contains_key(&suspect) => Row::EJECTED,
             true => Row::ACTIVE,
             // Its UDP flows move, as long as they find somebody else.
             false if backend.failing.is_some() && !taking[family].is_empty() => Row::UNHEALTHY,

@@ -4,7 +4,7 @@ use harbor_common::{
     backend::Backend,
     control::Control,
     explain::Explanation,
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, Marks},
     protocol::Protocol,
     verdict::{DropReason, Verdict},
 };
@@ -16,8 +16,7 @@ use crate::{
     maps::BACKENDS,
     route::{self, Exit},
     state::{self, LEAP, opposite_key},
-    suspicion,
-    table::{RACE, opposite, retire, retire_either, unchanged},
+    table::{RACE, change_state, opposite, retire, retire_either, unchanged, word},
     way::{Doubt, Way},
 };
 
@@ -80,11 +79,17 @@ pub fn follow<A: Stack>(
                 if state::begins_anew(way) {
                     return again(&parsed.key, way.word);
                 }
-                if state::is_unanswered(entry, way, now) {
+                if way.word & (Flow::<A>::REFUSED | Flow::<A>::LIVE) == Flow::<A>::REFUSED {
+                    way.doubt = Doubt::Refused;
+                } else if state::is_unanswered(entry, way, now) {
                     way.doubt = Doubt::Silent;
                 }
             }
             state::advance_tcp(entry, way, parsed)?;
+        }
+        // Its state stays as it is, because the flow is to end.
+        Protocol::Udp if is_forward && way.word & Flow::<A>::REFUSED != 0 => {
+            way.doubt = Doubt::Refused;
         }
         Protocol::Udp => state::advance_udp(entry, way, parsed)?,
     }
@@ -106,16 +111,30 @@ fn again<A: Stack>(key: &FlowKey<A>, word: u64) -> Result<Found, Verdict> {
     }
 }
 
-/// Ends a packet's flow for the sake of another backend.
+/// Notes that the backend, whose packet this is, has refused the flow: the client's next packet goes to
+/// another one. Or that it has not, after all.
 #[inline(always)]
-pub fn abandon<A: Stack>(key: &FlowKey<A>, way: &Way<A>, now: u64) -> bool {
-    suspicion::suspect(way.backend, way.backend_generation, way.doubt as u32, now);
-    end(key, way)
+pub fn refuse<A: Stack>(way: &Way<A>, protocol: u32) -> bool {
+    match opposite(&opposite_key(way, protocol), way.word) {
+        // SAFETY: from the lookup in `opposite`.
+        Some(forward) => {
+            change_state(forward, unsafe { word(forward) }, Flow::<A>::REFUSED, 0).is_ok()
+        }
+        None => false,
+    }
+}
+
+/// The client's packet stays with a backend that has refused it: nobody else could take the flow.
+#[inline(always)]
+pub fn forgive<A: Stack>(key: &FlowKey<A>, way: &Way<A>) {
+    if let Some(entry) = A::flows().get_ptr_mut(key) {
+        let _ = change_state(entry, way.word, 0, Flow::<A>::REFUSED);
+    }
 }
 
 /// Ends a packet's flow.
 #[inline(never)]
-fn end<A: Stack>(key: &FlowKey<A>, way: &Way<A>) -> bool {
+pub fn end<A: Stack>(key: &FlowKey<A>, way: &Way<A>) -> bool {
     retire_either(
         key,
         way.word,
@@ -164,20 +183,6 @@ pub fn quoted<A: Stack>(key: &FlowKey<A>, control: &Control, way: &mut Way<A>) -
     // SAFETY: from the lookup above.
     unsafe { revalidate(entry, control, way) };
     true
-}
-
-/// Whether an error about a packet of this flow can be true: a forger must guess a sequence number
-/// that the quoted side has sent lately (RFC 5927). Of UDP there is nothing to guess.
-#[inline(always)]
-pub fn is_credible<A: Stack>(key: &FlowKey<A>, way: &Way<A>, sequence: u32) -> bool {
-    if key.protocol == Protocol::Udp.number() {
-        return true;
-    }
-    match opposite(&opposite_key(way, key.protocol), way.word) {
-        // SAFETY: from the lookup in `opposite`.
-        Some(entry) => unsafe { (*entry).next_sequence.wrapping_sub(sequence) < LEAP },
-        None => false,
-    }
 }
 
 /// Whether no client would miss the flow: it travels towards the client, and nothing has come back
@@ -262,18 +267,50 @@ unsafe fn touch<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed<A>,
     flow.packets += 1;
     flow.bytes += u64::from(parsed.length);
     let tcp = &parsed.tcp;
-    if !matches!(parsed.protocol, Protocol::Tcp) || tcp.flags & Tcp::RST != 0 {
+    if !matches!(parsed.protocol, Protocol::Tcp) {
+        let marks = Marks::of(flow.acknowledged, flow.next_sequence).with(parsed.mark);
+        (flow.acknowledged, flow.next_sequence) = (marks.earlier(), marks.latest());
         return;
     }
-    // Until the flow lives each side's first segment sets the number; afterwards a stray one, for
-    // example a repeated SYN, must not move it.
+    if tcp.flags & Tcp::RST != 0 {
+        return;
+    }
+    // Until the flow lives each side's first segment sets the numbers; afterwards a stray one, for
+    // example a repeated SYN, must not move them.
     let is_new = way.word & Flow::<A>::LIVE == 0;
     let next = tcp.sequence.wrapping_add(parsed.sequence_space());
-    if is_new || next.wrapping_sub(flow.next_sequence) < LEAP {
+    let is_ahead = is_new || next.wrapping_sub(flow.next_sequence) < LEAP;
+    let is_further = is_new || tcp.acknowledgment.wrapping_sub(flow.acknowledged) < LEAP;
+    if tcp.flags & Tcp::ACK != 0 && !(is_ahead && is_further) {
+        learn(flow, tcp, next);
+        return;
+    }
+    if is_ahead {
         flow.next_sequence = next;
     }
-    let is_further = tcp.acknowledgment.wrapping_sub(flow.acknowledged) < LEAP;
-    if tcp.flags & Tcp::ACK != 0 && (is_new || is_further) {
+    if tcp.flags & Tcp::ACK != 0 {
         flow.acknowledged = tcp.acknowledgment;
     }
+}
+
+/// Takes the numbers of a segment of which one at least lies behind, or has leapt. A number that has leapt
+/// is learnt anew where the other one proves that the sender knows the connection.
+#[inline(never)]
+fn learn<A>(flow: &mut Flow<A>, tcp: &Tcp, next: u32) -> bool {
+    let sent = next.wrapping_sub(flow.next_sequence);
+    let acknowledged = tcp.acknowledgment.wrapping_sub(flow.acknowledged);
+    let may_leap = tcp.flags & Tcp::SYN == 0;
+    if sent < LEAP || may_leap && is_far(sent) && !is_far(acknowledged) {
+        flow.next_sequence = next;
+    }
+    if acknowledged < LEAP || may_leap && is_far(acknowledged) && !is_far(sent) {
+        flow.acknowledged = tcp.acknowledgment;
+    }
+    true
+}
+
+/// Whether a number lies farther from where it was than any segment can move it.
+#[inline(always)]
+const fn is_far(ahead: u32) -> bool {
+    ahead >= LEAP && ahead <= LEAP.wrapping_neg()
 }

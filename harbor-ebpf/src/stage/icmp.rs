@@ -7,7 +7,7 @@
 use harbor_common::{
     addr::{Ipv4, Ipv6},
     checksum,
-    flow::FlowKey,
+    flow::{Flow, FlowKey},
     protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},
 };
@@ -30,8 +30,16 @@ pub struct Quoted<A> {
     pub protocol: Protocol,
     /// TCP: the sequence number of the quoted segment.
     pub sequence: u32,
+    /// UDP: length and checksum of the quoted datagram, as they stand there.
+    pub datagram_length: u16,
+    /// See `datagram_length`.
+    pub datagram_check: u16,
     /// Whether the receiver of the quoted packet cannot be reached at all.
     pub is_unreachable: bool,
+    /// Whether only the receiver of the quoted packet can know what the error says.
+    pub is_from_receiver: bool,
+    /// Whether it says that the quoted packet was too large.
+    is_too_big: bool,
     /// Length of the IP packet that holds the error.
     pub length: u32,
     outer_source: A,
@@ -40,12 +48,24 @@ pub struct Quoted<A> {
     inner_ttl: u8,
 }
 
+impl<A: PartialEq> Quoted<A> {
+    /// Whether the receiver of the quoted packet has sent the error.
+    #[inline(always)]
+    pub fn is_sent_by_receiver(&self) -> bool {
+        self.outer_source == self.key.source
+    }
+}
+
 /// What differs between the families' errors.
 pub trait Errors: IpHeader {
     /// Whether messages of this kind quote a packet.
     fn is_error(kind: u8) -> bool;
     /// Whether it says that the receiver cannot be reached, and not that a packet was too large.
     fn is_unreachable(kind: u8, code: u8) -> bool;
+    /// Whether it says that nobody takes the packet where it was sent to.
+    fn is_from_receiver(kind: u8, code: u8) -> bool;
+    /// Whether it says that a packet was too large.
+    fn is_too_big(kind: u8, code: u8) -> bool;
     /// What a change of addresses outside and inside does to the message's checksum.
     fn message_delta(outer: u32, inner: u32) -> u32;
 }
@@ -61,6 +81,17 @@ impl Errors for Ipv4 {
     fn is_unreachable(kind: u8, code: u8) -> bool {
         // Code 4 is "fragmentation needed".
         kind == 3 && code != 4
+    }
+
+    #[inline(always)]
+    fn is_from_receiver(kind: u8, code: u8) -> bool {
+        // Protocol and port.
+        kind == 3 && (code == 2 || code == 3)
+    }
+
+    #[inline(always)]
+    fn is_too_big(kind: u8, code: u8) -> bool {
+        kind == 3 && code == 4
     }
 
     #[inline(always)]
@@ -80,6 +111,16 @@ impl Errors for Ipv6 {
     #[inline(always)]
     fn is_unreachable(kind: u8, _code: u8) -> bool {
         kind == 1
+    }
+
+    #[inline(always)]
+    fn is_from_receiver(kind: u8, code: u8) -> bool {
+        kind == 1 && code == 4
+    }
+
+    #[inline(always)]
+    fn is_too_big(kind: u8, _code: u8) -> bool {
+        kind == 2
     }
 
     #[inline(always)]
@@ -139,18 +180,29 @@ pub fn read<A: Errors, P: Packet>(packet: &mut P, quoted: &mut Quoted<A>) -> Res
     quoted.key.source_port = u16::from_be_bytes(ports.destination);
     quoted.key.destination_port = u16::from_be_bytes(ports.source);
     quoted.key.protocol = quoted.protocol.number();
-    quoted.sequence = u32::from_be_bytes(ports.rest);
+    let [a, b, c, d] = ports.rest;
+    quoted.sequence = u32::from_be_bytes([a, b, c, d]);
+    quoted.datagram_length = u16::from_ne_bytes([a, b]);
+    quoted.datagram_check = u16::from_ne_bytes([c, d]);
     quoted.is_unreachable = A::is_unreachable(icmp.kind, icmp.code);
+    quoted.is_from_receiver = A::is_from_receiver(icmp.kind, icmp.code);
+    quoted.is_too_big = A::is_too_big(icmp.kind, icmp.code);
     quoted.length = outer.length;
     quoted.outer_ttl = outer.ttl;
     quoted.inner_ttl = inner.ttl;
     Ok(())
 }
 
-/// Rewrites the error for the other side of the flow.
+/// Rewrites the error for the other side of the flow. A backend is told of no size below `least`: for it
+/// all clients are on one way.
 #[inline(never)]
-pub fn translate<A: Errors, P: Packet>(packet: &mut P, quoted: &Quoted<A>, way: &Way<A>) -> Code {
-    Code::of_result(try_translate(packet, quoted, way))
+pub fn translate<A: Errors, P: Packet>(
+    packet: &mut P,
+    quoted: &Quoted<A>,
+    way: &Way<A>,
+    least: u32,
+) -> Code {
+    Code::of_result(try_translate(packet, quoted, way, least))
 }
 
 #[inline(always)]
@@ -158,6 +210,7 @@ fn try_translate<A: Errors, P: Packet>(
     packet: &mut P,
     quoted: &Quoted<A>,
     way: &Way<A>,
+    least: u32,
 ) -> Result<(), Verdict> {
     const REFUSED: Verdict = Verdict::Drop(DropReason::Rewrite);
     if quoted.outer_ttl <= 1 {
@@ -185,6 +238,16 @@ fn try_translate<A: Errors, P: Packet>(
         message += fix_quoted_checksum(packet, at.ports, inner + ports).ok_or(REFUSED)?;
     }
     let icmp: &mut Icmp = packet.view_mut(at.icmp).ok_or(REFUSED)?;
+    if quoted.is_too_big && way.direction == Flow::<A>::FORWARD {
+        // The size stands in the lower half, and all of it does in either family.
+        let [a, b, c, d] = icmp.rest;
+        let size = u16::from_be_bytes([c, d]);
+        if u32::from(size) < least && a == 0 && b == 0 {
+            let [c, d] = (least as u16).to_be_bytes();
+            message += checksum::delta16(size.to_be(), (least as u16).to_be());
+            icmp.rest = [a, b, c, d];
+        }
+    }
     icmp.check = checksum::apply(u16::from_ne_bytes(icmp.check), message).to_ne_bytes();
 
     let new = Rewrite {
@@ -262,13 +325,27 @@ mod tests {
             let mut frame = Frame::new(&error(protocol));
             assert!(is_error_sound(&frame.octets));
             let quoted = quoted(&mut frame).unwrap();
-            translate(&mut frame, &quoted, &way()).result().unwrap();
+            translate(&mut frame, &quoted, &way(), 1280)
+                .result()
+                .unwrap();
             let octets = &frame.octets;
             assert!(is_error_sound(octets));
             assert_eq!(octets[26..34], [203, 0, 113, 1, 192, 0, 2, 77]);
             assert_eq!(octets[54..62], [192, 0, 2, 77, 203, 0, 113, 1]);
             assert_eq!(octets[62..66], [0xc8, 0x22, 0x88, 0xb8]);
             assert_eq!(octets[40..42], [0x05, 0x00], "the MTU stays");
+        }
+    }
+
+    #[test]
+    fn a_backend_is_told_of_no_size_below_the_least() {
+        for (direction, told) in [(Flow::<Ipv4>::FORWARD, 1400), (Flow::<Ipv4>::REPLY, 1280)] {
+            let mut frame = Frame::new(&error(6));
+            let quoted = quoted(&mut frame).unwrap();
+            let way = Way { direction, ..way() };
+            translate(&mut frame, &quoted, &way, 1400).result().unwrap();
+            assert!(is_error_sound(&frame.octets));
+            assert_eq!(frame.octets[40..42], u16::to_be_bytes(told));
         }
     }
 

@@ -80,6 +80,9 @@ fn begin_forward<A: Stack>(context: &mut Context<A>, backend: &Backend, cookie: 
     if context.is_capped != 0 && matches!(parsed.protocol, Protocol::Udp) {
         word |= Flow::<A>::CAPPED;
     }
+    if context.is_moved != 0 && matches!(parsed.protocol, Protocol::Tcp) {
+        word |= Flow::<A>::MOVED;
+    }
     let exit = way_to(context.backend, backend, route_generation);
     forward.word = word;
     forward.seen_ns = context.now;
@@ -96,7 +99,10 @@ fn begin_forward<A: Stack>(context: &mut Context<A>, backend: &Backend, cookie: 
     forward.backend_generation = backend.generation;
     forward.frontend = context.frontend.slot;
     forward.acknowledged = 0;
-    forward.next_sequence = parsed.tcp.sequence.wrapping_add(parsed.sequence_space());
+    forward.next_sequence = match parsed.protocol {
+        Protocol::Tcp => parsed.tcp.sequence.wrapping_add(parsed.sequence_space()),
+        Protocol::Udp => u32::from(parsed.mark),
+    };
     forward.opened = (context.now >> OPENED_SHIFT) as u32;
 }
 
@@ -143,7 +149,7 @@ fn begin_reply<A: Stack>(context: &mut Context<A>, backend: &Backend, ingress: u
     reply_key.source_port = backend.port;
     reply_key.destination_port = key.source_port;
     reply_key.protocol = key.protocol;
-    reply.word = forward.word;
+    reply.word = forward.word & !Flow::<A>::MOVED;
     reply.seen_ns = forward.seen_ns;
     reply.packets = 0;
     reply.bytes = 0;

@@ -2,7 +2,7 @@
 
 use harbor_common::{
     addr::{Ipv4, Ipv6},
-    flow::FlowKey,
+    flow::{FlowKey, Marks},
     protocol::Protocol,
     verdict::{PassReason, Verdict},
 };
@@ -32,6 +32,8 @@ pub struct Parsed<A> {
     pub oddity: Oddity,
     /// TCP only.
     pub tcp: Tcp,
+    /// UDP only: what the datagram can be known by, see [`Marks`].
+    pub mark: u16,
     /// The transport protocol, as in the key.
     pub protocol: Protocol,
 }
@@ -349,7 +351,15 @@ fn transport<A: IpHeader, P: Packet>(
         };
         ports
     } else {
-        let [ports, _] = packet.words(l4).ok_or(TRUNCATED)?;
+        let [ports, rest] = packet.words(l4).ok_or(TRUNCATED)?;
+        // Length and checksum (RFC 768), as they stand there.
+        let [a, b, c, d] = rest.to_ne_bytes();
+        let (length, check) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+        parsed.mark = match check {
+            _ if packet.segment_size() != 0 => Marks::ANY,
+            0 => length,
+            check => check,
+        };
         ports
     };
     let [a, b, c, d] = ports.to_ne_bytes();

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// No slot.
-const NOBODY: u32 = u32::MAX;
+pub const NOBODY: u32 = u32::MAX;
 
 /// Applies the frontend's policy to its set in force; the slot of the backend.
 #[inline(always)]
@@ -30,8 +30,9 @@ pub fn select(
     family: u32,
     set: &BackendSet,
     client: &Ip,
-    now: u64,
+    bounds: Bounds,
 ) -> Result<u32, Verdict> {
+    let Bounds { avoided, now } = bounds;
     if set.count == 0 {
         return Err(if set.other_family == 0 {
             Verdict::Drop(DropReason::NoBackend)
@@ -42,9 +43,12 @@ pub fn select(
     let mut slot = NOBODY;
     if set.limits.affinity_s != 0 {
         slot = kept(frontend, client, now);
+        if slot == avoided {
+            slot = NOBODY;
+        }
     }
     if slot == NOBODY {
-        slot = by_policy(frontend, family, set, client, now);
+        slot = by_policy(frontend, family, set, client, bounds);
         if slot != NOBODY && set.limits.affinity_s != 0 {
             keep(frontend, set.limits.affinity_s, client, slot, now);
         }
@@ -58,13 +62,31 @@ pub fn select(
     Ok(slot)
 }
 
-/// Whether another backend of the set than this one can take a flow now.
-#[inline(never)]
-pub fn has_other(set: &BackendSet, slot: u32, now: u64) -> bool {
-    let mut scan = Scan::new(set, now);
-    scan.avoided = slot;
-    scan.run();
-    scan.found != NOBODY
+/// When a backend is chosen, and which one not to.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// The slot that the flow has left; [`NOBODY`] = none.
+    pub avoided: u32,
+    /// The time.
+    pub now: u64,
+}
+
+/// Whether another backend of the set than this one can take a flow now, and whether at least half of
+/// all are left if this one is avoided.
+#[inline(always)]
+pub fn survey(set: &BackendSet, slot: u32, now: u64) -> (bool, bool) {
+    let mut scan = Scan::new(set, Bounds { avoided: slot, now });
+    scan.walk(count as Step);
+    (
+        scan.found != NOBODY,
+        2 * (scan.flows + 1) <= u64::from(set.count),
+    )
+}
+
+/// Whether nothing speaks against a backend.
+#[inline(always)]
+pub fn is_well(slot: u32, now: u64) -> bool {
+    grade(slot, now) == Grade::Good
 }
 
 /// How well a backend suits a new flow.
@@ -82,9 +104,12 @@ fn grade(slot: u32, now: u64) -> Grade {
     let Some(backend) = BACKENDS.get(slot) else {
         return Grade::None;
     };
-    if backend.state != Backend::ACTIVE {
+    let is_ejected = backend.state == Backend::EJECTED;
+    if backend.state != Backend::ACTIVE && !is_ejected {
         Grade::None
-    } else if suspicion::is_suspect(slot, backend.generation, now) {
+    } else if is_ejected && suspicion::is_judged(now)
+        || suspicion::is_suspect(slot, backend.generation, now)
+    {
         Grade::Suspect
     } else {
         Grade::Good
@@ -139,15 +164,15 @@ fn keep(frontend: u32, seconds: u32, client: &Ip, slot: u32, now: u64) -> bool {
 }
 
 #[inline(always)]
-fn by_policy(frontend: u32, family: u32, set: &BackendSet, client: &Ip, now: u64) -> u32 {
+fn by_policy(frontend: u32, family: u32, set: &BackendSet, client: &Ip, bounds: Bounds) -> u32 {
     if set.policy == Policy::First as u32 {
-        first(frontend, family, set, now)
+        first(frontend, family, set, bounds)
     } else if set.policy == Policy::LeastFlows as u32 {
-        least(set, now)
+        least(set, bounds)
     } else if set.policy == Policy::SourceHash as u32 {
-        in_turn(set, u64::from(client.mixed()), now)
+        in_turn(set, u64::from(client.mixed()), bounds)
     } else {
-        in_turn(set, next_turn(frontend), now)
+        in_turn(set, next_turn(frontend), bounds)
     }
 }
 
@@ -175,20 +200,20 @@ struct Scan<'a> {
     found: u32,
     /// The first that is there at all.
     fallback: u32,
-    /// Of `least`: what `found` has, and its weight.
+    /// Of `least`: what `found` has, and its weight. Of `survey`: how many are not well.
     flows: u64,
     weight: u64,
 }
 
 impl<'a> Scan<'a> {
     #[inline(always)]
-    fn new(set: &'a BackendSet, now: u64) -> Self {
+    fn new(set: &'a BackendSet, bounds: Bounds) -> Self {
         Self {
             set,
             turn: 0,
-            now,
+            now: bounds.now,
             turns: 0,
-            avoided: NOBODY,
+            avoided: bounds.avoided,
             found: NOBODY,
             fallback: NOBODY,
             flows: 0,
@@ -268,8 +293,8 @@ unsafe extern "C" fn look(index: u64, scan: *mut c_void) -> i64 {
 
 /// From a turn on, the first backend that is well; if none is, the first that is there at all.
 #[inline(never)]
-fn in_turn(set: &BackendSet, turn: u64, now: u64) -> u32 {
-    let mut scan = Scan::new(set, now);
+fn in_turn(set: &BackendSet, turn: u64, bounds: Bounds) -> u32 {
+    let mut scan = Scan::new(set, bounds);
     scan.turn = turn;
     scan.turns = set.turns;
     scan.run();
@@ -281,10 +306,11 @@ fn in_turn(set: &BackendSet, turn: u64, now: u64) -> u32 {
     scan.choice()
 }
 
-/// The current backend while it is well, else the next in order of registration, which then stays
-/// current: an instance that comes back does not take its clients back.
+/// The current backend while it is well, else the next in order of registration. That stays current
+/// only where the former one takes no flows any more: an instance that comes back does not take its
+/// clients back, and one that was avoided for a while does.
 #[inline(never)]
-fn first(frontend: u32, family: u32, set: &BackendSet, now: u64) -> u32 {
+fn first(frontend: u32, family: u32, set: &BackendSet, bounds: Bounds) -> u32 {
     let Some(state) = FRONTEND_STATE.get_ptr_mut(frontend) else {
         return NOBODY;
     };
@@ -296,16 +322,19 @@ fn first(frontend: u32, family: u32, set: &BackendSet, now: u64) -> u32 {
     // SAFETY: as above.
     let current = unsafe { pointer.read_volatile() };
     let (slot, generation) = (current as u32, (current >> 32) as u32);
-    if generation != 0
-        && let Some(backend) = BACKENDS.get(slot)
-        && backend.generation == generation
-        && grade(slot, now) == Grade::Good
-    {
+    let grade = match BACKENDS.get(slot) {
+        Some(backend) if generation != 0 && backend.generation == generation => {
+            grade(slot, bounds.now)
+        }
+        _ => Grade::None,
+    };
+    if grade == Grade::Good && slot != bounds.avoided {
         return slot;
     }
-    let mut scan = Scan::new(set, now);
+    let mut scan = Scan::new(set, bounds);
     scan.run();
-    if scan.found != NOBODY
+    if grade == Grade::None
+        && scan.found != NOBODY
         && let Some(backend) = BACKENDS.get(scan.found)
     {
         let new = u64::from(backend.generation) << 32 | u64::from(scan.found);
@@ -317,8 +346,8 @@ fn first(frontend: u32, family: u32, set: &BackendSet, now: u64) -> u32 {
 
 /// The backend with the fewest flows for its weight.
 #[inline(never)]
-fn least(set: &BackendSet, now: u64) -> u32 {
-    let mut scan = Scan::new(set, now);
+fn least(set: &BackendSet, bounds: Bounds) -> u32 {
+    let mut scan = Scan::new(set, bounds);
     scan.walk(weigh as Step);
     scan.choice()
 }
@@ -332,6 +361,9 @@ unsafe extern "C" fn weigh(index: u64, scan: *mut c_void) -> i64 {
     // SAFETY: by the caller.
     let scan = unsafe { &mut *scan.cast::<Scan<'_>>() };
     let slot = at(scan.set, index as u32);
+    if slot == scan.avoided {
+        return 0;
+    }
     let Some(state) = BACKEND_STATE.get_ptr(slot) else {
         return 0;
     };
@@ -344,6 +376,27 @@ unsafe extern "C" fn weigh(index: u64, scan: *mut c_void) -> i64 {
         }
         Grade::Suspect if scan.fallback == NOBODY => scan.fallback = slot,
         _ => {}
+    }
+    0
+}
+
+/// One step of the walk over all: finds one that is well, and counts those that are not, the avoided one
+/// apart.
+///
+/// # Safety
+///
+/// Called by `bpf_loop` with a [`Scan`].
+unsafe extern "C" fn count(index: u64, scan: *mut c_void) -> i64 {
+    // SAFETY: by the caller.
+    let scan = unsafe { &mut *scan.cast::<Scan<'_>>() };
+    let slot = at(scan.set, index as u32);
+    if slot == scan.avoided {
+        return 0;
+    }
+    if grade(slot, scan.now) == Grade::Good {
+        scan.found = slot;
+    } else {
+        scan.flows += 1;
     }
     0
 }

@@ -13,7 +13,7 @@ use network_types::{tcp::TcpHdr, udp::UdpHdr};
 use super::parse::Parsed;
 use crate::{
     ip::{IpHeader, Rewrite, pseudo_header},
-    packet::{ChecksumChange, L3, Packet},
+    packet::{ChecksumChange, L3, Packet, Ports, TransportSum},
     way::Way,
 };
 
@@ -28,19 +28,10 @@ pub fn translate<A: IpHeader, P: Packet>(
 
     let l4 = parsed.l4();
     // The helper may move the frame, so it comes first and the views are taken after it.
-    let field = match parsed.protocol {
-        Protocol::Tcp => core::mem::offset_of!(TcpHdr, check),
-        Protocol::Udp => core::mem::offset_of!(UdpHdr, check),
-    };
     packet
         .fix_transport_checksum(ChecksumChange {
-            offset: l4 + field,
-            pending: checksum::fold(pseudo_header(
-                &parsed.key.source,
-                &parsed.key.destination,
-                parsed.key.protocol as u8,
-                (parsed.length as usize + L3 - l4) as u16,
-            )),
+            offset: l4 + check_offset(parsed.protocol),
+            pending: pseudo_sum(parsed, parsed.length as usize + L3 - l4),
             is_v4: A::INDEX == 0,
             pseudo_header: way.address_delta,
             header: way.port_delta,
@@ -59,6 +50,51 @@ pub fn translate<A: IpHeader, P: Packet>(
     let [c, d] = way.destination_port.to_be_bytes();
     let ports = u32::from_ne_bytes([a, b, c, d]);
     packet.set_words(l4, [ports]).ok_or(REFUSED)
+}
+
+/// Whether the packet's transport checksum is right, as far as can be known.
+#[inline(always)]
+pub fn is_sound<A: IpHeader, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
+    let offset = parsed.l4();
+    let room = (parsed.length as usize + L3).saturating_sub(offset);
+    let is_udp = matches!(parsed.protocol, Protocol::Udp);
+    // A datagram says itself how long it is, and the packet may be longer (RFC 768).
+    let length = match packet.view::<Ports>(offset) {
+        Some(header) if is_udp => {
+            let [high, low, ..] = header.rest;
+            usize::from(u16::from_be_bytes([high, low]))
+        }
+        _ => room,
+    };
+    length > room
+        || length < UdpHdr::LEN
+        || packet.is_checksum_sound(&TransportSum {
+            offset,
+            length,
+            check: offset + check_offset(parsed.protocol),
+            pseudo_header: pseudo_sum(parsed, length),
+            is_udp,
+        })
+}
+
+/// Where the checksum stands in a transport header.
+#[inline(always)]
+const fn check_offset(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Tcp => core::mem::offset_of!(TcpHdr, check),
+        Protocol::Udp => core::mem::offset_of!(UdpHdr, check),
+    }
+}
+
+/// The folded sum of the pseudo header of what takes so many octets.
+#[inline(always)]
+fn pseudo_sum<A: IpHeader>(parsed: &Parsed<A>, length: usize) -> u16 {
+    checksum::fold(pseudo_header(
+        &parsed.key.source,
+        &parsed.key.destination,
+        parsed.key.protocol as u8,
+        length as u16,
+    ))
 }
 
 #[cfg(test)]
@@ -134,6 +170,28 @@ mod tests {
             assert_eq!(after[38..54], address(2).octets);
             assert_eq!(after[..21], before[..21]);
         }
+    }
+
+    #[test]
+    fn a_wrong_sum_is_told_from_a_right_one_none_and_one_that_a_device_finishes() {
+        fn is_sound<A: Parse>(octets: &[u8], pending: Option<usize>) -> bool {
+            let mut frame = Frame::new(octets);
+            frame.pending = pending;
+            let mut parsed = Parsed::<A>::default();
+            assert_eq!(A::parse(&mut frame, &mut parsed), Ok(Kind::Whole));
+            super::is_sound(&mut frame, &parsed)
+        }
+        for (octets, check) in [(tcp(), 50), (udp(), 40)] {
+            assert!(is_sound::<Ipv4>(&octets, None));
+            let mut wrong = octets.clone();
+            wrong[check] ^= 1;
+            assert!(!is_sound::<Ipv4>(&wrong, None));
+            assert!(is_sound::<Ipv4>(&wrong, Some(check)));
+        }
+        let mut bare = udp();
+        bare[40..42].fill(0);
+        assert!(is_sound::<Ipv4>(&bare, None));
+        assert!(is_sound::<Ipv6>(&tcp_v6(), None) && is_sound::<Ipv6>(&udp_v6(), None));
     }
 
     #[test]

@@ -65,7 +65,15 @@ pub(super) fn holds(
             translated(frame, packet, out, (*source, *destination))?;
         }
         Out::Opened(candidates) => return opened(world, frame, packet, out, candidates),
-        Out::Quoting { outer, inner } => quoting(frame, packet, out, *outer, *inner)?,
+        Out::Quoting {
+            outer,
+            inner,
+            least,
+        } => {
+            let told = widened(frame, packet, *least);
+            quoting(&told, packet, out, *outer, *inner)?;
+            residue("message", &body(frame, packet), &body(out, packet))?;
+        }
         Out::Reset => reset(frame, packet, out)?,
         Out::Expired => told(world, frame, packet, out, &EXPIRED)?,
         Out::TooBig => told(world, frame, packet, out, &TOO_BIG)?,
@@ -190,8 +198,21 @@ fn quoting(
         }
     }
     let message_sum = packet.body + 2..packet.body + 4;
-    compare(&mut expected, &mut masked, packet, Some(message_sum))?;
-    residue("message", &body(frame, packet), &body(out, packet))
+    compare(&mut expected, &mut masked, packet, Some(message_sum))
+}
+
+/// The frame, with no smaller size in an error that tells one.
+fn widened(frame: &[u8], packet: &Packet, least: u16) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let message = &mut frame[packet.body..];
+    let is_size = match packet.family {
+        Family::V4 => message[..2] == [3, 4],
+        Family::V6 => message[0] == 2,
+    };
+    if is_size && message[4..6] == [0, 0] && word(message, 6) < least {
+        message[6..8].copy_from_slice(&least.to_be_bytes());
+    }
+    frame
 }
 
 /// The checksum of the quoted segment or datagram follows its addresses and ports.

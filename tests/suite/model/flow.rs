@@ -73,6 +73,16 @@ pub(super) struct Flow {
     pub(super) is_offer_sure: bool,
     /// No sequence or acknowledgment number has jumped by more than a window.
     pub(super) is_orderly: bool,
+    /// Its backend has refused it, and another could take it.
+    pub(super) is_refused: Is,
+    /// It has left a backend that did not answer.
+    pub(super) has_moved: Is,
+    /// Its backend has said something that accepts nothing.
+    pub(super) is_heard: bool,
+    /// The checksums with which datagrams were sent on, by direction.
+    pub(super) sent: [Vec<u16>; 2],
+    /// A datagram may have been sent, or noted, with another one.
+    pub(super) is_sent_sure: bool,
     /// It may have ended.
     pub(super) is_doubtful: bool,
     /// [`World::turns`] when it began.
@@ -173,6 +183,7 @@ impl Flow {
             self.next[here] = tcp.sequence.wrapping_add(1);
             self.acknowledged[there] = tcp.sequence.wrapping_add(1);
         }
+        self.is_heard |= way == Way::Reply && has(flag::ACK);
         if way == Way::Forward && has(flag::ACK) && was_live != Is::Yes {
             let is_plain = tcp.flags & (flag::SYN | flag::RST | flag::FIN) == 0 && is_whole;
             // A backend that sends far ahead before the client has answered hides its own offer.
@@ -219,6 +230,8 @@ impl Flow {
     pub(super) fn overheard(&mut self, way: Way, tcp: Option<Segment>) {
         let (here, there) = (way.index(), way.other().index());
         self.live = self.live.max(Is::Maybe);
+        self.is_sent_sure = false;
+        self.is_heard = true;
         let Some(tcp) = tcp else { return };
         self.is_orderly = false;
         self.is_offer_sure = false;

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, env, fmt::Write as _, time::Instant};
 
 use kit::{
-    frame::parse,
+    frame::{parse, protocol},
     verdict::{Action, Outcome, is_drop, is_runnable},
 };
 
@@ -13,7 +13,7 @@ use super::{
     flow::{Key, Way},
     generate::Generator,
     judge::{Case, Out, Step},
-    reading::{Part, Reading, read},
+    reading::{Part, Reading, read, word},
     world::{Policy, World},
 };
 use crate::scene::FAMILIES;
@@ -86,19 +86,16 @@ pub(crate) fn run(frames: u64) {
     fair(&world);
 }
 
-/// Where every backend is well and each has its turn, all of a family have had as many.
+/// Where no backend refuses and each has its turn, all of a family have had as many.
 fn fair(world: &World) {
     for (port, frontend) in &world.frontends {
         for family in FAMILIES {
             let takers = world.takers(frontend, family);
-            let is_sure = takers
-                .iter()
-                .all(|index| !world.backends[*index].is_suspect);
             let taken = |index: &usize| frontend.taken.get(index).copied().unwrap_or_default();
             let counts: Vec<u64> = takers.iter().map(taken).collect();
             let (least, most) = (counts.iter().min(), counts.iter().max());
             if let (Policy::RoundRobin, true, Some(least), Some(most)) =
-                (frontend.policy, is_sure, least, most)
+                (frontend.policy, !frontend.is_rough, least, most)
             {
                 assert!(
                     most - least <= 10 + most / 10,
@@ -164,6 +161,11 @@ pub(super) fn step(
         if is_ambiguous {
             world.doubt(packet);
         }
+        let is_datagram =
+            packet.protocol == protocol::UDP && !matches!(packet.part, Part::Later { .. });
+        if is_datagram && outcome.verdict == "forward" && outcome.action == Action::Redirect {
+            world.sent(packet, word(&outcome.frame, packet.body + 6));
+        }
         if ["flows-full", "source-ports"].contains(&outcome.verdict.as_str()) {
             world.turns += 1;
         }
@@ -190,7 +192,9 @@ fn apply(world: &mut World, case: &Case, chosen: Chosen, reading: &Reading) {
                 world.open(packet, backend, source);
             }
             (Step::Follow(id, way), Some(packet), _) => world.follow(*id, *way, packet),
-            (Step::Suspect(backend), ..) => world.suspect(*backend),
+            (Step::Refuse(id), ..) => world.refuse(*id),
+            (Step::Move(is), ..) => world.moved(*is),
+            (Step::Elsewhere, Some(packet), _) => world.forget_turn(packet),
             _ => unreachable!("a step without what it needs: {step:?}"),
         }
     }

@@ -37,6 +37,8 @@ pub(super) enum Out {
     Quoting {
         outer: (IpAddr, IpAddr),
         inner: (SocketAddr, SocketAddr),
+        /// No smaller size is told.
+        least: u16,
     },
     /// A TCP reset to the sender.
     Reset,
@@ -57,8 +59,12 @@ pub(super) enum Step {
     Open,
     /// The rest of a fragmented packet follows this flow.
     Follow(u64, Way),
-    /// A backend has failed.
-    Suspect(usize),
+    /// A flow's backend has refused it: its client's next packet goes to another.
+    Refuse(u64),
+    /// The flow that has just begun has left a backend that did not answer, or may have.
+    Move(Is),
+    /// The flow has gone elsewhere than its port's turn says.
+    Elsewhere,
 }
 
 impl Case {
@@ -186,6 +192,10 @@ impl World {
         }
         if frontend.denied.contains(&packet.source) {
             ground.drop("denied", Is::Yes);
+        }
+        if packet.is_right == Is::No && !packet.is_odd() && opens(packet) != Is::No {
+            // What may not be one that opens a flow may be passed instead.
+            ground.drop("bad-checksum", opens(packet));
         }
         if self.flows.len() >= self.capacity {
             ground.drop("flows-full", Is::Maybe);

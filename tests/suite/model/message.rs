@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use kit::{
-    Family,
+    Family, NODE_MAC,
     frame::{ETHERNET, protocol, sum},
 };
 
@@ -15,6 +15,9 @@ use super::{
     world::{State, World},
 };
 
+/// All clients are on one path for a backend: it is told of no narrower one.
+const LEAST_MTU: u16 = 1_280;
+
 /// The packet that an error quotes.
 struct Quoted {
     key: Key,
@@ -22,6 +25,8 @@ struct Quoted {
     is_plain: bool,
     /// The sequence number of a segment.
     sequence: Option<u32>,
+    /// The checksum of a datagram.
+    check: Option<u16>,
 }
 
 impl Quoted {
@@ -60,6 +65,11 @@ impl World {
             return vec![Case::same(&names)];
         };
         let flow = &self.flows[&id];
+        let credible = self.is_credible(frame, packet, &quoted, (flow, way));
+        if credible == Is::No {
+            names.extend(["not-ours", "malformed"]);
+            return vec![Case::same(&names)];
+        }
         let mut cases = self.translated(flow, way);
         let is_sure = is_error == Is::Yes
             && quoted.is_plain
@@ -70,6 +80,7 @@ impl World {
             && !self.own().any(|own| *own == packet.source)
             && is_intact(packet, body)
             && is_on_its_way(flow, way, quoted.sequence)
+            && credible == Is::Yes
             && !self.may_be_gone(flow)
             && self.backends[flow.backend].state != State::Gone;
         if !is_sure {
@@ -89,6 +100,38 @@ impl World {
             self.unreachable(packet, flow, (id, way), &mut cases);
         }
         cases
+    }
+
+    /// Whether an error can be true: it comes from where the packet went that it quotes, from one who
+    /// can know, and quotes what was sent.
+    fn is_credible(
+        &self,
+        frame: &[u8],
+        packet: &Packet,
+        quoted: &Quoted,
+        (flow, way): (&Flow, Way),
+    ) -> Is {
+        let is_from_clients = frame[..6] == NODE_MAC;
+        let body = &frame[packet.body..packet.end];
+        let closed: &[[u8; 2]] = match packet.family {
+            Family::V4 => &[[3, 2], [3, 3]],
+            Family::V6 => &[[1, 4]],
+        };
+        let is_closed = closed.contains(&[body[0], body[1]]);
+        let is_of_clients = way == Way::Forward;
+        if is_from_clients != is_of_clients || is_closed && packet.source != quoted.key.to.ip() {
+            return Is::No;
+        }
+        let Some(check) = quoted.check else {
+            return Is::Yes;
+        };
+        let sent = &flow.sent[way.other().index()];
+        let place = sent.iter().rev().position(|found| *found == check);
+        match (place, flow.is_sent_sure) {
+            (Some(..4), true) => Is::Yes,
+            (None, true) => Is::No,
+            _ => Is::Maybe,
+        }
     }
 
     /// The flow of a quoted packet: the packet that would answer it belongs to the same.
@@ -142,7 +185,15 @@ impl World {
             ),
             Way::Forward => ((flow.source.ip(), backend.ip()), (backend, flow.source)),
         };
-        let out = Out::Quoting { outer, inner };
+        let least = match way {
+            Way::Forward => LEAST_MTU,
+            Way::Reply => 0,
+        };
+        let out = Out::Quoting {
+            outer,
+            inner,
+            least,
+        };
         vec![Case {
             names: vec!["forward"],
             out,
@@ -159,7 +210,7 @@ impl World {
             cases.push(Case {
                 names: vec!["backend-refused"],
                 out: Out::Same,
-                then: vec![Step::End(at.0), Step::Suspect(flow.backend)],
+                then: vec![Step::Refuse(at.0)],
             });
         }
     }
@@ -221,6 +272,7 @@ fn quoted(family: Family, body: &[u8]) -> Option<Quoted> {
         key,
         is_plain,
         sequence: is_tcp.then(|| u32::from_be_bytes(array(ports, 4))),
+        check: (!is_tcp).then(|| word(ports, 6)),
     })
 }
 

@@ -65,67 +65,68 @@ impl World {
         if others.is_empty() {
             return;
         }
-        let then = [Step::End(id), Step::Suspect(flow.backend)];
+        let then = [Step::Touch(id, way), Step::Refuse(id)];
         let refused = Case::of("backend-refused", Out::Same, &then);
         let is_sure = packet.tcp.is_some_and(|tcp| {
             let is_plain = tcp.flags & (flag::SYN | flag::FIN) == 0 && tcp.flags & flag::ACK != 0;
             is_plain && tcp.acknowledgement == flow.next[0] && tcp.length == 0 && flow.is_orderly
         });
         let is_first = flow.offered.is_none() && flow.live == Is::No;
-        let is_lonely = others.iter().any(|index| self.backends[*index].is_suspect);
-        if is_sure && is_first && !is_lonely && packet.part == Part::Whole {
+        if is_sure && is_first && packet.part == Part::Whole {
             cases.clear();
         }
         cases.push(refused);
     }
 
-    /// A SYN on a flow that exists.
+    /// A client's packet that may begin a flow anew, or take it to another backend.
     fn again(&self, packet: &Packet, flow: &Flow, at: (u64, Way), cases: &mut Vec<Case>) {
         let (id, way) = at;
-        if way == Way::Reply || packet.protocol != protocol::TCP || opens(packet) == Is::No {
+        if way == Way::Reply || opens(packet) == Is::No {
             return;
         }
-        let is_late = flow.opened.elapsed().as_millis() > 400;
+        let is_tcp = packet.protocol == protocol::TCP;
+        let is_late = is_tcp && flow.opened.elapsed().as_millis() > 400;
         let is_unanswered = flow.live != Is::Yes;
-        let may_start = flow.may_be_over() || is_late && is_unanswered;
-        if !may_start {
+        let is_refused = flow.is_refused != Is::No && (is_unanswered || !is_tcp);
+        let may_be_over = is_tcp && flow.may_be_over();
+        if !(may_be_over || is_refused || is_late && is_unanswered) {
             return;
         }
         let frontend = &self.frontends[&(flow.protocol, flow.public.port())];
         let is_plain = opens(packet) == Is::Yes && !packet.is_odd();
         let is_due = is_plain && self.is_due(packet, flow, frontend);
-        if is_due || is_plain && flow.is_closed() {
+        if is_due || is_plain && is_tcp && flow.is_closed() {
             cases.clear();
         }
         let mut anew = self.opening(packet, frontend);
+        let has_left = if is_due { Is::Yes } else { Is::Maybe };
         for case in &mut anew {
             if let Out::Opened(candidates) = &mut case.out {
                 *candidates = self.takers(frontend, packet.family);
                 candidates.retain(|index| !is_due || *index != flow.backend);
+                case.then.push(Step::Elsewhere);
+                if is_late && is_unanswered && flow.is_refused != Is::Yes {
+                    case.then.push(Step::Move(has_left));
+                }
             }
         }
         cases.extend(after(id, anew));
-        if is_late && is_unanswered {
-            for case in cases
-                .iter_mut()
-                .filter(|case| matches!(case.out, Out::Opened(_)))
-            {
-                case.then.push(Step::Suspect(flow.backend));
-            }
-        }
     }
 
-    /// Whether a repeated SYN must go to another backend: the first has not answered for long enough,
-    /// and another one is well.
+    /// Whether a repeated SYN, or the next datagram, must go to another backend: the first has refused
+    /// the flow, or has not answered for long enough, and another one is well.
     fn is_due(&self, packet: &Packet, flow: &Flow, frontend: &Frontend) -> bool {
         let is_repeated = packet
             .tcp
             .is_some_and(|tcp| tcp.sequence.wrapping_add(1) == flow.next[0] && tcp.length == 1);
-        let is_silent = flow.offered.is_none() && flow.live == Is::No;
+        let is_silent = flow.offered.is_none() && flow.live == Is::No && !flow.is_heard;
         let is_late = flow.opened.elapsed().as_millis() > 700;
-        let is_well = |index: &usize| *index != flow.backend && !self.backends[*index].is_suspect;
-        let has_other = self.takers(frontend, packet.family).iter().any(is_well);
-        is_repeated && is_silent && is_late && has_other && flow.reset() == Is::No
+        let is_left = is_repeated && is_silent && is_late && flow.has_moved == Is::No;
+        let is_udp = packet.protocol == protocol::UDP;
+        let is_refused = flow.is_refused == Is::Yes && (is_udp || flow.live == Is::No);
+        let mut takers = self.takers(frontend, packet.family).into_iter();
+        let has_other = takers.any(|index| index != flow.backend);
+        (is_left || is_refused) && has_other && flow.reset() == Is::No
     }
 
     /// A packet of a flow whose backend was removed.

@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kit::{
     Family,
-    frame::{ETHERNET, ethertype, protocol},
+    frame::{ETHERNET, ethertype, protocol, sum},
 };
+
+use super::flow::Is;
 
 /// Names of verdicts.
 pub(super) type Names = Vec<&'static str>;
@@ -44,6 +46,10 @@ pub(super) struct Packet {
     /// Source and destination port of TCP and UDP.
     pub(super) ports: Option<(u16, u16)>,
     pub(super) tcp: Option<Segment>,
+    /// The checksum of what it carries, as it stands there.
+    pub(super) check: u16,
+    /// Whether that is right, or will be: a device may have to finish it.
+    pub(super) is_right: Is,
 }
 
 /// What lies between the plain header and what a packet carries.
@@ -127,7 +133,7 @@ fn ipv4(frame: &[u8], reading: &mut Reading) -> Option<Packet> {
     if bits & 0x8000 != 0 || bits & 0x4000 != 0 && (more || offset != 0) {
         reading.may_pass.extend(["malformed", "fragment"]);
     }
-    if kit::frame::sum(&[&frame[ETHERNET..ETHERNET + header]]) != 0 {
+    if sum(&[&frame[ETHERNET..ETHERNET + header]]) != 0 {
         reading.may_pass.push("malformed");
     }
     Some(Packet {
@@ -148,6 +154,8 @@ fn ipv4(frame: &[u8], reading: &mut Reading) -> Option<Packet> {
         is_whole_only: bits & 0x4000 != 0,
         ports: None,
         tcp: None,
+        check: 0,
+        is_right: Is::Maybe,
     })
 }
 
@@ -183,6 +191,8 @@ fn ipv6(frame: &[u8], reading: &mut Reading) -> Option<Packet> {
         is_whole_only: true,
         ports: None,
         tcp: None,
+        check: 0,
+        is_right: Is::Maybe,
     };
     extensions(frame, &mut packet, reading)?;
     // Behind the last header that was walked over there is not even another one.
@@ -282,8 +292,17 @@ fn carried(frame: &[u8], packet: &mut Packet, reading: &mut Reading) {
         return;
     }
     match packet.protocol {
-        protocol::TCP => segment(body, packet, reading),
+        protocol::TCP => {
+            segment(body, packet, reading);
+            packet.check = word(body, 16);
+            packet.is_right = summed(frame, packet, body.len());
+        }
         protocol::UDP => {
+            packet.check = word(body, 6);
+            let length = usize::from(word(body, 4));
+            if (8..=body.len()).contains(&length) {
+                packet.is_right = summed(frame, packet, length);
+            }
             let (length, checksum) = (usize::from(word(body, 4)), word(body, 6));
             let is_true = length == body.len() || is_first && length > body.len();
             // Over IPv6 a datagram without a checksum is to be thrown away (RFC 8200, section 8.1).
@@ -292,6 +311,30 @@ fn carried(frame: &[u8], packet: &mut Packet, reading: &mut Reading) {
             }
         }
         _ => {}
+    }
+}
+
+/// Whether the checksum over so many octets of the body is right, or that of the pseudo header alone.
+fn summed(frame: &[u8], packet: &Packet, length: usize) -> Is {
+    let [source, destination] = packet.addresses_at();
+    let size = u16::try_from(length).unwrap().to_be_bytes();
+    let pseudo = [
+        &frame[source],
+        &frame[destination],
+        &[0, packet.protocol],
+        &size,
+    ]
+    .concat();
+    let is_bare = packet.protocol == protocol::UDP && packet.check == 0;
+    let is_pending = packet.check == !sum(&[&pseudo]);
+    let body = &frame[packet.body..packet.body + length];
+    match (
+        packet.part,
+        is_bare || is_pending || sum(&[&pseudo, body]) == 0,
+    ) {
+        (Part::Whole, true) => Is::Yes,
+        (Part::Whole, false) => Is::No,
+        _ => Is::Maybe,
     }
 }
 

@@ -337,7 +337,6 @@ impl<'a> Play<'a> {
                 address,
                 protocol,
                 state: State::Active,
-                is_suspect: false,
             });
             return;
         }

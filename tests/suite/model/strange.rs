@@ -124,7 +124,19 @@ impl Generator {
             Family::V4 => IpAddr::from(<[u8; 4]>::try_from(&packet[12..16]).unwrap()),
             Family::V6 => IpAddr::from(<[u8; 16]>::try_from(&packet[8..24]).unwrap()),
         };
-        let router = self.client(family);
+        // That a port is closed says the receiver; anything else may any router.
+        let receiver = match family {
+            Family::V4 => IpAddr::from(<[u8; 4]>::try_from(&packet[16..20]).unwrap()),
+            Family::V6 => IpAddr::from(<[u8; 16]>::try_from(&packet[24..40]).unwrap()),
+        };
+        let router = match self.random.once_in(2) {
+            true => self.client(family),
+            false => receiver,
+        };
+        let side = match self.random.once_in(12) {
+            true => side.other(),
+            false => side,
+        };
         let transport = Transport::Icmp(message);
         let frame = match side {
             Side::Client => inbound(router, source, transport),

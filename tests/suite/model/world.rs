@@ -85,8 +85,6 @@ pub(super) struct Backend {
     pub(super) address: SocketAddr,
     pub(super) protocol: u8,
     pub(super) state: State,
-    /// It has refused a flow, or was unreachable: it may be passed over.
-    pub(super) is_suspect: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,10 +170,6 @@ impl World {
     /// Who may get the next flow.
     pub(super) fn candidates(&self, frontend: &Frontend, family: Family) -> Vec<usize> {
         let takers = self.takers(frontend, family);
-        let is_sure = takers.iter().all(|index| !self.backends[*index].is_suspect);
-        if !is_sure {
-            return takers;
-        }
         let next = match frontend.policy {
             Policy::First => frontend.last[family as usize].filter(|last| takers.contains(last)),
             // Whose turn it is depends on turns that were used up unseen; in the end all have had
@@ -197,7 +191,7 @@ impl World {
     pub(super) fn hide(&mut self, packet: &Packet) {
         let is_known = self
             .flow_of(packet)
-            .is_some_and(|flow| !self.may_be_gone(flow));
+            .is_some_and(|flow| !self.may_be_gone(flow) && flow.is_refused == Is::No);
         if let Some(key) = packet.key().filter(|_| !is_known) {
             self.hidden.insert(key);
             let frontend = self.frontends.get(&(key.protocol, key.to.port()));
@@ -216,6 +210,8 @@ impl World {
         let Some((id, way)) = entry else { return };
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.overheard(way, packet.tcp);
+            // It may have moved first.
+            flow.is_doubtful |= flow.is_refused != Is::No && way == Way::Forward;
         }
     }
 
@@ -254,6 +250,11 @@ impl World {
             offered: None,
             is_offer_sure: false,
             is_orderly: true,
+            is_refused: Is::No,
+            has_moved: Is::No,
+            is_heard: false,
+            sent: Default::default(),
+            is_sent_sure: true,
             is_doubtful: false,
             order: self.turns,
             opened: Instant::now(),
@@ -313,9 +314,30 @@ impl World {
         later < maps::FRAGMENT_SLOTS / 2 && seen.elapsed() < Duration::from_secs(3)
     }
 
-    /// A backend has failed.
-    pub(super) fn suspect(&mut self, backend: usize) {
-        self.backends[backend].is_suspect = true;
+    /// A flow's backend has refused it.
+    pub(super) fn refuse(&mut self, id: u64) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.is_refused = Is::Yes;
+        }
+    }
+
+    /// The flow that has just begun has left a backend, or may have.
+    pub(super) fn moved(&mut self, is: Is) {
+        if let Some(flow) = self.flows.get_mut(&self.begun) {
+            flow.has_moved = is;
+        }
+    }
+
+    /// A datagram has been sent on with this checksum.
+    pub(super) fn sent(&mut self, packet: &Packet, check: u16) {
+        let Some((id, way)) = packet.key().and_then(|key| self.keys.get(&key)) else {
+            return;
+        };
+        let flow = self.flows.get_mut(id).unwrap();
+        flow.sent[way.index()].push(check);
+        // What a device is to finish, or has none, can be known by other things.
+        flow.is_sent_sure &= packet.check != 0 && packet.check != 0xffff;
+        flow.is_sent_sure &= packet.is_right == Is::Yes;
     }
 
     /// A flow is over; its keys go, unless they are another one's already.
@@ -351,6 +373,10 @@ impl World {
             return;
         };
         flow.seen = Instant::now();
+        if way == Way::Forward && flow.is_refused == Is::Yes {
+            // It may have been forgiven, because nobody else could take it.
+            flow.is_refused = Is::Maybe;
+        }
         match packet.tcp {
             Some(tcp) => flow.segment(way, tcp, packet.part == Part::Whole),
             None if packet.protocol == protocol::UDP => match way {

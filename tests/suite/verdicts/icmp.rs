@@ -98,7 +98,13 @@ fn an_error_about_a_clients_packet_reaches_the_client() {
                     let sent = bench.to_node(transport).bytes();
                     let forwarded = bench.run(Side::Client, &sent).frame;
                     let message = about(&bench, error, &forwarded, octets);
-                    let error = to_translation(&bench, router(&bench), message);
+                    // That a port is closed only its host can say.
+                    let is_closed = error(family, &[]).code == Icmp::no_port(family, &[]).code;
+                    let sender = match is_closed {
+                        true => bench.app(0),
+                        false => router(&bench),
+                    };
+                    let error = to_translation(&bench, sender, message);
                     let ends = (bench.public(), bench.client());
                     translated(&bench, Side::Backend, &error, &sent, ends);
                 }
@@ -128,6 +134,83 @@ fn an_error_about_a_backends_packet_reaches_the_backend() {
         let error = to_public(&bench, bench.client(), message);
         let ends = (bench.translation(), bench.app(0));
         translated(&bench, Side::Client, &error, &sent, ends);
+    }
+}
+
+#[test]
+fn an_error_that_cannot_be_true_moves_no_flow_and_tells_nobody() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        let port = bench.client_port();
+        let asked = |text: &[u8]| bench.to_node(datagram(port, UDP_PORT, text)).bytes();
+        let question = asked(b"is anybody there");
+        let sent = bench.run(Side::Client, &question).frame;
+        let host = bench.app(0);
+        let passed = |side: Side, error: &[u8]| {
+            let outcome = bench.run(side, error);
+            assert_eq!((&*outcome.verdict, outcome.action), ("icmp", Action::Pass));
+        };
+        let no_port = |frame: &[u8]| about(&bench, Icmp::no_port, frame, 8);
+        // From a router, which cannot know; by the clients' interface; about what was not sent.
+        passed(
+            Side::Backend,
+            &to_translation(&bench, router(&bench), no_port(&sent)),
+        );
+        let by_clients = (host, bench.translation());
+        let error = Frame::ip(NODE_MAC, CLIENT_MAC, by_clients, no_port(&sent));
+        passed(Side::Client, &error.bytes());
+        let check = ETHERNET + header(&bench) + 6;
+        for bit in 0..16 {
+            let mut other = sent.clone();
+            other[check + bit / 8] ^= 1 << (bit % 8);
+            passed(
+                Side::Backend,
+                &to_translation(&bench, host, no_port(&other)),
+            );
+        }
+        assert_eq!(bench.forward(Side::Client, &question).destination, host);
+        // Of the latest four any may be quoted, and no earlier one.
+        for text in [&b"one"[..], b"two", b"three"] {
+            let seen = bench.forward(Side::Client, &asked(text));
+            assert_eq!(seen.destination, host);
+        }
+        let error = to_translation(&bench, host, no_port(&sent));
+        let outcome = bench.run(Side::Backend, &error);
+        assert_eq!(outcome.verdict, "backend-refused");
+        let moved = bench.forward(Side::Client, &question);
+        assert_ne!(moved.destination, host, "the flow has moved");
+        let stranger = datagram(bench.client_port(), UDP_PORT, b"?");
+        let other = bench.forward(Side::Client, &bench.to_node(stranger).bytes());
+        assert_eq!(other.destination, host, "nobody else's has");
+    }
+}
+
+#[test]
+fn a_backend_is_told_of_no_path_narrower_than_the_least() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        let talk = bench.established();
+        let sent = bench.reply(&talk, Transport::Tcp(talk.reply())).bytes();
+        let forwarded = bench.run(Side::Backend, &sent).frame;
+        let told = |bench: &Bench, claimed| {
+            let error = |family, quoted: &[u8]| Icmp::too_big(family, claimed, quoted);
+            let end = (ETHERNET + header(bench) + 20).min(forwarded.len());
+            let message = Transport::Icmp(error(family, &forwarded[ETHERNET..end]));
+            let frame = to_public(bench, bench.client(), message);
+            let seen = bench.forward(Side::Client, &frame);
+            u16::from_be_bytes([seen.transport.rest[6], seen.transport.rest[7]])
+        };
+        assert_eq!(
+            [552, 1280, 1400].map(|claimed| told(&bench, claimed)),
+            [1280, 1280, 1400]
+        );
+        bench
+            .agent
+            .ctl(&["config", "set", "policy.min_path_mtu", "1380"])
+            .ok();
+        kit::eventually(std::time::Duration::from_secs(5), || {
+            told(&bench, 1300) == 1380
+        });
     }
 }
 

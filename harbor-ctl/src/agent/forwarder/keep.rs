@@ -120,7 +120,7 @@ impl Forwarder {
         Ok(())
     }
 
-    fn plan_and_apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+    pub(super) fn plan_and_apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         let plan = Plan::between(&self.books.actual, desired, &mut self.books.free);
         for refused in &plan.refused {
             tracing::error!("{refused}");
@@ -295,6 +295,9 @@ impl Forwarder {
             Ok(kernel) => self.ways.update(kernel, &self.snapshot),
             Err(_) => self.ways.update(&KernelWays::default(), &self.snapshot),
         };
+        if let Ok(kernel) = &read {
+            self.hear_of_neighbours(kernel);
+        }
         let problem = match (&read, &updated) {
             (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
             _ => self.ways.gap().map(str::to_owned),

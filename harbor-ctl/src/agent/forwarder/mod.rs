@@ -24,9 +24,9 @@ use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
         self, Carrier, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
-        HostChange, Judgement, LiveTables, Options, Pins, Snapshot, Suspicions, Sweep, WayTables,
+        HostChange, Judgement, LiveTables, Options, Pins, Sightings, Snapshot, Sweep, WayTables,
     },
-    model::{AllDown, Service},
+    model::{AllDown, Doubt, Service, Suspect, Testimony},
     reconcile::{Books, Capacity, Ground, OwnAddresses, Routes, Tables as _},
 };
 
@@ -60,7 +60,9 @@ pub(super) struct Forwarder {
     /// Or why there is none.
     carrier: Result<Carrier, String>,
     counters: Counters,
-    suspicions: Suspicions,
+    sightings: Sightings,
+    /// For whoever judges backends.
+    news_of_backends: Testimony,
     doubts: Doubts,
     heart: Heart,
     ways: WayTables,
@@ -92,6 +94,8 @@ struct Wishes {
     /// By id.
     services: Option<BTreeMap<String, Arc<Service>>>,
     all_down: AllDown,
+    /// Backends that new flows avoid, and why.
+    ejected: BTreeMap<Suspect, Doubt>,
     hosts: BTreeSet<IpAddr>,
     routes: Routes,
     own: OwnAddresses,
@@ -112,6 +116,7 @@ impl Wishes {
             routes: &self.routes,
             own: &self.own,
             all_down: self.all_down,
+            ejected: &self.ejected,
         }
     }
 }
@@ -119,7 +124,11 @@ impl Wishes {
 impl Forwarder {
     /// Loads the programs, reads what the kernel holds and attaches. News of the host come in as
     /// requests by `inbox`.
-    pub(super) fn start(settings: Settings, inbox: Sender<Request>) -> Result<Self, DatapathError> {
+    pub(super) fn start(
+        settings: Settings,
+        inbox: Sender<Request>,
+        testimony: Testimony,
+    ) -> Result<Self, DatapathError> {
         let pins = Pins::new(&settings.bpf);
         let datapath = Datapath::load(pins.clone(), &settings.options())?;
         let mut tables = datapath.tables()?;
@@ -135,9 +144,10 @@ impl Forwarder {
             flows: FlowTables::open(&pins)?,
             carrier: carry(&pins, &settings.options()),
             counters: Counters::open(&pins)?,
-            suspicions: Suspicions::open(&pins)?,
+            sightings: Sightings::open(&pins)?,
+            news_of_backends: testimony,
             doubts: Doubts::default(),
-            heart: Heart::open(&pins, &settings.timeouts)?,
+            heart: Heart::open(&pins, &settings.terms)?,
             ways: WayTables::open(&pins)?,
             explainer: None,
             host: Host::connect()?,
@@ -230,17 +240,15 @@ impl Forwarder {
             Request::Backends(scope, answer) => {
                 let _ = answer.send(self.backends(&scope).map_err(ForwardingError::from));
             }
-            Request::Doubts(answer) => {
-                let _ = answer.send(Ok(self.doubts.take_news()));
-            }
+            Request::Eject(suspect, doubt) => self.eject(&suspect, doubt),
             Request::Report(answer) => {
                 let _ = answer.send(self.report().map_err(ForwardingError::from));
             }
             Request::SetLog(level, answer) => {
                 let _ = answer.send(self.set_log(level).map_err(ForwardingError::from));
             }
-            Request::SetTimeouts(timeouts, answer) => {
-                self.heart.set_timeouts(&timeouts);
+            Request::SetTerms(terms, answer) => {
+                self.heart.set_terms(&terms);
                 let _ = answer.send(self.heart.beat().map_err(ForwardingError::from));
             }
             Request::HostChanged(change) => self.news.add(change),

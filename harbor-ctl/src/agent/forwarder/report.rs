@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use harbor_common::backend::Backend;
+
 use super::Forwarder;
 use crate::{
     datapath::{self, Carrier, DatapathError},
@@ -60,6 +62,7 @@ impl Forwarder {
             let live = live.copied().unwrap_or_default();
             let is_suspect =
                 ended.generation == row.generation && datapath::is_ahead(ended.suspect_until_ns);
+            let is_ejected = row.state == Backend::EJECTED;
             let doubt = self.doubts.of(*slot, key.address);
             let handed = self.why_handed(key.address.ip());
             reports.push(BackendReport {
@@ -78,8 +81,8 @@ impl Forwarder {
                 reply_packets: ended.reply_packets + live.reply_packets,
                 reply_bytes: ended.reply_bytes + live.reply_bytes,
                 is_suspect,
-                is_ejected: false,
-                doubt: doubt.filter(|_| is_suspect),
+                is_ejected,
+                doubt: doubt.filter(|_| is_suspect || is_ejected),
             });
         }
         Ok(reports)

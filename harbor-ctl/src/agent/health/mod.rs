@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     health::{Change, Key, Summary, Target},
-    model::{Backend, BackendState, DoubtReport, Failing, HealthDefaults, HealthRule, Service},
+    model::{Backend, BackendState, Failing, HealthDefaults, HealthRule, Service},
     registry::{Registry, RegistryError},
 };
 
@@ -103,17 +103,6 @@ impl<R: Registry> Owner<R> {
     /// Services that this node serves: others are probed by theirs.
     fn served_here(&self) -> impl Iterator<Item = &Service> {
         self.services().filter(|service| self.serves(service))
-    }
-
-    /// Whom the datapath speaks of.
-    fn doubted(&self, report: &DoubtReport) -> Option<Key> {
-        let is_meant = |service: &&Service| {
-            service.port == report.port && service.protocols.contains(report.protocol)
-        };
-        Some(Key {
-            service: self.served_here().find(is_meant)?.id.as_str().into(),
-            address: report.address,
-        })
     }
 
     /// The service's backends that are to be probed.

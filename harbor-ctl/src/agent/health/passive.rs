@@ -12,8 +12,8 @@ use super::super::owner::Owner;
 use crate::{
     health::{Fault, FaultKind, Key, Passive, Port, Question, Turn, TurnKind, probe},
     model::{
-        BackendState, Doubt, DoubtReport, EventKind, Evidence, HealthCheck, HealthRule, Protocol,
-        Service, StatusRange, Suspect, backend_event, takers,
+        BackendState, EventKind, Evidence, HealthCheck, HealthRule, Protocol, Service, StatusRange,
+        Suspect, backend_event, takers,
     },
     registry::Registry,
 };
@@ -94,11 +94,9 @@ fn doubted<R: Registry>(owner: &Owner<R>, evidence: &[Evidence]) -> Vec<Key> {
     suspects.sort_unstable();
     suspects.dedup();
     let key = |suspect: &Suspect| {
-        owner.doubted(&DoubtReport {
-            protocol: suspect.protocol,
-            port: suspect.port,
+        Some(Key {
+            service: owner.suspected(suspect)?.id.as_str().into(),
             address: suspect.address,
-            doubt: Doubt::Unreachable,
         })
     };
     suspects.iter().filter_map(key).collect()

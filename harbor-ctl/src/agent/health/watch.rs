@@ -11,13 +11,13 @@ use tokio::{
 };
 
 use super::{
-    super::{desk::Desk, forwarding::ForwardingError},
+    super::desk::Desk,
     Seen,
     passive::{Ear, Told},
 };
 use crate::{
-    health::{Change, Fault, FaultKind, Key, Roster, probe},
-    model::{Doubt, DoubtReport, HealthRule},
+    health::{Change, Fault, Key, Roster, probe},
+    model::HealthRule,
     registry::Registry,
 };
 
@@ -40,7 +40,6 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
         desk,
         roster: Roster::new(Instant::now()),
         probes: JoinSet::new(),
-        doubts: JoinSet::new(),
         ear: Ear::new(Instant::now()),
         seen: Seen::default(),
         next_follow: Instant::now(),
@@ -57,7 +56,6 @@ pub(in crate::agent) async fn run<R: Registry>(desk: Desk<R>) {
                     Vec::new()
                 }
             },
-            Some(Ok(Ok(doubts))) = watch.doubts.join_next() => watch.suspect(doubts).await,
             Some(told) = watch.ear.asked.join_next() => {
                 watch.told(told).await;
                 Vec::new()
@@ -73,9 +71,7 @@ struct Watch<R> {
     desk: Desk<R>,
     roster: Roster,
     probes: JoinSet<Answer>,
-    /// One question to the forwarding thread at a time.
-    doubts: JoinSet<Result<Vec<DoubtReport>, ForwardingError>>,
-    /// What clients' flows meet in the proxy.
+    /// What clients' flows meet.
     ear: Ear,
     seen: Seen,
     next_follow: Instant,
@@ -103,10 +99,6 @@ impl<R: Registry> Watch<R> {
             self.roster.hurry(&key, now);
         }
         let rate = owner.running.config.health.rate;
-        if self.doubts.is_empty() {
-            let engines = owner.engines.clone();
-            self.doubts.spawn(async move { engines.doubts().await });
-        }
         drop(owner);
         for (key, rule) in self.roster.begin(rate, now) {
             self.probes.spawn(async move {
@@ -159,27 +151,5 @@ impl<R: Registry> Watch<R> {
             }
             Err(error) => tracing::error!("a question has ended without an answer: {error}"),
         }
-    }
-
-    /// Takes in what the programs in the kernel have found.
-    async fn suspect(&mut self, doubts: Vec<DoubtReport>) -> Vec<Change> {
-        if doubts.is_empty() {
-            return Vec::new();
-        }
-        let keys: Vec<(Key, Doubt)> = {
-            let owner = self.desk.lock().await;
-            let key = |report: DoubtReport| Some((owner.doubted(&report)?, report.doubt));
-            doubts.into_iter().filter_map(key).collect()
-        };
-        let now = Instant::now();
-        let suspect = |(key, doubt): (Key, Doubt)| {
-            let kind = match doubt {
-                Doubt::Refused => FaultKind::Answered,
-                Doubt::Silent | Doubt::Unreachable => FaultKind::Silent,
-            };
-            let fault = Fault::new(kind, doubt.reason());
-            self.roster.suspect(&key, fault, now)
-        };
-        keys.into_iter().filter_map(suspect).collect()
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{DoubtReport, Protocol};
+use crate::model::Protocol;
 
 const RATE: u32 = 1_000;
 
@@ -236,27 +236,31 @@ fn one_subscriber_is_one_client_and_the_kernels_word_is_enough() {
 }
 
 #[test]
-fn the_kernels_programs_speak_of_a_backend_alike() {
+fn a_client_that_has_waited_a_second_is_not_made_to_wait_as_long_again() {
     let mut scene = Scene::new(2, true);
-    let Suspect {
-        protocol,
-        port,
-        address,
-    } = scene.suspect(1);
-    let report = DoubtReport {
-        protocol,
-        port,
-        address,
-        doubt: Doubt::Silent,
+    let evidence = Evidence {
+        suspect: scene.suspect(1),
+        witness: Witness::Unknown,
+        sight: Err(Doubt::Silent),
     };
-    let evidence = Evidence::from(report);
     assert_eq!(scene.passive.hear(&evidence, &scene.port, scene.now), None);
     let questions = scene.passive.questions(RATE, scene.now);
     assert_eq!(questions[0].suspect, scene.suspect(1));
-    assert_eq!(
-        questions[0].patience, FIRST_PATIENCE,
-        "the client has waited already"
-    );
+    assert_eq!(questions[0].patience, FIRST_PATIENCE);
+}
+
+#[test]
+fn what_two_clients_say_together_takes_one_that_cannot_be_asked() {
+    let mut scene = Scene::new(2, false);
+    let evidence = |witness| Evidence {
+        suspect: scene.suspect(1),
+        witness,
+        sight: Err(Doubt::Unreachable),
+    };
+    let (one, both) = (evidence(Witness::Unknown), evidence(Witness::Several));
+    assert_eq!(scene.passive.hear(&one, &scene.port, scene.now), None);
+    let turn = scene.passive.hear(&both, &scene.port, scene.now);
+    assert_eq!(turn.unwrap().kind, TurnKind::Ejected(Doubt::Unreachable));
 }
 
 #[test]

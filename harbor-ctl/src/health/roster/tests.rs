@@ -116,7 +116,7 @@ fn a_backend_that_refuses_is_out_after_its_third_probe_and_back_after_two() {
 }
 
 #[test]
-fn what_the_datapath_saw_counts_once_and_asks_at_once() {
+fn whom_a_client_doubts_is_asked_at_once_and_nothing_else() {
     let start = Instant::now();
     let mut roster = Roster::new(start);
     follow(&mut roster, targets(1), start);
@@ -124,18 +124,18 @@ fn what_the_datapath_saw_counts_once_and_asks_at_once() {
     let bad = key(0, 1);
     let now = start + Duration::from_secs(2);
     assert!(roster.begin(1_000, now).is_empty());
-    let fault = Fault::new(FaultKind::Silent, "a SYN was not answered");
-    assert_eq!(roster.suspect(&bad, fault, now), None);
+    roster.hurry(&bad, now);
     let begun = roster.begin(1_000, now);
     assert_eq!(begun.len(), 1);
     let (key, rule) = &begun[0];
+    assert_eq!(key, &bad);
     assert_eq!(roster.note((key, rule), &refused(), (now, now), 0.5), None);
-    // Two down, one to go: its own interval later.
-    let changes = live(&mut roster, (now, 6), |key| match *key == bad {
+    // One down, two to go: a client's word is not counted.
+    let changes = live(&mut roster, (now, 4), |key| match *key == bad {
         true => refused(),
         false => Ok(()),
     });
-    assert_eq!(changes.len(), 1);
+    assert_eq!(changes.len(), 0);
 }
 
 #[test]

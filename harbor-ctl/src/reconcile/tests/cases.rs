@@ -141,6 +141,30 @@ fn failing_backends_leave_the_set_of_their_family_unless_all_of_it_fail() {
 }
 
 #[test]
+fn an_ejected_backend_stays_in_its_set_and_says_so() {
+    let active = |last| backend(last, 80, BackendState::Active);
+    let services = [service(35000, Protocols::Tcp, vec![active(1), active(2)])];
+    let suspect = Suspect {
+        protocol: Protocol::Tcp,
+        port: 35000,
+        address: services[0].backends[1].address,
+    };
+    let (routes, own) = (routes(), own());
+    let ejected = BTreeMap::from([(suspect, Doubt::Silent)]);
+    let ground = Ground {
+        ejected: &ejected,
+        ..ground(&routes, &own)
+    };
+    let desired = desired(&services, Scope::Whole, ground);
+    let states = desired.backends.values().map(|backend| backend.row.state);
+    assert_eq!(states.collect::<Vec<_>>(), [Row::ACTIVE, Row::EJECTED]);
+    assert_eq!(
+        desired.frontends.values().next().unwrap().takers[0].len(),
+        2
+    );
+}
+
+#[test]
 fn a_lost_route_keeps_the_backend_and_its_flows() {
     let mut tables = Memory::default();
     let mut books = books(&mut tables);

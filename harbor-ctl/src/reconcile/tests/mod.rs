@@ -17,7 +17,8 @@ use harbor_common::{
 
 use super::*;
 use crate::model::{
-    AllDown, Backend, BackendState, Failing, Policy, PortSettings, Protocols, Route, Service,
+    AllDown, Backend, BackendState, Doubt, Failing, Policy, PortSettings, Protocol, Protocols,
+    Route, Service, Suspect,
 };
 
 /// Tables in memory that check, at each step, that no packet could trip.
@@ -242,8 +243,12 @@ fn ground<'a>(routes: &'a Routes, own: &'a OwnAddresses) -> Ground<'a> {
         routes,
         own,
         all_down: AllDown::UseLast,
+        ejected: &NOBODY,
     }
 }
+
+/// Nobody is ejected.
+static NOBODY: BTreeMap<Suspect, Doubt> = BTreeMap::new();
 
 /// One round of the reconciler; answers with how much there was to do.
 fn round(services: &[Service], books: &mut Books, tables: &mut Memory) -> Plan {

@@ -1,25 +1,28 @@
 //! Reads what the datapath tells of backends that have failed a flow.
 
+use std::net::IpAddr;
+
 use aya::maps::{Array, MapData, RingBuf};
 use harbor_common::{
+    addr::Ip,
     backend::Backend,
-    event::Suspicion,
+    event::Sighting,
     maps::{BACKENDS, EVENTS},
 };
 
 use super::{DatapathError, Pins, Tried as _, tables::open};
 use crate::{
-    model::{Doubt, DoubtReport},
+    model::{Doubt, Evidence, Suspect, Witness},
     reconcile::Actual,
 };
 
 /// The ring's reader; there is one at a time, the agent.
-pub(crate) struct Suspicions {
+pub(crate) struct Sightings {
     ring: RingBuf<MapData>,
     backends: Array<MapData, Backend>,
 }
 
-impl Suspicions {
+impl Sightings {
     pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
         Ok(Self {
             ring: open(pins, EVENTS)?,
@@ -28,7 +31,7 @@ impl Suspicions {
     }
 
     /// The next event about a backend that is there still, and the backend's slot.
-    pub(crate) fn next(&mut self) -> Result<Option<(u32, DoubtReport)>, DatapathError> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Evidence)>, DatapathError> {
         while let Some(item) = self.ring.next() {
             let Some(event) = read(&item) else {
                 return Err(DatapathError::new(format!(
@@ -42,13 +45,20 @@ impl Suspicions {
                 continue;
             }
             if let Some(key) = Actual::backend_key(&row) {
-                let report = DoubtReport {
+                let suspect = Suspect {
                     protocol: key.frontend.protocol,
                     port: key.frontend.port,
                     address: key.address,
-                    doubt: doubt(event.reason),
                 };
-                return Ok(Some((event.backend, report)));
+                let evidence = Evidence {
+                    suspect,
+                    witness: match event.witnesses {
+                        0 | 1 => Witness::Client(IpAddr::from(event.client)),
+                        _ => Witness::Several,
+                    },
+                    sight: Err(doubt(event.reason)),
+                };
+                return Ok(Some((event.backend, evidence)));
             }
         }
         Ok(None)
@@ -57,20 +67,28 @@ impl Suspicions {
 
 fn doubt(reason: u32) -> Doubt {
     match reason {
-        Suspicion::SILENT => Doubt::Silent,
-        Suspicion::REFUSED => Doubt::Refused,
+        Sighting::SILENT => Doubt::Silent,
+        Sighting::REFUSED => Doubt::Refused,
         _ => Doubt::Unreachable,
     }
 }
 
-fn read(bytes: &[u8]) -> Option<Suspicion> {
+fn read(bytes: &[u8]) -> Option<Sighting> {
+    if bytes.len() < size_of::<Sighting>() {
+        return None;
+    }
     let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    Some(Suspicion {
+    Some(Sighting {
         at_ns: u64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?),
         backend: word(8)?,
         generation: word(12)?,
         reason: word(16)?,
-        failures: word(20)?,
+        has_room: word(20)?,
+        client: Ip {
+            octets: bytes.get(24..40)?.try_into().ok()?,
+        },
+        witnesses: word(40)?,
+        _pad: 0,
     })
 }
 
@@ -80,16 +98,19 @@ mod tests {
 
     #[test]
     fn an_event_is_read_as_the_datapath_writes_it() {
-        let event = Suspicion {
+        let event = Sighting {
             at_ns: 1 << 40,
             backend: 7,
             generation: 3,
-            reason: Suspicion::REFUSED,
-            failures: 2,
+            reason: Sighting::REFUSED,
+            has_room: 1,
+            client: IpAddr::from([192, 0, 2, 1]).into(),
+            witnesses: 2,
+            _pad: 0,
         };
         // SAFETY: any bytes of a structure without padding can be looked at.
-        let bytes: [u8; size_of::<Suspicion>()] = unsafe { std::mem::transmute(event) };
+        let bytes: [u8; size_of::<Sighting>()] = unsafe { std::mem::transmute(event) };
         assert_eq!(read(&bytes), Some(event));
-        assert_eq!(read(&bytes[..23]), None);
+        assert_eq!(read(&bytes[..47]), None);
     }
 }

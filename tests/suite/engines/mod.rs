@@ -36,6 +36,14 @@ impl Engine {
         Scene::on(lab, &config)
     }
 
+    /// The lines of a configuration that choose it.
+    pub(crate) fn lines(self) -> &'static str {
+        match self {
+            Self::Tc => "[datapath]\nmode = \"tc\"\n",
+            Self::Proxy => "[datapath]\nmode = \"proxy\"\n",
+        }
+    }
+
     /// On a routed lab, with the default configuration.
     #[track_caller]
     pub(crate) fn routed(self) -> Scene {
@@ -60,4 +68,4 @@ macro_rules! scenarios {
         }
     };
 }
-use scenarios;
+pub(crate) use scenarios;

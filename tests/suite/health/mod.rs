@@ -1,5 +1,6 @@
 //! Backends that are probed: who leaves the rotation, who comes back, and what clients notice.
 
+mod forged;
 mod node;
 mod passive;
 mod suspects;

@@ -1,4 +1,4 @@
-//! What clients' flows show of a backend, and what is made of it where the proxy forwards.
+//! What clients' flows show of a backend, and what is made of it, in each engine.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -9,12 +9,22 @@ use kit::{
 use serde_json::Value;
 
 use super::{SOON, Ward};
-use crate::scene::FAMILIES;
+use crate::{
+    engines::{Engine, scenarios},
+    scene::FAMILIES,
+};
 
-const PROXY: &str = "[datapath]\nmode = \"proxy\"\n";
+scenarios!(
+    a_dead_backend_is_ejected_with_a_reason_and_returns_when_it_answers,
+    a_backend_that_falls_silent_is_ejected_and_the_first_is_the_first_again,
+    an_error_about_one_clients_datagrams_moves_that_flow_alone,
+    datagrams_that_two_clients_lose_eject_their_backend,
+    nobody_is_ejected_where_that_is_off_and_who_is_comes_back_when_it_is_turned_off,
+    the_only_backend_is_never_ejected,
+);
 
-fn ward(family: Family) -> Ward {
-    Ward::with(family, PROXY)
+fn ward(engine: Engine, family: Family) -> Ward {
+    Ward::with(family, engine.lines())
 }
 
 /// What has been told of backends, in order.
@@ -31,10 +41,9 @@ fn last_event(ward: &Ward, kind: &str) -> Value {
     last.unwrap_or_else(|| panic!("no {kind}"))
 }
 
-#[test]
-fn a_dead_backend_is_ejected_with_a_reason_and_returns_when_it_answers() {
+fn a_dead_backend_is_ejected_with_a_reason_and_returns_when_it_answers(engine: Engine) {
     for family in FAMILIES {
-        let mut ward = ward(family);
+        let mut ward = ward(engine, family);
         let to = ward.port("web", &[]);
         ward.is_balanced(to);
         assert_eq!(told(&ward), Vec::<String>::new());
@@ -68,10 +77,9 @@ fn a_dead_backend_is_ejected_with_a_reason_and_returns_when_it_answers() {
     }
 }
 
-#[test]
-fn a_backend_that_falls_silent_is_ejected_and_the_first_is_the_first_again() {
+fn a_backend_that_falls_silent_is_ejected_and_the_first_is_the_first_again(engine: Engine) {
     for family in FAMILIES {
-        let ward = ward(family);
+        let ward = ward(engine, family);
         let to = ward.port("web", &["policy=first"]);
         assert_eq!(traffic::connect(&ward.lab.client, to, 3).of("app1"), 3);
         ward.lab.apps[0].ip("link set eth0 down");
@@ -94,10 +102,9 @@ fn a_backend_that_falls_silent_is_ejected_and_the_first_is_the_first_again() {
     }
 }
 
-#[test]
-fn an_error_about_one_clients_datagrams_moves_that_flow_alone() {
+fn an_error_about_one_clients_datagrams_moves_that_flow_alone(engine: Engine) {
     for family in FAMILIES {
-        let ward = ward(family);
+        let ward = ward(engine, family);
         let to = ward.port("udp-game", &[]);
         let asker = Asker::new(&ward.lab.client, family);
         assert_eq!(asker.ask(to, b"who").unwrap(), "app1");
@@ -119,10 +126,9 @@ fn an_error_about_one_clients_datagrams_moves_that_flow_alone() {
     }
 }
 
-#[test]
-fn datagrams_that_two_clients_lose_eject_their_backend() {
+fn datagrams_that_two_clients_lose_eject_their_backend(engine: Engine) {
     for family in FAMILIES {
-        let mut ward = ward(family);
+        let mut ward = ward(engine, family);
         let to = ward.port("udp-game", &[]);
         let inside = SocketAddr::new(ward.lab.translation(family), to.port());
         let clients = [(&ward.lab.client, to), (&ward.lab.apps[1], inside)];
@@ -151,9 +157,11 @@ fn datagrams_that_two_clients_lose_eject_their_backend() {
     }
 }
 
-#[test]
-fn nobody_is_ejected_where_that_is_off_and_who_is_comes_back_when_it_is_turned_off() {
-    let mut ward = Ward::with(Family::V4, &format!("{PROXY}[policy]\npassive = \"off\"\n"));
+fn nobody_is_ejected_where_that_is_off_and_who_is_comes_back_when_it_is_turned_off(engine: Engine) {
+    let mut ward = Ward::with(
+        Family::V4,
+        &format!("{}[policy]\npassive = \"off\"\n", engine.lines()),
+    );
     let to = ward.port("web", &[]);
     ward.kill(0);
     let tally = traffic::connect(&ward.lab.client, to, 20);
@@ -172,10 +180,9 @@ fn nobody_is_ejected_where_that_is_off_and_who_is_comes_back_when_it_is_turned_o
     assert_eq!(told(&ward), ["backend_ejected", "backend_returned"]);
 }
 
-#[test]
-fn the_only_backend_is_never_ejected() {
+fn the_only_backend_is_never_ejected(engine: Engine) {
     for family in FAMILIES {
-        let mut ward = ward(family);
+        let mut ward = ward(engine, family);
         let port = ward
             .agent
             .create(&["web", "--backend", &ward.app(0).to_string()]);

@@ -7,6 +7,7 @@ mod fragments;
 mod icmp;
 mod limits;
 mod lying;
+mod patience;
 mod races;
 mod resets;
 mod rows;

@@ -77,6 +77,14 @@ impl Forwarder {
         self.doubts.lost = lost;
     }
 
+    /// How many backends of a frontend new flows avoid.
+    pub(super) fn ejected_of(&self, key: &FrontendKey) -> u32 {
+        let ejected = self.wishes.ejected.keys();
+        let own =
+            ejected.filter(|suspect| (suspect.protocol, suspect.port) == (key.protocol, key.port));
+        u32::try_from(own.count()).unwrap_or(u32::MAX)
+    }
+
     /// Has new flows avoid a backend for this reason while another can take them, or no longer.
     pub(super) fn eject(&mut self, suspect: &Suspect, doubt: Option<Doubt>) {
         let ejected = &mut self.wishes.ejected;

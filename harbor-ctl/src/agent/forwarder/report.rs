@@ -33,6 +33,7 @@ impl Forwarder {
             };
             let counters = &counts.carried;
             let live = self.sweep.by_frontend.get(&frontend.slot);
+            let takers: u32 = sets.iter().map(|set| set.count).sum();
             reports.push(FrontendReport {
                 engine: match sets.iter().any(|set| set.handed != 0) {
                     true => Engine::ProxyForRoute,
@@ -47,7 +48,7 @@ impl Forwarder {
                 reply_packets: counters.reply_packets,
                 reply_bytes: counters.reply_bytes,
                 refused: counts.refused,
-                backends_reachable: sets.iter().map(|set| set.count).sum(),
+                backends_reachable: takers.saturating_sub(self.ejected_of(&key)),
             });
         }
         Ok(reports)

@@ -1,0 +1,132 @@
+//! A backend that is slow, one that asks back, and one that fails while no agent lives.
+
+use std::{net::IpAddr, thread, time::Duration};
+
+use aya::maps::{Array, Map, MapData};
+use harbor_common::{control::Control, maps};
+use kit::{
+    Config, Family, V4, eventually,
+    frame::{Tcp, Transport, flag},
+};
+
+use super::bench::{APP_PORT, Bench, Side, TCP_PORT, syn};
+use crate::scene::FAMILIES;
+
+/// After it a SYN that comes again says that its backend is silent.
+const A_WHILE: Duration = Duration::from_millis(600);
+
+/// Whether the agent's word no longer holds.
+fn has_lapsed(bench: &Bench) -> bool {
+    let map = MapData::from_pin(bench.lab.maps().join(maps::CONTROL)).unwrap();
+    let map: Array<_, Control> = Map::Array(map).try_into().unwrap();
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    map.get(&0, 0).unwrap().valid_until_ns < (seconds * 1e9) as u64
+}
+
+fn answer(bench: &Bench, backend: IpAddr, port: u16, flags: u8) -> Vec<u8> {
+    let segment = Tcp {
+        source: APP_PORT,
+        destination: port,
+        sequence: 7_000,
+        acknowledgement: 1_001,
+        flags,
+        options: Vec::new(),
+        payload: Vec::new(),
+    };
+    bench.host_frame(backend, Transport::Tcp(segment)).bytes()
+}
+
+#[test]
+fn a_flow_leaves_a_silent_backend_once_and_waits_for_the_next() {
+    for family in FAMILIES {
+        let bench = Bench::of(family, &Config::with("[policy]\npassive = \"off\"\n"));
+        let asked = bench.to_node(syn(bench.client_port(), TCP_PORT)).bytes();
+        let first = bench.forward(Side::Client, &asked);
+        thread::sleep(A_WHILE);
+        let second = bench.forward(Side::Client, &asked);
+        assert_ne!(second.destination, first.destination);
+        thread::sleep(A_WHILE);
+        let third = bench.forward(Side::Client, &asked);
+        assert_eq!(third.destination, second.destination);
+        let accepted = answer(
+            &bench,
+            second.destination,
+            second.transport.source,
+            flag::SYN | flag::ACK,
+        );
+        bench.forward(Side::Backend, &accepted);
+    }
+}
+
+#[test]
+fn a_challenge_is_an_answer() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        let asked = bench.to_node(syn(bench.client_port(), TCP_PORT)).bytes();
+        let first = bench.forward(Side::Client, &asked);
+        let challenge = answer(&bench, first.destination, first.transport.source, flag::ACK);
+        bench.forward(Side::Backend, &challenge);
+        thread::sleep(A_WHILE);
+        let second = bench.forward(Side::Client, &asked);
+        assert_eq!(second.destination, first.destination);
+    }
+}
+
+#[test]
+fn without_an_agent_the_word_of_two_clients_counts_and_that_of_one_does_not() {
+    for family in FAMILIES {
+        let mut bench = Bench::plain(family);
+        bench.agent.kill();
+        eventually(Duration::from_secs(20), || has_lapsed(&bench));
+        let dead = bench.app(0);
+        // Opens a flow; whether its backend is the dead one, which refuses it.
+        let opens = |host: u8| {
+            // Hosts of one IPv6 network are one client.
+            let client = match family {
+                V4 => bench.lab.client_host(family, host),
+                Family::V6 => format!("2001:db8:{host}::1").parse().unwrap(),
+            };
+            let frame = bench.to_node(syn(bench.client_port(), TCP_PORT));
+            let frame = frame.source(client).bytes();
+            let seen = bench.forward(Side::Client, &frame);
+            if seen.destination != dead {
+                return false;
+            }
+            let refused = answer(&bench, dead, seen.transport.source, flag::RST | flag::ACK);
+            assert_eq!(
+                bench.run(Side::Backend, &refused).verdict,
+                "backend-refused"
+            );
+            true
+        };
+        let count = |host: u8| (0..10).filter(|_| opens(host)).count();
+        assert_eq!(count(90), 5, "one client's word, however often");
+        assert!(opens(91) || opens(91), "another's");
+        assert_eq!(count(92), 0, "now it is avoided");
+    }
+}
+
+#[test]
+fn numbers_that_leap_are_learnt_anew() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        let talk = bench.established();
+        let ahead = 16 << 20;
+        // The client acknowledges what went by another way.
+        let leaps = Tcp {
+            acknowledgement: talk.request().acknowledgement.wrapping_add(ahead),
+            ..talk.request()
+        };
+        bench.forward(Side::Client, &bench.to_node(Transport::Tcp(leaps)).bytes());
+        let reset = Tcp {
+            sequence: talk.reply().sequence.wrapping_add(ahead),
+            flags: flag::RST,
+            ..talk.reply()
+        };
+        let reset = bench.reply(&talk, Transport::Tcp(reset)).bytes();
+        bench.forward(Side::Backend, &reset);
+        let flows = bench.agent.items(&["flows", "list"]);
+        assert_eq!(flows[0]["state"], "closed", "{flows:?}");
+    }
+}

@@ -204,6 +204,10 @@ pub struct Context<A> {
     pub avoided: u32,
     /// 1 where it has left one that did not answer.
     pub is_moved: u32,
+    /// 1 where it would join a connection of Multipath TCP.
+    pub is_join: u32,
+    /// Zero.
+    pub _pad: u32,
     /// What the flow has met.
     pub sighting: Sighting,
 }

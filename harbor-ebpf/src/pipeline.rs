@@ -25,7 +25,7 @@ use crate::{
         fragment,
         frontend::{self, Side},
         icmp::{self, Errors},
-        limit, open,
+        join, limit, open,
         parse::{self, Kind, Oddity, Version},
         select::{self, Bounds},
         translate,
@@ -107,6 +107,7 @@ fn forward<A: Path, P: Packet>(
         if !is_sound(packet, context) {
             return Err(Verdict::Drop(DropReason::BadChecksum));
         }
+        context.is_join = u32::from(join::is_join(packet, &context.parsed));
         choose(context).result()?;
         open_flow(context, packet.ingress_ifindex())?;
     }
@@ -164,6 +165,7 @@ fn try_choose<A: Path>(context: &mut Context<A>) -> Result<(), Verdict> {
     }
     let bounds = Bounds {
         avoided: context.avoided,
+        takes_turn: context.is_join == 0,
         now,
     };
     context.backend = select::select(slot, A::INDEX, set, &context.client, bounds)?;

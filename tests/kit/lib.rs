@@ -30,6 +30,7 @@ mod service_manager;
 mod small_disk;
 pub mod traffic;
 pub mod trickle;
+mod tunnel;
 pub mod verdict;
 mod wire;
 
@@ -47,4 +48,5 @@ pub use process::{Finished, Process, allow_many_descriptors, binary, finish, fin
 pub use redis::Redis;
 pub use service_manager::ServiceManager;
 pub use small_disk::SmallDisk;
+pub use tunnel::Tunnel;
 pub use wire::Wire;

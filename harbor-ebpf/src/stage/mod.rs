@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod icmp;
+pub mod join;
 pub mod parse;
 pub mod translate;
 

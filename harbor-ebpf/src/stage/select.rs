@@ -32,7 +32,7 @@ pub fn select(
     client: &Ip,
     bounds: Bounds,
 ) -> Result<u32, Verdict> {
-    let Bounds { avoided, now } = bounds;
+    let Bounds { avoided, now, .. } = bounds;
     if set.count == 0 {
         return Err(if set.other_family == 0 {
             Verdict::Drop(DropReason::NoBackend)
@@ -67,6 +67,8 @@ pub fn select(
 pub struct Bounds {
     /// The slot that the flow has left; [`NOBODY`] = none.
     pub avoided: u32,
+    /// Whether it counts for whose turn it is.
+    pub takes_turn: bool,
     /// The time.
     pub now: u64,
 }
@@ -75,7 +77,12 @@ pub struct Bounds {
 /// all are left if this one is avoided.
 #[inline(always)]
 pub fn survey(set: &BackendSet, slot: u32, now: u64) -> (bool, bool) {
-    let mut scan = Scan::new(set, Bounds { avoided: slot, now });
+    let bounds = Bounds {
+        avoided: slot,
+        takes_turn: false,
+        now,
+    };
+    let mut scan = Scan::new(set, bounds);
     scan.walk(count as Step);
     (
         scan.found != NOBODY,
@@ -169,7 +176,7 @@ fn by_policy(frontend: u32, family: u32, set: &BackendSet, client: &Ip, bounds: 
         first(frontend, family, set, bounds)
     } else if set.policy == Policy::LeastFlows as u32 {
         least(set, bounds)
-    } else if set.policy == Policy::SourceHash as u32 {
+    } else if set.policy == Policy::SourceHash as u32 || !bounds.takes_turn {
         in_turn(set, u64::from(client.mixed()), bounds)
     } else {
         in_turn(set, next_turn(frontend), bounds)

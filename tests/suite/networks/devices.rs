@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kit::{Config, Lab, Process, V4, V6, traffic};
+use kit::{Config, Family, Lab, Netns, Process, Tunnel, V4, V6, traffic, verdict::Prober};
 
 use super::Ports;
 use crate::scene::{APP_PORT, FAMILIES, Scene};
@@ -23,7 +23,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 /// Gives both ends of a device their addresses.
-fn number(node: &kit::Netns, far: &kit::Netns, names: [&str; 2]) {
+fn number(node: &Netns, far: &Netns, names: [&str; 2]) {
     for (host, name, addresses) in [(node, names[0], NODE), (far, names[1], FAR)] {
         host.ip(&format!(
             "link set {name} up\naddr add {}/24 dev {name}\naddr add {}/64 dev {name} nodad",
@@ -45,11 +45,14 @@ impl Ends<'_> {
     /// The only backend is at the far end of the device.
     fn of_backends(&self) {
         for (family, far) in FAMILIES.into_iter().zip(FAR.map(address)) {
-            let backend = SocketAddr::new(far, APP_PORT + 1);
-            let ports = Ports::with(&self.scene, self.scene.lab.public(family), &[backend]);
-            ports.serve(&self.scene);
-            assert_eq!(ports.paths(&self.scene), ["tc", "tc"], "{}", self.kind);
+            self.of_backend(family, SocketAddr::new(far, APP_PORT + 1));
         }
+    }
+
+    fn of_backend(&self, family: Family, backend: SocketAddr) {
+        let ports = Ports::with(&self.scene, self.scene.lab.public(family), &[backend]);
+        ports.serve(&self.scene);
+        assert_eq!(ports.paths(&self.scene), ["tc", "tc"], "{}", self.kind);
     }
 
     /// An app at the far end.
@@ -113,8 +116,113 @@ macro_rules! devices {
 devices! {
     a_vlan_device_loses_nothing: "link add link BELOW name d.5 type vlan id 5";
     gre_loses_nothing: "link add d.5 type gre local OWN remote PEER ttl 64";
-    ipip_and_sit_lose_nothing: "link add d.5 type sit mode any local OWN remote PEER ttl 64";
+    sit_loses_nothing: "link add d.5 type sit mode any local OWN remote PEER ttl 64";
     geneve_loses_nothing: "link add d.5 type geneve id 5 remote PEER";
+}
+
+#[test]
+#[ignore = "needs a kernel that has the device: cargo xtask matrix"]
+fn ipip_loses_nothing() {
+    // It carries IPv4 alone.
+    let lab = Lab::routed();
+    let (own, other) = (lab.translation(V4), lab.app(V4, 0));
+    let end = |host: &Netns, own: IpAddr, other: IpAddr, address: &str| {
+        host.ip(&format!(
+            "link add d.5 type ipip local {own} remote {other} ttl 64\nlink set d.5 up\n\
+             addr add {address}/24 dev d.5"
+        ));
+    };
+    end(&lab.node, own, other, NODE[0]);
+    end(&lab.apps[0], other, own, FAR[0]);
+    let ends = Ends {
+        kind: "ipip",
+        scene: Scene::on(lab, &Config::default()),
+    };
+    let at = SocketAddr::new(address(FAR[0]), APP_PORT + 1);
+    let lab = &ends.scene.lab;
+    let _app = traffic::serve(&lab.apps[0], lab.folder(), "far", &[at]);
+    ends.of_backend(V4, at);
+}
+
+/// Here too, because this machine's kernel has it; no packet on it has an Ethernet header.
+#[test]
+fn a_tun_device_loses_nothing() {
+    let lab = Lab::routed();
+    let tunnel = Tunnel::between([&lab.node, &lab.apps[0]], "d.5");
+    number(&lab.node, &lab.apps[0], ["d.5", "d.5"]);
+    let ends = Ends {
+        kind: "tun",
+        scene: Scene::on(lab, &Config::default()),
+    };
+    let app = ends.app();
+    ends.of_backends();
+    drop(app);
+    drop(ends);
+    drop(tunnel);
+}
+
+/// Here too, because this machine's kernel has it.
+#[test]
+fn a_virtual_routers_hardware_address_is_served_by_the_kernel() {
+    let lab = Lab::routed();
+    lab.node.ip(
+        "link add vrrp.51 link eth0 address 00:00:5e:00:01:33 type macvlan mode private\n\
+         link set vrrp.51 up",
+    );
+    for family in FAMILIES {
+        let (shared, bits) = (
+            lab.client_host(family, 51),
+            if family == V4 { 32 } else { 128 },
+        );
+        lab.node
+            .ip(&format!("addr add {shared}/{bits} dev vrrp.51"));
+        // As keepalived does: no other interface answers for it.
+        lab.client.ip(&format!(
+            "neigh replace {shared} dev eth0 lladdr 00:00:5e:00:01:33 nud permanent"
+        ));
+    }
+    let scene = Scene::on(lab, &Config::default());
+    for family in FAMILIES {
+        let ports = Ports::at(&scene, scene.lab.client_host(family, 51));
+        let forwarded = || {
+            let totals = Prober::attached(&scene.lab, "vrrp.51").totals();
+            totals.get("forward").copied().unwrap_or_default()
+        };
+        let before = forwarded();
+        ports.serve(&scene);
+        assert_eq!(ports.paths(&scene), ["tc", "tc"]);
+        assert!(
+            forwarded() - before >= 2 * super::COUNT as u64,
+            "by the programs"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel that has the device: cargo xtask matrix"]
+fn backends_in_a_vrf_lose_nothing() {
+    let lab = Lab::routed();
+    lab.node
+        .ip("link add red type vrf table 10\nlink set red up\nlink set eth1 master red");
+    lab.node.ip(&format!(
+        "addr replace {}/64 dev eth1 nodad",
+        lab.translation(V6)
+    ));
+    // What the host sends from outside the VRF finds the app hosts by a route that leaves by the device.
+    for family in FAMILIES {
+        let (network, bits) = (
+            lab.backend_host(family, 0),
+            if family == V4 { 24 } else { 64 },
+        );
+        lab.node
+            .ip(&format!("route replace {network}/{bits} dev eth1"));
+    }
+    let scene = Scene::on(lab, &Config::default());
+    for family in FAMILIES {
+        let ports = Ports::at(&scene, scene.lab.public(family));
+        ports.serve(&scene);
+        println!("{family:?}: {:?}", ports.paths(&scene));
+    }
 }
 
 /// Here too, because this machine's kernel has it.
@@ -177,7 +285,7 @@ fn clients_in_a_vrf_lose_nothing() {
 #[ignore = "needs a kernel that has the device: cargo xtask matrix"]
 fn wireguard_loses_nothing() {
     let lab = Lab::routed();
-    let key = |host: &kit::Netns, name: &str| {
+    let key = |host: &Netns, name: &str| {
         let path = lab.folder().join(name);
         let generate = format!(
             "umask 077; wg genkey > {0} && wg pubkey < {0}",
@@ -213,7 +321,7 @@ fn twenty_megabytes_survive_delay_loss_reordering_and_duplicates() {
     let scene = Scene::routed();
     let mut tc = scene.lab.client.command("tc");
     tc.args([
-        "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "20ms", "5ms",
+        "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "100ms", "10ms",
     ]);
     tc.args([
         "loss",

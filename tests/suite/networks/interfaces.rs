@@ -72,3 +72,42 @@ fn a_backend_behind_a_wire_without_addresses_is_served_by_the_kernel() {
     ports.serve(&scene);
     assert_eq!(ports.paths(&scene), ["tc", "tc"]);
 }
+
+#[test]
+fn an_interface_that_leaves_for_another_namespace_and_comes_back_is_served_again() {
+    let scene = Scene::on(Lab::routed(), &Config::default());
+    let ports = FAMILIES.map(|family| Ports::at(&scene, scene.lab.public(family)));
+    let away = scene.lab.another();
+    let links = || {
+        let report = scene.agent.ctl_json_whatever(&["datapath", "status"]);
+        report["links"].as_array().unwrap().len()
+    };
+    assert_eq!(links(), 2);
+    away.ip("link set eth0 name spare");
+    scene
+        .lab
+        .node
+        .ip(&format!("link set eth0 netns {}", away.name()));
+    kit::eventually(std::time::Duration::from_secs(5), || links() == 1);
+    away.ip(&format!("link set eth0 netns {}", scene.lab.node.name()));
+    let mut lines = "link set eth0 up\n".to_owned();
+    for family in FAMILIES {
+        let (bits, more) = if family == V4 {
+            (24, "")
+        } else {
+            (64, " nodad")
+        };
+        lines += &format!(
+            "addr add {}/{bits} dev eth0{more}\n",
+            scene.lab.public(family)
+        );
+    }
+    scene.lab.node.ip(&lines);
+    kit::eventually(std::time::Duration::from_secs(5), || links() == 2);
+    let status = scene.agent.ctl_json_whatever(&["status"]);
+    assert_eq!(status["datapath"]["state"], "ok", "{status}");
+    for ports in &ports {
+        ports.serve(&scene);
+        assert_eq!(ports.paths(&scene), ["tc", "tc"]);
+    }
+}

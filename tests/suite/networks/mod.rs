@@ -3,6 +3,7 @@
 
 mod devices;
 mod interfaces;
+mod together;
 mod uplinks;
 
 use std::{

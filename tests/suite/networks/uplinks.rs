@@ -244,6 +244,40 @@ fn a_way_back_that_changes_keeps_twenty_live_connections() {
 }
 
 #[test]
+fn connections_outlive_a_way_back_that_changes_while_no_agent_lives() {
+    for family in FAMILIES {
+        let mut scene = Scene::on(two_wires(), &Config::default());
+        let public = scene.lab.public(family);
+        let node = scene.lab.node.clone();
+        run(
+            &node,
+            family,
+            &format!("route add default via {}", scene.lab.client_address(family)),
+        );
+        let ports = Ports::at(&scene, public);
+        speak(&scene.lab, public, "eth0");
+        let live = traffic::Live::open(&scene.lab.client, ports.web, 20);
+        scene.agent.kill();
+        let killed = std::time::Instant::now();
+        kit::eventually(std::time::Duration::from_secs(20), || {
+            live.progress();
+            killed.elapsed() > std::time::Duration::from_secs(7)
+        });
+        // Nobody tells the programs of it until there is an agent again.
+        let gateway = on_second(family, 2);
+        run(
+            &node,
+            family,
+            &format!("route replace default via {gateway}"),
+        );
+        scene.agent.restart();
+        live.progress();
+        ports.serve(&scene);
+        assert_eq!(live.finish().errors, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn an_address_that_stands_on_the_loopback_device_is_public() {
     let scene = Scene::on(Lab::routed(), &Config::default());
     for (family, address) in [

@@ -35,6 +35,8 @@ pub mod ring;
 #[cfg(target_arch = "bpf")]
 pub mod route;
 #[cfg(target_arch = "bpf")]
+pub mod scan;
+#[cfg(target_arch = "bpf")]
 pub mod skb;
 #[cfg(target_arch = "bpf")]
 pub mod state;

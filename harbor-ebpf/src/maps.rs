@@ -200,7 +200,7 @@ pub struct Context<A> {
     pub is_capped: u32,
     /// The place in its ring that a new flow takes.
     pub ring_index: u32,
-    /// The slot of the backend that it has left; [`crate::stage::select::NOBODY`] = none.
+    /// The slot of the backend that it has left; [`crate::scan::NOBODY`] = none.
     pub avoided: u32,
     /// 1 where it has left one that did not answer.
     pub is_moved: u32,

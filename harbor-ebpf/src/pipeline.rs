@@ -18,6 +18,7 @@ use crate::{
     maps::Context,
     packet::Packet,
     route,
+    scan::{self, Bounds},
     stage::{
         answer::{self, Complain},
         claim, emit,
@@ -27,8 +28,7 @@ use crate::{
         icmp::{self, Errors},
         join, limit, open,
         parse::{self, Kind, Oddity, Version},
-        select::{self, Bounds},
-        translate,
+        select, translate,
     },
     suspicion,
     way::Doubt,
@@ -81,7 +81,7 @@ fn forward<A: Path, P: Packet>(
     let side = frontend::find(&parsed.key, parsed.protocol)?;
     let opens = match flow::follow(parsed, control, now, way)? {
         Found::None => {
-            (context.avoided, context.is_moved) = (select::NOBODY, 0);
+            (context.avoided, context.is_moved) = (scan::NOBODY, 0);
             true
         }
         Found::Way if way.doubt == Doubt::None => false,
@@ -225,7 +225,7 @@ fn weigh<A: Path>(context: &mut Context<A>, protocol: Protocol, arrived_at: u16)
         && frontend.is_served()
         && let Some(set) = frontend::set(&frontend, A::INDEX)
     {
-        let (has_other, has_room) = select::survey(set, way.backend, now);
+        let (has_other, has_room) = scan::survey(set, way.backend, now);
         outlook = u32::from(has_other) * HAS_OTHER + u32::from(has_room) * HAS_ROOM;
     }
     sighting.at_ns = now;
@@ -252,7 +252,7 @@ fn leave<A: Path>(context: &mut Context<A>, outlook: u32) -> bool {
     let is_silent = way.doubt == Doubt::Silent;
     let has_moved = way.word & Flow::<A>::MOVED != 0;
     // Whoever answers late is waited for: on silence alone a flow moves once.
-    let may_leave = !is_silent || !has_moved || !select::is_well(way.backend, clock::now_ns());
+    let may_leave = !is_silent || !has_moved || !scan::is_well(way.backend, clock::now_ns());
     if outlook & HAS_OTHER == 0 || !may_leave {
         flow::forgive(&parsed.key, way);
         return false;

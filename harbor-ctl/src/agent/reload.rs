@@ -2,6 +2,8 @@
 //!
 //! Keys that can change at once do; the others are named, and wait for a restart.
 
+use std::time::Duration;
+
 use super::{
     engines::Link,
     owner::{Owner, Pending},
@@ -10,10 +12,16 @@ use super::{
 use crate::{
     config::{self, Applies, Config, EditError, Key, Loaded},
     control::wire::ConfigChange,
-    model::{ConfigItem, EventKind, Refusal, Subject},
+    model::{ConfigItem, EventKind, Refusal, Subject, Terms},
     registry::Registry,
     telemetry,
 };
+
+/// What both engines are told of.
+fn terms(config: &Config) -> (Terms, [Duration; 2]) {
+    let patience = [config.connect_timeout, config.give_up];
+    (settings::terms(config), patience)
+}
 
 impl<R: Registry> Owner<R> {
     /// Every value, with who said it.
@@ -103,11 +111,7 @@ impl<R: Registry> Owner<R> {
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
         to.log.datapath = from.log.datapath;
-        let of = |config: &Config| {
-            let patience = (config.connect_timeout, config.give_up);
-            (settings::terms(config), patience)
-        };
-        let are_terms_new = of(to) != of(from);
+        let are_terms_new = terms(to) != terms(from);
         to.is_passive_on = from.is_passive_on;
         to.min_path_mtu = from.min_path_mtu;
         to.timeouts = from.timeouts;

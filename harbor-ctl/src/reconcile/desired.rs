@@ -140,25 +140,13 @@ fn add_frontend(
     (ground, lists): (Ground<'_>, &Lists),
 ) {
     let Ground {
-        routes,
-        all_down,
-        ejected,
-        ..
+        routes, ejected, ..
     } = ground;
     let key = FrontendKey {
         protocol,
         port: service.port,
     };
-    let taking = [true, false].map(|is_v4| {
-        let is_reachable = |backend: &&Backend| {
-            backend.address.is_ipv4() == is_v4 && routes.contains_key(&backend.address.ip())
-        };
-        let reachable: Vec<&Backend> = service.backends.iter().filter(is_reachable).collect();
-        match service.draining {
-            true => Vec::new(),
-            false => takers(&reachable, all_down),
-        }
-    });
+    let taking = taking(service, ground);
     let (mut takers, mut handed) = ([Vec::new(), Vec::new()], [false; 2]);
     let there = service.backends.iter();
     for backend in there.filter(|backend| backend.state != BackendState::Removed) {
@@ -174,20 +162,18 @@ fn add_frontend(
         let takes = taking[family]
             .iter()
             .any(|taker| std::ptr::eq(*taker, backend));
-        let suspect = Suspect {
+        let is_ejected = ejected.contains_key(&Suspect {
             protocol,
             port: service.port,
             address: backend.address,
-        };
-        let state = match takes {
-            true if ejected.contains_key(&suspect) => Row::EJECTED,
-            true => Row::ACTIVE,
-            // Its UDP flows move, as long as they find somebody else.
-            false if backend.failing.is_some() && !taking[family].is_empty() => Row::UNHEALTHY,
-            false => Row::DRAINING,
-        };
+        });
+        let has_others = !taking[family].is_empty();
         let wanted = DesiredBackend {
-            row: row(backend_key, state, route),
+            row: row(
+                backend_key,
+                state(takes, is_ejected, backend, has_others),
+                route,
+            ),
             sources: Arc::clone(&lists[&route.source]),
         };
         desired.backends.insert(backend_key, wanted);
@@ -208,6 +194,31 @@ fn add_frontend(
         handed,
     };
     desired.frontends.insert(key, wanted);
+}
+
+/// The backends that take a service's new flows, IPv4's first.
+fn taking<'a>(service: &'a Service, ground: Ground<'_>) -> [Vec<&'a Backend>; 2] {
+    [true, false].map(|is_v4| {
+        let is_reachable = |backend: &&Backend| {
+            backend.address.is_ipv4() == is_v4 && ground.routes.contains_key(&backend.address.ip())
+        };
+        let reachable: Vec<&Backend> = service.backends.iter().filter(is_reachable).collect();
+        match service.draining {
+            true => Vec::new(),
+            false => takers(&reachable, ground.all_down),
+        }
+    })
+}
+
+/// The state of a backend's row.
+fn state(takes: bool, is_ejected: bool, backend: &Backend, has_others: bool) -> u32 {
+    match takes {
+        true if is_ejected => Row::EJECTED,
+        true => Row::ACTIVE,
+        // Its UDP flows move, as long as they find somebody else.
+        false if backend.failing.is_some() && has_others => Row::UNHEALTHY,
+        false => Row::DRAINING,
+    }
 }
 
 /// Where an address's family has its half of a frontend's sets.

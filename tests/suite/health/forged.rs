@@ -60,7 +60,7 @@ fn ejections(ward: &Ward) -> Vec<Value> {
 /// A connection request that no backend answers: its checksum is wrong, or it is signed.
 fn poisoned(ward: &Ward, to: SocketAddr, port: u16) -> Vec<u8> {
     let family = kit::Family::of(to.ip());
-    let is_signed = port % 2 == 0;
+    let is_signed = port.is_multiple_of(2);
     let syn = Transport::Tcp(Tcp {
         source: port,
         destination: to.port(),

@@ -13,7 +13,7 @@ use super::{
     flow::{Key, Way},
     generate::Generator,
     judge::{Case, Out, Step},
-    reading::{Part, Reading, read, word},
+    reading::{Packet, Part, Reading, read, word},
     world::{Policy, World},
 };
 use crate::scene::FAMILIES;
@@ -161,11 +161,7 @@ pub(super) fn step(
         if is_ambiguous {
             world.doubt(packet);
         }
-        let is_datagram =
-            packet.protocol == protocol::UDP && !matches!(packet.part, Part::Later { .. });
-        if is_datagram && outcome.verdict == "forward" && outcome.action == Action::Redirect {
-            world.sent(packet, word(&outcome.frame, packet.body + 6));
-        }
+        note_sent(world, packet, outcome);
         if ["flows-full", "source-ports"].contains(&outcome.verdict.as_str()) {
             world.turns += 1;
         }
@@ -180,6 +176,14 @@ pub(super) fn step(
         }
     }
     Ok(reading)
+}
+
+/// Notes the checksum with which a datagram was sent on: an error about it quotes it.
+fn note_sent(world: &mut World, packet: &Packet, outcome: &Outcome) {
+    let has_sum = packet.protocol == protocol::UDP && !matches!(packet.part, Part::Later { .. });
+    if has_sum && outcome.verdict == "forward" && outcome.action == Action::Redirect {
+        world.sent(packet, word(&outcome.frame, packet.body + 6));
+    }
 }
 
 fn apply(world: &mut World, case: &Case, chosen: Chosen, reading: &Reading) {

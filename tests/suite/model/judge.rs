@@ -195,7 +195,7 @@ impl World {
         }
         if packet.is_right == Is::No && !packet.is_odd() && opens(packet) != Is::No {
             // What may not be one that opens a flow may be passed instead.
-            ground.drop("bad-checksum", opens(packet));
+            ground.drop("bad-checksum", opens(packet).min(sure));
         }
         if self.flows.len() >= self.capacity {
             ground.drop("flows-full", Is::Maybe);

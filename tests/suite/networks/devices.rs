@@ -167,15 +167,16 @@ fn a_virtual_routers_hardware_address_is_served_by_the_kernel() {
     let lab = Lab::routed();
     lab.node.ip(
         "link add vrrp.51 link eth0 address 00:00:5e:00:01:33 type macvlan mode private\n\
-         link set vrrp.51 up",
+         link set vrrp.51 up\naddr add fe80::1/64 dev eth0 nodad",
     );
     for family in FAMILIES {
         let (shared, bits) = (
             lab.client_host(family, 51),
             if family == V4 { 32 } else { 128 },
         );
-        lab.node
-            .ip(&format!("addr add {shared}/{bits} dev vrrp.51"));
+        let nodad = if family == V4 { "" } else { " nodad" };
+        let line = format!("addr add {shared}/{bits} dev vrrp.51{nodad}");
+        lab.node.ip(&line);
         // As keepalived does: no other interface answers for it.
         lab.client.ip(&format!(
             "neigh replace {shared} dev eth0 lladdr 00:00:5e:00:01:33 nud permanent"

@@ -89,7 +89,14 @@ fn a_reader_that_is_cut_off_misses_nothing_and_hears_nothing_twice() {
     let of_one = ["port_allocated", "port_allocated", "port_released"];
     assert_eq!(
         kinds,
-        [&of_one[..], &of_one, &of_one, &of_one[..1]].concat()
+        [
+            &["agent_started"],
+            &of_one[..],
+            &of_one,
+            &of_one,
+            &of_one[..1]
+        ]
+        .concat()
     );
 }
 
@@ -119,6 +126,8 @@ fn a_reader_that_does_not_read_holds_nobody() {
     let mut http = Http::new(&agent.socket());
     let (status, answer) = http.post("/v1/state/import", body.as_bytes()).unwrap();
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    // One that the agent has started, too.
+    let count = count + 1;
     assert_eq!(agent.items(&["events"]).len(), count);
     agent.create(&["last"]);
     // Now it reads: all of it, in order.
@@ -165,8 +174,16 @@ fn what_happens_to_backends_bindings_and_settings_is_told() {
     let find = |kind: &str| events.iter().find(|event| event["kind"] == kind).unwrap();
     assert_eq!(find("backend_added")["address"], json!(app(&lab, 9_001)));
     assert_eq!(find("backend_draining")["address"], json!(app(&lab, 9_002)));
-    assert_eq!(find("port_changed")["text"], "changed: max_connections");
+    assert_eq!(
+        find("port_changed")["text"],
+        "changed: max_connections none -> 7"
+    );
+    let changed = &find("port_changed")["changes"];
+    assert_eq!(changed, &json!([{"key": "max_connections", "new": "7"}]));
     assert_eq!(find("config_changed")["key"], "policy.drain");
+    let changed = &find("config_changed")["changes"];
+    let policy = json!([{"key": "policy.drain", "old": "30s", "new": "9s"}]);
+    assert_eq!(changed, &policy);
     let table = agent.ctl(&["events"]).ok().stdout;
     assert!(table.starts_with("ID"), "{table}");
     let since = find("backend_draining")["id"].to_string();
@@ -205,10 +222,106 @@ fn the_command_line_follows_over_a_restart() {
         ids(&events).windows(2).all(|two| two[0] < two[1]),
         "{printed}"
     );
-    assert!(
-        events.iter().any(|event| event["kind"] == "gap"),
+    let kinds: Vec<&Value> = events.iter().map(|event| &event["kind"]).collect();
+    assert_eq!(
+        kinds,
+        [
+            "agent_started",
+            "port_allocated",
+            "agent_stopped",
+            "agent_started",
+            "port_allocated"
+        ],
         "{printed}"
     );
+}
+
+#[test]
+fn events_outlive_the_agent_however_it_ends() {
+    let lab = Lab::routed();
+    let mut agent = Agent::start(&lab);
+    agent.create(&["first"]);
+    let mut before = agent.items(&["events"]);
+    for is_killed in [true, false, true] {
+        match is_killed {
+            true => agent.kill(),
+            false => assert_eq!(agent.stop(), 0),
+        }
+        agent.restart();
+        let after = agent.items(&["events"]);
+        assert_eq!(after[..before.len()], before);
+        let fresh = &after[before.len()..];
+        let last = fresh.last().unwrap();
+        assert_eq!(last["kind"], "agent_started");
+        let said = last["text"].as_str().unwrap();
+        assert_eq!(said.contains("without a word"), is_killed, "{said}");
+        assert_eq!(fresh.len(), if is_killed { 1 } else { 2 });
+        // Whoever read the last one before goes on with what follows it, without a gap.
+        let since = before.last().unwrap()["id"].to_string();
+        assert_eq!(agent.items(&["events", "--since", &since]), fresh);
+        before = after;
+    }
+}
+
+#[test]
+fn an_event_says_when_by_whom_and_what_it_was_before() {
+    let lab = Lab::routed();
+    let agent = Agent::start(&lab);
+    let port = agent.create(&["web", "--backend", &app(&lab, 9_001)]);
+    agent.create(&["other"]);
+    agent.ctl(&["ports", "set", "web", "drain_s=9"]).ok();
+    agent.ctl(&["flows", "kill", "--port", "web", "--yes"]).ok();
+    agent.ctl(&["state", "backup"]).ok();
+    assert_eq!(agent.ctl(&["ports", "create", "web"]).code, 5);
+    let find = |arguments: &[&str]| agent.items(&[&["events"], arguments].concat());
+    for event in find(&[]) {
+        let (time, at) = (event["time"].as_str().unwrap(), event["at"].as_i64());
+        let mut date = std::process::Command::new("date");
+        let date = kit::finish(date.args(["+%s", "-d", time])).ok().stdout;
+        assert_eq!(date.trim().parse().ok(), at, "{event}");
+    }
+    let audit = find(&["--audit"]);
+    let kinds: Vec<&Value> = audit.iter().map(|event| &event["kind"]).collect();
+    assert_eq!(
+        kinds,
+        [
+            "port_allocated",
+            "backend_added",
+            "port_allocated",
+            "port_changed",
+            "flows_ended",
+            "request_done",
+            "request_refused"
+        ]
+    );
+    for event in &audit {
+        let actor = &event["actor"];
+        assert_eq!(actor["uid"], 0, "{event}");
+        assert_eq!(actor["process"], "harbor-ctl", "{event}");
+        assert!(actor["pid"].as_u64() > Some(1), "{event}");
+    }
+    let text = |event: &Value| event["text"].as_str().unwrap().to_owned();
+    assert_eq!(text(&audit[3]), "changed: drain_s 30 -> 9");
+    assert_eq!(text(&audit[4]), "0 flows ended: port web");
+    assert_eq!(text(&audit[5]), "POST /v1/state/backup: 200");
+    let refused = "POST /v1/ports: 409: a port named web exists";
+    assert!(text(&audit[6]).starts_with(refused), "{}", audit[6]);
+    // Everything can be asked for by itself, and together.
+    assert_eq!(
+        find(&["--port", "web"]),
+        [0, 1, 3, 4].map(|n| audit[n].clone())
+    );
+    assert_eq!(find(&["--port", &port.to_string()]).len(), 3);
+    assert_eq!(find(&["--kind", "port_changed,flows_ended"]), audit[3..5]);
+    assert_eq!(find(&["-n", "2"]), audit[5..]);
+    let of_both = ["--kind", "port_allocated", "-n", "1", "--since", "1h"];
+    assert_eq!(find(&of_both), audit[2..3]);
+    let since = audit[5]["id"].to_string();
+    assert_eq!(find(&["--since", &since, "-n", "9"]), audit[6..]);
+    for wrong in [["--since", "soon"], ["--kind", "soon"], ["--port", "a/b"]] {
+        let refused = agent.ctl(&[&["events"][..], &wrong].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+    }
 }
 
 #[test]

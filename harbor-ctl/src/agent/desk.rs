@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
+    AgentError,
     backend_view::{self, Loads},
     engines::Engines,
     explain,
@@ -29,9 +30,10 @@ use crate::{
         },
     },
     discovery::Message,
+    http::{asked_by, requester},
     model::{
-        Backend, ConfigItem, FlowRecord, FrontendReport, PortRef, Protocol, Question, Refusal,
-        RefusalKind, Service, SettingValues,
+        Backend, ConfigItem, EventKind, FlowRecord, FrontendReport, Happening, PortRef, Protocol,
+        Question, Refusal, RefusalKind, Service, SettingValues, Subject,
     },
     reconcile::Scope,
     registry::Registry,
@@ -88,6 +90,16 @@ impl<R: Registry> Desk<R> {
         engines.stop().await;
     }
 
+    /// Tells that the agent ends, and why.
+    pub(super) fn tell_end(&self, why: &Result<&str, AgentError>) {
+        let text = match why {
+            Ok(signal) => format!("the agent stops, by {signal}; the datapath stays"),
+            Err(error) => format!("the agent stops: {error}; the datapath stays"),
+        };
+        let happening = Happening::new(EventKind::AgentStopped, Subject::default(), text);
+        self.1.tell(happening);
+    }
+
     /// Reads the configuration again, without keeping the caller.
     pub(super) fn reload_soon(&self) {
         let desk = self.clone();
@@ -103,7 +115,8 @@ impl<R: Registry> Desk<R> {
         F: Future<Output = Answer<T>> + Send + 'static,
     {
         let desk = self.clone();
-        let task = tokio::spawn(async move { change(desk.lock().await).await });
+        let work = async move { change(desk.lock().await).await };
+        let task = tokio::spawn(asked_by(requester(), work));
         task.await
             .unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
     }
@@ -305,6 +318,14 @@ impl<R: Registry> Operations for Desk<R> {
         let ended = snapshot.engines.end_flows(filter).await;
         let flows = ended.map_err(not_ready)?;
         tracing::info!(flows, ?request, "flows ended");
+        let text = format!("{flows} flows ended: {}", request.described());
+        let subject = Subject {
+            name: request.port,
+            address: request.backend,
+            ..Subject::default()
+        };
+        self.1
+            .tell(Happening::new(EventKind::FlowsEnded, subject, text));
         Ok(KilledFlows { flows })
     }
 

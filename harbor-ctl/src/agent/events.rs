@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    event_record::EventRecord,
     owner::{Owner, Pending},
     services::Services,
 };
@@ -41,6 +42,22 @@ impl Told {
 }
 
 impl<R: Registry> Owner<R> {
+    /// Goes on with the record of events where an earlier agent has left it, and says that one starts.
+    pub(super) fn begin_events(&self) {
+        let (record, earlier) = EventRecord::open(&self.running.config.paths.state);
+        let is_cut_off = earlier
+            .last()
+            .is_some_and(|last| last.kind != EventKind::AgentStopped);
+        let before = match is_cut_off {
+            true => "; the one before has ended without a word",
+            false => "",
+        };
+        self.told.log.go_on(earlier, Box::new(record));
+        let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+        let text = format!("the agent starts: {version}, pid {pid}{before}");
+        self.tell(EventKind::AgentStarted, Subject::default(), text);
+    }
+
     /// Tells what has become of services since it was told last.
     pub(super) fn tell_changes(&mut self) {
         let ids: BTreeSet<String> = match &self.pending {

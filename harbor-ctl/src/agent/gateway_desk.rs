@@ -4,15 +4,19 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{desk::Desk, owner::Owner};
 use crate::{
-    control::{self, BindingOperations, wire::BindingItem},
+    control::{self, BindingOperations, Operations as _, wire::BindingItem},
     gateway::{Answer, Bound, Broker, Instance, Novelty, Order, Update},
-    model::{Plan, Refusal, RefusalKind, Service},
+    model::{Happening, Plan, Refusal, RefusalKind, Service},
     registry::Registry,
 };
 
 type Held<R> = OwnedMutexGuard<Owner<R>>;
 
 impl<R: Registry> Broker for Desk<R> {
+    fn note(&self, happening: Happening) {
+        self.events().tell(happening);
+    }
+
     async fn provision(&self, id: String, order: Order) -> Answer<Novelty> {
         self.change(move |mut owner: Held<R>| async move { owner.provision(id, order).await })
             .await

@@ -14,6 +14,7 @@ mod directories;
 mod discovery;
 mod emptied;
 mod engines;
+mod event_record;
 mod events;
 mod explain;
 mod fd_store;
@@ -231,6 +232,7 @@ async fn serve_from<R: Registry>(
     let control = &loaded.config.control;
     let groups = Groups::find(&control.admin_group, &control.read_group);
     let mut owner = Owner::new(loaded, registry, contents, engines);
+    owner.begin_events();
     owner.believe_or_hold().await;
     owner.right_deadlines().await;
     owner
@@ -264,6 +266,7 @@ async fn serve_from<R: Registry>(
     let outcome = until_told(&desk, fatal).await;
     notify::stopping();
     tracing::info!("the agent stops; the datapath stays");
+    desk.tell_end(&outcome);
     rounds.abort();
     relisten.abort();
     tcp_side.abort();
@@ -275,22 +278,22 @@ async fn serve_from<R: Registry>(
     let _ = tokio::time::timeout(STOP_STEP, server).await;
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;
     let _ = std::fs::remove_file(&socket);
-    outcome
+    outcome.map(|_signal| ())
 }
 
-/// Waits for a signal, or for something that cannot be lived with.
+/// Waits for a signal, and answers which; or for something that cannot be lived with.
 async fn until_told<R: Registry>(
     desk: &Desk<R>,
     mut fatal: mpsc::Receiver<String>,
-) -> Result<(), AgentError> {
+) -> Result<&'static str, AgentError> {
     let listen = |kind| signal(kind).tried(|| "cannot listen for signals".into());
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hangup = listen(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok("SIGTERM"),
+            _ = interrupt.recv() => return Ok("SIGINT"),
             _ = hangup.recv() => desk.reload_soon(),
             reason = fatal.recv() => {
                 let reason = reason.unwrap_or_else(|| "the rounds have ended".into());

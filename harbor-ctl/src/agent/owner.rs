@@ -213,6 +213,7 @@ impl<R: Registry> Owner<R> {
                 .or_else(|| self.gateway_problem.text()),
             leases_frozen: self.leases.is_frozen(),
             condition: self.registry.condition(),
+            events: self.told.log.condition(),
             node: self.node(),
             uptime: self.started.elapsed(),
         }

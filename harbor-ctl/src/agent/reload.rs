@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{self, Applies, Config, EditError, Key, Loaded},
     control::wire::ConfigChange,
-    model::{ConfigItem, EventKind, Refusal, Subject, Terms},
+    model::{ConfigItem, EventKind, Happening, Refusal, SettingChange, Subject, Terms},
     registry::Registry,
     telemetry,
 };
@@ -147,18 +147,24 @@ impl<R: Registry> Owner<R> {
         self.apply_change().await;
     }
 
-    /// Tells which keys the files say another value for than before; the values are nobody's business.
+    /// Tells which keys the files say another value for than before.
     fn tell_config(&self, written: &Loaded) {
         for key in config::changed_keys(&self.written, written) {
             let subject = Subject {
                 key: Some(key.path()),
                 ..Subject::default()
             };
-            let text = match key.applies {
-                Applies::AtOnce => format!("{} is changed", key.path()),
-                Applies::OnRestart => format!("{} is changed with the next restart", key.path()),
+            let value = |loaded: &Loaded| {
+                let entry = loaded.entries.get(&key.path());
+                entry.map(|entry| entry.value.plain())
             };
-            self.tell(EventKind::ConfigChanged, subject, text);
+            let change = SettingChange::new(&key.path(), value(&self.written), value(written));
+            let text = match key.applies {
+                Applies::AtOnce => format!("changed: {change}"),
+                Applies::OnRestart => format!("changed with the next restart: {change}"),
+            };
+            let happening = Happening::new(EventKind::ConfigChanged, subject, text);
+            self.told.log.tell(happening.with(vec![change]));
         }
     }
 }

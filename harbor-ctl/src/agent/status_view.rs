@@ -57,8 +57,7 @@ impl Snapshot {
             registry.state = "degraded".to_owned();
         }
         let health = health_part::of(&self.health);
-        let overall = worst(&[&agent, &datapath, &proxy, &ports, &health, &registry]).to_owned();
-        StatusReport {
+        let mut report = StatusReport {
             api_version: crate::control::wire::API_VERSION.into(),
             version: version.into(),
             pid,
@@ -70,10 +69,13 @@ impl Snapshot {
             ports,
             health,
             registry,
-            overall,
+            events: events_part(&self.events),
+            overall: String::new(),
             port_states,
             datapath_report: report.ok().flatten(),
-        }
+        };
+        report.overall = worst(&report).to_owned();
+        report
     }
 
     /// Numbers that the host may take from us are a fault that shows late: it is named now.
@@ -253,15 +255,25 @@ pub(super) fn part(state: &str, text: String) -> PartStatus {
     }
 }
 
-fn worst<'a>(parts: &[&'a PartStatus]) -> &'a str {
-    let rank = |part: &&&'a PartStatus| match part.state.as_str() {
-        "ok" => 0,
-        "degraded" => 1,
-        _ => 2,
-    };
-    match parts.iter().max_by_key(rank) {
-        // A node whose datapath is down is itself degraded: ports stay allocated, the API answers.
-        Some(part) if part.state != "ok" => "degraded",
-        _ => "ok",
+/// How many events are kept, and whether the disk has them.
+fn events_part((kept, problem): &(usize, Option<String>)) -> PartStatus {
+    let text = format!("{kept} kept");
+    match problem {
+        None => part("ok", text),
+        Some(problem) => PartStatus {
+            fix: Some("make room in, or repair, the state directory".into()),
+            ..part(
+                "degraded",
+                format!("{text}; the last are not on disk: {problem}"),
+            )
+        },
+    }
+}
+
+/// A node whose datapath is down is itself degraded: ports stay allocated, the API answers.
+fn worst(report: &StatusReport) -> &'static str {
+    match report.parts().iter().all(|(_, part)| part.state == "ok") {
+        true => "ok",
+        false => "degraded",
     }
 }

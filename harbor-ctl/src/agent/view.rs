@@ -88,6 +88,8 @@ pub(super) struct Snapshot {
     /// The registry does not say which app hosts live.
     pub(super) leases_frozen: bool,
     pub(super) condition: Condition,
+    /// How many events are kept, and why the disk does not have the last of them.
+    pub(super) events: (usize, Option<String>),
     /// This node's name in a registry that others share; else empty.
     pub(super) node: String,
     pub(super) uptime: Duration,

@@ -68,14 +68,7 @@ fn show(session: &Session, report: &StatusReport) -> Result<Exit, Failure> {
 
 fn text(report: &StatusReport) -> String {
     let mut lines = String::new();
-    for (name, part) in [
-        ("Agent", &report.agent),
-        ("Datapath", &report.datapath),
-        ("Proxy", &report.proxy),
-        ("Ports", &report.ports),
-        ("Health", &report.health),
-        ("Registry", &report.registry),
-    ] {
+    for (name, part) in report.parts() {
         let PartStatus { state, text, fix } = part;
         let fix = fix
             .as_deref()
@@ -125,6 +118,7 @@ mod tests {
             ),
             health: part("ok", "no port is probed", None),
             registry: part("ok", "embedded, /var/lib/harbor/harbor.redb", None),
+            events: part("ok", "12 kept", None),
             overall: "degraded".into(),
             port_states: Default::default(),
             datapath_report: None,
@@ -138,6 +132,7 @@ mod tests {
              show udp-game\n\
              Health    ok        no port is probed\n\
              Registry  ok        embedded, /var/lib/harbor/harbor.redb\n\
+             Events    ok        12 kept\n\
              Overall   degraded\n"
         );
     }

@@ -27,10 +27,14 @@ pub(crate) struct Tokens {
     pub(crate) announce: Option<Secret>,
 }
 
+/// By what somebody was let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted(pub(super) &'static str);
+
 /// Lets in by TCP who has a certificate or a token, each to what it is for.
 pub(super) async fn authorize(
     State(tokens): State<Arc<Tokens>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
@@ -47,15 +51,24 @@ pub(super) async fn authorize(
         token.is_some_and(|(token, given)| token.is(given))
     };
     let path = request.uri().path();
-    if is_certified || has(&tokens.all) || is_public(path) {
-        return next.run(request).await;
-    }
-    if has(&tokens.announce) {
-        return match ANNOUNCING.contains(&path) {
-            true => next.run(request).await,
-            false => failure(denied("this token may announce, and nothing else")),
-        };
-    }
+    let admitted = if is_certified {
+        Admitted("certificate")
+    } else if has(&tokens.all) {
+        Admitted("token")
+    } else if is_public(path) {
+        Admitted("nobody")
+    } else if has(&tokens.announce) && ANNOUNCING.contains(&path) {
+        Admitted("announce token")
+    } else if has(&tokens.announce) {
+        return failure(denied("this token may announce, and nothing else"));
+    } else {
+        return unknown();
+    };
+    request.extensions_mut().insert(admitted);
+    next.run(request).await
+}
+
+fn unknown() -> Response {
     let mut answer = failure(denied("no token, or a wrong one"));
     *answer.status_mut() = StatusCode::UNAUTHORIZED;
     ([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response()

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn a_message_is_an_event_and_a_comment_is_none() {
         let message =
-            b"id: 7\nevent: gap\ndata: {\"id\":7,\"at\":1,\"kind\":\"gap\",\"text\":\"x\"}\n\n";
+            b"id: 7\nevent: gap\ndata: {\"id\":7,\"at\":1,\"time\":\"t\",\"kind\":\"gap\",\"text\":\"x\"}\n\n";
         assert_eq!(read(message).unwrap().unwrap().id, 7);
         assert_eq!(read(b": alive\n\n").unwrap(), None);
         assert!(read(b"data: {\n\n").is_err());

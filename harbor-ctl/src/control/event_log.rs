@@ -1,24 +1,37 @@
-//! The events of an agent: the last ones are kept in memory, each with a number of its own.
+//! The events of an agent: the last ones are kept, each with a number of its own, in memory and in a
+//! record that outlives the agent.
 //!
 //! Readers fetch what they have not read yet when they are ready for it; whoever tells of an event
-//! never waits for a reader. One that is too slow, or comes back too late, is told of the gap.
+//! never waits for a reader. One that is too slow, or comes back too late, is told of the gap. A record
+//! that cannot be written holds up nothing either: it is written when it can be again.
 
 use std::{
     collections::VecDeque,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::watch;
 
-use crate::model::{Event, EventKind, Happening, Subject};
+use super::local_time::local;
+use crate::{
+    http::requester,
+    model::{Event, EventKind, Happening, Subject},
+};
 
 /// How many events are kept.
-const KEPT: usize = 8_192;
+pub(super) const KEPT: usize = 8_192;
 /// How many are fetched at once.
 const BATCH: usize = 64;
 /// Numbers begin where the seconds since 1970 say, so that they go on after a restart.
 const PER_SECOND: u32 = 20;
+
+/// Where events are written down.
+pub(crate) trait Record: fmt::Debug + Send {
+    /// Writes down the last `fresh` of the events that are kept; the others it has already.
+    fn write(&mut self, kept: &VecDeque<Event>, fresh: usize) -> io::Result<()>;
+}
 
 /// A handle to the events.
 #[derive(Clone, Debug)]
@@ -34,13 +47,50 @@ struct Shared {
 struct Ring {
     kept: VecDeque<Event>,
     next: u64,
+    record: Option<Box<dyn Record>>,
+    /// How many of the last events the record does not have yet.
+    unwritten: usize,
+    /// Why it does not.
+    problem: Option<String>,
+}
+
+impl Ring {
+    fn push(&mut self, event: Event) {
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(event);
+        self.unwritten = (self.unwritten + 1).min(self.kept.len());
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some(record) = self.record.as_mut().filter(|_| self.unwritten > 0) else {
+            return;
+        };
+        match record.write(&self.kept, self.unwritten) {
+            Ok(()) => {
+                self.unwritten = 0;
+                if self.problem.take().is_some() {
+                    tracing::info!("events are written down again");
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.problem.as_ref() != Some(&text) {
+                    tracing::error!("events are not written down: {text}");
+                }
+                self.problem = Some(text);
+            }
+        }
+    }
 }
 
 /// The number of the newest event, and whether it is the last.
 #[derive(Clone, Copy, Debug)]
-struct News {
+pub(super) struct News {
     newest: u64,
-    is_over: bool,
+    pub(super) is_over: bool,
 }
 
 impl EventLog {
@@ -50,33 +100,65 @@ impl EventLog {
             newest: next - 1,
             is_over: false,
         });
-        let kept = VecDeque::new();
-        let ring = Mutex::new(Ring { kept, next });
+        let ring = Mutex::new(Ring {
+            kept: VecDeque::new(),
+            next,
+            record: None,
+            unwritten: 0,
+            problem: None,
+        });
         Self(Arc::new(Shared { ring, news }))
     }
 
-    /// Tells of what has happened.
+    /// Goes on where the record of an earlier agent ends, and writes to it from now on.
+    pub(crate) fn go_on(&self, mut earlier: Vec<Event>, record: Box<dyn Record>) {
+        let mut ring = self.ring();
+        let last = earlier.last().map_or(0, |event| event.id);
+        // Higher than what a clock that was ahead has given, and than what was not written any more.
+        ring.next = ring.next.max(last.saturating_add(1));
+        let surplus = earlier.len().saturating_sub(KEPT);
+        ring.kept = earlier.drain(surplus..).collect();
+        ring.record = Some(record);
+        let newest = ring.next - 1;
+        drop(ring);
+        self.0.news.send_modify(|news| news.newest = newest);
+    }
+
+    /// Tells of what has happened, and who has asked for it.
     pub(crate) fn tell(&self, happening: Happening) {
         let Happening {
             kind,
             subject,
             text,
+            changes,
         } = happening;
+        let actor = requester().map(|requester| requester.named());
         let mut ring = self.ring();
-        let id = ring.next;
+        let (id, at) = (ring.next, seconds());
         ring.next += 1;
-        if ring.kept.len() == KEPT {
-            ring.kept.pop_front();
-        }
-        ring.kept.push_back(Event {
+        ring.push(Event {
             id,
-            at: seconds(),
+            at,
+            time: local(at),
             kind,
             text,
             subject,
+            actor,
+            changes,
         });
         drop(ring);
         self.0.news.send_modify(|news| news.newest = id);
+    }
+
+    /// Writes down what could not be written before.
+    pub(crate) fn write_late(&self) {
+        self.ring().write();
+    }
+
+    /// How many events are kept, and why the last ones are not written down, if they are not.
+    pub(crate) fn condition(&self) -> (usize, Option<String>) {
+        let ring = self.ring();
+        (ring.kept.len(), ring.problem.clone())
     }
 
     /// Nothing more will happen: readers end.
@@ -89,18 +171,36 @@ impl EventLog {
         self.0.news.borrow().newest
     }
 
+    /// The number before the last `count` events that are meant.
+    pub(super) fn before_last(&self, count: usize, is_meant: impl Fn(&Event) -> bool) -> u64 {
+        let ring = self.ring();
+        let meant = ring.kept.iter().rev().filter(|event| is_meant(event));
+        let first = meant.take(count).last();
+        first.map_or(ring.next, |event| event.id) - 1
+    }
+
+    pub(super) fn news(&self) -> watch::Receiver<News> {
+        self.0.news.subscribe()
+    }
+
     /// The events after this number, not all at once; 0: from the oldest that is kept.
-    fn after(&self, id: u64) -> VecDeque<Event> {
+    pub(super) fn after(&self, id: u64) -> VecDeque<Event> {
         let ring = self.ring();
         let oldest = ring.kept.front().map_or(ring.next, |event| event.id);
         let is_known = id == 0 || (id + 1 >= oldest && id < ring.next);
         let since = if is_known { id } else { 0 };
-        let gap = (!is_known).then(|| Event {
-            id: oldest - 1,
-            at: seconds(),
-            kind: EventKind::Gap,
-            text: format!("what happened after {id} is not known any more in full"),
-            subject: Subject::default(),
+        let gap = (!is_known).then(|| {
+            let at = seconds();
+            Event {
+                id: oldest - 1,
+                at,
+                time: local(at),
+                kind: EventKind::Gap,
+                text: format!("what happened after {id} is not known any more in full"),
+                subject: Subject::default(),
+                actor: None,
+                changes: Vec::new(),
+            }
         });
         let place = ring.kept.partition_point(|event| event.id <= since);
         let events = ring.kept.range(place..).take(BATCH).cloned();
@@ -112,115 +212,7 @@ impl EventLog {
     }
 }
 
-/// Reads events one by one.
-#[derive(Debug)]
-pub(super) struct Reader {
-    log: EventLog,
-    news: watch::Receiver<News>,
-    /// The number of the last event that was read.
-    last: u64,
-    fetched: VecDeque<Event>,
-    ending: Ending,
-}
-
-/// When a reader ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// When it has read what there is.
-    ReadAll,
-    /// With the agent.
-    Never,
-}
-
-impl Reader {
-    pub(super) fn new(log: EventLog, since: u64, ending: Ending) -> Self {
-        Self {
-            news: log.0.news.subscribe(),
-            log,
-            last: since,
-            fetched: VecDeque::new(),
-            ending,
-        }
-    }
-
-    /// The next event, when there is one; `None`: there will be no more.
-    pub(super) async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.fetched.pop_front() {
-                self.last = event.id;
-                return Some(event);
-            }
-            let is_over = self.news.borrow_and_update().is_over;
-            self.fetched = self.log.after(self.last);
-            if self.fetched.is_empty() {
-                if is_over || self.ending == Ending::ReadAll {
-                    return None;
-                }
-                self.news.changed().await.ok()?;
-            }
-        }
-    }
-}
-
-fn seconds() -> u64 {
+pub(super) fn seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(1, |since| since.as_secs().max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tell(log: &EventLog, text: &str) {
-        let subject = Subject::default();
-        log.tell(Happening::new(EventKind::PortChanged, subject, text));
-    }
-
-    async fn all(log: &EventLog, since: u64) -> Vec<Event> {
-        let mut reader = Reader::new(log.clone(), since, Ending::ReadAll);
-        let mut events = Vec::new();
-        while let Some(event) = reader.next().await {
-            events.push(event);
-        }
-        events
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_comes_back_misses_nothing_and_repeats_nothing() {
-        let log = EventLog::new();
-        assert!(all(&log, 0).await.is_empty());
-        (0..300).for_each(|n| tell(&log, &n.to_string()));
-        let events = all(&log, 0).await;
-        assert_eq!(events.len(), 300);
-        assert!(events.windows(2).all(|two| two[0].id + 1 == two[1].id));
-        let rest = all(&log, events[99].id).await;
-        assert_eq!(rest, events[100..]);
-        assert!(all(&log, events[299].id).await.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_gap_is_told_before_what_follows_it() {
-        let log = EventLog::new();
-        tell(&log, "first");
-        let first = log.newest();
-        (0..KEPT + 10).for_each(|_| tell(&log, "x"));
-        let events = all(&log, first).await;
-        assert_eq!(events[0].kind, EventKind::Gap);
-        assert_eq!(events.len(), KEPT + 1);
-        assert!(events.windows(2).all(|two| two[0].id + 1 == two[1].id));
-        // Of another time: before this agent started, and of a clock that was ahead.
-        for strange in [7, u64::MAX - 1] {
-            assert_eq!(all(&log, strange).await[0].kind, EventKind::Gap);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_reader_ends_with_the_agent() {
-        let log = EventLog::new();
-        let mut reader = Reader::new(log.clone(), 0, Ending::Never);
-        tell(&log, "last");
-        log.close();
-        assert_eq!(reader.next().await.unwrap().text, "last");
-        assert_eq!(reader.next().await, None);
-    }
 }

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Answer, Operations,
-    event_log::{Ending, Reader},
+    event_reader::{Ending, Reader},
     failure::{NotTold, failure},
     question::{EventQuery, checked},
     server::Shared,
@@ -51,22 +51,29 @@ async fn stream_events<O: Operations>(
 ) -> Response {
     let asked = async {
         let query = checked(query)?;
-        Ok((
-            last_id(&headers)?.or(query.since),
-            query.follow.unwrap_or(true),
-        ))
+        Ok((last_id(&headers)?.or(query.since), query.filter()?, query))
     };
     let asked: Answer<_> = asked.await;
-    let (since, follows) = match asked {
+    let (since, filter, query) = match asked {
         Ok(asked) => asked,
         Err(refusal) => return failure(refusal),
     };
     let log = o.events();
-    let (default, ending) = match follows {
-        true => (log.newest(), Ending::Never),
-        false => (0, Ending::ReadAll),
+    let ending = match query.follow {
+        Some(false) => Ending::ReadAll,
+        Some(true) | None => Ending::Never,
     };
-    let reader = Reader::new(log, since.unwrap_or(default), ending);
+    let asks_for_kept = ending == Ending::ReadAll || query.within_s.is_some();
+    let since = match (since, query.last) {
+        (Some(since), Some(last)) => log
+            .before_last(last, |event| filter.is_meant(event))
+            .max(since),
+        (Some(since), None) => since,
+        (None, Some(last)) => log.before_last(last, |event| filter.is_meant(event)),
+        (None, None) if asks_for_kept => 0,
+        (None, None) => log.newest(),
+    };
+    let reader = Reader::new(log, since, filter, ending);
     let events = stream::unfold(reader, async |mut reader: Reader| {
         let event = reader.next().await?;
         Some((message(&event), reader))

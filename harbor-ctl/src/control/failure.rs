@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{
+    Extension,
     http::StatusCode,
     response::{IntoResponse as _, Json, Response},
 };
@@ -12,11 +13,15 @@ use utoipa::{
 };
 
 use super::wire::ErrorBody;
-use crate::model::{Refusal, RefusalKind};
+use crate::{
+    http::Why,
+    model::{Refusal, RefusalKind},
+};
 
 /// The answer to what was refused.
 pub(super) fn failure(refusal: Refusal) -> Response {
-    (status_of(refusal.kind), Json(ErrorBody::from(refusal))).into_response()
+    let (status, why) = (status_of(refusal.kind), Why(refusal.description.clone()));
+    (status, Extension(why), Json(ErrorBody::from(refusal))).into_response()
 }
 
 /// The HTTP status of a refusal; the command line's exit codes follow from the kind, not from it.

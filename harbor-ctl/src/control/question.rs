@@ -10,8 +10,8 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::Answer;
-use crate::model::{PortRef, Refusal, RefusalKind};
+use super::{Answer, event_log::seconds, event_reader::EventFilter};
+use crate::model::{EventKind, PortRef, Refusal, RefusalKind};
 
 /// The longest body of most routes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
@@ -47,11 +47,36 @@ pub(super) struct PortQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
-    /// Those after this id; 0: all that are kept; missing: those to come, or all with `follow=false`.
+    /// Those after this id; 0: all that are kept; missing: those to come, or with `follow=false` or
+    /// `within_s` all.
     pub(super) since: Option<u64>,
     /// Whether the stream goes on with what is to come.
     #[param(default = true)]
     pub(super) follow: Option<bool>,
+    /// Those of the last so many seconds.
+    pub(super) within_s: Option<u64>,
+    /// Of those that are kept the last so many.
+    pub(super) last: Option<usize>,
+    /// Those about this port: a number, NUMBER/PROTOCOL, a name or an id.
+    pub(super) port: Option<String>,
+    /// Those of these kinds, separated by commas.
+    pub(super) kind: Option<String>,
+    /// Those that somebody has asked for.
+    pub(super) audit: Option<bool>,
+}
+
+impl EventQuery {
+    pub(super) fn filter(&self) -> Answer<EventFilter> {
+        let kinds = self.kind.iter().flat_map(|kinds| kinds.split(','));
+        let kinds: Result<_, String> = kinds.map(EventKind::parse).collect();
+        let within = self.within_s.map(|within| seconds().saturating_sub(within));
+        Ok(EventFilter {
+            port: self.port.as_deref().map(PortRef::parse).transpose()?,
+            kinds: kinds.map_err(|text| Refusal::invalid("kind", text))?,
+            not_before: within.unwrap_or_default(),
+            is_audit: self.audit.unwrap_or_default(),
+        })
+    }
 }
 
 impl PortQuery {

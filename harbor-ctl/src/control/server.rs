@@ -1,6 +1,7 @@
 //! Routes, checks and errors of the control API.
 //!
-//! Every error leaves in one shape; every change leaves an audit line with the peer's credentials.
+//! Every error leaves in one shape; every change leaves an audit line, and an event,
+//! with the peer's credentials.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Answer, Groups, Operations,
-    access::{Tokens, authorize},
+    access::{Admitted, Tokens, authorize},
     described,
     failure::failure,
     groups::admit,
@@ -26,7 +27,7 @@ use super::{
     wire::ErrorBody,
 };
 use crate::{
-    http::{Peer, TcpSide, served},
+    http::{Peer, Requester, TcpSide, asked_by, served, untold},
     model::{Refusal, RefusalKind},
 };
 
@@ -63,6 +64,8 @@ pub(crate) async fn serve_tcp<O: Operations>(
 
 /// All routes, and the document that describes them.
 fn router<O: Operations>(operations: O) -> Router {
+    let operations = Arc::new(operations);
+    let audit = middleware::from_fn_with_state(Arc::clone(&operations), bound_and_audit::<O>);
     let (router, mut document) = OpenApiRouter::with_openapi(described::document())
         .merge(super::port_routes::routes::<O>())
         .merge(super::backend_routes::routes::<O>())
@@ -85,8 +88,8 @@ fn router<O: Operations>(operations: O) -> Router {
             let body = ErrorBody::from(Refusal::new(RefusalKind::Invalid, text));
             (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
         })
-        .layer(middleware::from_fn(bound_and_audit))
-        .with_state(Arc::new(operations))
+        .layer(audit)
+        .with_state(operations)
 }
 
 pub(super) type Shared<O> = State<Arc<O>>;
@@ -98,22 +101,41 @@ pub(super) async fn answer<T: Serialize>(operation: impl Future<Output = Answer<
     }
 }
 
-async fn bound_and_audit(request: Request, next: Next) -> Response {
+/// What asks for no change, or says again and again what the answer's own events tell of.
+const UNAUDITED: [&str; 4] = [
+    "/v1/announce",
+    "/v1/heartbeat",
+    "/v1/explain",
+    "/v1/backends/check",
+];
+
+async fn bound_and_audit<O: Operations>(
+    State(o): Shared<O>,
+    request: Request,
+    next: Next,
+) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<Peer>>()
-        .map(|info| info.0.clone());
-    let response = match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => failure(Refusal::new(
-            RefusalKind::Timeout,
-            "the agent took too long",
-        )),
+    let extensions = request.extensions();
+    let peer = extensions.get::<ConnectInfo<Peer>>().map(|info| &info.0);
+    let admitted = extensions.get::<Admitted>();
+    let requester = Requester::new(peer, admitted.map(|Admitted(by)| (*by).to_owned()));
+    let peer = peer.map(ToString::to_string).unwrap_or_default();
+    let work = async {
+        let work = tokio::time::timeout(REQUEST_LIMIT, next.run(request));
+        let response = work.await.unwrap_or_else(|_| {
+            let text = "the agent took too long";
+            failure(Refusal::new(RefusalKind::Timeout, text))
+        });
+        if !UNAUDITED.contains(&path.as_str())
+            && let Some(untold) = untold(&method, &path, &response)
+        {
+            o.events().tell(untold);
+        }
+        response
     };
+    let response = asked_by(Some(requester), work).await;
     if method != Method::GET {
-        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let status = response.status().as_u16();
         tracing::info!(%method, path, status, "change requested, {peer}");
     }

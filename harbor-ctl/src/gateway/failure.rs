@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use axum::{
+    Extension,
     http::StatusCode,
     response::{IntoResponse as _, Json, Response},
 };
@@ -15,7 +16,10 @@ use utoipa::{
 };
 
 use super::answers::Problem;
-use crate::model::{Refusal, RefusalKind};
+use crate::{
+    http::Why,
+    model::{Refusal, RefusalKind},
+};
 
 /// The answer to what was refused.
 pub(super) fn failure(refusal: &Refusal) -> Response {
@@ -25,12 +29,13 @@ pub(super) fn failure(refusal: &Refusal) -> Response {
         None => refusal.description.clone(),
     };
     let field = refusal.field.clone();
+    let why = Why(refusal.description.clone());
     let body = Problem {
         error,
         description,
         field,
     };
-    (status, Json(body)).into_response()
+    (status, Extension(why), Json(body)).into_response()
 }
 
 /// A refusal that has a status and a sentence, and nothing else.

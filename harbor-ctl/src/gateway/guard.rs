@@ -11,12 +11,12 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
-    LOG,
+    Broker, LOG,
     failure::{failure, plain},
     identity::{self, IDENTITY},
 };
 use crate::{
-    http::Peer,
+    http::{Peer, Requester, asked_by, untold},
     model::{Refusal, RefusalKind, Secret},
 };
 
@@ -66,17 +66,18 @@ fn minor(headers: &HeaderMap) -> Option<Minor> {
 }
 
 /// Lets in who has the password and speaks the version; bounds the time, and writes the audit line.
-pub(super) async fn guard(
-    State(keeper): State<Arc<Keeper>>,
+pub(super) async fn guard<B: Broker>(
+    State((keeper, broker)): State<(Arc<Keeper>, Arc<B>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let peer = peer.map(|info| info.0.to_string()).unwrap_or_default();
+    let peer = peer.map(|info| info.0.clone());
+    let from = peer.as_ref().map(ToString::to_string).unwrap_or_default();
     if !keeper.admits(request.headers()) {
-        tracing::warn!(target: LOG, %method, path, "refused without the password, {peer}");
+        tracing::warn!(target: LOG, %method, path, "refused without the password, {from}");
         return unauthorized();
     }
     let number = request.headers().get(REQUEST).cloned();
@@ -85,7 +86,19 @@ pub(super) async fn guard(
         Ok((minor, identity)) => {
             request.extensions_mut().insert(minor);
             on_behalf = identity;
-            timed(next.run(request)).await
+            let subject = match on_behalf.is_empty() {
+                true => keeper.user.clone(),
+                false => format!("{} for {on_behalf}", keeper.user),
+            };
+            let requester = Requester::new(peer.as_ref(), Some(subject));
+            let work = async {
+                let response = timed(next.run(request)).await;
+                if let Some(untold) = untold(&method, &path, &response) {
+                    broker.note(untold);
+                }
+                response
+            };
+            asked_by(Some(requester), work).await
         }
         Err(response) => *response,
     };
@@ -93,7 +106,7 @@ pub(super) async fn guard(
         let status = outcome.status().as_u16();
         let number = number.as_ref().and_then(|value| value.to_str().ok());
         let number: String = number.unwrap_or_default().chars().take(128).collect();
-        tracing::info!(target: LOG, %method, path, status, on_behalf, request = number, "change requested, {peer}");
+        tracing::info!(target: LOG, %method, path, status, on_behalf, request = number, "change requested, {from}");
     }
     named(outcome, number)
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::Parameters;
-use crate::model::{Credentials, Plan, Protocols, Refusal};
+use crate::model::{Credentials, Happening, Plan, Protocols, Refusal};
 
 /// The outcome of a request.
 pub(crate) type Answer<T> = Result<T, Refusal>;
@@ -54,6 +54,8 @@ pub(crate) struct Bound {
 /// Every operation of the platform API. Changes are durable before they are answered. A kind of
 /// [`crate::model::RefusalKind::InstanceTaken`] says that the id exists with other attributes.
 pub(crate) trait Broker: Clone + Send + Sync + 'static {
+    /// Tells of a request.
+    fn note(&self, happening: Happening);
     fn provision(&self, id: String, order: Order) -> impl Future<Output = Answer<Novelty>> + Send;
     fn instance(&self, id: String) -> impl Future<Output = Answer<Instance>> + Send;
     fn update(&self, id: String, update: Update) -> impl Future<Output = Answer<()>> + Send;

@@ -48,6 +48,9 @@ pub(crate) async fn serve<B: Broker>(
 
 /// All routes, and the document that describes them: that is there for everybody.
 fn router<B: Broker>(broker: B, keeper: Keeper) -> Router {
+    let broker = Arc::new(broker);
+    let state = (Arc::new(keeper), Arc::clone(&broker));
+    let guard = middleware::from_fn_with_state(state, guard::<B>);
     let (router, mut document) = OpenApiRouter::with_openapi(described::document())
         .routes(described!(B: offers))
         .routes(described!(B: provision, instance, update, deprovision))
@@ -62,9 +65,9 @@ fn router<B: Broker>(broker: B, keeper: Keeper) -> Router {
             plain(StatusCode::METHOD_NOT_ALLOWED, text)
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(Arc::new(keeper), guard))
+        .layer(guard)
         .route(described::PLACE, get(async move || served(&document)))
-        .with_state(Arc::new(broker))
+        .with_state(broker)
 }
 
 /// The catalog: one service, and its plans.

@@ -4,7 +4,9 @@
 mod documented;
 mod listener;
 mod peer;
+mod requester;
 
 pub(crate) use documented::{Described, add_schema, described, document, served};
 pub(crate) use listener::{TcpSide, Tls};
 pub(crate) use peer::Peer;
+pub(crate) use requester::{Requester, Why, asked_by, requester, untold};

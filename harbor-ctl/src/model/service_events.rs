@@ -1,7 +1,10 @@
 //! What has happened to a service, found by comparing what it was with what it is: so nothing that
 //! changes one can forget to tell, whoever has changed it.
 
-use super::{Backend, BackendState, Binding, EventKind, Happening, SETTINGS, Service, Subject};
+use super::{
+    Backend, BackendState, Binding, EventKind, Happening, SETTINGS, Service, SettingChange,
+    Subject, rfc3339,
+};
 
 /// What has happened, in the order in which it is told.
 pub(crate) fn service_events(before: Option<&Service>, after: Option<&Service>) -> Vec<Happening> {
@@ -31,8 +34,10 @@ pub(crate) fn service_events(before: Option<&Service>, after: Option<&Service>) 
             let changed = changes(before, after);
             let mut all = Vec::new();
             if !changed.is_empty() {
-                let text = format!("changed: {}", changed.join(", "));
-                all.push(Happening::new(EventKind::PortChanged, of(after), text));
+                let shown: Vec<String> = changed.iter().map(SettingChange::to_string).collect();
+                let text = format!("changed: {}", shown.join(", "));
+                let happening = Happening::new(EventKind::PortChanged, of(after), text);
+                all.push(happening.with(changed));
             }
             all.append(&mut parts(before, after));
             all
@@ -40,25 +45,21 @@ pub(crate) fn service_events(before: Option<&Service>, after: Option<&Service>) 
     }
 }
 
-/// Names of what is another now, without values.
-fn changes(before: &Service, after: &Service) -> Vec<&'static str> {
+/// What is another now.
+fn changes(before: &Service, after: &Service) -> Vec<SettingChange> {
     let (old, new) = (&before.settings, &after.settings);
     let keys = SETTINGS.iter().map(|(key, _)| *key);
-    let mut changed: Vec<&str> = keys
-        .filter(|key| old.shown(key) != new.shown(key))
-        .collect();
-    if before.expires_at != after.expires_at {
-        changed.push("for");
-    }
-    match (before.draining, after.draining) {
-        (false, true) => changed.push("takes no new flows"),
-        (true, false) => changed.push("takes new flows"),
-        _ => {}
-    }
-    if before.node != after.node {
-        changed.push("node");
-    }
-    changed
+    let set = keys.map(|key| SettingChange::new(key, old.shown(key), new.shown(key)));
+    let end = |service: &Service| service.expires_at.map(|at| rfc3339(at, 0));
+    let draining = |service: &Service| Some(service.draining.to_string());
+    let node = |service: &Service| Some(service.node.clone());
+    let more = [
+        SettingChange::new("expires_at", end(before), end(after)),
+        SettingChange::new("draining", draining(before), draining(after)),
+        SettingChange::new("node", node(before), node(after)),
+    ];
+    let all = set.chain(more);
+    all.filter(|change| change.old != change.new).collect()
 }
 
 /// Backends and bindings.
@@ -189,7 +190,7 @@ mod tests {
         assert_eq!(kinds(Some(&web), Some(&other)), []);
         other.settings.max_connections = 5;
         let events = service_events(Some(&web), Some(&other));
-        assert_eq!(events[0].text, "changed: max_connections");
+        assert_eq!(events[0].text, "changed: max_connections none -> 5");
     }
 
     #[test]
@@ -236,6 +237,10 @@ mod tests {
         let mut short = web.clone();
         (short.expires_at, short.draining) = (Some(9), true);
         let events = service_events(Some(&web), Some(&short));
-        assert_eq!(events[0].text, "changed: for, takes no new flows");
+        assert_eq!(
+            events[0].text,
+            "changed: expires_at none -> 1970-01-01T00:00:09Z, draining false -> true"
+        );
+        assert_eq!(events[0].changes[1].new.as_deref(), Some("true"));
     }
 }

@@ -24,7 +24,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ("discovery", &["model"]),
     ("gateway", &["http", "model"]),
     ("health", &["model"]),
-    ("http", &["tls"]),
+    ("http", &["model", "tls"]),
     ("proxy", &["model"]),
     ("reconcile", &["model"]),
     ("registry", &["model"]),

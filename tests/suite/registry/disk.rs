@@ -24,6 +24,11 @@ fn registry(agent: &Agent) -> Value {
     agent.ctl_json_whatever(&["status"])["registry"].clone()
 }
 
+/// How the record of events is.
+fn events(agent: &Agent) -> Value {
+    agent.ctl_json_whatever(&["status"])["events"]["state"].clone()
+}
+
 /// Creates ports until one is refused, which is answered with its words.
 #[track_caller]
 fn create_until_refused(agent: &Agent) -> String {
@@ -73,6 +78,11 @@ fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
         events.iter().any(|event| event["kind"] == kind)
     };
     eventually(SAID, || has("registry_failed"));
+    // The last page of the record takes some more.
+    eventually(Duration::from_secs(30), || {
+        create_until_refused(&agent);
+        events(&agent) == "degraded"
+    });
 
     // The address of a dead instance is somebody else's soon.
     one.cut();
@@ -89,10 +99,13 @@ fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
     eventually(SAID, || has("registry_back"));
     assert_eq!(agent.ctl(&["state", "check"]).code, 0);
     live.progress();
-    // The record has followed.
+    assert_eq!(events(&agent), "ok");
+    let told = agent.items(&["events"]);
+    // The records have followed.
     agent.kill();
     agent.restart();
     assert_eq!(count(&agent), 0);
+    assert_eq!(agent.items(&["events"])[..told.len()], told);
     live.progress();
     assert_eq!(live.finish().errors, [""; 0]);
 }
@@ -128,6 +141,7 @@ fn a_state_folder_that_is_moved_under_a_running_agent_is_missed_until_it_is_back
     fs::rename(&aside, &state).unwrap();
     eventually(HEALED, || registry(&scene.agent)["state"] == "ok");
     scene.agent.create(&["after"]);
+    assert_eq!(events(&scene.agent), "ok");
     live.progress();
     assert_eq!(live.finish().errors, [""; 0]);
 }

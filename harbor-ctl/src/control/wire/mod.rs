@@ -373,10 +373,26 @@ pub(crate) struct StatusReport {
     pub(crate) ports: PartStatus,
     pub(crate) health: PartStatus,
     pub(crate) registry: PartStatus,
+    pub(crate) events: PartStatus,
     /// The worst of the parts.
     pub(crate) overall: String,
     /// Ports by state.
     pub(crate) port_states: BTreeMap<String, usize>,
     /// What the datapath says itself, when it runs.
     pub(crate) datapath_report: Option<DatapathReport>,
+}
+
+impl StatusReport {
+    /// Every part by the name that people see, in the order in which they are shown.
+    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 7] {
+        [
+            ("Agent", &self.agent),
+            ("Datapath", &self.datapath),
+            ("Proxy", &self.proxy),
+            ("Ports", &self.ports),
+            ("Health", &self.health),
+            ("Registry", &self.registry),
+            ("Events", &self.events),
+        ]
+    }
 }

@@ -97,6 +97,27 @@ pub(crate) struct KillFlows {
     pub(crate) all: bool,
 }
 
+impl KillFlows {
+    /// What was named.
+    pub(crate) fn described(&self) -> String {
+        let named = [
+            ("port", &self.port),
+            ("client", &self.client),
+            ("backend", &self.backend),
+        ];
+        let given = named
+            .into_iter()
+            .filter_map(|(what, value)| Some((what, value.as_ref()?)));
+        let words: Vec<String> = given
+            .map(|(what, value)| format!("{what} {value}"))
+            .collect();
+        match words.is_empty() {
+            true => "all".to_owned(),
+            false => words.join(", "),
+        }
+    }
+}
+
 /// `POST /v1/explain`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

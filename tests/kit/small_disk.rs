@@ -28,10 +28,14 @@ impl SmallDisk {
         Self { path: path.into() }
     }
 
-    /// Leaves no room.
+    /// Leaves no room, however much there was made meanwhile.
     #[track_caller]
     pub fn fill(&self) {
-        let mut filler = File::create(self.filler()).unwrap();
+        let mut filler = File::options()
+            .append(true)
+            .create(true)
+            .open(self.filler())
+            .unwrap();
         let block = [1; 4096];
         loop {
             match filler.write_all(&block) {

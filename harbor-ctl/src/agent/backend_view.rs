@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     control::wire::{BackendItem, InstanceItem, ServiceItem},
-    model::{Backend, BackendReport, BackendState, Protocol, Service},
+    model::{Backend, BackendReport, BackendState, Doubt, Protocol, Service},
 };
 
 /// What the kernel says of every backend, by frontend and address.
@@ -22,6 +22,17 @@ impl Loads {
     pub(super) fn of_backend(&self, service: &Service, address: SocketAddr) -> Vec<&BackendReport> {
         let protocols = service.protocols.each().iter();
         let found = protocols.filter_map(|p| self.0.get(&(*p, service.port, address)));
+        found.collect()
+    }
+
+    /// Those of the service's backends that should take new flows and are avoided, with the reason.
+    pub(super) fn avoided(&self, service: &Service) -> Vec<(SocketAddr, Option<Doubt>)> {
+        let taking = service.backends.iter().filter(|b| b.takes_new_flows());
+        let found = taking.filter_map(|backend| {
+            let own = self.of_backend(service, backend.address);
+            let doubt = own.iter().find_map(|report| report.doubt);
+            avoided(&own).map(|_| (backend.address, doubt))
+        });
         found.collect()
     }
 }

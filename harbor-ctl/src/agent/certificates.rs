@@ -91,6 +91,17 @@ struct Wanted {
     tls: Tls,
 }
 
+impl Wanted {
+    fn of(service: &Service) -> Self {
+        Self {
+            id: service.id.clone(),
+            name: service.name.clone(),
+            port: service.port,
+            tls: service.settings.tls.clone(),
+        }
+    }
+}
+
 impl Held {
     fn follow(&mut self, wanted: &Wanted, folder: &Path, proxy: &Proxy) {
         let files = files_of(wanted, folder);
@@ -188,14 +199,7 @@ impl<R: Registry> Owner<R> {
     pub(super) async fn keep_certificates(&self) {
         let ending = self.services.with(Mark::EndsTls);
         let own = ending.filter(|service| self.serves(service));
-        let wanted: Vec<Wanted> = own
-            .map(|service| Wanted {
-                id: service.id.clone(),
-                name: service.name.clone(),
-                port: service.port,
-                tls: service.settings.tls.clone(),
-            })
-            .collect();
+        let wanted: Vec<Wanted> = own.map(|service| Wanted::of(service)).collect();
         if wanted.is_empty() && self.certificates.lock().is_empty() {
             return;
         }
@@ -207,10 +211,27 @@ impl<R: Registry> Owner<R> {
         }
     }
 
+    /// Refuses to end TLS without a certificate in the folder of this node.
+    fn check_folder(&self, service: &Service) -> Result<(), Refusal> {
+        let folder = &self.running.config.certificates;
+        let wanted = Wanted::of(service);
+        if !self.serves(service) || !files_of(&wanted, folder).is_empty() {
+            return Ok(());
+        }
+        let (name, folder) = (&service.name, folder.display());
+        Err(
+            Refusal::invalid("tls", "tls: there is no certificate").fix(format!(
+                "put {name}.crt and {name}.key into {folder} first, or: tls=CERT,KEY"
+            )),
+        )
+    }
+
     /// Refuses certificates that cannot be used, before anything is changed.
     pub(super) fn check_certificates(&self, service: &Service) -> Result<(), Refusal> {
-        let Tls::Files(pairs) = &service.settings.tls else {
-            return Ok(());
+        let pairs = match &service.settings.tls {
+            Tls::Files(pairs) => pairs,
+            Tls::On => return self.check_folder(service),
+            Tls::Off | Tls::ByName => return Ok(()),
         };
         if !self.serves(service) {
             let text = format!("tls: the files are those of node {}", service.node);

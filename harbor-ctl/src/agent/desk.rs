@@ -12,12 +12,12 @@ use super::{
     backend_view::{self, Loads},
     engines::Engines,
     explain,
-    flow_filter::flow_filter,
+    flow_filter::{flow_filter, flow_items},
     forwarding::ForwardingError,
     owner::{Owner, host_addresses, now},
     status_view,
     tcp_side::TcpProblem,
-    view::Snapshot,
+    view::{Readings, Snapshot},
 };
 use crate::{
     config::{ControlConfig, GatewayConfig},
@@ -25,15 +25,15 @@ use crate::{
         Answer, EventLog, Operations,
         wire::{
             AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange,
-            CreatePort, DeletedPort, ExplainPacket, ExplainReport, FlowItem, Heard, KillFlows,
-            KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
+            CreatePort, DeletedPort, ExplainPacket, ExplainReport, FlowItem, FlowQuery, Heard,
+            KillFlows, KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
         },
     },
     discovery::Message,
     http::{asked_by, requester},
     model::{
-        Backend, ConfigItem, EventKind, FlowRecord, FrontendReport, Happening, PortRef, Protocol,
-        Question, Refusal, RefusalKind, Service, SettingValues, Subject,
+        Backend, ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal,
+        RefusalKind, Service, SettingValues, Subject, counted,
     },
     reconcile::Scope,
     registry::Registry,
@@ -123,8 +123,8 @@ impl<R: Registry> Desk<R> {
 
     async fn item(&self, id: &str) -> Answer<PortItem> {
         let (snapshot, service) = self.of_service(id).await?;
-        let reports = frontends(&snapshot.engines, Scope::of(&service)).await;
-        Ok(snapshot.port_item(&service, reports.as_deref(), now()))
+        let readings = readings(&snapshot.engines, Scope::of(&service)).await;
+        Ok(snapshot.port_item(&service, &readings, now()))
     }
 
     /// What readers need of one service, whatever there is besides.
@@ -150,9 +150,13 @@ impl<R: Registry> Desk<R> {
     }
 }
 
-/// The engines' counters, if they answer.
-async fn frontends(engines: &Engines, scope: Scope) -> Option<Vec<FrontendReport>> {
-    engines.frontends(scope).await.ok()
+/// The engines' counters, as far as they answer.
+async fn readings(engines: &Engines, scope: Scope) -> Readings {
+    let frontends = engines.frontends(scope.clone()).await;
+    Readings {
+        frontends: frontends.unwrap_or_default(),
+        loads: loads(engines, scope).await.unwrap_or_default(),
+    }
 }
 
 async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
@@ -177,8 +181,8 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn ports(&self) -> Answer<Vec<PortItem>> {
         let snapshot = self.snapshot().await;
-        let (reports, time) = (frontends(&snapshot.engines, Scope::Whole).await, now());
-        let item = |service: &Arc<Service>| snapshot.port_item(service, reports.as_deref(), time);
+        let (readings, time) = (readings(&snapshot.engines, Scope::Whole).await, now());
+        let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
         Ok(snapshot.services.iter().map(item).collect())
     }
 
@@ -275,32 +279,22 @@ impl<R: Registry> Operations for Desk<R> {
         self.check(request).await
     }
 
-    async fn flows(&self, port: Option<PortRef>) -> Answer<Vec<FlowItem>> {
+    async fn flows(&self, which: FlowQuery) -> Answer<Vec<FlowItem>> {
         let snapshot = self.snapshot().await;
-        let wanted = match &port {
-            Some(port) => Some(port.resolve(&snapshot.services)?.clone()),
-            None => None,
-        };
-        let serves = |service: &Service, flow: &FlowRecord| {
-            service.port == flow.frontend.port() && service.protocols.contains(flow.protocol)
-        };
-        let mut items = Vec::new();
-        for flow in snapshot.engines.flows().await.map_err(not_ready)? {
-            if wanted
-                .as_ref()
-                .is_some_and(|service| !serves(service, &flow))
-            {
-                continue;
-            }
-            let service = snapshot.services.iter().find(|s| serves(s, &flow));
-            let service = service.map(|s| s.name.clone());
-            items.push(FlowItem {
-                port: flow.frontend.port(),
-                service,
-                flow,
-            });
-        }
-        Ok(items)
+        let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
+        let flows = snapshot.engines.flows().await.map_err(not_ready)?;
+        Ok(flow_items(
+            flows,
+            (&filter, which.limit),
+            &snapshot.services,
+        ))
+    }
+
+    async fn count_flows(&self, which: FlowQuery) -> Answer<u64> {
+        let snapshot = self.snapshot().await;
+        let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
+        let flows = snapshot.engines.flows().await.map_err(not_ready)?;
+        Ok(flows.iter().filter(|flow| filter.holds(flow)).count() as u64)
     }
 
     async fn hear(&self, message: Message) -> Answer<Heard> {
@@ -318,7 +312,7 @@ impl<R: Registry> Operations for Desk<R> {
         let ended = snapshot.engines.end_flows(filter).await;
         let flows = ended.map_err(not_ready)?;
         tracing::info!(flows, ?request, "flows ended");
-        let text = format!("{flows} flows ended: {}", request.described());
+        let text = format!("{} ended: {}", counted(flows, "flow"), request.described());
         let subject = Subject {
             name: request.port,
             address: request.backend,
@@ -362,8 +356,8 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn status(&self) -> Answer<StatusReport> {
         let snapshot = self.snapshot().await;
-        let (reports, time) = (frontends(&snapshot.engines, Scope::Whole).await, now());
-        let item = |service: &Arc<Service>| snapshot.port_item(service, reports.as_deref(), time);
+        let (readings, time) = (readings(&snapshot.engines, Scope::Whole).await, now());
+        let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
         let mut ports: Vec<PortItem> = snapshot.services.iter().map(item).collect();
         ports.sort_by_key(|p| p.port);
         let report = snapshot.engines.report().await;

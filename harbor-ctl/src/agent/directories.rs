@@ -13,7 +13,8 @@ use crate::config::Paths;
 pub(super) fn prepare(paths: &Paths) -> Result<(), AgentError> {
     // The socket must be reachable for group harbor; state is nobody else's business.
     make(&paths.run, 0o755)?;
-    make(&paths.log, 0o750)?;
+    // Without logs in files the agent lives; `telemetry` says what is lacking.
+    let _ = make(&paths.log, 0o750);
     make(&paths.state, 0o700)?;
     keep_private(&paths.state)
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     control::EventLog,
-    model::{EventKind, Happening, Service, Subject, service_events},
+    model::{EventKind, Happening, NodeRecord, Service, Subject, service_events},
     registry::Registry,
 };
 
@@ -24,7 +24,8 @@ use crate::{
 pub(super) struct Told {
     pub(super) log: EventLog,
     services: BTreeMap<String, Arc<Service>>,
-    nodes: Option<BTreeSet<String>>,
+    /// Those that share the registry, as it was asked last.
+    pub(super) nodes: Option<Vec<NodeRecord>>,
     trouble: Option<EventKind>,
 }
 
@@ -119,13 +120,13 @@ impl<R: Registry> Owner<R> {
         let Ok(records) = self.registry.nodes().await else {
             return;
         };
-        let now: BTreeSet<String> = records.into_iter().map(|record| record.id).collect();
+        let ids = |records: &[NodeRecord]| -> BTreeSet<String> {
+            records.iter().map(|record| record.id.clone()).collect()
+        };
+        let now = ids(&records);
         // The nodes that there are at the start are no news.
-        let before = self
-            .told
-            .nodes
-            .replace(now.clone())
-            .unwrap_or_else(|| now.clone());
+        let before = self.told.nodes.replace(records);
+        let before = before.map_or_else(|| now.clone(), |before| ids(&before));
         for (kind, ids, what) in [
             (EventKind::NodeJoined, now.difference(&before), "shares"),
             (

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::{health::HealthView, status_view::part};
-use crate::{control::wire::PartStatus, health::Summary, model::format_age};
+use crate::{
+    control::wire::PartStatus,
+    health::Summary,
+    model::{counted, format_age},
+};
 
 /// Probes that begin later than this are worth a word; after a restart a large node takes some
 /// seconds to ask everybody.
@@ -20,7 +24,11 @@ pub(super) fn of(view: &HealthView) -> PartStatus {
     } = view.summary;
     let mut text = match backends {
         0 => "no port is probed".to_owned(),
-        _ => format!("{backends} backends of {services} ports probed, {failing} failing"),
+        _ => format!(
+            "{} of {} probed, {failing} failing",
+            counted(backends, "backend"),
+            counted(services, "port")
+        ),
     };
     let mut fix = None;
     if let Some((silent, of)) = braked {

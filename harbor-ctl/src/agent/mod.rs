@@ -42,7 +42,10 @@ mod services;
 mod settings;
 mod shared;
 mod shared_desk;
+mod snapshot;
+mod socket_side;
 mod state;
+mod status_parts;
 mod status_view;
 mod tcp_side;
 mod unrecorded;
@@ -50,9 +53,10 @@ mod view;
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
+use nix::sys::signal::{SigHandler, Signal};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, watch},
 };
 
 use crate::{
@@ -67,6 +71,7 @@ use desk::Desk;
 use engines::Engines;
 use fd_store::FdStore;
 use owner::Owner;
+use socket_side::SocketSide;
 
 /// After SIGTERM the agent is gone within 5 s; this is what each of two steps may take.
 const STOP_STEP: Duration = Duration::from_millis(1_500);
@@ -174,12 +179,13 @@ impl<T> Tried<T> for io::Result<T> {
 /// Runs the agent until it is told to stop.
 pub(crate) fn run(path: Option<PathBuf>, flags: Vec<String>) -> Result<(), AgentError> {
     heap::limit_pools();
+    ignore_signals_of_others()?;
     let inherited = fd_store::inherited();
     let loaded = config::load(&Source::new(path.as_deref(), flags))?;
     directories::prepare(&loaded.config.paths)?;
     let _lock = control::take_lock(&loaded.config.paths.run)?;
     telemetry::start(&loaded.config.paths.log, &loaded.config.log)
-        .tried(|| format!("cannot log to {}", loaded.config.paths.log.display()))?;
+        .tried(|| "cannot start to log".into())?;
     end_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -245,13 +251,10 @@ async fn serve_from<R: Registry>(
     let desk = Desk::new(owner);
     let following = tokio::spawn(follow::run(desk.clone(), news));
 
-    let listener = control::bind(&socket, groups)
+    let socket_side = SocketSide::bind(socket.clone(), groups)
         .tried(|| format!("cannot listen at {}", socket.display()))?;
-    let (stop_server, stopped) = oneshot::channel::<()>();
-    let stop = async move {
-        let _ = stopped.await;
-    };
-    let server = tokio::spawn(control::serve((listener, groups), desk.clone(), stop));
+    let (stop_server, stopped) = watch::channel(false);
+    let server = tokio::spawn(socket_side.run(desk.clone(), stopped));
     let (report_fatal, fatal) = mpsc::channel(1);
     let (config, problem) = desk.tcp_side().await;
     let tcp_side = tokio::spawn(tcp_side::run(config, desk.clone(), problem));
@@ -274,7 +277,7 @@ async fn serve_from<R: Registry>(
     probes.abort();
     following.abort();
     desk.events().close();
-    let _ = stop_server.send(());
+    let _ = stop_server.send(true);
     let _ = tokio::time::timeout(STOP_STEP, server).await;
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;
     let _ = std::fs::remove_file(&socket);
@@ -301,6 +304,18 @@ async fn until_told<R: Registry>(
             }
         }
     }
+}
+
+/// Other daemons look at something when they are sent these; nothing of Harbor's is meant, and ending is
+/// not either.
+fn ignore_signals_of_others() -> Result<(), AgentError> {
+    for other in [Signal::SIGUSR1, Signal::SIGUSR2] {
+        // SAFETY: to ignore a signal installs no handler.
+        unsafe { nix::sys::signal::signal(other, SigHandler::SigIgn) }
+            .map_err(io::Error::from)
+            .tried(|| format!("cannot ignore {other}"))?;
+    }
+    Ok(())
 }
 
 fn announce(loaded: &Loaded) {

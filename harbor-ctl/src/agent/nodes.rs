@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     control::wire::{AttachNode, DetachNode, NodeItem, NodeMoved, ServiceCount},
-    model::{NodeRecord, RedisUrl, Refusal, RefusalKind, Service, core_url},
+    model::{NodeRecord, RedisUrl, Refusal, RefusalKind, Service, core_url, counted},
     registry::{self, EmbeddedRegistry, Registry},
 };
 
@@ -119,8 +119,8 @@ impl<R: Registry> Owner<R> {
         let parsed = parsed.map_err(|text| Refusal::invalid("core", text))?;
         if !self.services.is_empty() && !request.import {
             let text = format!(
-                "this node has {} ports in its own registry",
-                self.services.len()
+                "this node has {} in its own registry",
+                counted(self.services.len(), "port")
             );
             return Err(Refusal::new(RefusalKind::Conflict, text)
                 .fix("take them along: add --import; or delete them first"));
@@ -153,8 +153,8 @@ impl<R: Registry> Owner<R> {
         let own = self.served();
         if !own.is_empty() && !request.keep {
             let text = format!(
-                "this node serves {} ports of the shared registry",
-                own.len()
+                "this node serves {} of the shared registry",
+                counted(own.len(), "port")
             );
             return Err(Refusal::new(RefusalKind::Conflict, text)
                 .fix("take them along: add --keep; or delete them first"));

@@ -18,10 +18,11 @@ use super::{
     events::Told,
     forwarding::{Change, ForwardingError},
     health::Health,
+    reload::Configuration,
     reserved::Reserved,
     services::Services,
     tcp_side::TcpProblem,
-    view::{Rates, Snapshot},
+    view::Rates,
 };
 use crate::{
     allocator::Numbers,
@@ -98,6 +99,7 @@ pub(super) struct Owner<R> {
     pub(super) gateway_problem: TcpProblem,
     pub(super) told: Told,
     pub(super) clock: Clock,
+    pub(super) configuration: Configuration,
     pub(super) started: Instant,
 }
 
@@ -119,6 +121,10 @@ impl<R: Registry> Owner<R> {
             pending: Pending::All,
             unrecorded: BTreeSet::new(),
             leaves_kernel_alone: false,
+            configuration: Configuration {
+                left_out: loaded.left_out.clone(),
+                ..Configuration::default()
+            },
             running: loaded.clone(),
             written: loaded,
             not_applied: None,
@@ -183,40 +189,6 @@ impl<R: Registry> Owner<R> {
         }
         self.keep_certificates().await;
         self.keep_reserved().await;
-    }
-
-    /// A copy of what readers need, taken without waiting for the kernel.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        self.snapshot_of(self.services.iter().cloned().collect())
-    }
-
-    /// The same, with these services alone.
-    pub(super) fn snapshot_of(&self, services: Vec<Arc<Service>>) -> Snapshot {
-        Snapshot {
-            services,
-            resting: self.resting.keys().copied().collect(),
-            engines: self.engines.clone(),
-            not_applied: self.not_applied.clone(),
-            unheld: self.engines.proxy.unheld(),
-            certificates: self.certificates.shown(),
-            held: self.conflicts.held().clone(),
-            not_reserved: self.reserved.problem().cloned(),
-            rates: self.rates.clone(),
-            range: self.running.config.range,
-            defaults: self.running.config.health.clone(),
-            health: self.health_view(),
-            config: self.running.source.path.clone(),
-            registry: self.registry.describe(),
-            tcp_problem: self
-                .tcp_problem
-                .text()
-                .or_else(|| self.gateway_problem.text()),
-            leases_frozen: self.leases.is_frozen(),
-            condition: self.registry.condition(),
-            events: self.told.log.condition(),
-            node: self.node(),
-            uptime: self.started.elapsed(),
-        }
     }
 
     pub(super) fn numbers(&self) -> Numbers {

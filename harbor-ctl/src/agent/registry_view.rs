@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{owner::EMPTIED_FIX, status_view::part};
 use crate::{
     control::wire::PartStatus,
-    model::format_age,
+    model::{are, counted, format_age},
     registry::{Back, Condition},
 };
 
@@ -37,20 +37,31 @@ pub(super) fn registry_part(place: &str, condition: &Condition) -> PartStatus {
     if !condition.withheld.is_empty() {
         let count = condition.withheld.len();
         add(
-            format!("{count} ports of this node are missing in it, and stay"),
+            format!(
+                "{} of this node {} missing in it, and stay here",
+                counted(count, "port"),
+                are(&count)
+            ),
             "harbor-ctl state check; if they are to go: harbor-ctl state confirm",
         );
     }
     if let Some((id, why)) = condition.unplaced.first_key_value() {
         let count = condition.unplaced.len();
         add(
-            format!("{count} ports of this node could not be put back, {id}: {why}"),
+            format!(
+                "{} of this node could not be put back, {id}: {why}",
+                counted(count, "port")
+            ),
             "harbor-ctl state check; delete one of the two",
         );
     }
     if let Some((count, one)) = &condition.refused {
         add(
-            format!("{count} records are refused, {one}"),
+            format!(
+                "{} {} refused, {one}",
+                counted(*count, "record"),
+                are(count)
+            ),
             "harbor-ctl state check",
         );
     }

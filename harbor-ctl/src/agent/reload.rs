@@ -12,7 +12,9 @@ use super::{
 use crate::{
     config::{self, Applies, Config, EditError, Key, Loaded},
     control::wire::ConfigChange,
-    model::{ConfigItem, EventKind, Happening, Refusal, SettingChange, Subject, Terms},
+    model::{
+        ConfigItem, EventKind, Happening, Refusal, RefusalKind, SettingChange, Subject, Terms,
+    },
     registry::Registry,
     telemetry,
 };
@@ -21,6 +23,17 @@ use crate::{
 fn terms(config: &Config) -> (Terms, [Duration; 2]) {
     let patience = [config.connect_timeout, config.give_up];
     (settings::terms(config), patience)
+}
+
+/// What the files say that is not in force.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Configuration {
+    /// Keys that wait for a restart.
+    pub(super) waiting: Vec<String>,
+    /// Why they were not read again.
+    pub(super) problem: Option<String>,
+    /// Drop-ins that are no files.
+    pub(super) left_out: Vec<String>,
 }
 
 impl<R: Registry> Owner<R> {
@@ -36,6 +49,7 @@ impl<R: Registry> Owner<R> {
         value: &str,
     ) -> Result<ConfigChange, Refusal> {
         let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
+        self.check_flows(key, value)?;
         let (source, words) = (self.running.source.clone(), value.to_owned());
         self.write_config(key, move || config::set_value(&source, key, &words))
             .await
@@ -44,9 +58,25 @@ impl<R: Registry> Owner<R> {
     /// Takes a value out of the file, then uses what decides without it.
     pub(super) async fn unset_config(&mut self, name: &str) -> Result<ConfigChange, Refusal> {
         let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
+        self.check_flows(key, key.default)?;
         let source = self.running.source.clone();
         self.write_config(key, move || config::unset_value(&source, key))
             .await
+    }
+
+    /// Tables that are in the kernel keep their size, and an agent that starts keeps the tables: a
+    /// value that no restart brings in force is refused.
+    fn check_flows(&self, key: &Key, value: &str) -> Result<(), Refusal> {
+        let path = key.path();
+        let now = self.running.config.flows.to_string();
+        if path != "datapath.flows" || value == now || !matches!(self.engines.kernel, Link::Up(_)) {
+            return Ok(());
+        }
+        let text = format!("the flow table is in the kernel, and keeps its size: {now}");
+        Err(Refusal::new(RefusalKind::Conflict, text).field(&path).fix(format!(
+            "open flows end: systemctl stop harbor; harbor-ctl datapath detach --yes; harbor-ctl \
+             config set {path} {value}; systemctl start harbor"
+        )))
     }
 
     async fn write_config(
@@ -84,7 +114,12 @@ impl<R: Registry> Owner<R> {
                 tracing::info!("configuration read again");
                 self.adopt(loaded).await;
             }
-            Err(error) => tracing::error!("the configuration is wrong, nothing changed: {error}"),
+            Err(error) => {
+                tracing::error!("the configuration is wrong, nothing changed: {error}");
+                let first = error.to_string();
+                let first = first.lines().next().unwrap_or_default();
+                self.configuration.problem = Some(first.to_owned());
+            }
         }
     }
 
@@ -123,6 +158,12 @@ impl<R: Registry> Owner<R> {
         }
         self.tell_config(&written);
         self.written = written;
+        let waiting = config::changed_keys(&self.running, &self.written);
+        self.configuration = Configuration {
+            waiting: waiting.into_iter().map(Key::path).collect(),
+            problem: None,
+            left_out: self.written.left_out.clone(),
+        };
         telemetry::set_level(self.running.config.log.level);
         if let (Some(level), Link::Up(forwarding)) = (datapath_level, &self.engines.kernel)
             && let Err(error) = forwarding.set_log(level).await

@@ -1,23 +1,21 @@
 //! `status`: every part's state in words, and the worst of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use super::{
     engines::{Engines, Link},
     health_part,
-    owner::now,
     registry_view::registry_part,
     reserved::Problem,
+    status_parts,
     view::Snapshot,
 };
 use crate::{
     control::wire::{PartStatus, PortItem, StatusReport},
-    model::{DatapathReport, Mode, PortState, format_age},
+    model::{DatapathReport, Mode, PortState, counted, format_age},
     proxy::{ProxyReport, Unheld},
+    telemetry,
 };
-
-/// A certificate that ends within this time is told.
-const CERTIFICATE_SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// What to do about a datapath that sees no packet.
 const ATTACH_FIX: &str = "bring an interface up, or name those that are to serve (ip -br link): \
@@ -34,30 +32,28 @@ impl Snapshot {
         let pid = std::process::id();
         let uptime_s = self.uptime.as_secs();
         let age = format_age(uptime_s);
-        let mut agent = part(
-            "ok",
-            format!("{version}, up {age}, pid {pid}, {}", self.config.display()),
-        );
-        if let Some(problem) = &self.tcp_problem {
-            agent.text.push_str("; ");
-            agent.text.push_str(problem);
-            agent.state = "degraded".to_owned();
-            agent.fix = Some("harbor-ctl config show".to_owned());
-        }
+        let file = self.config.display().to_string();
+        let agent = format!("{version}, up {age}, pid {pid}, {file}");
         let datapath = self.datapath_part(&report);
         let proxy = proxy_part(&self.engines.proxy.report());
         let mut port_states = BTreeMap::new();
         for item in ports {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
-        let ports = self.with_reservation(self.ports_part(ports));
+        let (own, report) = (self.own(ports), report.ok().flatten());
         let mut registry = registry_part(&self.registry, &self.condition);
         if self.leases_frozen {
             registry.text.push_str("; leases do not end meanwhile");
             registry.state = "degraded".to_owned();
         }
-        let health = health_part::of(&self.health);
-        let mut report = StatusReport {
+        let agent = match telemetry::lacking() {
+            None => part("ok", agent),
+            Some(lacking) => PartStatus {
+                fix: Some("make [paths].log writable, then restart the agent".into()),
+                ..part("degraded", format!("{agent}; {lacking}"))
+            },
+        };
+        let mut status = StatusReport {
             api_version: crate::control::wire::API_VERSION.into(),
             version: version.into(),
             pid,
@@ -66,16 +62,33 @@ impl Snapshot {
             agent,
             datapath,
             proxy,
-            ports,
-            health,
+            ports: self.with_reservation(self.ports_part(ports)),
+            flows: self.flows_part(&own, report.as_ref()),
+            certificates: status_parts::certificates_part(&self.certificates, &own),
+            health: health_part::of(&self.health),
+            discovery: self.discovery_part(),
             registry,
+            nodes: status_parts::nodes_part(&self.node, self.nodes.as_ref()),
+            control: self
+                .control
+                .part("control.listen", "harbor-ctl config show"),
+            gateway: self
+                .gateway
+                .part("gateway.password_file", "harbor-ctl config show"),
+            configuration: status_parts::configuration_part(&file, &self.configuration),
             events: events_part(&self.events),
             overall: String::new(),
             port_states,
-            datapath_report: report.ok().flatten(),
+            datapath_report: report,
         };
-        report.overall = worst(&report).to_owned();
-        report
+        status.overall = worst(&status).to_owned();
+        status
+    }
+
+    /// Those that this node serves.
+    fn own(&self, ports: &[PortItem]) -> Vec<PortItem> {
+        let own = ports.iter().filter(|port| port.node == self.node);
+        own.cloned().collect()
     }
 
     /// Numbers that the host may take from us are a fault that shows late: it is named now.
@@ -100,7 +113,6 @@ impl Snapshot {
         let is_bad = |p: &&PortItem| {
             !matches!(p.state, PortState::Up | PortState::Draining) && p.node == self.node
         };
-        text.push_str(&self.expiring(ports));
         let Some(first) = ports.iter().find(is_bad) else {
             return part("ok", text);
         };
@@ -119,22 +131,6 @@ impl Snapshot {
         PartStatus {
             fix: Some(fix),
             ..part("degraded", text)
-        }
-    }
-
-    /// The certificate that ends first, if that is soon.
-    fn expiring(&self, ports: &[PortItem]) -> String {
-        let ends = |p: &PortItem| Some((p.certificate.as_ref()?.expires_at?, p.name.clone()));
-        let first = ports.iter().filter_map(ends).min();
-        match first.map(|(end, name)| (end.checked_sub(now()), name)) {
-            Some((Some(left), name)) if left < CERTIFICATE_SOON.as_secs() => {
-                format!(
-                    "; the certificate of {name} expires in {}",
-                    format_age(left)
-                )
-            }
-            // What has expired is the port's own trouble.
-            _ => String::new(),
         }
     }
 
@@ -207,8 +203,9 @@ fn proxy_part(report: &ProxyReport) -> PartStatus {
         ..
     } = report;
     let mut text = format!(
-        "{held} numbers held, {connections} connections, {descriptors} of {descriptor_limit} \
-         descriptors"
+        "{} held, {}, {descriptors} of {descriptor_limit} descriptors",
+        counted(*held, "number"),
+        counted(*connections, "connection")
     );
     if *shed > 0 {
         text.push_str(&format!(", {shed} turned away"));
@@ -224,8 +221,9 @@ fn proxy_part(report: &ProxyReport) -> PartStatus {
         0 => String::new(),
         others => format!(", and {others} more"),
     };
+    let is_scarce = *why == Unheld::Scarce;
     PartStatus {
-        fix: Some(more_descriptors(report.descriptors_needed)),
+        fix: is_scarce.then(|| more_descriptors(report.descriptors_needed)),
         ..part(
             "degraded",
             format!("{text}; {port}/{protocol} is not held: {why}{others}"),
@@ -240,10 +238,11 @@ pub(super) fn more_descriptors(needed: u64) -> String {
 
 /// One line for systemd.
 pub(super) fn headline(count: usize, engines: &Engines) -> String {
+    let ports = counted(count, "port");
     match &engines.kernel {
-        Link::Up(_) => format!("serving {count} ports"),
-        Link::Off => format!("serving {count} ports by proxy"),
-        Link::Down { reason, .. } => format!("serving {count} ports by proxy alone: {reason}"),
+        Link::Up(_) => format!("serving {ports}"),
+        Link::Off => format!("serving {ports} by proxy"),
+        Link::Down { reason, .. } => format!("serving {ports} by proxy alone: {reason}"),
     }
 }
 

@@ -3,13 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    certificates::Shown, conflicts::Held, engines::Engines, health::HealthView, reserved::Problem,
+    backend_view::Loads, certificates::Shown, conflicts::Held, engines::Engines,
+    health::HealthView, reload::Configuration, reserved::Problem, status_parts::TcpApi,
 };
 use crate::{
     control::wire::{
@@ -17,8 +19,8 @@ use crate::{
         RangeReport,
     },
     model::{
-        CertificateFault, FrontendReport, HealthDefaults, PortFacts, PortRange, Protocol, Service,
-        format_age, judge_port,
+        CertificateFault, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts, PortRange,
+        Protocol, Service, format_age, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -62,6 +64,13 @@ impl Rates {
     }
 }
 
+/// What the engines have counted and seen, as far as they answered.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    pub(super) frontends: Vec<FrontendReport>,
+    pub(super) loads: Loads,
+}
+
 /// The owner's state as of one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
@@ -83,8 +92,16 @@ pub(super) struct Snapshot {
     pub(super) health: HealthView,
     pub(super) config: PathBuf,
     pub(super) registry: String,
-    /// Why nobody answers by TCP.
-    pub(super) tcp_problem: Option<String>,
+    pub(super) control: TcpApi,
+    pub(super) gateway: TcpApi,
+    pub(super) configuration: Configuration,
+    /// Those that share the registry, as they were when it was asked last.
+    pub(super) nodes: Option<Vec<NodeRecord>>,
+    pub(super) lease: Duration,
+    /// `datapath.flows`
+    pub(super) flows_wanted: u32,
+    /// Where this node's ports are reached.
+    pub(super) place: Place,
     /// The registry does not say which app hosts live.
     pub(super) leases_frozen: bool,
     pub(super) condition: Condition,
@@ -96,28 +113,19 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// One port as it is shown; `reports` are the kernel's counters, if it answered.
-    pub(super) fn port_item(
-        &self,
-        service: &Service,
-        reports: Option<&[FrontendReport]>,
-        now: u64,
-    ) -> PortItem {
-        let own: Vec<&FrontendReport> = reports
-            .unwrap_or_default()
+    /// One port as it is shown.
+    pub(super) fn port_item(&self, service: &Service, readings: &Readings, now: u64) -> PortItem {
+        let own: Vec<&FrontendReport> = readings
+            .frontends
             .iter()
             .filter(|r| r.port == service.port && service.protocols.contains(r.protocol))
             .filter(|_| self.node.is_empty() || service.node == self.node)
             .collect();
-        let facts = self.facts(service, &own, now);
+        let facts = self.facts(service, (&own, &readings.loads), now);
         let (state, reason) = judge_port(service, &facts);
-        let active = service
-            .backends
-            .iter()
-            .filter(|b| b.takes_new_flows())
-            .count();
-        let up = facts.reachable.unwrap_or(active).min(active);
+        let up = facts.taking(service);
         let [rate_in_bps, rate_out_bps] = self.rates.of(service);
+        let provisioned = service.provisioned.as_ref();
         let engine = own.iter().map(|report| report.engine.name()).max();
         PortItem {
             name: service.name.clone(),
@@ -147,11 +155,40 @@ impl Snapshot {
             age_s: now.saturating_sub(service.created_at),
             expires_in_s: service.expires_at.map(|end| end.saturating_sub(now)),
             certificate: self.certificates.get(&service.id).map(certificate),
+            public: self.reached_at(service),
+            organization: provisioned.map(|said| said.organization.clone()),
+            space: provisioned.map(|said| said.space.clone()),
+            apps: service
+                .bindings
+                .iter()
+                .filter_map(|bound| bound.app.clone())
+                .collect(),
             counters: own.into_iter().map(counters).collect(),
         }
     }
 
-    fn facts(&self, service: &Service, own: &[&FrontendReport], now: u64) -> PortFacts {
+    /// Where clients reach it; of another node's only what that has said.
+    fn reached_at(&self, service: &Service) -> Option<String> {
+        let place = match service.node == self.node {
+            true => &self.place,
+            false => &service.provisioned.as_ref()?.place,
+        };
+        let host = place.reached_at();
+        let is_v6 = host.parse::<Ipv6Addr>().is_ok();
+        let host = if is_v6 {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        (!host.is_empty()).then(|| format!("{host}:{}", service.port))
+    }
+
+    fn facts(
+        &self,
+        service: &Service,
+        (own, loads): (&[&FrontendReport], &Loads),
+        now: u64,
+    ) -> PortFacts {
         // What its own node sees of it is not known here.
         if service.node != self.node && !self.node.is_empty() {
             return PortFacts::default();
@@ -169,6 +206,7 @@ impl Snapshot {
             held_by: each().find_map(holder),
             certificate: self.certificate_fault(service, now),
             reachable,
+            avoided: loads.avoided(service),
             all_down: self.defaults.all_down,
         }
     }

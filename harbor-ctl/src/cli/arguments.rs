@@ -25,7 +25,7 @@ Examples:
 
 /// Public TCP and UDP ports for applications, forwarded in the Linux kernel.
 #[derive(Debug, Parser)]
-#[command(name = "harbor-ctl", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "harbor-ctl", version, after_help = EXIT_CODES)]
 #[command(propagate_version = false, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -82,6 +82,9 @@ pub(super) async fn run(session: &Session, verb: ConfigVerb) -> Result<Exit, Fai
             let key = find(without_component(&key, 1)?)?;
             let item = item(session, key).await?;
             session.output.text(&format!("{}\n", item.value), &item)?;
+            if item.restart_needed && session.output.is_for_people() {
+                session.say(&format!("in force until a restart: {}", item.in_force));
+            }
         }
         ConfigVerb::Explain { key } => {
             let key = find(without_component(&key, 1)?)?;
@@ -225,7 +228,8 @@ fn show_text(items: &[ConfigItem], has_origin: bool) -> String {
             text.push_str(&format!("  # {}", crate::model::escaped(&item.origin)));
         }
         if item.restart_needed {
-            text.push_str("  # in force after a restart");
+            let now = crate::model::escaped(&item.in_force);
+            text.push_str(&format!("  # in force after a restart, now {now}"));
         }
         text.push('\n');
     }

@@ -75,7 +75,10 @@ pub(super) fn explain(session: &Session, key: &Key, item: &ConfigItem) -> Result
         _ => "when the agent starts",
     };
     let now = match item.restart_needed {
-        true => format!("{} (in force after a restart)", item.toml),
+        true => format!(
+            "{} (in force after a restart, now {})",
+            item.toml, item.in_force
+        ),
         false => item.toml.clone(),
     };
     let lines = [

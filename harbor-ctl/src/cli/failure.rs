@@ -195,6 +195,7 @@ impl From<DatapathError> for Failure {
     fn from(error: DatapathError) -> Self {
         let exit = match error.kind {
             DatapathErrorKind::InUse | DatapathErrorKind::Foreign => Exit::Conflict,
+            DatapathErrorKind::Denied => Exit::Denied,
             DatapathErrorKind::Failed => Exit::Failed,
         };
         Self {

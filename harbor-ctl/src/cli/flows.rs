@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     control::{
-        Client,
-        wire::{FlowItem, KillFlows, KilledFlows, List},
+        Client, segment,
+        wire::{FlowCount, FlowItem, KillFlows, KilledFlows},
     },
-    model::format_age,
+    model::{counted, format_age},
 };
 
 const KILL_EXAMPLES: &str = "\
@@ -24,23 +24,65 @@ Examples:
   harbor-ctl flows kill -p web --backend web-0 --yes
   harbor-ctl flows kill --all --yes";
 
+const LIST_EXAMPLES: &str = "\
+Flows are printed as they are read: columns line up within each thousand.
+
+Examples:
+  harbor-ctl flows list -p web
+  harbor-ctl flows list --client 198.51.100.7 -o wide
+  harbor-ctl flows list --limit 20";
+
+/// Rows of a table, of which the columns line up.
+const ROWS: usize = 1_000;
+
+/// What is named must all be so of a flow.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Only this port: number, NUMBER/tcp, NUMBER/udp, name or id
+    #[arg(short, long)]
+    port: Option<String>,
+    /// Only of this client
+    #[arg(long, value_name = "IP[:PORT]")]
+    client: Option<String>,
+    /// Only to this backend: instance or IP:PORT
+    #[arg(long, value_name = "B")]
+    backend: Option<String>,
+}
+
+impl Which {
+    fn path(&self, of: &str, limit: Option<usize>) -> String {
+        let mut path = format!("/v1/flows/{of}?");
+        let limit = limit.map(|limit| limit.to_string());
+        for (key, value) in [
+            ("port", &self.port),
+            ("client", &self.client),
+            ("backend", &self.backend),
+            ("limit", &limit),
+        ] {
+            if let Some(value) = value {
+                path.push_str(&format!("{key}={}&", segment(value)));
+            }
+        }
+        path
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum FlowsVerb {
     /// List flows, of all ports or of one
-    #[command(
-        after_help = "Examples:\n  harbor-ctl flows list -p web\n  harbor-ctl flows list -o wide"
-    )]
+    #[command(after_help = LIST_EXAMPLES)]
     List {
-        /// Only this port: number, NUMBER/tcp, NUMBER/udp, name or id
-        #[arg(short, long)]
-        port: Option<String>,
+        #[command(flatten)]
+        which: Which,
+        /// At most so many
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<usize>,
     },
     /// Count flows, of all ports or of one
     #[command(after_help = "Examples:\n  harbor-ctl flows count -p web -o json")]
     Count {
-        /// Only this port: number, NUMBER/tcp, NUMBER/udp, name or id
-        #[arg(short, long)]
-        port: Option<String>,
+        #[command(flatten)]
+        which: Which,
     },
     /// End flows at once
     #[command(after_help = KILL_EXAMPLES)]
@@ -69,17 +111,15 @@ pub(crate) struct Kill {
 pub(super) async fn run(session: &Session, verb: FlowsVerb) -> Result<Exit, Failure> {
     let client = session.client()?;
     match verb {
-        FlowsVerb::List { port } => {
-            let list: List<FlowItem> = client.list("/v1/flows", port.as_deref()).await?;
-            session.output.list(&list)?;
+        FlowsVerb::List { which, limit } => {
+            let mut listing = session.output.listing("FlowList", ROWS)?;
+            let take = |item: FlowItem| listing.add(item);
+            client.lines(&which.path("stream", limit), take).await?;
+            listing.finish()?;
         }
-        FlowsVerb::Count { port } => {
-            let list: List<FlowItem> = client.list("/v1/flows", port.as_deref()).await?;
-            let count = list.items.len();
-            session.output.text(
-                &format!("{count}\n"),
-                &serde_json::json!({ "flows": count }),
-            )?;
+        FlowsVerb::Count { which } => {
+            let count: FlowCount = client.get(&which.path("count", None)).await?;
+            session.output.text(&format!("{}\n", count.flows), &count)?;
         }
         FlowsVerb::Kill(which) => kill(session, &client, which).await?,
     }
@@ -113,7 +153,7 @@ async fn kill(session: &Session, client: &Client, kill: Kill) -> Result<(), Fail
     };
     session.confirm(&format!("end {which}"), kill.yes)?;
     let killed: KilledFlows = client.post("/v1/flows/kill", &request).await?;
-    let text = format!("{} flows ended\n", killed.flows);
+    let text = format!("{} ended\n", counted(killed.flows, "flow"));
     session.output.text(&text, &killed)
 }
 

@@ -17,8 +17,11 @@ mod events;
 mod explain;
 mod failure;
 mod flows;
+mod listing;
+mod meant;
 mod node;
 mod output;
+mod port_filter;
 mod port_text;
 mod ports;
 mod session;
@@ -104,6 +107,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     for line in error.render().to_string().lines() {
         eprintln!("{}", crate::model::escaped(line));
+    }
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    if let Some(fix) = meant::meant(error, &words.collect::<Vec<_>>()) {
+        eprintln!("fix:   {fix}");
     }
     ExitCode::from(u8::from(Exit::Usage))
 }

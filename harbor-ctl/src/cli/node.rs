@@ -12,7 +12,7 @@ use crate::{
         segment,
         wire::{AttachNode, DetachNode, List, NodeItem, NodeMoved, ServiceCount},
     },
-    model::format_age,
+    model::{are, counted, format_age},
 };
 
 const ATTACH_EXAMPLES: &str = "\
@@ -121,15 +121,19 @@ async fn leave(session: &Session, detach: Detach) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     };
     let item: NodeItem = client.get(&format!("/v1/nodes/{}", segment(&node))).await?;
-    let question = format!("forget node {node} and release its {} ports", item.ports);
+    let question = format!(
+        "forget node {node} and release its {}",
+        counted(item.ports, "port")
+    );
     session.confirm(&question, yes)?;
     let gone: ServiceCount = client
         .delete(&format!("/v1/nodes/{}", segment(&node)))
         .await?;
     if session.output.is_for_people() {
         session.say(&format!(
-            "node {node} is forgotten, {} ports are released",
-            gone.services
+            "node {node} is forgotten, {} {} released",
+            counted(gone.services, "port"),
+            are(&gone.services)
         ));
     } else {
         session.output.text("", &gone)?;
@@ -142,10 +146,10 @@ fn told(session: &Session, moved: &NodeMoved) -> Result<(), Failure> {
         return session.output.item(moved);
     }
     session.say(&format!(
-        "registry.url = {:?} in {}, {} ports go along; a restart is needed: systemctl restart harbor",
+        "registry.url = {:?} in {}, {} taken along; a restart is needed: systemctl restart harbor",
         moved.url,
         moved.file.display(),
-        moved.ports
+        counted(moved.ports, "port")
     ));
     Ok(())
 }

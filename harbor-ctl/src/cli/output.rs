@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     arguments::{Color, Format, Globals},
     failure::Failure,
+    listing::Listing,
     table, yaml,
 };
 use crate::control::wire::List;
@@ -52,6 +53,29 @@ impl Output {
             has_headings: !globals.no_headers,
             has_color,
         }
+    }
+
+    pub(super) fn format(self) -> Format {
+        self.format
+    }
+
+    /// Begins a list that is printed while it is read; so many rows of a table line up.
+    pub(super) fn listing<T: Row + Serialize>(
+        self,
+        kind: &str,
+        rows: usize,
+    ) -> Result<Listing<T>, Failure> {
+        Listing::begin(self, kind, rows)
+    }
+
+    /// Rows without headings, whatever was asked for.
+    pub(super) fn rows<T: Row>(self, items: &[T]) -> String {
+        let has_headings = false;
+        Self {
+            has_headings,
+            ..self
+        }
+        .table(items)
     }
 
     pub(super) fn is_for_people(self) -> bool {

@@ -3,7 +3,7 @@
 use super::output::{Row, rate};
 use crate::{
     control::wire::{CertificateItem, DeletedPort, PortItem, RangeReport},
-    model::{Protocol, SETTINGS, format_age},
+    model::{Protocol, SETTINGS, counted, format_age},
 };
 
 pub(super) fn joined(protocols: &[Protocol]) -> String {
@@ -29,6 +29,7 @@ impl Row for PortItem {
         "BYTES_OUT",
         "ID",
         "NODE",
+        "REASON",
     ];
     const STATE: Option<&'static str> = Some("STATE");
 
@@ -64,6 +65,7 @@ impl Row for PortItem {
                 true => "-".to_owned(),
                 false => self.node.clone(),
             },
+            self.reason.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     }
 
@@ -106,9 +108,22 @@ pub(super) fn details(item: &PortItem) -> String {
         ("Drain", format_age(u64::from(item.drain_s))),
         ("Age", format_age(item.age_s)),
     ];
+    let more = [
+        ("Public", item.public.clone()),
+        ("Org", item.organization.clone()),
+        ("Space", item.space.clone()),
+        (
+            "Apps",
+            (!item.apps.is_empty()).then(|| item.apps.join(", ")),
+        ),
+    ];
+    lines.extend(
+        more.into_iter()
+            .filter_map(|(label, text)| Some((label, text?))),
+    );
     let limits = limits(item);
     if !limits.is_empty() {
-        lines.insert(lines.len() - 1, ("Limits", limits));
+        lines.push(("Limits", limits));
     }
     if let Some(seconds) = item.expires_in_s {
         lines.push(("Ends", format!("by itself in {}", format_age(seconds))));
@@ -119,7 +134,7 @@ pub(super) fn details(item: &PortItem) -> String {
     for c in &item.counters {
         let refused = match c.refused {
             0 => String::new(),
-            refused => format!("; {refused} flows refused"),
+            refused => format!("; {} refused", counted(refused, "flow")),
         };
         let text = format!(
             "{} flows in all, {} packets ({} bytes) in, {} packets ({} bytes) out{refused}",
@@ -178,7 +193,11 @@ fn policies(item: &PortItem) -> String {
 }
 
 pub(super) fn range_text(report: &RangeReport) -> String {
-    let mut text = format!("Range  {}, {} numbers\n", report.range, report.numbers);
+    let mut text = format!(
+        "Range  {}, {}\n",
+        report.range,
+        counted(report.numbers, "number")
+    );
     for (name, c) in [("TCP", report.tcp), ("UDP", report.udp)] {
         text.push_str(&format!(
             "{name}    {} free, {} assigned, {} resting, {} held by other processes\n",

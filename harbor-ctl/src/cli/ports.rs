@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     failure::{Exit, Failure},
+    port_filter::PortFilter,
     port_text::{details, range_text},
     session::Session,
 };
@@ -12,7 +13,7 @@ use crate::{
         Client, segment,
         wire::{BackendItem, CreatePort, DeletedPort, List, PortItem, RangeReport},
     },
-    model::{Lifetime, PortSettings, Protocols, SETTINGS, SettingValue, SettingValues},
+    model::{Lifetime, PortSettings, Protocols, SETTINGS, SettingValue, SettingValues, counted},
 };
 
 const CREATE_EXAMPLES: &str = "\
@@ -46,6 +47,15 @@ Keys (an empty value or none puts back the default):
 
 POLICY is round-robin, first, source-hash or least-flows.";
 
+const LIST_EXAMPLES: &str = "\
+Several values of one flag are separated by commas. -o wide says why a port is not up (REASON).
+
+Examples:
+  harbor-ctl ports list -o wide
+  harbor-ctl ports list --state down,degraded
+  harbor-ctl ports list --name web --sort flows
+  harbor-ctl ports list -o json";
+
 const SET_EXAMPLES: &str = "\
 Examples:
   harbor-ctl ports set web policy=first drain_s=120
@@ -57,11 +67,9 @@ pub(crate) enum PortsVerb {
     /// Create a service and its public port
     #[command(after_help = CREATE_EXAMPLES)]
     Create(Create),
-    /// List all ports
-    #[command(
-        after_help = "Examples:\n  harbor-ctl ports list -o wide\n  harbor-ctl ports list -o json"
-    )]
-    List,
+    /// List ports
+    #[command(after_help = LIST_EXAMPLES)]
+    List(PortFilter),
     /// Show one port and its backends
     #[command(after_help = "Examples:\n  harbor-ctl ports show 35217/udp")]
     Show {
@@ -162,9 +170,11 @@ pub(super) async fn run(session: &Session, verb: PortsVerb) -> Result<Exit, Fail
     let client = session.client()?;
     match verb {
         PortsVerb::Create(create) => created(session, &client, (create, settings)).await?,
-        PortsVerb::List => session
-            .output
-            .list(&client.list::<PortItem>("/v1/ports", None).await?)?,
+        PortsVerb::List(filter) => {
+            let mut list: List<PortItem> = client.list("/v1/ports", None).await?;
+            filter.apply(&mut list.items);
+            session.output.list(&list)?;
+        }
         PortsVerb::Show { port } => show(session, &client, &port).await?,
         PortsVerb::Set { port, .. } => {
             let item: PortItem = client.patch(&path(&port), &settings).await?;
@@ -251,7 +261,10 @@ async fn delete(session: &Session, client: &Client, port: &str, yes: bool) -> Re
         ..
     } = item;
     session.confirm(
-        &format!("delete port {port} of {name} and end its {flows} flows"),
+        &format!(
+            "delete port {port} of {name} and end its {}",
+            counted(flows, "flow")
+        ),
         yes,
     )?;
     let gone: DeletedPort = client.delete(&path(&id)).await?;

@@ -12,7 +12,10 @@ use super::{
     output::Row,
     session::Session,
 };
-use crate::control::wire::{BackupItem, ServiceCount, StateCheck, StateDocument};
+use crate::{
+    control::wire::{BackupItem, ServiceCount, StateCheck, StateDocument},
+    model::{are, counted},
+};
 
 const IMPORT_EXAMPLES: &str = "\
 All of the document is taken, or nothing: a name, id or number that somebody else has, or an address \
@@ -53,7 +56,7 @@ pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Fail
         let count: ServiceCount = client.post("/v1/state/import", &document).await?;
         session
             .output
-            .text(&format!("{} services\n", count.services), &count)?;
+            .text(&format!("{}\n", counted(count.services, "service")), &count)?;
         return Ok(Exit::Ok);
     }
     let client = session.client()?;
@@ -83,9 +86,14 @@ pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Fail
             session.confirm("let go of the ports that the registry does not have", yes)?;
             let nothing = serde_json::json!({});
             let count: ServiceCount = client.post("/v1/state/confirm", &nothing).await?;
-            session
-                .output
-                .text(&format!("{} ports are gone\n", count.services), &count)?;
+            session.output.text(
+                &format!(
+                    "{} {} gone\n",
+                    counted(count.services, "port"),
+                    are(&count.services)
+                ),
+                &count,
+            )?;
         }
     }
     Ok(Exit::Ok)
@@ -106,7 +114,11 @@ fn read(file: &Path) -> Result<StateDocument, Failure> {
 }
 
 fn check_text(check: &StateCheck) -> String {
-    let mut text = format!("{}: {} services compared\n", check.state, check.services);
+    let mut text = format!(
+        "{}: {} compared\n",
+        check.state,
+        counted(check.services, "service")
+    );
     for difference in &check.differences {
         text.push_str(&format!("  {}\n", crate::model::escaped(difference)));
     }

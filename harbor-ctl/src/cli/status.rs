@@ -118,6 +118,13 @@ mod tests {
             ),
             health: part("ok", "no port is probed", None),
             registry: part("ok", "embedded, /var/lib/harbor/harbor.redb", None),
+            flows: part("ok", "0 of 262144", None),
+            certificates: part("ok", "no port ends TLS", None),
+            discovery: part("ok", "no app host has announced anything", None),
+            nodes: part("ok", "this node alone", None),
+            control: part("ok", "off: control.listen is not set", None),
+            gateway: part("ok", "off: gateway.password_file is not set", None),
+            configuration: part("ok", "/etc/harbor/harbor.toml", None),
             events: part("ok", "12 kept", None),
             overall: "degraded".into(),
             port_states: Default::default(),
@@ -126,12 +133,19 @@ mod tests {
         assert_eq!(
             text(&report),
             "Agent     ok        0.1.0, up 3d4h, pid 812, /etc/harbor/harbor.toml\n\
+             Config    ok        /etc/harbor/harbor.toml\n\
              Datapath  ok        tc on eth0 eth1\n\
              Proxy     ok        4 numbers held, 0 connections, 61 of 20000 descriptors\n\
              Ports     degraded  4 of 5001 used; 38811/udp: no backend    -> harbor-ctl ports \
              show udp-game\n\
+             Flows     ok        0 of 262144\n\
+             Tls       ok        no port ends TLS\n\
              Health    ok        no port is probed\n\
+             Discovery ok        no app host has announced anything\n\
              Registry  ok        embedded, /var/lib/harbor/harbor.redb\n\
+             Nodes     ok        this node alone\n\
+             Control   ok        off: control.listen is not set\n\
+             Gateway   ok        off: gateway.password_file is not set\n\
              Events    ok        12 kept\n\
              Overall   degraded\n"
         );

@@ -2,9 +2,7 @@
 //! the file is replaced, and replaced in one step.
 
 use std::{
-    fs,
-    io::{ErrorKind, Write},
-    os::unix::fs::PermissionsExt,
+    io::{self, ErrorKind},
     path::Path,
 };
 
@@ -12,7 +10,10 @@ use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 
 use crate::model::{Refusal, RefusalKind};
 
-use super::{ConfigError, Key, Loaded, Origin, Source, Value, load_text};
+use super::{
+    ConfigError, Key, Loaded, Origin, Source, Value, load_text, read_file,
+    replace::{alone, replace},
+};
 
 /// Why a value was not set.
 #[derive(Debug, thiserror::Error)]
@@ -24,10 +25,7 @@ pub(crate) enum EditError {
     #[error("{key} is set by {origin}, which is stronger than the file")]
     Overruled { key: String, origin: String },
     #[error("{path} cannot be written: {source}")]
-    Write {
-        path: String,
-        source: std::io::Error,
-    },
+    Write { path: String, source: io::Error },
 }
 
 impl From<EditError> for Refusal {
@@ -47,7 +45,8 @@ impl From<EditError> for Refusal {
 /// Sets `key` in the source's file; answers the configuration as it is then.
 pub(crate) fn set_value(source: &Source, key: &Key, words: &str) -> Result<Loaded, EditError> {
     let value = Value::from_words(key, words).map_err(|message| invalid(source, message))?;
-    let old = match fs::read_to_string(&source.path) {
+    let _alone = alone(&source.path).map_err(|error| unwritten(&source.path, error))?;
+    let old = match read_file(&source.path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         Err(error) => return Err(ConfigError::unreadable(&source.path, &error).into()),
@@ -68,17 +67,20 @@ pub(crate) fn set_value(source: &Source, key: &Key, words: &str) -> Result<Loade
         }
         None => unreachable!("every key has at least its default"),
     }
-    replace(&source.path, &text).map_err(|error| EditError::Write {
-        path: source.path.display().to_string(),
-        source: error,
-    })?;
+    replace(&source.path, &text).map_err(|error| unwritten(&source.path, error))?;
     Ok(loaded)
+}
+
+fn unwritten(path: &Path, source: io::Error) -> EditError {
+    let path = path.display().to_string();
+    EditError::Write { path, source }
 }
 
 /// Takes `key` out of the source's file, so that weaker layers or the default decide; answers the
 /// configuration as it is then. What is not there is out already.
 pub(crate) fn unset_value(source: &Source, key: &Key) -> Result<Loaded, EditError> {
-    let old = match fs::read_to_string(&source.path) {
+    let _alone = alone(&source.path).map_err(|error| unwritten(&source.path, error))?;
+    let old = match read_file(&source.path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         Err(error) => return Err(ConfigError::unreadable(&source.path, &error).into()),
@@ -86,10 +88,7 @@ pub(crate) fn unset_value(source: &Source, key: &Key) -> Result<Loaded, EditErro
     let text = without_value(&old, key).map_err(|message| invalid(source, message))?;
     let loaded = load_text(source, &text)?;
     if text != old {
-        replace(&source.path, &text).map_err(|error| EditError::Write {
-            path: source.path.display().to_string(),
-            source: error,
-        })?;
+        replace(&source.path, &text).map_err(|error| unwritten(&source.path, error))?;
     }
     Ok(loaded)
 }
@@ -162,30 +161,14 @@ fn keep_decor(table: &dyn TableLike, name: &str, fresh: &mut toml_edit::Value) {
     }
 }
 
-/// Temporary file, fsync, rename, fsync of the directory: the old text or the new one, never half.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = target.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory)?;
-    let mode = fs::metadata(&target).map_or(0o644, |metadata| metadata.permissions().mode());
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.{}.new", std::process::id()));
-    let written = (|| {
-        let mut file = fs::File::create(&temporary)?;
-        file.set_permissions(fs::Permissions::from_mode(mode & 0o7777))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &target)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-        return written;
-    }
-    fs::File::open(directory)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+        thread,
+    };
+
     use super::*;
     use crate::config::find_key;
 
@@ -272,5 +255,60 @@ mod tests {
         let error = set_value(&source, find_key("log.keep").unwrap(), "3").unwrap_err();
         assert!(error.to_string().contains("HARBOR_LOG__KEEP"), "{error}");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_keeps_its_owner_its_group_and_its_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("real.toml"), "[log]\nkeep = 3\n").unwrap();
+        fs::set_permissions(at("real.toml"), fs::Permissions::from_mode(0o640)).unwrap();
+        // Only root may give a file away.
+        let is_root = std::os::unix::fs::chown(at("real.toml"), Some(12), Some(34)).is_ok();
+        std::os::unix::fs::symlink("real.toml", at("link.toml")).unwrap();
+        std::os::unix::fs::symlink("none.toml", at("dangling.toml")).unwrap();
+        let key = find_key("log.keep").unwrap();
+        set_value(&source(&at("link.toml")), key, "4").unwrap();
+        set_value(&source(&at("dangling.toml")), key, "5").unwrap();
+        assert!(fs::symlink_metadata(at("link.toml")).unwrap().is_symlink());
+        assert_eq!(
+            fs::read_to_string(at("none.toml")).unwrap(),
+            "[log]\nkeep = 5\n"
+        );
+        let kept = fs::metadata(at("real.toml")).unwrap();
+        assert_eq!(kept.permissions().mode() & 0o777, 0o640);
+        if is_root {
+            assert_eq!((kept.uid(), kept.gid()), (12, 34));
+        }
+        fs::hard_link(at("real.toml"), at("other.toml")).unwrap();
+        set_value(&source(&at("real.toml")), key, "6").unwrap();
+        assert_eq!(
+            fs::read_to_string(at("other.toml")).unwrap(),
+            "[log]\nkeep = 6\n"
+        );
+    }
+
+    #[test]
+    fn of_many_edits_at_once_none_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("h.toml");
+        let edits = [
+            ("log.keep", "3"),
+            ("ports.rest", "7s"),
+            ("policy.drain", "9s"),
+            ("health.fall", "5"),
+            ("health.rise", "4"),
+            ("ports.range", "36000-36010"),
+        ];
+        thread::scope(|scope| {
+            for (name, value) in edits {
+                let source = source(&path);
+                scope.spawn(move || set_value(&source, find_key(name).unwrap(), value).unwrap());
+            }
+        });
+        let loaded = super::super::load(&source(&path)).unwrap();
+        for (name, value) in edits {
+            assert_eq!(loaded.entries[name].value.plain(), value, "{name}");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod key_table;
 mod keys;
 mod problem;
 mod raw;
+mod replace;
 mod shown;
 mod template;
 #[cfg(test)]
@@ -72,11 +73,13 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) entries: BTreeMap<String, Entry>,
     pub(crate) source: Source,
+    /// What stands in `conf.d` under the name of a file and is none, in words.
+    pub(crate) left_out: Vec<String>,
 }
 
 /// Reads and checks every layer.
 pub(crate) fn load(source: &Source) -> Result<Loaded, ConfigError> {
-    let text = match std::fs::read_to_string(&source.path) {
+    let text = match read_file(&source.path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound && !source.must_exist => String::new(),
         Err(error) => return Err(ConfigError::unreadable(&source.path, &error)),
@@ -89,9 +92,14 @@ pub(crate) fn load_text(source: &Source, text: &str) -> Result<Loaded, ConfigErr
     let mut layers = raw::Layers::default();
     layers.add_defaults();
     layers.add_file(&source.path, text);
-    for path in drop_ins(&source.path) {
-        match std::fs::read_to_string(&path) {
+    let mut left_out = Vec::new();
+    for path in drop_ins(&source.path)? {
+        match read_file(&path) {
             Ok(text) => layers.add_file(&path, &text),
+            // A link to nothing, a pipe: what never held a setting takes none away.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                left_out.push(format!("{} is left out: {error}", path.display()));
+            }
             Err(error) => return Err(ConfigError::unreadable(&path, &error)),
         }
     }
@@ -105,16 +113,32 @@ pub(crate) fn load_text(source: &Source, text: &str) -> Result<Loaded, ConfigErr
         config,
         entries,
         source: source.clone(),
+        left_out,
     })
 }
 
-/// `conf.d/*.toml` beside the main file, by name.
-fn drop_ins(main: &Path) -> Vec<PathBuf> {
+/// A pipe or a device would be waited for, perhaps for ever.
+pub(super) fn read_file(path: &Path) -> std::io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        let text = "it is no file";
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, text));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// `conf.d/*.toml` beside the main file, by name; hidden ones are editors' own.
+fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let Some(directory) = main.parent().map(|parent| parent.join("conf.d")) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    let Ok(listing) = std::fs::read_dir(directory) else {
-        return Vec::new();
+    let listing = match std::fs::read_dir(&directory) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(ConfigError::unreadable(&directory, &error)),
+    };
+    let is_hidden = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(b".")
     };
     let mut paths: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -122,9 +146,10 @@ fn drop_ins(main: &Path) -> Vec<PathBuf> {
             path.extension()
                 .is_some_and(|extension| extension == "toml")
         })
+        .filter(|path| !is_hidden(path))
         .collect();
     paths.sort();
-    paths
+    Ok(paths)
 }
 
 /// The answer to a key that does not exist.

@@ -1,6 +1,6 @@
 //! The configuration as `config show` prints it.
 
-use super::{Applies, KEYS, Key, Loaded};
+use super::{Applies, KEYS, Key, Loaded, Value};
 use crate::model::ConfigItem;
 
 /// Every value, as `written` has it; `running` says what is in force.
@@ -22,6 +22,7 @@ fn config_item(key: &Key, running: &Loaded, written: &Loaded) -> Option<ConfigIt
         meaning: key.meaning.to_owned(),
         applies: key.applies.name().to_owned(),
         restart_needed: in_force != Some(&entry.value),
+        in_force: in_force.map(Value::plain).unwrap_or_default(),
     })
 }
 

@@ -1,6 +1,8 @@
-//! The other end of the stream of events.
+//! The other end of streams: of events, and of lists that are too long for a page.
 
 use std::time::Duration;
+
+use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError, wire::ErrorBody};
 use crate::model::Event;
@@ -16,6 +18,31 @@ impl Client {
         &self,
         path: &str,
         mut take: impl FnMut(Event) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let take_message = |message: &[u8]| match read(message)? {
+            Some(event) => take(event),
+            None => Ok(()),
+        };
+        self.messages((path, b"\n\n"), take_message).await
+    }
+
+    /// Hands on every item of a stream of lines.
+    pub(crate) async fn lines<T: DeserializeOwned, E: From<ClientError>>(
+        &self,
+        path: &str,
+        mut take: impl FnMut(T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let take_line = |line: &[u8]| {
+            let item = serde_json::from_slice(line);
+            take(item.map_err(|error| ClientError::Transport(error.to_string()))?)
+        };
+        self.messages((path, b"\n"), take_line).await
+    }
+
+    async fn messages<E: From<ClientError>>(
+        &self,
+        (path, end): (&str, &[u8]),
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let request = self.request(reqwest::Method::GET, path).timeout(NO_LIMIT);
         let response = request.send().await.map_err(|error| self.failed(&error))?;
@@ -37,14 +64,14 @@ impl Client {
             .map_err(|error| self.failed(&error))?
         {
             text.extend_from_slice(&chunk);
-            while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
-                let message: Vec<u8> = text.drain(..end + 2).collect();
-                if let Some(event) = read(&message)? {
-                    take(event)?;
-                }
+            let mut done = 0;
+            while let Some(length) = text[done..].windows(end.len()).position(|at| at == end) {
+                take(&text[done..done + length])?;
+                done += length + end.len();
             }
+            text.drain(..done);
             if text.len() > LONGEST {
-                return Err(ClientError::Transport("an event has no end".into()).into());
+                return Err(ClientError::Transport("a message has no end".into()).into());
             }
         }
         Ok(())

@@ -7,8 +7,8 @@ use super::{
     wire::{
         AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CheckBackends,
         CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport,
-        FlowItem, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved, PortItem,
-        RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
+        FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved,
+        PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
     },
 };
 use crate::{
@@ -59,8 +59,9 @@ pub(crate) trait Operations: SharedOperations + BindingOperations {
         request: CheckBackends,
     ) -> impl Future<Output = Answer<Vec<CheckItem>>> + Send;
 
-    /// Of one port, or of all.
-    fn flows(&self, port: Option<PortRef>) -> impl Future<Output = Answer<Vec<FlowItem>>> + Send;
+    /// Those that are asked for, by port, client and source.
+    fn flows(&self, which: FlowQuery) -> impl Future<Output = Answer<Vec<FlowItem>>> + Send;
+    fn count_flows(&self, which: FlowQuery) -> impl Future<Output = Answer<u64>> + Send;
 
     /// What an app host says.
     fn hear(&self, message: Message) -> impl Future<Output = Answer<Heard>> + Send;

@@ -100,6 +100,36 @@ pub(super) fn check_helpers() -> Result<(), DatapathError> {
     }
 }
 
+/// What programs need besides what only root has, and its bit (capability.h).
+const RIGHTS: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_NET_ADMIN", 12)];
+/// Stands for the first two.
+const SYS_ADMIN: u32 = 21;
+
+/// Which rights this process lacks for the programs, and how it gets them.
+pub(super) fn lacking_rights() -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    lacking_of(u64::from_str_radix(effective.trim(), 16).ok()?)
+}
+
+fn lacking_of(effective: u64) -> Option<String> {
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    let stands_in = |bit: u32| bit > 32 && has(SYS_ADMIN);
+    let lacking = RIGHTS
+        .iter()
+        .filter(|(_, bit)| !has(*bit) && !stands_in(*bit));
+    let names: Vec<&str> = lacking.map(|(name, _)| *name).collect();
+    let names = names.join(" ");
+    (!names.is_empty()).then(|| {
+        format!(
+            "run as root, or give it {names} (CapabilityBoundingSet and AmbientCapabilities of the \
+             unit: systemctl edit harbor)"
+        )
+    })
+}
+
 /// Why the kernel may refuse programs of root's, in words.
 pub(super) fn confinement() -> Option<String> {
     let mode = lockdown().filter(|mode| mode != "none")?;
@@ -119,4 +149,26 @@ fn lockdown() -> Option<String> {
 fn setting(name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_that_are_lacking_are_named_and_no_others() {
+        let bit = |bit: u32| 1_u64 << bit;
+        assert_eq!(lacking_of(u64::MAX), None);
+        assert_eq!(lacking_of(bit(SYS_ADMIN) | bit(12)), None);
+        let text = lacking_of(bit(39) | bit(12)).unwrap();
+        assert!(
+            text.contains("CAP_PERFMON") && !text.contains("CAP_BPF"),
+            "{text}"
+        );
+        assert!(
+            lacking_of(0)
+                .unwrap()
+                .contains("CAP_BPF CAP_PERFMON CAP_NET_ADMIN")
+        );
+    }
 }

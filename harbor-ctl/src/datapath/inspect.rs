@@ -10,9 +10,11 @@ use aya::{
 use harbor_common::maps::{self as names, LAYOUT};
 
 use super::{
-    DatapathError, Pins, Tried as _,
+    DatapathError, DatapathErrorKind, Pins, Tried as _,
     attach::{Attached, Hook},
-    features, pins, stats,
+    features, pins,
+    program::ENTRIES_PER_FLOW,
+    stats,
 };
 use crate::model::{DatapathReport, DetachReport, LinkReport, MapReport};
 
@@ -44,13 +46,28 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
         verdicts: stats::verdicts(&pins)?,
         carried: None,
         kernel: features::kernel(),
+        flow_capacity: MapInfo::from_pin(pins.map(names::FLOWS))
+            .tried(|| format!("cannot open map {}", names::FLOWS))?
+            .max_entries()
+            / ENTRIES_PER_FLOW,
     })
 }
 
 pub(super) fn existing(bpf: &Path) -> Result<Pins, DatapathError> {
     let pins = Pins::new(bpf);
-    if pins.map(names::META).exists() {
-        return Ok(pins);
+    match pins.map(names::META).try_exists() {
+        Ok(true) => return Ok(pins),
+        Ok(false) => {}
+        Err(error) => {
+            let place = pins.version();
+            return Err(DatapathError {
+                kind: DatapathErrorKind::Denied,
+                ..DatapathError::with_fix(
+                    format!("{} cannot be looked into: {error}", place.display()),
+                    "run it as root",
+                )
+            });
+        }
     }
     Err(DatapathError::with_fix(
         format!("no datapath is pinned under {}", pins.version().display()),

@@ -78,6 +78,8 @@ pub(crate) enum DatapathErrorKind {
     InUse,
     /// What is pinned is not this version's, or not Harbor's at all.
     Foreign,
+    /// Whoever asks may not look.
+    Denied,
     Failed,
 }
 

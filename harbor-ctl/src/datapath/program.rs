@@ -17,6 +17,9 @@ use super::{
     pins::PinLock,
 };
 
+/// A flow is found from either end.
+pub(super) const ENTRIES_PER_FLOW: u32 = 2;
+
 /// The least that the kernel takes for a packet.
 const PACKET: usize = 64;
 
@@ -232,8 +235,8 @@ pub(super) fn load_programs(
         .override_global("RING_MASK", &ring_mask, true)
         .override_global("DRY_RUN", &dry_run, true)
         .override_global("IS_BARE", &is_bare, true)
-        .map_max_entries(FLOWS, options.flows.saturating_mul(2))
-        .map_max_entries(FLOWS6, options.flows.saturating_mul(2));
+        .map_max_entries(FLOWS, options.flows.saturating_mul(ENTRIES_PER_FLOW))
+        .map_max_entries(FLOWS6, options.flows.saturating_mul(ENTRIES_PER_FLOW));
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
@@ -264,10 +267,10 @@ pub(super) fn explain_refusal(name: &str, error: &ProgramError) -> DatapathError
         !line.is_empty() && !tails.iter().any(|tail| line.starts_with(tail))
     };
     let reason = log.lines().rev().map(str::trim).find(is_reason);
-    let confinement = match io_error.raw_os_error() {
+    let confinement = features::lacking_rights().or_else(|| match io_error.raw_os_error() {
         Some(libc::EPERM) => features::confinement(),
         _ => None,
-    };
+    });
     DatapathError::with_fix(
         format!(
             "the kernel refused {name}: {io_error}: {}",
@@ -286,9 +289,9 @@ fn explain_load(error: &aya::EbpfError, options: &Options) -> DatapathError {
     if message.contains("os error 1)") {
         DatapathError::with_fix(
             message,
-            features::confinement().unwrap_or_else(|| {
-                "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON".into()
-            }),
+            features::lacking_rights()
+                .or_else(features::confinement)
+                .unwrap_or_else(|| "run as root".into()),
         )
     } else if message.contains("os error 12)") {
         DatapathError::with_fix(

@@ -19,4 +19,7 @@ pub(crate) struct ConfigItem {
     pub(crate) applies: String,
     /// The file says another value than the running agent uses.
     pub(crate) restart_needed: bool,
+    /// What the running agent uses; without one the same as `value`.
+    #[serde(default)]
+    pub(crate) in_force: String,
 }

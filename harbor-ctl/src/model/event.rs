@@ -43,6 +43,8 @@ kinds! {
     BackendFailing = "backend_failing",
     /// Its probes pass again.
     BackendRecovered = "backend_recovered",
+    /// Its probes failed, and are others now or none: how it is, nobody has asked.
+    BackendUnknown = "backend_unknown",
     /// It was confirmed that it fails clients' flows: new ones avoid it.
     BackendEjected = "backend_ejected",
     /// New flows go to it again.

@@ -1,9 +1,11 @@
 //! The word that `ports list` shows for a port: what it can do for a client now.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AllDown, BackendState, Failing, Service};
+use super::{AllDown, BackendState, Doubt, Failing, Service};
 
 /// What a port can do for a client now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +39,8 @@ pub(crate) struct PortFacts {
     pub(crate) held_by: Option<String>,
     /// Backends that the kernel can reach; `None` while unknown.
     pub(crate) reachable: Option<usize>,
+    /// Backends that clients' flows have met with failure, and how: new flows avoid them.
+    pub(crate) avoided: Vec<(SocketAddr, Option<Doubt>)>,
     /// What is wrong with its certificates.
     pub(crate) certificate: Option<CertificateFault>,
     /// What becomes of new flows when every backend is failing.
@@ -56,9 +60,8 @@ pub(crate) enum CertificateFault {
 pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Option<String>) {
     let backends = || service.backends.iter();
     let well = backends().filter(|b| b.takes_new_flows()).count();
-    let mut active = backends().filter(|b| b.state == BackendState::Active);
-    let reachable = facts.reachable.unwrap_or(well).min(well);
-    let total = service.backends.len();
+    let active = || backends().filter(|b| b.state == BackendState::Active);
+    let taking = facts.taking(service);
     if let Some(holder) = &facts.held_by {
         return (PortState::Conflict, Some(format!("held by {holder}")));
     }
@@ -71,33 +74,84 @@ pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Op
     if service.draining {
         return (PortState::Draining, Some("takes no new flows".into()));
     }
-    match (total, well, reachable) {
-        (0, _, _) => (PortState::Down, Some("no backend".into())),
-        (_, 0, _) => match active.find_map(|b| Some((b.address, b.failing.as_deref()?))) {
-            Some((address, Failing { reason, .. })) => {
-                let text = format!("every backend is failing ({address}: {reason})");
-                match facts.all_down {
-                    AllDown::UseLast => (
-                        PortState::Degraded,
-                        Some(format!("{text}; the last known are used")),
-                    ),
-                    AllDown::Refuse => (PortState::Down, Some(text)),
-                }
-            }
-            None => (
-                PortState::Down,
-                Some("every backend is leaving or draining".into()),
-            ),
-        },
-        (_, _, 0) => (PortState::Down, Some("no backend has a route".into())),
-        _ if reachable < total => (
+    if service.backends.is_empty() {
+        return (PortState::Down, Some("no backend".into()));
+    }
+    if active().next().is_none() {
+        return none_active(service);
+    }
+    if well == 0 {
+        return all_failing(service, facts.all_down);
+    }
+    if facts.avoided.len() >= well {
+        return all_avoided(&facts.avoided);
+    }
+    if taking == 0 {
+        return (PortState::Down, Some("no backend has a route".into()));
+    }
+    // Those that were told to take nothing are missed by nobody.
+    let wanted = active().count();
+    if taking < wanted {
+        let text = format!("{taking} of {wanted} backends take new flows");
+        return (PortState::Degraded, Some(text));
+    }
+    match &facts.certificate {
+        Some(CertificateFault::Old(reason)) => (PortState::Degraded, Some(reason.clone())),
+        _ => (PortState::Up, None),
+    }
+}
+
+impl PortFacts {
+    /// How many of its backends new flows go to.
+    pub(crate) fn taking(&self, service: &Service) -> usize {
+        let well = service.backends.iter().filter(|b| b.takes_new_flows());
+        let well = well.count();
+        let not_avoided = well.saturating_sub(self.avoided.len());
+        self.reachable.unwrap_or(well).min(not_avoided)
+    }
+}
+
+/// A drain is planned; that nobody is left is not.
+fn none_active(service: &Service) -> (PortState, Option<String>) {
+    let mut backends = service.backends.iter();
+    match backends.any(|b| b.state == BackendState::Draining) {
+        true => (PortState::Draining, Some("every backend drains".into())),
+        false => (PortState::Down, Some("every backend is leaving".into())),
+    }
+}
+
+fn all_failing(service: &Service, all_down: AllDown) -> (PortState, Option<String>) {
+    let mut backends = service.backends.iter();
+    let failing = backends.find_map(|b| Some((b.address, b.failing.as_deref()?)));
+    let text = match failing {
+        Some((address, Failing { reason, .. })) => {
+            format!("every backend is failing ({address}: {reason})")
+        }
+        None => "every backend is failing".to_owned(),
+    };
+    match all_down {
+        AllDown::UseLast => (
             PortState::Degraded,
-            Some(format!("{reachable} of {total} backends take new flows")),
+            Some(format!("{text}; the last known are used")),
         ),
-        _ => match &facts.certificate {
-            Some(CertificateFault::Old(reason)) => (PortState::Degraded, Some(reason.clone())),
-            _ => (PortState::Up, None),
-        },
+        AllDown::Refuse => (PortState::Down, Some(text)),
+    }
+}
+
+/// Clients are sent there all the same, for there is nobody else.
+fn all_avoided(avoided: &[(SocketAddr, Option<Doubt>)]) -> (PortState, Option<String>) {
+    let is_refused = |(_, doubt): &(_, Option<Doubt>)| *doubt == Some(Doubt::Refused);
+    let named = |(address, doubt): &(SocketAddr, Option<Doubt>)| match doubt {
+        Some(doubt) => format!("{address}: {}", doubt.reason()),
+        None => address.to_string(),
+    };
+    let first = avoided.first().map(named).unwrap_or_default();
+    match avoided.iter().all(is_refused) {
+        true => (PortState::Down, Some(format!("nobody listens ({first})"))),
+        false => (
+            PortState::Degraded,
+            Some(format!("every backend fails clients' flows ({first})")),
+        ),
     }
 }
 
@@ -109,7 +163,7 @@ mod tests {
     fn with_backends(count: u8) -> Service {
         let mut web = service("web", 35000, Protocols::Tcp);
         for last in 0..count {
-            let address = std::net::SocketAddr::new([10, 0, 0, last].into(), 80);
+            let address = SocketAddr::new([10, 0, 0, last].into(), 80);
             web.add_backend(address, None, 1).unwrap();
         }
         web
@@ -141,8 +195,12 @@ mod tests {
 
         let mut leaving = with_backends(2);
         leaving.drain_backend("10.0.0.0:80").unwrap();
-        assert_eq!(judge_port(&leaving, &facts).0, PortState::Degraded);
+        assert_eq!(judge_port(&leaving, &facts).0, PortState::Up);
         leaving.drain_backend("10.0.0.1:80").unwrap();
+        assert_eq!(judge_port(&leaving, &facts).0, PortState::Draining);
+        for backend in &mut leaving.backends {
+            backend.state = BackendState::Leaving { until: 9 };
+        }
         assert_eq!(judge_port(&leaving, &facts).0, PortState::Down);
 
         let unreachable = PortFacts {
@@ -181,5 +239,30 @@ mod tests {
             ..unserved
         };
         assert_eq!(judge_port(&draining, &held).0, PortState::Conflict);
+    }
+
+    #[test]
+    fn a_port_says_that_nobody_listens_and_counts_nobody_whom_clients_miss() {
+        let address = |last: u8| SocketAddr::new([10, 0, 0, last].into(), 80);
+        let with = |avoided: &[(u8, Doubt)]| PortFacts {
+            avoided: avoided
+                .iter()
+                .map(|(n, doubt)| (address(*n), Some(*doubt)))
+                .collect(),
+            ..PortFacts::default()
+        };
+        let two = with_backends(2);
+        let one_away = with(&[(0, Doubt::Silent)]);
+        let (state, reason) = judge_port(&two, &one_away);
+        assert_eq!(state, PortState::Degraded);
+        assert_eq!(reason.unwrap(), "1 of 2 backends take new flows");
+        assert_eq!(one_away.taking(&two), 1);
+        let both = with(&[(0, Doubt::Refused), (1, Doubt::Refused)]);
+        let (state, reason) = judge_port(&two, &both);
+        assert_eq!(state, PortState::Down);
+        assert!(reason.unwrap().starts_with("nobody listens (10.0.0.0:80: "));
+        assert_eq!(both.taking(&two), 0);
+        let mixed = with(&[(0, Doubt::Refused), (1, Doubt::Silent)]);
+        assert_eq!(judge_port(&two, &mixed).0, PortState::Degraded);
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct DatapathReport {
     /// What the kernel has.
     #[serde(default)]
     pub(crate) kernel: KernelReport,
+    /// How many flows of one family there is room for: pinned tables keep their size.
+    #[serde(default)]
+    pub(crate) flow_capacity: u32,
 }
 
 /// What the kernel has of what the programs use.

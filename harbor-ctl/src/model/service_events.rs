@@ -67,7 +67,7 @@ fn parts(before: &Service, after: &Service) -> Vec<Happening> {
     let mut all = Vec::new();
     for old in &before.backends {
         let new = after.backends.iter().find(|new| is_same(old, new));
-        all.extend(of_backend(after, old, new));
+        all.extend(of_backend((before, after), old, new));
     }
     for new in &after.backends {
         if !before.backends.iter().any(|old| is_same(old, new)) {
@@ -87,7 +87,11 @@ fn is_same(a: &Backend, b: &Backend) -> bool {
     a.instance == b.instance && a.address == b.address
 }
 
-fn of_backend(service: &Service, old: &Backend, new: Option<&Backend>) -> Vec<Happening> {
+fn of_backend(
+    (before, service): (&Service, &Service),
+    old: &Backend,
+    new: Option<&Backend>,
+) -> Vec<Happening> {
     let address = old.address;
     let gone = |service| {
         let text = format!("backend {address} removed");
@@ -117,6 +121,12 @@ fn of_backend(service: &Service, old: &Backend, new: Option<&Backend>) -> Vec<Ha
         (None, Some(failing)) => {
             let text = format!("backend {address} is failing: {}", failing.reason);
             all.push(tell(EventKind::BackendFailing, text));
+        }
+        // Nobody has asked it: only how it is asked is another.
+        (Some(_), None) if before.settings.health != service.settings.health => {
+            let text =
+                format!("backend {address} is no longer known to fail: it is probed otherwise");
+            all.push(tell(EventKind::BackendUnknown, text));
         }
         (Some(_), None) => {
             let text = format!("backend {address} is up again");
@@ -167,7 +177,7 @@ fn bound(kind: EventKind, service: &Service, binding: &Binding) -> Happening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Departure, Failing, Protocols, testing::service};
+    use crate::model::{Departure, Failing, HealthCheck, Protocols, testing::service};
 
     fn kinds(before: Option<&Service>, after: Option<&Service>) -> Vec<EventKind> {
         let events = service_events(before, after);
@@ -217,6 +227,12 @@ mod tests {
         assert_eq!(
             kinds(Some(&sick), Some(&web)),
             [EventKind::BackendRecovered]
+        );
+        let mut unasked = web.clone();
+        unasked.settings.health = Some(HealthCheck::Off);
+        assert_eq!(
+            kinds(Some(&sick), Some(&unasked)),
+            [EventKind::PortChanged, EventKind::BackendUnknown]
         );
     }
 

@@ -209,6 +209,8 @@ fn unheld(error: Errno) -> Unheld {
     match error {
         Errno::ADDRINUSE => Unheld::Taken,
         error if is_scarcity(error) => Unheld::Scarce,
+        // net.ipv4.ip_unprivileged_port_start
+        Errno::ACCESS => Unheld::Failed("numbers below 1024 need CAP_NET_BIND_SERVICE".into()),
         error => Unheld::Failed(words(error)),
     }
 }

@@ -10,7 +10,10 @@ mod escape;
 use std::{
     io,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tracing::{Metadata, level_filters::LevelFilter};
@@ -26,6 +29,9 @@ use escape::Escaping;
 /// Targets of lines that do not follow from the module they are written in.
 pub(crate) const TARGET_PROXY: &str = "proxy";
 pub(crate) const TARGET_GATEWAY: &str = "gateway";
+
+/// What [`lacking`] says.
+static LACKING: OnceLock<String> = OnceLock::new();
 
 /// The level in force, as the number of a `log::LevelFilter`; changed while running.
 static LEVEL: AtomicUsize = AtomicUsize::new(3);
@@ -62,12 +68,20 @@ impl Part {
     }
 }
 
-/// Opens the four files and starts to log; called once, by the agent.
+/// Opens the four files and starts to log; called once, by the agent. A file that cannot be opened is
+/// told, and stops nobody.
 pub(crate) fn start(directory: &Path, config: &LogConfig) -> io::Result<()> {
     set_level(config.level);
     let mut layers: Vec<Box<dyn Layer<Subscribers> + Send + Sync>> = Vec::new();
+    let mut lacking = Vec::new();
     for part in Part::ALL {
-        let file = open(directory, part, config)?;
+        let file = match open(directory, part, config) {
+            Ok(file) => file,
+            Err(error) => {
+                lacking.push(format!("{}.log: {error}", part.file()));
+                continue;
+            }
+        };
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(Escaping(file));
@@ -90,7 +104,18 @@ pub(crate) fn start(directory: &Path, config: &LogConfig) -> io::Result<()> {
         .try_init()
         .map_err(io::Error::other)?;
     bridge::start();
+    if let Some(first) = lacking.first() {
+        let (count, folder) = (lacking.len(), directory.display());
+        let text = format!("{count} of 4 logs are not written in {folder}: {first}");
+        tracing::error!("{text}");
+        let _ = LACKING.set(text);
+    }
     Ok(())
+}
+
+/// Why lines stand on standard error alone, if some do.
+pub(crate) fn lacking() -> Option<&'static str> {
+    LACKING.get().map(String::as_str)
 }
 
 fn open(directory: &Path, part: Part, config: &LogConfig) -> io::Result<RollingFileAppender> {

@@ -115,7 +115,7 @@ fn the_nodes_own_rules_are_checked_like_the_ports() {
     rig.ctl(&["config", "set", "health.interval", "30s"]).ok();
     rig.create(&["web", "--backend", "127.0.0.1:9"]);
     rig.create(&["udp-game", "--backend", "127.0.0.1:9"]);
-    let text = "1 backends of 1 ports probed";
+    let text = "1 backend of 1 port probed";
     crate::rig::until("the agent follows", || {
         let status = rig.ctl(&["status", "-o", "json"]).json();
         let health = status["health"]["text"].as_str()?.to_owned();

@@ -124,7 +124,7 @@ fn a_port_that_ends_tls_takes_its_certificate_from_the_folder() {
         let item = scene.agent.ctl_json(&["ports", "show", "web-https"]);
         assert_eq!(item["path"], "proxy(tls)");
         assert_eq!(item["certificate"]["names"][0], "own.test");
-        let status = scene.agent.ctl_json_whatever(&["status"])["ports"]["text"].to_string();
+        let status = scene.agent.ctl_json_whatever(&["status"])["certificates"]["text"].to_string();
         assert!(
             status.contains("the certificate of web-https expires in 2d"),
             "{status}"

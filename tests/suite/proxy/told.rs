@@ -33,7 +33,7 @@ fn status_and_ports_say_who_forwards() {
         assert!(
             status["proxy"]["text"]
                 .to_string()
-                .contains("1 numbers held"),
+                .contains("1 number held"),
             "{status}"
         );
         let live = traffic::Live::open(&scene.lab.node, to, 3);

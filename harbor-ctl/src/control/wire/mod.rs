@@ -7,8 +7,9 @@ mod discovery;
 mod explained;
 mod requests;
 mod shared;
+mod status;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use utoipa::{
@@ -24,10 +25,11 @@ pub(crate) use discovery::*;
 pub(crate) use explained::*;
 pub(crate) use requests::*;
 pub(crate) use shared::*;
+pub(crate) use status::*;
 
 use crate::model::{
-    BackendState, DatapathReport, Failing, FlowRecord, Policy, PortSettings, PortState, Protocol,
-    Refusal, RefusalKind,
+    BackendState, Failing, FlowRecord, Policy, PortSettings, PortState, Protocol, Refusal,
+    RefusalKind,
 };
 
 /// The version of the API.
@@ -108,6 +110,12 @@ impl From<ErrorBody> for Refusal {
     }
 }
 
+/// `GET /v1/flows/count`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct FlowCount {
+    pub(crate) flows: u64,
+}
+
 /// What was ended.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct KilledFlows {
@@ -159,6 +167,17 @@ pub(crate) struct PortItem {
     /// Of a port on which Harbor ends TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<CertificateItem>,
+    /// Where clients reach it, for each protocol the same: `HOST:PORT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) public: Option<String>,
+    /// Of a port that a platform has provisioned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) organization: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) space: Option<String>,
+    /// Apps that it is bound to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) apps: Vec<String>,
     pub(crate) counters: Vec<PortCounters>,
 }
 
@@ -346,53 +365,4 @@ pub(crate) struct ConfigChange {
     pub(crate) applies: String,
     /// After a new range: ports that stay valid outside it.
     pub(crate) outside: Vec<NamedPort>,
-}
-
-/// One part of the status.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct PartStatus {
-    /// `ok`, `degraded` or `down`.
-    pub(crate) state: String,
-    pub(crate) text: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) fix: Option<String>,
-}
-
-/// `GET /v1/status`
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct StatusReport {
-    pub(crate) api_version: String,
-    pub(crate) version: String,
-    pub(crate) pid: u32,
-    pub(crate) uptime_s: u64,
-    #[schema(value_type = String)]
-    pub(crate) config: PathBuf,
-    pub(crate) agent: PartStatus,
-    pub(crate) datapath: PartStatus,
-    pub(crate) proxy: PartStatus,
-    pub(crate) ports: PartStatus,
-    pub(crate) health: PartStatus,
-    pub(crate) registry: PartStatus,
-    pub(crate) events: PartStatus,
-    /// The worst of the parts.
-    pub(crate) overall: String,
-    /// Ports by state.
-    pub(crate) port_states: BTreeMap<String, usize>,
-    /// What the datapath says itself, when it runs.
-    pub(crate) datapath_report: Option<DatapathReport>,
-}
-
-impl StatusReport {
-    /// Every part by the name that people see, in the order in which they are shown.
-    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 7] {
-        [
-            ("Agent", &self.agent),
-            ("Datapath", &self.datapath),
-            ("Proxy", &self.proxy),
-            ("Ports", &self.ports),
-            ("Health", &self.health),
-            ("Registry", &self.registry),
-            ("Events", &self.events),
-        ]
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::{
-    PartialSchema, ToSchema,
+    IntoParams, PartialSchema, ToSchema,
     openapi::{RefOr, Schema},
 };
 
@@ -98,6 +98,16 @@ pub(crate) struct KillFlows {
 }
 
 impl KillFlows {
+    /// Those that a question is about.
+    pub(crate) fn all_of(which: &FlowQuery) -> Self {
+        Self {
+            port: which.port.clone(),
+            client: which.client.clone(),
+            backend: which.backend.clone(),
+            all: true,
+        }
+    }
+
     /// What was named.
     pub(crate) fn described(&self) -> String {
         let named = [
@@ -116,6 +126,25 @@ impl KillFlows {
             false => words.join(", "),
         }
     }
+}
+
+/// Which flows are asked for: what is named must all be so of a flow.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FlowQuery {
+    /// A number, NUMBER/PROTOCOL, a name or an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<String>,
+    /// `IP` or `IP:PORT`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
+    /// An instance or `IP:PORT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backend: Option<String>,
+    /// The most that are answered; counting knows no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<usize>,
 }
 
 /// `POST /v1/explain`

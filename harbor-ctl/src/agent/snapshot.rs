@@ -1,0 +1,63 @@
+//! A copy of what readers need of the owner's state, taken without waiting for anybody.
+
+use std::sync::Arc;
+
+use super::{owner::Owner, status_parts::TcpApi, view::Snapshot};
+use crate::{model::Service, registry::Registry};
+
+impl<R: Registry> Owner<R> {
+    /// A copy of what readers need, taken without waiting for the kernel.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.snapshot_of(self.services.iter().cloned().collect())
+    }
+
+    fn control_api(&self) -> TcpApi {
+        let config = &self.running.config.control;
+        TcpApi {
+            listen: config.listen,
+            has_tls: config.tls.is_some(),
+            problem: self.tcp_problem.text(),
+        }
+    }
+
+    fn gateway_api(&self) -> TcpApi {
+        let config = self.running.config.gateway.as_ref();
+        TcpApi {
+            listen: config.map(|config| config.listen),
+            has_tls: config.is_some_and(|config| config.tls.is_some()),
+            problem: self.gateway_problem.text(),
+        }
+    }
+
+    /// The same, with these services alone.
+    pub(super) fn snapshot_of(&self, services: Vec<Arc<Service>>) -> Snapshot {
+        Snapshot {
+            services,
+            resting: self.resting.keys().copied().collect(),
+            engines: self.engines.clone(),
+            not_applied: self.not_applied.clone(),
+            unheld: self.engines.proxy.unheld(),
+            certificates: self.certificates.shown(),
+            held: self.conflicts.held().clone(),
+            not_reserved: self.reserved.problem().cloned(),
+            rates: self.rates.clone(),
+            range: self.running.config.range,
+            defaults: self.running.config.health.clone(),
+            health: self.health_view(),
+            config: self.running.source.path.clone(),
+            registry: self.registry.describe(),
+            control: self.control_api(),
+            gateway: self.gateway_api(),
+            configuration: self.configuration.clone(),
+            nodes: self.told.nodes.clone(),
+            lease: self.running.config.lease,
+            flows_wanted: self.running.config.flows,
+            place: self.place(),
+            leases_frozen: self.leases.is_frozen(),
+            condition: self.registry.condition(),
+            events: self.told.log.condition(),
+            node: self.node(),
+            uptime: self.started.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A long list, printed while it is read: nobody who wants the first lines waits for the last.
+
+use serde::Serialize;
+
+use super::{
+    arguments::Format,
+    failure::Failure,
+    output::{Output, Row, print},
+    yaml,
+};
+use crate::control::wire::API_VERSION;
+
+/// What of a list was not printed yet.
+#[derive(Debug)]
+pub(super) struct Listing<T> {
+    output: Output,
+    /// How many rows of a table line up.
+    rows: usize,
+    waiting: Vec<T>,
+    is_begun: bool,
+}
+
+impl<T: Row + Serialize> Listing<T> {
+    pub(super) fn begin(output: Output, kind: &str, rows: usize) -> Result<Self, Failure> {
+        match output.format() {
+            Format::Json => print(&format!(
+                "{{\n  \"api_version\": \"{API_VERSION}\",\n  \"kind\": \"{kind}\",\n  \"items\": ["
+            ))?,
+            Format::Yaml => print(&format!(
+                "api_version: \"{API_VERSION}\"\nkind: \"{kind}\"\nitems:"
+            ))?,
+            Format::Table | Format::Wide | Format::Name => {}
+        }
+        Ok(Self {
+            output,
+            rows,
+            waiting: Vec::new(),
+            is_begun: false,
+        })
+    }
+
+    pub(super) fn add(&mut self, item: T) -> Result<(), Failure> {
+        self.waiting.push(item);
+        match self.waiting.len() < self.rows {
+            true => Ok(()),
+            false => self.print(),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        if !self.waiting.is_empty() || !self.is_begun {
+            self.print()?;
+        }
+        let is_empty = !self.is_begun;
+        match self.output.format() {
+            Format::Json if is_empty => print("]\n}\n"),
+            Format::Json => print("\n  ]\n}\n"),
+            Format::Yaml if is_empty => print(" []\n"),
+            _ => Ok(()),
+        }
+    }
+
+    fn print(&mut self) -> Result<(), Failure> {
+        let items = std::mem::take(&mut self.waiting);
+        let text = match self.output.format() {
+            Format::Table | Format::Wide if self.is_begun => self.output.rows(&items),
+            Format::Table | Format::Wide => self.output.table(&items),
+            Format::Name => items.iter().map(|item| item.name() + "\n").collect(),
+            Format::Json => self.json(&items)?,
+            Format::Yaml => self.yaml(&items)?,
+        };
+        self.is_begun |= !items.is_empty();
+        print(&text)
+    }
+
+    /// As a whole document has them.
+    fn json(&self, items: &[T]) -> Result<String, Failure> {
+        let mut text = String::new();
+        for (index, item) in items.iter().enumerate() {
+            let separator = if self.is_begun || index > 0 { "," } else { "" };
+            let item = serde_json::to_string_pretty(item);
+            let item = item.map_err(|error| Failure::failed(error.to_string()))?;
+            text.push_str(&format!(
+                "{separator}\n    {}",
+                item.replace('\n', "\n    ")
+            ));
+        }
+        Ok(text)
+    }
+
+    fn yaml(&self, items: &[T]) -> Result<String, Failure> {
+        if items.is_empty() {
+            return Ok(String::new());
+        }
+        let value = serde_json::to_value(items);
+        let value = value.map_err(|error| Failure::failed(error.to_string()))?;
+        let text = yaml::render(&value);
+        let begin = if self.is_begun { "" } else { "\n" };
+        Ok(format!("{begin}{text}"))
+    }
+}

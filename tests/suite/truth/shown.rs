@@ -1,0 +1,123 @@
+//! What is shown of settings that wait, of drains that are meant, and of apps that clients found dead.
+
+use std::{fs, net::SocketAddr};
+
+use kit::{Agent, Lab, V4, eventually, traffic};
+
+use super::{SOON, part};
+use crate::scene::Scene;
+
+#[test]
+fn what_waits_for_a_restart_is_shown_beside_what_is_in_force() {
+    let scene = Scene::routed();
+    let agent = &scene.agent;
+    agent.ctl(&["config", "set", "log.keep", "3"]).ok();
+    let (is_ok, text) = part(agent, "configuration");
+    assert!(
+        is_ok && text.contains("1 setting waits for a restart: log.keep"),
+        "{text}"
+    );
+    let got = agent.ctl(&["config", "get", "log.keep"]).ok();
+    assert_eq!(got.stdout, "3\n");
+    assert!(
+        got.stderr.contains("in force until a restart: 14"),
+        "{}",
+        got.stderr
+    );
+    let item = agent.ctl_json(&["config", "get", "log.keep"]);
+    assert_eq!(
+        (&item["value"], &item["in_force"]),
+        (&"3".into(), &"14".into())
+    );
+    // No restart brings this one in force.
+    let refused = agent.ctl(&["config", "set", "datapath.flows", "4096"]);
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("datapath detach"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(
+        agent.ctl(&["config", "get", "datapath.flows"]).ok().stdout,
+        "262144\n"
+    );
+}
+
+#[test]
+fn a_size_of_the_flow_table_that_is_not_in_force_is_said_after_the_restart_too() {
+    let lab = Lab::routed();
+    let mut agent = Agent::start(&lab);
+    agent.stop();
+    let file = agent.config_file();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\n[datapath]\nflows = 4096\n")).unwrap();
+    agent.restart();
+    let (is_ok, said) = part(&agent, "flows");
+    assert!(
+        !is_ok && said.contains("0 of 262144") && said.contains("4096"),
+        "{said}"
+    );
+    let fix = agent.ctl_json_whatever(&["status"])["flows"]["fix"].to_string();
+    assert!(fix.contains("datapath detach"), "{fix}");
+}
+
+#[test]
+fn a_drain_is_planned_and_an_app_that_refuses_is_not() {
+    let scene = Scene::routed();
+    let web = scene.port("web");
+    let shown = |name: &str| scene.agent.ctl_json(&["ports", "show", name]);
+    let state = |name: &str| {
+        (
+            shown(name)["state"].clone(),
+            shown(name)["backends"]["up"].clone(),
+        )
+    };
+    scene
+        .agent
+        .ctl(&["backends", "drain", "web", &scene.app(0).to_string()])
+        .ok();
+    assert_eq!(state("web"), ("up".into(), 1.into()));
+    assert_eq!(scene.agent.ctl(&["status"]).code, 0);
+    scene
+        .agent
+        .ctl(&["backends", "drain", "web", &scene.app(1).to_string()])
+        .ok();
+    assert_eq!(state("web"), ("draining".into(), 0.into()));
+    assert_eq!(scene.agent.ctl(&["status"]).code, 0);
+    // Nobody listens at one of two, and nobody probes it: clients find out, and it shows.
+    let dead = SocketAddr::new(scene.lab.app(V4, 0), 9_099).to_string();
+    let words = ["half", "--backend", &dead, "--backend"];
+    let app = scene.app(1).to_string();
+    let to = scene.at(scene.agent.create(&[&words[..], &[&app]].concat()));
+    assert_eq!(state("half"), ("up".into(), 2.into()));
+    eventually(SOON, || {
+        traffic::connect(&scene.lab.client, to, 2);
+        state("half") == ("degraded".into(), 1.into())
+    });
+    let wide = || {
+        scene
+            .agent
+            .ctl(&["ports", "list", "-o", "wide"])
+            .ok()
+            .stdout
+    };
+    let reason = "1 of 2 backends take new flows";
+    eventually(SOON, || {
+        traffic::connect(&scene.lab.client, to, 2);
+        wide().contains(reason)
+    });
+    assert!(wide().contains("REASON"), "{}", wide());
+    // Filters and order.
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let items = scene.agent.items(&[&["ports", "list"], arguments].concat());
+        items
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&["--state", "draining"]), ["web"]);
+    assert_eq!(names(&["--sort", "name"]), ["half", "web"]);
+    assert_eq!(names(&["--name", "al", "--protocol", "tcp"]), ["half"]);
+    assert_eq!(names(&["--protocol", "udp"]), Vec::<String>::new());
+    assert_eq!(shown("web")["public"], web.to_string());
+}

@@ -48,6 +48,7 @@ impl<R: Registry> Owner<R> {
         document: StateDocument,
     ) -> Result<ServiceCount, Refusal> {
         let services = self.checked(document)?;
+        self.know_nodes_of(&services).await?;
         let imported = self.registry.import(&services).await;
         imported.map_err(|error| refused(&error))?;
         self.follow_decision();
@@ -57,6 +58,26 @@ impl<R: Registry> Owner<R> {
         Ok(ServiceCount {
             services: services.len(),
         })
+    }
+
+    /// Refuses services of nodes that nobody has heard of: nobody would serve them.
+    async fn know_nodes_of(&self, services: &[Service]) -> Result<(), Refusal> {
+        if !R::IS_SHARED {
+            return Ok(());
+        }
+        let records = self.registry.nodes().await;
+        let records = records.map_err(|error| refused(&error))?;
+        let is_known = |service: &&Service| {
+            self.serves(service) || records.iter().any(|record| record.id == service.node)
+        };
+        let Some(stray) = services.iter().find(|service| !is_known(service)) else {
+            return Ok(());
+        };
+        let (name, node) = (&stray.name, stray.node.escape_default());
+        let text = format!("service {name}: no node {node} shares this registry");
+        Err(Refusal::invalid("services", text).fix(
+            "start the agent of that node first, or name another in the document: harbor-ctl node list",
+        ))
     }
 
     /// Every service of a document, as this registry would keep it.

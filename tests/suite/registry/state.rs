@@ -105,3 +105,32 @@ fn the_state_of_a_redis_is_exported_imported_copied_and_compared() {
     assert_eq!(check.code, 7, "{}", check.stdout);
     assert!(check.stdout.contains("lacks port"), "{}", check.stdout);
 }
+
+#[test]
+fn what_is_of_a_node_that_nobody_knows_is_not_imported() {
+    let Shared {
+        scene,
+        redis: _redis,
+    } = Shared::start();
+    scene.port("web");
+    let mut document = scene.agent.ctl_json(&["state", "export"]);
+    scene.agent.ctl(&["ports", "delete", "web", "--yes"]).ok();
+    let file = scene.lab.folder().join("state.json");
+    let mut import = |node: &str| {
+        document["services"][0]["node"] = node.into();
+        fs::write(&file, document.to_string()).unwrap();
+        scene
+            .agent
+            .ctl(&["state", "import", file.to_str().unwrap()])
+    };
+    let refused = import("nobody");
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("no node nobody"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(services(&scene.agent), json!([]));
+    import("one").ok();
+    assert_eq!(services(&scene.agent)[0]["node"], "one");
+}

@@ -143,9 +143,19 @@ impl State {
         found.filter(is_old).cloned().collect()
     }
 
-    /// Takes everything over by its content; answers the ids that differ. What is missing was
-    /// removed, unless that is too much of this node's at once.
-    pub(super) fn take_all(&mut self, node: &str, snapshot: Snapshot) -> Vec<String> {
+    #[cfg(test)]
+    fn take_all(&mut self, node: &str, snapshot: Snapshot) -> Vec<String> {
+        self.take_all_but(&BTreeSet::new(), node, snapshot)
+    }
+
+    /// Takes everything over by its content but these, which stay as they are known; answers the ids
+    /// that differ. What is missing was removed, unless that is too much of this node's at once.
+    pub(super) fn take_all_but(
+        &mut self,
+        kept: &BTreeSet<String>,
+        node: &str,
+        snapshot: Snapshot,
+    ) -> Vec<String> {
         let Snapshot {
             position,
             records,
@@ -155,12 +165,14 @@ impl State {
         self.refused.retain(|id, _| present.contains(id));
         let mut differ = Vec::new();
         for (id, record) in records {
-            if self.take(&id, record) {
+            if !kept.contains(&id) && self.take(&id, record) {
                 differ.push(id);
             }
         }
-        let kept = self.withhold(node, &present);
-        let is_gone = |id: &&String| !present.contains(*id) && !kept.contains(*id);
+        let withheld = self.withhold(node, &present);
+        let stays =
+            |id: &String| present.contains(id) || withheld.contains(id) || kept.contains(id);
+        let is_gone = |id: &&String| !stays(id);
         let gone: Vec<String> = self.known.keys().filter(is_gone).cloned().collect();
         for id in gone {
             self.forget(&id);

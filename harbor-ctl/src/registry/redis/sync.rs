@@ -1,6 +1,8 @@
 //! Bringing a node into sync: everything is compared by its content, what the registry has lost is put
 //! back, and what was deleted is deleted again. Then what the registry holds is taken over.
 
+use std::collections::BTreeSet;
+
 use super::{
     super::{News, RegistryError, journal::BROUGHT_ALONG},
     Engine, answers,
@@ -10,6 +12,10 @@ use crate::model::Service;
 
 /// How many services are put back by one script.
 const PLACED_AT_ONCE: usize = 50;
+
+/// How often a snapshot is put right, and how often one is taken that own changes have overtaken.
+const RIGHTED_TRIES: usize = 5;
+const TAKEN_TRIES: usize = 4;
 
 impl Engine {
     /// Brings this node into sync: joins if it has not, puts its ports back into a registry that
@@ -42,34 +48,61 @@ impl Engine {
             if is_new || !unplaced.is_empty() {
                 self.put_back().await?;
             }
-            if is_new || !has_joined {
-                snapshot = self.snapshot().await?;
-            }
-            if self.put_right(&snapshot).await? {
-                snapshot = self.snapshot().await?;
-            }
+            snapshot = self.righted_snapshot().await?;
         }
-        let differ = self.take_all(snapshot, own_changes).await?;
+        let kept = self.kept_while_fenced(&snapshot).await?;
+        let differ = self.take_all((snapshot, kept), own_changes).await?;
         self.keep(&differ).await;
         self.tell(News::Synchronised);
         Ok(())
     }
 
-    /// Puts back what was acknowledged here and nobody has deleted, and takes out again what was
-    /// deleted; whether anything was changed.
-    async fn put_right(&self, snapshot: &Snapshot) -> Result<bool, RegistryError> {
-        let (mut lost, returned) = {
-            let memory = self.memory();
-            let lost = memory.state.lost(&self.node, snapshot);
-            (lost, memory.state.returned(&self.node, snapshot))
-        };
+    /// A snapshot that lacks nothing of what was acknowledged here, and holds nothing that was deleted.
+    /// The registry may go back in time while it is being put right.
+    async fn righted_snapshot(&self) -> Result<Snapshot, RegistryError> {
+        for _ in 0..RIGHTED_TRIES {
+            let snapshot = self.snapshot().await?;
+            if !self.put_right(&snapshot).await? {
+                return Ok(snapshot);
+            }
+        }
+        let text = "it goes back in time again and again";
+        Err(RegistryError::Away(text.into()))
+    }
+
+    /// What was acknowledged here, nobody has deleted, and a snapshot does not have as it was.
+    async fn lost(&self, snapshot: &Snapshot) -> Result<Vec<Service>, RegistryError> {
+        let mut lost = self.memory().state.lost(&self.node, snapshot);
         if !lost.is_empty() {
             let ids: Vec<String> = lost.iter().map(|service| service.id.clone()).collect();
             let buried: Vec<String> = self.run(&self.scripts.buried, &ids, 1).await?;
             lost.retain(|service| !buried.contains(&service.id));
         }
+        Ok(lost)
+    }
+
+    /// A node that is fenced puts nothing back, and forgets nothing for it: the registry may have come
+    /// back from a time at which another agent had the node, and this one gets it again.
+    async fn kept_while_fenced(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<BTreeSet<String>, RegistryError> {
+        if !self.memory().is_fenced {
+            return Ok(BTreeSet::new());
+        }
+        let lost = self.lost(snapshot).await?;
+        Ok(lost.into_iter().map(|service| service.id).collect())
+    }
+
+    /// Puts back what was acknowledged here and nobody has deleted, and takes out again what was
+    /// deleted; whether anything was changed.
+    async fn put_right(&self, snapshot: &Snapshot) -> Result<bool, RegistryError> {
+        let lost = self.lost(snapshot).await?;
+        let returned = self.memory().state.returned(&self.node, snapshot);
+        let mut placed = lost.len();
         for part in lost.chunks(PLACED_AT_ONCE) {
             let unplaced = self.place("each", part).await?;
+            placed -= unplaced.len();
             for (id, why) in unplaced {
                 tracing::error!("service {id} was not put back, it stays on this node: {why}");
                 self.memory().state.unplaced.insert(id, why);
@@ -80,37 +113,44 @@ impl Engine {
             words.extend(answers::halves(service));
             self.run::<i64>(&self.scripts.release, &words, 1).await?;
         }
-        if !lost.is_empty() || !returned.is_empty() {
-            let (lost, returned) = (lost.len(), returned.len());
+        let returned = returned.len();
+        if placed > 0 || returned > 0 {
             tracing::error!(
-                lost,
+                placed,
                 returned,
                 "the registry had gone back in time: put right"
             );
         }
-        Ok(!lost.is_empty() || !returned.is_empty())
+        Ok(placed > 0 || returned > 0)
     }
 
-    /// Takes a snapshot over, or a newer one if this node has changed something since.
+    /// Takes a snapshot over, or a newer one if this node has changed something since; none, while it
+    /// changes more than can be read: what is known here stays, and the next round reads again.
     async fn take_all(
         &self,
-        mut snapshot: Snapshot,
+        (mut snapshot, mut kept): (Snapshot, BTreeSet<String>),
         mut own_changes: u64,
     ) -> Result<Vec<String>, RegistryError> {
-        for is_last in [false, false, false, true] {
-            {
+        for _ in 0..TAKEN_TRIES {
+            let is_fenced = {
                 let mut memory = self.memory();
                 if memory.has_left {
                     return Ok(Vec::new());
                 }
-                if memory.own_changes == own_changes || is_last {
-                    return Ok(memory.state.take_all(&self.node, snapshot));
+                if memory.own_changes == own_changes {
+                    return Ok(memory.state.take_all_but(&kept, &self.node, snapshot));
                 }
                 own_changes = memory.own_changes;
-            }
-            snapshot = self.snapshot().await?;
+                memory.is_fenced
+            };
+            // It may be of another time than the one before.
+            snapshot = match is_fenced {
+                true => self.snapshot().await?,
+                false => self.righted_snapshot().await?,
+            };
+            kept = self.kept_while_fenced(&snapshot).await?;
         }
-        unreachable!("the last attempt always returns")
+        Ok(Vec::new())
     }
 
     pub(super) async fn snapshot(&self) -> Result<Snapshot, RegistryError> {

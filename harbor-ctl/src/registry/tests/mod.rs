@@ -2,6 +2,7 @@
 
 mod redis_only;
 mod rollback;
+mod sequences;
 mod server;
 mod spoilt;
 mod standing;

@@ -25,8 +25,7 @@ impl Dump {
 
     /// Puts a server back to this, and hangs up on everybody, as one that starts from its dump.
     async fn restore(&self, server: &Server) {
-        let client = redis::Client::open(server.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = server.connection().await;
         let mut pipe = redis::pipe();
         pipe.atomic().cmd("FLUSHALL");
         for (key, bytes) in &self.0 {

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 /// Programs that hold the server, and what they are to be called.
 const PROGRAMS: [&str; 2] = ["redis-server", "redis-check-rdb"];
 
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A server on a free port of the loopback; it ends with this guard.
 pub(super) struct Server {
     child: Child,
@@ -77,14 +79,27 @@ impl Server {
         false
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(super) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// A connection that waits for a busy machine.
+    pub(super) async fn connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let connected = client.get_multiplexed_async_connection_with_config(&config);
+        connected.await.unwrap()
+    }
+
     /// Runs one command, whatever it is.
     pub(super) async fn say(&self, words: &[&str]) -> redis::Value {
-        let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = self.connection().await;
         let mut command = redis::cmd(words[0]);
         for word in &words[1..] {
             command.arg(*word);

@@ -248,3 +248,28 @@ fn numbers_below_1024_are_held_with_the_rights_of_the_unit() {
         Vec::<String>::new()
     );
 }
+
+#[test]
+fn ports_answer_at_the_addresses_of_the_node_and_at_no_other() {
+    for mode in ["tc", "proxy"] {
+        let lab = Lab::routed();
+        let public = lab.public(V4).to_string();
+        let text = format!("[node]\naddresses = [{public:?}]\n[datapath]\nmode = {mode:?}\n");
+        let other = "10.77.1.99";
+        lab.node.ip(&format!("addr add {other}/24 dev eth0"));
+        let scene = Scene::on(lab, &Config::with(&text));
+        let web = scene.port("web");
+        let tally = traffic::connect(&scene.lab.client, web, 4);
+        assert_eq!(tally.errors, Vec::<String>::new(), "{mode}");
+        let elsewhere = SocketAddr::new(other.parse().unwrap(), web.port());
+        let answered = scene.lab.client.enter(|| {
+            let connected = TcpStream::connect_timeout(&elsewhere, Duration::from_secs(2));
+            connected.is_ok()
+        });
+        assert!(!answered, "{mode}");
+        let client = format!("{}:4000", scene.lab.client_address(V4));
+        let words = ["explain", "--src", &client, "--dst", &elsewhere.to_string()];
+        let explained = scene.agent.ctl_json(&words);
+        assert_eq!(explained["name"], "not-ours", "{mode}: {explained}");
+    }
+}

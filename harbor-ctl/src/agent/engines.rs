@@ -283,6 +283,7 @@ fn proxy_settings(config: &Config) -> ProxySettings {
         connect_timeout: config.connect_timeout,
         give_up: config.give_up,
         flows: config.flows,
+        addresses: config.addresses.clone(),
     }
 }
 

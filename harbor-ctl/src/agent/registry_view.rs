@@ -34,6 +34,30 @@ pub(super) fn registry_part(place: &str, condition: &Condition) -> PartStatus {
             "look after the Redis; changes are refused until it answers",
         );
     }
+    of_records(condition, &mut add);
+    if let Some(why) = &condition.not_kept {
+        add(
+            format!("the journal is not written: {why}"),
+            "make room in, or repair, the state directory",
+        );
+    }
+    let place = named(place, condition);
+    if problems.is_empty() {
+        return part("ok", place);
+    }
+    problems.insert(0, place);
+    let state = match condition.failed {
+        Some(_) => "failed",
+        None => "degraded",
+    };
+    PartStatus {
+        fix,
+        ..part(state, problems.join("; "))
+    }
+}
+
+/// Ports that it should have and does not, and records that cannot be believed.
+fn of_records(condition: &Condition, add: &mut impl FnMut(String, &str)) {
     if !condition.withheld.is_empty() {
         let count = condition.withheld.len();
         add(
@@ -64,25 +88,6 @@ pub(super) fn registry_part(place: &str, condition: &Condition) -> PartStatus {
             ),
             "harbor-ctl state check",
         );
-    }
-    if let Some(why) = &condition.not_kept {
-        add(
-            format!("the journal is not written: {why}"),
-            "make room in, or repair, the state directory",
-        );
-    }
-    let place = named(place, condition);
-    if problems.is_empty() {
-        return part("ok", place);
-    }
-    problems.insert(0, place);
-    let state = match condition.failed {
-        Some(_) => "failed",
-        None => "degraded",
-    };
-    PartStatus {
-        fix,
-        ..part(state, problems.join("; "))
     }
 }
 

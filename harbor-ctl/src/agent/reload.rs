@@ -158,12 +158,7 @@ impl<R: Registry> Owner<R> {
         }
         self.tell_config(&written);
         self.written = written;
-        let waiting = config::changed_keys(&self.running, &self.written);
-        self.configuration = Configuration {
-            waiting: waiting.into_iter().map(Key::path).collect(),
-            problem: None,
-            left_out: self.written.left_out.clone(),
-        };
+        self.configuration = self.not_in_force();
         telemetry::set_level(self.running.config.log.level);
         if let (Some(level), Link::Up(forwarding)) = (datapath_level, &self.engines.kernel)
             && let Err(error) = forwarding.set_log(level).await
@@ -186,6 +181,15 @@ impl<R: Registry> Owner<R> {
             self.pending = Pending::All;
         }
         self.apply_change().await;
+    }
+
+    fn not_in_force(&self) -> Configuration {
+        let waiting = config::changed_keys(&self.running, &self.written);
+        Configuration {
+            waiting: waiting.into_iter().map(Key::path).collect(),
+            problem: None,
+            left_out: self.written.left_out.clone(),
+        }
     }
 
     /// Tells which keys the files say another value for than before.

@@ -17,7 +17,7 @@ use super::{
     frontend::Frontend,
     kept::{Keeper, Kept},
     orders::{Inbox, Order},
-    seats::{Key, Seat},
+    seats::{Key, Seat, unheld},
 };
 use crate::model::{AllDown, Doubt, Protocol, Protocols, Service, Suspect};
 
@@ -266,14 +266,16 @@ impl Board {
     }
 
     fn take(&mut self, key: Key) -> Result<Seat, Unheld> {
+        let (ledger, only) = (&self.common.ledger, &self.common.only);
         if let Some(seat) = self.kept.take(&key) {
+            // It may have been another setting's.
+            only.restrict(&seat.socket).map_err(unheld)?;
             return Ok(seat);
         }
-        let ledger = &self.common.ledger;
         if self.seats.len() as u64 >= ledger.seats() {
             return Err(Unheld::Scarce);
         }
-        Seat::take(key, ledger)
+        Seat::take(key, ledger, only)
     }
 
     fn sit(&mut self, seat: Arc<Seat>, news: &mut News) {

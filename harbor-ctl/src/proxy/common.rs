@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, patience::Patience,
-    seats::Key,
+    ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, only::Only,
+    patience::Patience, seats::Key,
 };
 use crate::model::{Doubt, Evidence, Suspect, Testimony, Witness};
 
@@ -20,6 +20,7 @@ pub(super) struct Common {
     /// The most flows.
     flows_limit: u64,
     pub(super) patience: Patience,
+    pub(super) only: Only,
     pub(super) ledger: Arc<Ledger>,
     /// Flows now, all ports and both protocols.
     pub(super) flows: AtomicU64,
@@ -33,6 +34,7 @@ impl Common {
         Self {
             flows_limit: settings.flows.into(),
             patience: Patience::new(&settings),
+            only: Only::new(settings.addresses),
             ledger,
             flows: AtomicU64::new(0),
             shed: AtomicU64::new(0),

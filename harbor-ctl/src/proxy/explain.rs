@@ -25,6 +25,7 @@ pub(super) fn explain(proxy: &Proxy, question: &Question) -> Finding {
             board.seats.contains_key(&key),
         )
     };
+    let is_ours = proxy.0.common.only.has(question.destination.ip());
     let mut finding = Finding {
         steps: Steps {
             parsed: true,
@@ -34,7 +35,7 @@ pub(super) fn explain(proxy: &Proxy, question: &Question) -> Finding {
     };
     let verdict = match frontend {
         None => Verdict::Pass(PassReason::NotOurs),
-        Some(_) if !is_held => Verdict::Pass(PassReason::NotOurs),
+        Some(_) if !is_held || !is_ours => Verdict::Pass(PassReason::NotOurs),
         Some(frontend) => {
             finding.frontend = Some(key);
             let flow = flow_of(proxy, question);

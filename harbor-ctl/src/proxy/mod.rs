@@ -20,6 +20,7 @@ mod kept;
 mod leg;
 mod limits;
 mod load;
+mod only;
 mod opening;
 mod orders;
 mod patience;
@@ -38,6 +39,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     fmt, io,
+    net::IpAddr,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::sync_channel},
     thread::{self, JoinHandle},
@@ -72,6 +74,8 @@ pub(crate) struct ProxySettings {
     pub(crate) give_up: Duration,
     /// The most flows, all ports together.
     pub(crate) flows: u32,
+    /// `[node].addresses`; empty: every address.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// Why a number's socket is not held.

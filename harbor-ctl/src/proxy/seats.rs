@@ -28,6 +28,7 @@ use super::{
     Unheld,
     datagrams::ask_for_destination,
     descriptors::{Descriptor, Ledger, is_scarcity},
+    only::Only,
 };
 use crate::model::Protocol;
 
@@ -60,7 +61,7 @@ pub(super) struct Seat {
 
 impl Seat {
     /// Binds a number's socket.
-    pub(super) fn take(key: Key, ledger: &Arc<Ledger>) -> Result<Self, Unheld> {
+    pub(super) fn take(key: Key, ledger: &Arc<Ledger>, only: &Only) -> Result<Self, Unheld> {
         if !ledger.has_room(1) {
             return Err(Unheld::Scarce);
         }
@@ -69,6 +70,7 @@ impl Seat {
             other => (Family::Dual, other),
         };
         let socket = ledger.enter(fd.map_err(unheld)?);
+        only.restrict(&socket).map_err(unheld)?;
         let seat = Self {
             key,
             family,
@@ -76,7 +78,7 @@ impl Seat {
         };
         match (seat.occupy(), family) {
             // IPv6 is compiled in and has no addresses: `net.ipv6.conf.all.disable_ipv6`.
-            (Err(Errno::ADDRNOTAVAIL), Family::Dual) => Self::without_ipv6(key, ledger),
+            (Err(Errno::ADDRNOTAVAIL), Family::Dual) => Self::without_ipv6(key, ledger, only),
             (Err(error), _) => Err(unheld(error)),
             (Ok(()), _) => Ok(seat),
         }
@@ -105,8 +107,9 @@ impl Seat {
         }
     }
 
-    fn without_ipv6(key: Key, ledger: &Arc<Ledger>) -> Result<Self, Unheld> {
+    fn without_ipv6(key: Key, ledger: &Arc<Ledger>, only: &Only) -> Result<Self, Unheld> {
         let fd = open(key.0, AddressFamily::INET).map_err(unheld)?;
+        only.restrict(&fd).map_err(unheld)?;
         let seat = Self {
             key,
             family: Family::V4,
@@ -205,7 +208,7 @@ fn open(protocol: Protocol, family: AddressFamily) -> Result<OwnedFd, Errno> {
     socket_with(family, kind, flags, None)
 }
 
-fn unheld(error: Errno) -> Unheld {
+pub(super) fn unheld(error: Errno) -> Unheld {
     match error {
         Errno::ADDRINUSE => Unheld::Taken,
         error if is_scarcity(error) => Unheld::Scarce,

@@ -39,6 +39,7 @@ fn settings() -> ProxySettings {
         connect_timeout: Duration::from_secs(1),
         give_up: Duration::from_secs(10),
         flows: 10_000,
+        addresses: Vec::new(),
     }
 }
 

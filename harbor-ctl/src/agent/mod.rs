@@ -32,6 +32,7 @@ mod nodes;
 mod notify;
 mod owner;
 mod place;
+mod refusals;
 mod registry_view;
 mod relisten;
 mod reload;

@@ -18,6 +18,7 @@ use super::{
     events::Told,
     forwarding::{Change, ForwardingError},
     health::Health,
+    refusals::Refusals,
     reserved::Reserved,
     services::Services,
     tcp_side::TcpProblem,
@@ -93,6 +94,7 @@ pub(super) struct Owner<R> {
     pub(super) reserved: Reserved,
     pub(super) rates: Rates,
     pub(super) leases: Leases,
+    pub(super) refusals: Refusals,
     pub(super) certificates: Certificates,
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
@@ -108,6 +110,7 @@ impl<R: Registry> Owner<R> {
         Self {
             registry,
             leases,
+            refusals: Refusals::default(),
             certificates: Certificates::default(),
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
@@ -212,6 +215,7 @@ impl<R: Registry> Owner<R> {
                 .text()
                 .or_else(|| self.gateway_problem.text()),
             leases_frozen: self.leases.is_frozen(),
+            refused: self.refusals.shown(Instant::now()),
             condition: self.registry.condition(),
             node: self.node(),
             uptime: self.started.elapsed(),

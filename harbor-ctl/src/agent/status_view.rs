@@ -6,6 +6,7 @@ use super::{
     engines::{Engines, Link},
     health_part,
     owner::now,
+    refusals,
     registry_view::registry_part,
     reserved::Problem,
     view::Snapshot,
@@ -51,6 +52,7 @@ impl Snapshot {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
         let ports = self.with_reservation(self.ports_part(ports));
+        let ports = refusals::Shown::noted(self.refused.as_ref(), ports);
         let mut registry = registry_part(&self.registry, &self.condition);
         if self.leases_frozen {
             registry.text.push_str("; leases do not end meanwhile");

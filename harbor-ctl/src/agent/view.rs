@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    certificates::Shown, conflicts::Held, engines::Engines, health::HealthView, reserved::Problem,
+    certificates::Shown, conflicts::Held, engines::Engines, health::HealthView, refusals,
+    reserved::Problem,
 };
 use crate::{
     control::wire::{
@@ -87,6 +88,8 @@ pub(super) struct Snapshot {
     pub(super) tcp_problem: Option<String>,
     /// The registry does not say which app hosts live.
     pub(super) leases_frozen: bool,
+    /// What app hosts say and is refused.
+    pub(super) refused: Option<refusals::Shown>,
     pub(super) condition: Condition,
     /// This node's name in a registry that others share; else empty.
     pub(super) node: String,

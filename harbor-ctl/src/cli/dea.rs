@@ -23,14 +23,15 @@ use crate::{
 const RUN_EXAMPLES: &str = "\
 Runs COMMAND and tells it in STACKATO_HARBOR which number to listen on (with several services: \
 STACKATO_HARBOR_<NAME>, upper case, '-' becomes '_'). The instance is announced once it listens, \
-drains on TERM, and is withdrawn when it has ended. The exit code is the command's. A service whose \
-name begins with udp is waited for on UDP, one that begins with both on TCP and UDP; \
+drains on TERM, and is withdrawn when it has ended. The exit code is the command's. NAME=ID announces \
+a service by its id, which is nobody else's, and calls it NAME in the environment. A service whose name \
+begins with udp is waited for on UDP, one that begins with both on TCP and UDP; \
 NAME:tcp, NAME:udp and NAME:both say otherwise.
 
 Examples:
   harbor-ctl dea run --service web --to http://10.0.0.1:8442 --token-file /etc/harbor/dea.token \\
       -- ./server
-  harbor-ctl dea run --service db --int-port 5432 --address 10.0.0.5 -- postgres";
+  harbor-ctl dea run --service db=5f2c9f7a-0b6c-4d2e-8a10-6b1e3a534a0c --int-port 5432 --address 10.0.0.5 -- postgres";
 
 const ANNOUNCE_EXAMPLES: &str = "\
 Says one thing once. An announcer that has one instance keeps it alive by saying it again within the \
@@ -76,8 +77,8 @@ pub(crate) struct Target {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The service that the instance belongs to; may be repeated
-    #[arg(long = "service", value_name = "NAME", required = true)]
+    /// The service that the instance belongs to: its id, number or name; may be repeated
+    #[arg(long = "service", value_name = "[NAME=]SERVICE", required = true)]
     services: Vec<String>,
     #[command(flatten)]
     target: Target,
@@ -115,7 +116,7 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Announce {
-    /// The service: name, id or public port
+    /// The service: id, public port, or name where it has that alone
     #[arg(long, value_name = "NAME")]
     service: String,
     /// The instance's name
@@ -315,13 +316,17 @@ fn plan(run: Run) -> Result<(Plan, Target), Failure> {
 }
 
 fn service(text: &str, port: u16) -> Result<Service, Failure> {
-    let (name, protocols) = match text.split_once(':') {
-        Some((name, protocols)) => (name, protocols.parse().map_err(Failure::usage)?),
-        None => (text, Protocols::from_service_name(text)),
+    let (words, protocols) = match text.split_once(':') {
+        Some((words, protocols)) => (words, Some(protocols.parse().map_err(Failure::usage)?)),
+        None => (text, None),
     };
+    let (name, announced) = words.split_once('=').unwrap_or((words, words));
     check_name("service", name)?;
+    check_name("service", announced)?;
+    let protocols = protocols.unwrap_or_else(|| Protocols::from_service_name(name));
     Ok(Service {
         name: name.to_owned(),
+        announced: announced.to_owned(),
         protocols,
         port,
     })

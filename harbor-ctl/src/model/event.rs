@@ -33,6 +33,8 @@ pub(crate) enum EventKind {
     ConflictHealed,
     /// An app host has been silent for too long.
     LeaseEnded,
+    /// An entry of an app host's, or all that it says.
+    AnnouncementRefused,
     ConfigChanged,
     RegistryAway,
     RegistryBack,
@@ -64,6 +66,7 @@ impl EventKind {
             Self::ConflictFound => "conflict_found",
             Self::ConflictHealed => "conflict_healed",
             Self::LeaseEnded => "lease_ended",
+            Self::AnnouncementRefused => "announcement_refused",
             Self::ConfigChanged => "config_changed",
             Self::RegistryAway => "registry_away",
             Self::RegistryBack => "registry_back",

@@ -29,6 +29,7 @@ use crate::{
         },
     },
     discovery::Message,
+    http::Names,
     model::{
         Backend, ConfigItem, FlowRecord, FrontendReport, PortRef, Protocol, Question, Refusal,
         RefusalKind, Service, SettingValues,
@@ -73,6 +74,13 @@ impl<R: Registry> Desk<R> {
             owner.running.config.control.clone(),
             owner.tcp_problem.clone(),
         )
+    }
+
+    /// By what names this node may be asked, besides those given.
+    pub(super) async fn names(&self, more: &[String]) -> Names {
+        let place = self.lock().await.place();
+        let own = std::iter::once(place.hostname).chain(place.ext_hostname);
+        Names::new(own.chain(more.iter().cloned()))
     }
 
     /// What the platform API is to be, and where its trouble is told.

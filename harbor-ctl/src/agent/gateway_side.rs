@@ -35,9 +35,8 @@ pub(super) async fn run<R: Registry>(
                     "no TLS"
                 };
                 tracing::info!(target: TARGET_GATEWAY, "platform API: {}, {way}", listener.address());
-                if let Err(error) = gateway::serve(listener, keeper, desk.clone()).await {
-                    problem.set(Some(format!("the platform API has ended: {error}")));
-                }
+                let names = desk.names(&config.hosts).await;
+                gateway::serve(listener, (keeper, names), (desk.clone(), config.limits)).await;
             }
             Err(error) => {
                 let text = format!("the platform API does not run: {error}");

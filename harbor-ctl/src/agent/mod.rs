@@ -48,9 +48,15 @@ mod tcp_side;
 mod unrecorded;
 mod view;
 
-use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::{
+    net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
 };
@@ -231,6 +237,7 @@ async fn serve_from<R: Registry>(
     let socket = loaded.config.paths.socket();
     let control = &loaded.config.control;
     let groups = Groups::find(&control.admin_group, &control.read_group);
+    let limits = control.limits;
     let mut owner = Owner::new(loaded, registry, contents, engines);
     owner.believe_or_hold().await;
     owner.right_deadlines().await;
@@ -244,13 +251,13 @@ async fn serve_from<R: Registry>(
     let desk = Desk::new(owner);
     let following = tokio::spawn(follow::run(desk.clone(), news));
 
-    let listener = control::bind(&socket, groups)
-        .tried(|| format!("cannot listen at {}", socket.display()))?;
+    let listener = listen(&socket, groups, &desk).await?;
     let (stop_server, stopped) = oneshot::channel::<()>();
     let stop = async move {
         let _ = stopped.await;
     };
-    let server = tokio::spawn(control::serve((listener, groups), desk.clone(), stop));
+    let asked = (desk.clone(), limits);
+    let server = tokio::spawn(control::serve((listener, groups), asked, stop));
     let (report_fatal, fatal) = mpsc::channel(1);
     let (config, problem) = desk.tcp_side().await;
     let tcp_side = tokio::spawn(tcp_side::run(config, desk.clone(), problem));
@@ -277,6 +284,21 @@ async fn serve_from<R: Registry>(
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;
     let _ = std::fs::remove_file(&socket);
     outcome
+}
+
+/// Opens the control socket; that somebody cannot get to it is told in `status`.
+async fn listen<R: Registry>(
+    socket: &Path,
+    groups: Groups,
+    desk: &Desk<R>,
+) -> Result<UnixListener, AgentError> {
+    let bound = control::bind(socket, groups);
+    let bound = bound.tried(|| format!("cannot listen at {}", socket.display()))?;
+    if let Some(problem) = &bound.problem {
+        tracing::error!("{problem}");
+    }
+    desk.lock().await.socket_problem = bound.problem;
+    Ok(bound.listener)
 }
 
 /// Waits for a signal, or for something that cannot be lived with.

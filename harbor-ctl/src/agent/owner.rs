@@ -98,6 +98,8 @@ pub(super) struct Owner<R> {
     pub(super) certificates: Certificates,
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
+    /// Why somebody who may look cannot connect.
+    pub(super) socket_problem: Option<String>,
     pub(super) told: Told,
     pub(super) clock: Clock,
     pub(super) started: Instant,
@@ -114,6 +116,7 @@ impl<R: Registry> Owner<R> {
             certificates: Certificates::default(),
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
+            socket_problem: None,
             told: Told::new(&services),
             clock: Clock::start(),
             services,
@@ -213,7 +216,8 @@ impl<R: Registry> Owner<R> {
             tcp_problem: self
                 .tcp_problem
                 .text()
-                .or_else(|| self.gateway_problem.text()),
+                .or_else(|| self.gateway_problem.text())
+                .or_else(|| self.socket_problem.clone()),
             leases_frozen: self.leases.is_frozen(),
             refused: self.refusals.shown(Instant::now()),
             condition: self.registry.condition(),

@@ -49,9 +49,9 @@ pub(super) async fn run<R: Registry>(config: ControlConfig, desk: Desk<R>, probl
                     "no TLS"
                 };
                 tracing::info!("control API by TCP: {}, {way}", listener.address());
-                if let Err(error) = control::serve_tcp(listener, tokens, desk.clone()).await {
-                    problem.set(Some(format!("the control API by TCP has ended: {error}")));
-                }
+                let names = desk.names(&config.hosts).await;
+                let limits = config.limits;
+                control::serve_tcp(listener, (tokens, names), (desk.clone(), limits)).await;
             }
             Err(error) => {
                 let text = format!("the control API by TCP does not run: {error}");

@@ -1,8 +1,9 @@
 //! The TCP side of the control API in the configuration: who listens, and whom it lets in.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::validated::Check;
+use crate::model::HttpLimits;
 
 /// The TCP side of the control API: `[control]`, and the token of `[discovery]`.
 #[derive(Clone, Debug, Default)]
@@ -21,13 +22,16 @@ pub(crate) struct ControlConfig {
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     /// Clients must show a certificate of this authority.
     pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) limits: HttpLimits,
+    /// More names that it is asked by.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl Check {
     pub(super) fn control(&mut self) -> ControlConfig {
         let listen = |text: &str| match text {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
+            text => text.parse::<SocketAddr>().map(Some).map_err(|_| {
                 format!("{text:?} is not an address with a port, for example 10.0.0.1:8442")
             }),
         };
@@ -55,6 +59,15 @@ impl Check {
             let fix = "give control.token_file, discovery.token_file or control.tls_client_ca";
             self.problem("control.listen", text, Some(fix.into()));
         }
+        let is_insecure = self.is_on("control.insecure");
+        if let Some(address) = listen.filter(|_| tls.is_none() && !is_insecure)
+            && !address.ip().is_loopback()
+        {
+            let text = format!("control.listen = \"{address}\": tokens would travel in the clear");
+            let fix = "give control.tls_cert and control.tls_key, listen on 127.0.0.1, or say \
+                control.insecure = true";
+            self.problem("control.listen", text, Some(fix.into()));
+        }
         ControlConfig {
             admin_group: self.group("control.admin_group"),
             read_group: self.group("control.read_group"),
@@ -63,8 +76,25 @@ impl Check {
             announcer_token_file,
             tls,
             client_ca,
+            limits: self.http_limits("control"),
+            hosts: self.host_names("control.hosts"),
         }
     }
+
+    /// What a section says of its listeners' connections.
+    pub(super) fn http_limits(&mut self, section: &str) -> HttpLimits {
+        let second = Duration::from_secs(1);
+        let mut count = |name| self.number(&format!("{section}.{name}")) as usize;
+        let (connections, connections_per_peer) =
+            (count("connections"), count("connections_per_peer"));
+        HttpLimits {
+            header_timeout: self.period(&format!("{section}.header_timeout"), second),
+            idle_timeout: self.period(&format!("{section}.idle_timeout"), second),
+            connections,
+            connections_per_peer,
+        }
+    }
+
     /// The name or number of a group, or nothing. Whether the system has it is seen at the start.
     fn group(&mut self, key: &str) -> String {
         let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);

@@ -7,7 +7,7 @@ use super::{
     Form,
     keys::{
         Applies, Key,
-        Kind::{self, List, Number, Text},
+        Kind::{self, Bool, List, Number, Text},
     },
 };
 
@@ -60,6 +60,15 @@ const fn number(
     meaning: &'static str,
 ) -> Key {
     key(section, name, Number, default, meaning)
+}
+
+const fn switch(
+    section: &'static str,
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    key(section, name, Bool, default, meaning)
 }
 
 /// All keys, in the order in which they are shown.
@@ -158,6 +167,8 @@ pub(crate) static KEYS: &[Key] = &[
     text("gateway", "listen", "\"127.0.0.1:8443\"", "address of the platform API; off without a password file")
     .form(Form::Listen)
     .on_restart(),
+    list("gateway", "hosts", "[]", "more names that the platform API is asked by where it has no TLS, besides addresses and this node's own names")
+    .on_restart(),
     text("gateway", "user", "\"harbor\"", "user of the platform API")
     .on_restart(),
     text("gateway", "password_file", "\"\"", "password of the platform API; empty: there is none")
@@ -168,6 +179,18 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     text("gateway", "tls_key", "\"\"", "key of the platform API")
     .form(Form::File)
+    .on_restart(),
+    text("gateway", "header_timeout", "\"10s\"", "how long the head of a request to the platform API may take")
+    .form(Form::Period)
+    .on_restart(),
+    text("gateway", "idle_timeout", "\"60s\"", "how long a connection to the platform API may say nothing between requests, or take nothing of an answer")
+    .form(Form::Period)
+    .on_restart(),
+    number("gateway", "connections", "1024", "connections to the platform API at once; at most a sixteenth of the process's descriptors")
+    .within(16, 65_536)
+    .on_restart(),
+    number("gateway", "connections_per_peer", "64", "connections to the platform API at once of one address (of IPv6: one /64)")
+    .within(1, 65_536)
     .on_restart(),
     number("limits", "ports", "0", "ports at once, in all; 0: as many as there are numbers")
     .within(0, 131_072),
@@ -183,6 +206,22 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     text("control", "listen", "\"\"", "TCP side of the control API")
     .form(Form::Listen)
+    .on_restart(),
+    list("control", "hosts", "[]", "more names that the TCP side is asked by where it has no TLS, besides addresses and this node's own names")
+    .on_restart(),
+    switch("control", "insecure", "false", "whether the TCP side may listen beyond this machine without TLS: tokens then travel in the clear")
+    .on_restart(),
+    text("control", "header_timeout", "\"10s\"", "how long the head of a request to the control API, by socket and by TCP each, may take")
+    .form(Form::Period)
+    .on_restart(),
+    text("control", "idle_timeout", "\"60s\"", "how long a connection to the control API, by socket and by TCP each, may say nothing between requests, or take nothing of an answer")
+    .form(Form::Period)
+    .on_restart(),
+    number("control", "connections", "1024", "connections to the control API, by socket and by TCP each, at once; at most a sixteenth of the process's descriptors")
+    .within(16, 65_536)
+    .on_restart(),
+    number("control", "connections_per_peer", "64", "connections to the control API, by socket and by TCP each, at once of one address (of IPv6: one /64) or one user; root is not counted")
+    .within(1, 65_536)
     .on_restart(),
     text("control", "token_file", "\"\"", "token of the control API over TCP")
     .form(Form::File)
@@ -205,6 +244,9 @@ pub(crate) static KEYS: &[Key] = &[
     text("log", "rotate", "\"daily\"", "when a new log file is begun")
     .on_restart()
     .one_of(&["daily", "hourly", "never"]),
+    number("log", "size_mib", "64", "how large one log file may be, in MiB; one that is full is set aside, and the one before it goes")
+    .within(1, 65_536)
+    .on_restart(),
     number("log", "keep", "14", "how many files of each log are kept")
     .within(1, 3_650)
     .on_restart(),

@@ -9,6 +9,7 @@ mod form;
 mod gateway;
 mod key_table;
 mod keys;
+mod logs;
 mod problem;
 mod raw;
 mod shown;
@@ -31,10 +32,11 @@ pub(crate) use edit::{EditError, set_value, unset_value};
 pub(crate) use form::Form;
 pub(crate) use gateway::{GatewayConfig, Limits, Public};
 pub(crate) use keys::{Applies, KEYS, Key, Kind, find as find_key};
+pub(crate) use logs::LogConfig;
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use shown::config_items;
 pub(crate) use template::{schema, template, valid_values};
-pub(crate) use validated::{Config, LogConfig, Paths, RegistryConfig};
+pub(crate) use validated::{Config, Paths, RegistryConfig};
 pub(crate) use value::{Entry, Origin, Value};
 
 /// Read when no other file is named; it may be missing.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, Problem, Public, Value,
+    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, LogConfig, Problem, Public, Value,
     keys::{KEYS, find},
     raw::Layers,
 };
@@ -65,16 +65,6 @@ pub(crate) struct RegistryConfig {
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) timeout: Duration,
-}
-
-/// `[log]`
-#[derive(Clone, Debug)]
-pub(crate) struct LogConfig {
-    pub(crate) level: log::LevelFilter,
-    pub(crate) datapath: log::LevelFilter,
-    /// `daily`, `hourly` or `never`.
-    pub(crate) rotate: String,
-    pub(crate) keep: usize,
 }
 
 /// `[paths]`
@@ -159,12 +149,7 @@ impl Check {
                 ca_file: self.file("registry.ca_file"),
                 timeout: self.period("registry.timeout", Duration::from_millis(100)),
             },
-            log: LogConfig {
-                level: self.level("log.level"),
-                datapath: self.level("log.datapath"),
-                rotate: self.text("log.rotate"),
-                keep: self.number("log.keep") as usize,
-            },
+            log: self.log(),
             paths: Paths {
                 run: self.path("paths.run"),
                 state: self.path("paths.state"),
@@ -245,7 +230,7 @@ impl Check {
             .unwrap_or_default()
     }
 
-    fn items(&self, key: &str) -> Vec<String> {
+    pub(super) fn items(&self, key: &str) -> Vec<String> {
         match self.entry(key) {
             Some(Entry {
                 value: Value::List(items),
@@ -287,6 +272,16 @@ impl Check {
     }
 
     /// A number within the bounds of its key.
+    pub(super) fn is_on(&mut self, key: &str) -> bool {
+        matches!(
+            self.entry(key),
+            Some(Entry {
+                value: Value::Bool(true),
+                ..
+            })
+        )
+    }
+
     pub(super) fn number(&mut self, key: &str) -> i64 {
         let bounds = find(key).and_then(|key| key.bounds);
         let (least, most) = bounds.unwrap_or((0, i64::MAX));
@@ -302,11 +297,6 @@ impl Check {
             self.problem(key, message, None);
         }
         number.clamp(least, most)
-    }
-
-    fn level(&mut self, key: &str) -> log::LevelFilter {
-        // A bad level was already reported with its choices.
-        self.text(key).parse().unwrap_or(log::LevelFilter::Info)
     }
 
     /// By the rule for names; the last part of the key is what it is called.

@@ -15,14 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Answer, Operations,
-    event_log::{Ending, Reader},
+    event_log::{Ending, Reader, STREAMS},
     failure::{NotTold, failure},
     question::{EventQuery, checked},
     server::Shared,
 };
 use crate::{
     http::described,
-    model::{Event, Refusal},
+    model::{Event, Refusal, RefusalKind},
 };
 
 /// How often a silent stream shows that it lives.
@@ -62,14 +62,18 @@ async fn stream_events<O: Operations>(
         Err(refusal) => return failure(refusal),
     };
     let log = o.events();
+    let Some(place) = log.place() else {
+        let text = format!("{STREAMS} streams of events are open, the most there may be");
+        return failure(Refusal::new(RefusalKind::NotReady, text).fix("try again later"));
+    };
     let (default, ending) = match follows {
         true => (log.newest(), Ending::Never),
         false => (0, Ending::ReadAll),
     };
     let reader = Reader::new(log, since.unwrap_or(default), ending);
-    let events = stream::unfold(reader, async |mut reader: Reader| {
-        let event = reader.next().await?;
-        Some((message(&event), reader))
+    let events = stream::unfold((reader, place), async |(mut reader, place)| {
+        let event = Reader::next(&mut reader).await?;
+        Some((message(&event), (reader, place)))
     });
     let alive = KeepAlive::new().interval(ALIVE).text("alive");
     Sse::new(events).keep_alive(alive).into_response()

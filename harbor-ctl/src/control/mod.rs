@@ -5,6 +5,7 @@
 //! the other end; [`wire`] is what travels. Nothing here decides anything about ports.
 
 mod access;
+mod acl;
 mod announce_routes;
 mod backend_routes;
 mod binding_routes;

@@ -2,7 +2,7 @@
 //!
 //! Every error leaves in one shape; every change leaves an audit line with the peer's credentials.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,12 +13,12 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Answer, Groups, Operations,
-    access::{Tokens, authorize},
+    access::{ANNOUNCING, Access, Tokens, authorize},
     described,
     failure::failure,
     groups::admit,
@@ -26,39 +26,45 @@ use super::{
     wire::ErrorBody,
 };
 use crate::{
-    http::{Peer, TcpSide, served},
-    model::{Refusal, RefusalKind},
+    http::{self, Door, Names, Peer, Strangers, TcpSide, served},
+    model::{HttpLimits, Refusal, RefusalKind},
 };
 
 /// A request that takes longer is answered with a timeout; a change it began is still finished.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// Requests that are answered at once, without those of app hosts.
+const AT_ONCE: usize = 64;
 
 /// Serves the control socket, for whom its groups let in, until `stop` resolves and open requests are answered.
 pub(crate) async fn serve<O: Operations>(
     (listener, groups): (UnixListener, Groups),
-    operations: O,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let guard = middleware::from_fn_with_state(Arc::new(groups), admit);
-    let service = router(operations)
-        .layer(guard)
-        .into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(stop)
-        .await
+    (operations, limits): (O, HttpLimits),
+    stop: impl Future<Output = ()>,
+) {
+    let doorkeeper = (groups, Strangers::new(log));
+    let guard = middleware::from_fn_with_state(Arc::new(doorkeeper), admit);
+    let router = router(operations).layer(guard);
+    http::serve(Door::Socket(listener), router, limits, stop).await;
 }
 
-/// Serves the TCP side, which asks for tokens or certificates.
+/// Serves the TCP side, which asks for tokens or certificates, until the runtime ends.
 pub(crate) async fn serve_tcp<O: Operations>(
     listener: TcpSide,
-    tokens: Tokens,
-    operations: O,
-) -> std::io::Result<()> {
-    let guard = middleware::from_fn_with_state(Arc::new(tokens), authorize);
-    let service = router(operations)
-        .layer(guard)
-        .into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).await
+    (tokens, names): (Tokens, Names),
+    (operations, limits): (O, HttpLimits),
+) {
+    let access = Access {
+        tokens,
+        names: (!listener.has_tls()).then_some(names),
+        strangers: Strangers::new(log),
+    };
+    let guard = middleware::from_fn_with_state(Arc::new(access), authorize);
+    let router = router(operations).layer(guard);
+    http::serve(Door::Network(listener), router, limits, pending()).await;
+}
+
+fn log(text: &str) {
+    tracing::warn!("{text}");
 }
 
 /// All routes, and the document that describes them.
@@ -85,6 +91,7 @@ fn router<O: Operations>(operations: O) -> Router {
             let body = ErrorBody::from(Refusal::new(RefusalKind::Invalid, text));
             (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
         })
+        .layer(middleware::from_fn_with_state(turn(), in_turn))
         .layer(middleware::from_fn(bound_and_audit))
         .with_state(Arc::new(operations))
 }
@@ -96,6 +103,20 @@ pub(super) async fn answer<T: Serialize>(operation: impl Future<Output = Answer<
         Ok(value) => Json(value).into_response(),
         Err(refusal) => failure(refusal),
     }
+}
+
+/// How many requests may be answered at once besides what app hosts say.
+fn turn() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AT_ONCE))
+}
+
+/// What app hosts say goes before everything else: the rest waits until there are few of it.
+async fn in_turn(State(turn): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let _turn = match ANNOUNCING.contains(&request.uri().path()) {
+        true => None,
+        false => turn.acquire().await.ok(),
+    };
+    next.run(request).await
 }
 
 async fn bound_and_audit(request: Request, next: Next) -> Response {

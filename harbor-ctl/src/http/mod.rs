@@ -2,9 +2,20 @@
 //! with or without TLS, and how routes describe themselves. Routes and rules are not here.
 
 mod documented;
+mod door;
+mod guests;
 mod listener;
+mod origin;
 mod peer;
+mod pulse;
+mod serve;
+mod strangers;
 
 pub(crate) use documented::{Described, add_schema, described, document, served};
+pub(crate) use door::{Door, Stream};
 pub(crate) use listener::{TcpSide, Tls};
+pub(crate) use origin::{Names, misdirected};
 pub(crate) use peer::Peer;
+pub(crate) use pulse::Pulse;
+pub(crate) use serve::serve;
+pub(crate) use strangers::Strangers;

@@ -1,0 +1,3 @@
+//! Strangers who share a node: each attack runs, and its victim is measured meanwhile.
+
+mod apis;

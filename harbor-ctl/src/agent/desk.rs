@@ -8,12 +8,13 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
+    addresses::host_addresses,
     backend_view::{self, Loads},
     engines::Engines,
     explain,
     flow_filter::flow_filter,
     forwarding::ForwardingError,
-    owner::{Owner, host_addresses, now},
+    owner::{Owner, now},
     status_view,
     tcp_side::TcpProblem,
     view::Snapshot,

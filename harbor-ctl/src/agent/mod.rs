@@ -3,6 +3,7 @@
 //! Configuration, logs, lock, registry, forwarding, control socket, then a round every second.
 //! Ending the agent never ends the datapath: programs, maps and links stay in the kernel.
 
+mod addresses;
 mod allocate;
 mod backend_view;
 mod certificates;

@@ -5,12 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
+    addresses::backend_rule,
     certificates::Certificates,
     clock::Clock,
     conflicts::Conflicts,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     allocator::Numbers,
-    config::{Config, Loaded},
+    config::Loaded,
     discovery::Leases,
     model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
     registry::{Contents, Registry, RegistryError},
@@ -335,31 +335,6 @@ impl<R: Registry> Owner<R> {
     pub(super) fn backend_rule(&self) -> BackendRule {
         backend_rule(&self.running.config)
     }
-}
-
-/// The rule for backends as of now: addresses of the node come and go.
-pub(super) fn backend_rule(config: &Config) -> BackendRule {
-    let mut own = config.addresses.clone();
-    own.extend(host_addresses().into_iter().map(|(_, ip)| ip));
-    BackendRule {
-        own,
-        allowed: config.allow_networks.clone(),
-    }
-}
-
-/// Addresses of every interface, with its name.
-pub(super) fn host_addresses() -> Vec<(String, IpAddr)> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
-    interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            let ip = v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))?;
-            Some((interface.interface_name, ip))
-        })
-        .collect()
 }
 
 /// Seconds since 1970.

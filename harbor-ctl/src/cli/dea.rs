@@ -1,23 +1,20 @@
 //! `harbor-ctl dea`: what app hosts say, and the announcer for those that have none.
 
-use std::{ffi::OsString, fs, net::IpAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::IpAddr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
+    dea_target::{Target, authority, client, way},
     failure::{Exit, Failure},
     output::Row,
     session::Session,
 };
 use crate::{
-    control::{Client, Remote, wire::AppHostItem},
-    dea::{self, Plan, Service, Way, epoch_now, local_address},
+    control::wire::AppHostItem,
+    dea::{self, Plan, Service, epoch_now, local_address},
     discovery::{Instance, Message, Says},
-    model::{
-        Protocols, Readiness, RedisUrl, Secret, Spoken, check_name, format_age, parse_backend,
-        parse_period,
-    },
-    registry::{self, Announcements, Password},
+    model::{Protocols, Readiness, Spoken, check_name, format_age, parse_backend, parse_period},
 };
 
 const RUN_EXAMPLES: &str = "\
@@ -52,27 +49,6 @@ pub(crate) enum DeaVerb {
     /// List the app hosts that are known, and what is left of their leases
     #[command(after_help = "Examples:\n  harbor-ctl dea list\n  harbor-ctl dea list -o json")]
     List(Target),
-}
-
-/// Which agent to speak to.
-#[derive(Debug, Args)]
-pub(crate) struct Target {
-    /// The agent's control API by TCP, or the nodes' redis://, rediss:// or redis+sentinel:// [default:
-    /// the control socket of this machine]
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
-    /// File with the token of app hosts; for a Redis, with its password
-    #[arg(long, value_name = "FILE", requires = "to")]
-    token_file: Option<PathBuf>,
-    /// The nodes' cluster in their Redis
-    #[arg(long, value_name = "NAME", default_value = "harbor")]
-    cluster: String,
-    /// Authority of the other end's certificate [default: those that this machine trusts]
-    #[arg(long, value_name = "FILE", requires = "to")]
-    ca_file: Option<PathBuf>,
-    /// Own certificate and key in one file, for an agent that asks for one
-    #[arg(long, value_name = "FILE", requires = "to")]
-    identity_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -158,7 +134,7 @@ impl From<State> for Readiness {
     }
 }
 
-/// Answers an exit code: of `run` that of the command.
+/// Answers an exit code: of `run` the command's.
 pub(super) async fn run(session: &Session, verb: DeaVerb) -> Result<u8, Failure> {
     match verb {
         DeaVerb::Run(run) => return run_instance(session, *run).await,
@@ -170,84 +146,6 @@ pub(super) async fn run(session: &Session, verb: DeaVerb) -> Result<u8, Failure>
         }
     }
     Ok(Exit::Ok.into())
-}
-
-/// How what is said gets to Harbor.
-fn way(session: &Session, target: &Target) -> Result<Way, Failure> {
-    match target.to.as_deref().filter(|url| url.starts_with("redis")) {
-        Some(url) => redis(session, target, url),
-        None => Ok(Way::Agent(client(session, target)?)),
-    }
-}
-
-fn redis(session: &Session, target: &Target, url: &str) -> Result<Way, Failure> {
-    let url: RedisUrl = url.parse().map_err(Failure::usage)?;
-    check_name("cluster", &target.cluster)?;
-    let read = |path: &PathBuf| {
-        let wrong = |error| Failure::failed(format!("{}: {error}", path.display()));
-        fs::read_to_string(path).map_err(wrong)
-    };
-    let password = |path: &PathBuf| -> Result<Password, Failure> {
-        let first = Secret::from_file(&read(path)?);
-        let path = path.clone();
-        let again = move || Some(Secret::from_file(&fs::read_to_string(&path).ok()?));
-        Ok(Password::new(first, again))
-    };
-    let password = target.token_file.as_ref().map(password).transpose()?;
-    let authorities = target.ca_file.as_ref().map(read).transpose()?;
-    let server = registry::Target {
-        url,
-        password,
-        authorities: authorities.map(String::into_bytes),
-        timeout: session.globals.timeout.min(Duration::from_secs(5)),
-    };
-    Ok(Way::Redis(Box::new(Announcements::new(
-        server,
-        &target.cluster,
-    ))))
-}
-
-fn client(session: &Session, target: &Target) -> Result<Client, Failure> {
-    let Some(url) = &target.to else {
-        return session.client();
-    };
-    if url.starts_with("redis") {
-        let text = "a Redis takes announcements and answers nothing";
-        return Err(Failure::usage(text).fix("ask an agent"));
-    }
-    authority(url)?;
-    let remote = Remote {
-        url: url.clone(),
-        token_file: target.token_file.clone(),
-        ca: target.ca_file.clone(),
-        identity: target.identity_file.clone(),
-    };
-    Ok(Client::remote(&remote, session.globals.timeout)?)
-}
-
-/// Host and port of a URL.
-fn authority(url: &str) -> Result<(String, u16), Failure> {
-    let wrong = || {
-        Failure::usage(format!("{url:?} is not where an agent can be"))
-            .fix("write it as http://HOST:PORT, https://HOST:PORT or redis://HOST:PORT")
-    };
-    if let Ok(redis) = url.parse::<RedisUrl>() {
-        return redis.hosts.first().cloned().ok_or_else(wrong);
-    }
-    let rest = url
-        .strip_prefix("http://")
-        .or_else(|| url.strip_prefix("https://"));
-    let rest = rest
-        .map(|rest| rest.trim_end_matches('/'))
-        .ok_or_else(wrong)?;
-    let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().map_err(|_| wrong())?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
-    match !host.is_empty() && host.chars().all(is_host) {
-        true => Ok((host.to_owned(), port)),
-        false => Err(wrong()),
-    }
 }
 
 async fn run_instance(session: &Session, run: Run) -> Result<u8, Failure> {

@@ -7,6 +7,7 @@
 mod access;
 mod acl;
 mod announce_routes;
+mod audit;
 mod backend_routes;
 mod binding_routes;
 mod client;

@@ -1,13 +1,13 @@
 //! Routes, checks and errors of the control API.
 //!
-//! Every error leaves in one shape; every change leaves an audit line with the peer's credentials.
+//! Every error leaves in one shape; every answer has its time.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
-    http::{Method, StatusCode},
+    extract::{DefaultBodyLimit, Request, State},
+    http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse as _, Json, Response},
     routing::get,
@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{
     Answer, Groups, Operations,
     access::{ANNOUNCING, Access, Tokens, authorize},
+    audit::audit,
     described,
     failure::failure,
     groups::admit,
@@ -26,7 +27,7 @@ use super::{
     wire::ErrorBody,
 };
 use crate::{
-    http::{self, Door, Names, Peer, Strangers, TcpSide, served},
+    http::{self, Door, Names, Strangers, TcpSide, served},
     model::{HttpLimits, Refusal, RefusalKind},
 };
 
@@ -69,6 +70,7 @@ fn log(text: &str) {
 
 /// All routes, and the document that describes them.
 fn router<O: Operations>(operations: O) -> Router {
+    let operations = Arc::new(operations);
     let (router, mut document) = OpenApiRouter::with_openapi(described::document())
         .merge(super::port_routes::routes::<O>())
         .merge(super::backend_routes::routes::<O>())
@@ -92,8 +94,12 @@ fn router<O: Operations>(operations: O) -> Router {
             (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
         })
         .layer(middleware::from_fn_with_state(turn(), in_turn))
-        .layer(middleware::from_fn(bound_and_audit))
-        .with_state(Arc::new(operations))
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&operations),
+            audit::<O>,
+        ))
+        .with_state(operations)
 }
 
 pub(super) type Shared<O> = State<Arc<O>>;
@@ -119,24 +125,13 @@ async fn in_turn(State(turn): State<Arc<Semaphore>>, request: Request, next: Nex
     next.run(request).await
 }
 
-async fn bound_and_audit(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<Peer>>()
-        .map(|info| info.0.clone());
-    let response = match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
+/// A late answer is an answer.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => failure(Refusal::new(
             RefusalKind::Timeout,
             "the agent took too long",
         )),
-    };
-    if method != Method::GET {
-        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        let status = response.status().as_u16();
-        tracing::info!(%method, path, status, "change requested, {peer}");
     }
-    response
 }

@@ -4,10 +4,12 @@
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use nix::unistd::Gid;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixSocket};
 
 use super::{Groups, acl};
 
+/// Connections that wait to be accepted: root's beside a flood of others'.
+const BACKLOG: u32 = 4_096;
 /// Who may connect: the file's mode.
 const MODE: u32 = 0o660;
 
@@ -26,7 +28,11 @@ pub(crate) fn bind(path: &Path, groups: Groups) -> io::Result<Bound> {
     }
     // Nobody may connect before owner and mode are set.
     let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(path);
+    let socket = UnixSocket::new_stream();
+    let listener = socket.and_then(|socket| {
+        socket.bind(path)?;
+        socket.listen(BACKLOG)
+    });
     nix::sys::stat::umask(old);
     let listener = listener?;
     if groups.admin.is_some() {

@@ -1,14 +1,16 @@
 //! The connections of one listener: how many there may be, in all and of one peer, and who makes room.
 //!
-//! Whoever has not yet asked for anything that it may have is a stranger. A newcomer takes the place
-//! of the oldest stranger, then of whoever has been idle longest: nobody shuts others out by staying.
-//! Root, by the socket, is never counted and never turned away.
+//! Whoever has not yet asked for anything that it may have is a stranger. When a listener is full, the
+//! peer with the most connections makes room: first a stranger that has said nothing, then another
+//! stranger, then who has been idle longest. Nobody shuts others out by staying. Root, by the socket,
+//! is never counted and never turned away.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -23,6 +25,11 @@ const RESERVE: u64 = 64;
 const SHARE: u64 = 16;
 /// With however few descriptors.
 const LEAST: usize = 16;
+
+/// How long a connection has to say something where its peer has many.
+const MOMENT: Duration = Duration::from_secs(1);
+/// How many times its share a peer may have meanwhile.
+const BURST: usize = 4;
 
 /// Whom connections are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,14 +72,15 @@ struct Table {
     /// In the order in which they came; without root's.
     all: BTreeMap<u64, Seat>,
     of_origin: BTreeMap<Origin, BTreeSet<u64>>,
-    /// Who was a stranger when it was looked at last.
-    strangers: BTreeSet<u64>,
+    /// Origins by how many they have.
+    weights: BTreeSet<(usize, Origin)>,
     turned_away: u64,
 }
 
 #[derive(Debug)]
 struct Seat {
     origin: Origin,
+    since: Instant,
     pulse: Pulse,
     leave: Arc<Notify>,
 }
@@ -103,16 +111,10 @@ impl Guests {
         let origin = Origin::of(peer);
         let mut table = lock(&self.table);
         if !origin.is_root() {
-            let own = table.of_origin.get(&origin).map_or(0, BTreeSet::len);
             // The kernel gives the lowest free number: all below it are in use.
             let is_scarce = u64::try_from(descriptor).is_ok_and(|number| number >= self.reserve);
-            let has_room = if own >= self.limits.connections_per_peer {
-                table.make_room_of(origin)
-            } else if is_scarce || table.all.len() >= self.limits.connections {
-                table.make_room()
-            } else {
-                true
-            };
+            let has_room = self.has_room_of(&mut table, origin)
+                && (!is_scarce && table.all.len() < self.limits.connections || table.make_room());
             if !has_room || is_scarce {
                 table.turned_away += 1;
                 return None;
@@ -124,12 +126,11 @@ impl Guests {
         if !origin.is_root() {
             let seat = Seat {
                 origin,
+                since: Instant::now(),
                 pulse: pulse.clone(),
                 leave: Arc::clone(&leave),
             };
-            table.all.insert(id, seat);
-            table.of_origin.entry(origin).or_default().insert(id);
-            table.strangers.insert(id);
+            table.insert(id, seat);
         }
         Some(Guest {
             id,
@@ -140,28 +141,68 @@ impl Guests {
     }
 }
 
-impl Table {
-    /// Asks somebody to leave: the oldest stranger, else who has been idle longest.
-    fn make_room(&mut self) -> bool {
-        while let Some(id) = self.strangers.pop_first() {
-            if self.all.get(&id).is_some_and(Seat::is_stranger) {
-                return self.evict(id);
+impl Guests {
+    /// Whether a peer may have one more. One that comes with many at once has a moment to speak.
+    fn has_room_of(&self, table: &mut Table, origin: Origin) -> bool {
+        let most = self.limits.connections_per_peer;
+        let count = table.count(origin);
+        if count < most {
+            return true;
+        }
+        // They stand in the order in which they came.
+        let silent = table.seats(origin).find(|(_, seat)| seat.pulse.is_silent());
+        let late = silent.filter(|(_, seat)| seat.since.elapsed() >= MOMENT);
+        let late = late.map(|(id, _)| id);
+        match late {
+            Some(id) => table.evict(id),
+            None if count < most.saturating_mul(BURST) => true,
+            None => {
+                let chosen = table.dispensable(origin);
+                chosen.is_some_and(|id| table.evict(id))
             }
         }
-        let idle = self.all.iter().filter_map(Seat::idle_since);
-        let idlest = idle.min().map(|(_, id)| id);
-        idlest.is_some_and(|id| self.evict(id))
+    }
+}
+
+impl Table {
+    fn count(&self, origin: Origin) -> usize {
+        self.of_origin.get(&origin).map_or(0, BTreeSet::len)
     }
 
-    /// Asks one of a peer's own to leave.
-    fn make_room_of(&mut self, origin: Origin) -> bool {
-        let own = self.of_origin.get(&origin).into_iter().flatten();
-        let own: Vec<(&u64, &Seat)> = own.filter_map(|id| self.all.get_key_value(id)).collect();
-        let stranger = own.iter().find(|(_, seat)| seat.is_stranger());
-        let stranger = stranger.map(|(id, _)| **id);
-        let idle = || own.iter().copied().filter_map(Seat::idle_since).min();
-        let chosen = stranger.or_else(|| idle().map(|(_, id)| id));
+    /// Asks one of the peer with the most connections to leave, else of the next.
+    fn make_room(&mut self) -> bool {
+        let mut heaviest = self.weights.iter().rev();
+        let chosen = heaviest.find_map(|(_, origin)| self.dispensable(*origin));
         chosen.is_some_and(|id| self.evict(id))
+    }
+
+    fn seats(&self, origin: Origin) -> impl Iterator<Item = (u64, &Seat)> {
+        let own = self.of_origin.get(&origin).into_iter().flatten();
+        own.filter_map(|id| Some((*id, self.all.get(id)?)))
+    }
+
+    /// Which of a peer's is missed least.
+    fn dispensable(&self, origin: Origin) -> Option<u64> {
+        let silent = || self.seats(origin).find(|(_, seat)| seat.pulse.is_silent());
+        let stranger = || {
+            self.seats(origin)
+                .find(|(_, seat)| !seat.pulse.is_trusted())
+        };
+        let idle = || {
+            let idle = self.seats(origin).filter_map(Seat::idle_since);
+            idle.min().map(|(_, id)| id)
+        };
+        let first = silent().or_else(stranger).map(|(id, _)| id);
+        first.or_else(idle)
+    }
+
+    fn insert(&mut self, id: u64, seat: Seat) {
+        let origin = seat.origin;
+        let count = self.count(origin);
+        self.weights.remove(&(count, origin));
+        self.weights.insert((count + 1, origin));
+        self.of_origin.entry(origin).or_default().insert(id);
+        self.all.insert(id, seat);
     }
 
     fn evict(&mut self, id: u64) -> bool {
@@ -171,11 +212,16 @@ impl Table {
 
     fn remove(&mut self, id: u64) -> Option<Seat> {
         let seat = self.all.remove(&id)?;
-        self.strangers.remove(&id);
-        if let Some(own) = self.of_origin.get_mut(&seat.origin) {
-            own.remove(&id);
-            if own.is_empty() {
-                self.of_origin.remove(&seat.origin);
+        let origin = seat.origin;
+        let count = self.count(origin);
+        self.weights.remove(&(count, origin));
+        match self.of_origin.get_mut(&origin) {
+            Some(own) if count > 1 => {
+                own.remove(&id);
+                self.weights.insert((count - 1, origin));
+            }
+            _ => {
+                self.of_origin.remove(&origin);
             }
         }
         Some(seat)
@@ -183,12 +229,8 @@ impl Table {
 }
 
 impl Seat {
-    fn is_stranger(&self) -> bool {
-        !self.pulse.is_trusted()
-    }
-
-    fn idle_since((id, seat): (&u64, &Self)) -> Option<(Instant, u64)> {
-        Some((seat.pulse.idle_since()?, *id))
+    fn idle_since((id, seat): (u64, &Self)) -> Option<(Instant, u64)> {
+        Some((seat.pulse.idle_since()?, id))
     }
 }
 
@@ -243,30 +285,52 @@ mod tests {
     }
 
     #[test]
-    fn strangers_make_room_first_and_nobody_of_another_peer_for_a_peer_s_own_excess() {
-        let guests = guests(3, 2);
-        let friend = guests.admit(&from("10.0.0.1:1"), 9).unwrap();
+    fn the_peer_with_the_most_makes_room_and_strangers_do_first() {
+        let guests = guests(3, 8);
+        let friend = guests.admit(&from("10.0.0.2:1"), 9).unwrap();
         friend.pulse.trust();
-        let first = guests.admit(&from("10.0.0.2:1"), 9).unwrap();
-        let second = guests.admit(&from("10.0.0.2:2"), 9).unwrap();
-        let third = guests.admit(&from("10.0.0.2:3"), 9).unwrap();
-        assert!(is_told(&first) && !is_told(&second) && !is_told(&friend));
+        let first = guests.admit(&from("10.0.0.2:2"), 9).unwrap();
+        first.pulse.speaks();
+        let second = guests.admit(&from("10.0.0.2:3"), 9).unwrap();
         let other = guests.admit(&from("10.0.0.3:1"), 9).unwrap();
-        assert!(is_told(&second) && !is_told(&third) && !is_told(&friend));
+        assert!(is_told(&second) && !is_told(&first), "silent ones first");
+        let third = guests.admit(&from("10.0.0.4:1"), 9).unwrap();
+        assert!(is_told(&first) && !is_told(&friend) && !is_told(&other));
         // Nobody but those who are served: nobody makes room.
-        let busy: Vec<_> = [&friend, &third, &other]
+        let served = [&friend, &other, &third];
+        let busy: Vec<_> = served
             .map(|guest| {
                 guest.pulse.trust();
                 guest.pulse.busy()
             })
             .into();
-        assert!(guests.admit(&from("10.0.0.4:1"), 9).is_none());
+        assert!(guests.admit(&from("10.0.0.5:1"), 9).is_none());
         drop(busy);
-        let late = guests.admit(&from("10.0.0.4:1"), 9).unwrap();
-        assert!([&friend, &third, &other].into_iter().any(is_told));
-        drop((friend, third, other, late, first, second));
+        let late = guests.admit(&from("10.0.0.5:1"), 9).unwrap();
+        assert!(served.into_iter().any(is_told));
+        drop((friend, first, second, third, other, late));
         let table = lock(&guests.table);
-        assert!(table.all.is_empty() && table.of_origin.is_empty());
+        assert!(table.all.is_empty() && table.of_origin.is_empty() && table.weights.is_empty());
+    }
+
+    #[test]
+    fn a_peer_with_too_many_loses_its_own() {
+        let guests = guests(1_000, 2);
+        let other = guests.admit(&from("10.0.0.3:1"), 9).unwrap();
+        // Many at once have a moment.
+        let all: Vec<_> = (0..8)
+            .map(|_| guests.admit(&from("10.0.0.2:1"), 9).unwrap())
+            .collect();
+        assert!(!all.iter().any(is_told));
+        let ninth = guests.admit(&from("10.0.0.2:1"), 9).unwrap();
+        assert!(is_told(&all[0]) && !is_told(&all[1]) && !is_told(&other));
+        for seat in lock(&guests.table).all.values_mut() {
+            seat.since -= MOMENT;
+        }
+        all[1].pulse.speaks();
+        drop(ninth);
+        let _tenth = guests.admit(&from("10.0.0.2:1"), 9).unwrap();
+        assert!(!is_told(&all[1]) && is_told(&all[2]) && !is_told(&other));
     }
 
     #[test]

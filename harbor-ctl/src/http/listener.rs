@@ -3,10 +3,13 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use crate::tls::{certificates, private_key};
+
+/// Connections that wait to be accepted: those of clients beside a flood of others'.
+const BACKLOG: u32 = 4_096;
 
 /// A listener, and how its connections are secured.
 pub(crate) struct TcpSide {
@@ -33,7 +36,13 @@ pub(crate) struct Tls<'a> {
 impl TcpSide {
     pub(crate) async fn bind(address: SocketAddr, tls: Option<Tls<'_>>) -> io::Result<Self> {
         let acceptor = tls.map(acceptor).transpose()?;
-        let listener = TcpListener::bind(address).await?;
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         Ok(Self {
             listener,

@@ -36,8 +36,16 @@ struct State {
     since: Instant,
     /// Since when the other end takes nothing of what is written.
     stalled: Option<Instant>,
+    standing: Standing,
+}
+
+/// What a connection's client has shown so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Silent,
+    Stranger,
     /// It has asked for something that it may have.
-    is_trusted: bool,
+    Trusted,
 }
 
 /// Shared by a connection and those who watch it.
@@ -55,7 +63,7 @@ impl Pulse {
             phase: Phase::Head,
             since: Instant::now(),
             stalled: None,
-            is_trusted: false,
+            standing: Standing::Silent,
         })))
     }
 
@@ -70,11 +78,21 @@ impl Pulse {
 
     /// Its client has asked for something that it may have: strangers make room before it does.
     pub(crate) fn trust(&self) {
-        self.state().is_trusted = true;
+        self.state().standing = Standing::Trusted;
+    }
+
+    /// Its client has said something.
+    pub(super) fn speaks(&self) {
+        let mut state = self.state();
+        state.standing = state.standing.max(Standing::Stranger);
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.state().standing == Standing::Silent
     }
 
     pub(super) fn is_trusted(&self) -> bool {
-        self.state().is_trusted
+        self.state().standing == Standing::Trusted
     }
 
     /// Since when it has waited for a request, if it does.

@@ -84,6 +84,7 @@ async fn attend(
         _ = ending.changed() => false,
     };
     if begun {
+        guest.pulse.speaks();
         // Boxed: most of it is only needed by whoever speaks.
         Box::pin(converse(arrival, guest, (router, limits), ending)).await;
     }

@@ -36,6 +36,8 @@ pub(crate) enum EventKind {
     /// An entry of an app host's, or all that it says.
     AnnouncementRefused,
     ConfigChanged,
+    /// What nothing else tells of: flows that were ended, a state taken in, a node drained.
+    AdminAction,
     RegistryAway,
     RegistryBack,
     /// Its disk refuses, or it was made anew where ports exist.
@@ -68,6 +70,7 @@ impl EventKind {
             Self::LeaseEnded => "lease_ended",
             Self::AnnouncementRefused => "announcement_refused",
             Self::ConfigChanged => "config_changed",
+            Self::AdminAction => "admin_action",
             Self::RegistryAway => "registry_away",
             Self::RegistryBack => "registry_back",
             Self::RegistryFailed => "registry_failed",

@@ -134,7 +134,7 @@ fn keep_silent(to: &str, count: usize, from: &[IpAddr]) -> Result<()> {
         // Whoever does not get in tries again.
         held.extend(connect(to, source));
         if number > count {
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(10));
         }
     }
     Ok(())

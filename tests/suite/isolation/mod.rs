@@ -1,3 +1,4 @@
 //! Strangers who share a node: each attack runs, and its victim is measured meanwhile.
 
 mod apis;
+mod doors;

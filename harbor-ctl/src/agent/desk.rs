@@ -29,7 +29,7 @@ use crate::{
             KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
         },
     },
-    discovery::Message,
+    discovery::{Message, Sender},
     http::Names,
     model::{
         Backend, ConfigItem, FlowRecord, FrontendReport, PortRef, Protocol, Question, Refusal,
@@ -299,8 +299,13 @@ impl<R: Registry> Operations for Desk<R> {
         Ok(items)
     }
 
-    async fn hear(&self, message: Message) -> Answer<Heard> {
-        self.change(|mut owner| async move { owner.hear(message).await })
+    async fn hear(&self, message: Message, sender: Sender) -> Answer<Heard> {
+        self.change(|mut owner| async move { owner.hear(message, sender).await })
+            .await
+    }
+
+    async fn forget_app_host(&self, dea: String) -> Answer<()> {
+        self.change(|mut owner| async move { owner.forget_app_host(&dea).await })
             .await
     }
 

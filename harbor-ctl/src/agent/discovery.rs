@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     control::wire::{AppHostItem, Heard},
-    discovery::{self, Instance, Message, Says, Turn},
+    discovery::{self, Instance, Message, Says, Sender, Turn},
     model::{
-        AppHost, Backend, BackendRule, EventKind, PortRef, Readiness, Refusal, RefusalKind,
-        Service, Spoken, Subject,
+        AppHost, Backend, EventKind, PortRef, Readiness, Refusal, RefusalKind, Service, Spoken,
+        Subject,
     },
     registry::Registry,
 };
@@ -26,7 +26,12 @@ const HOST_LIMIT: usize = 10_000;
 
 impl<R: Registry> Owner<R> {
     /// Takes over what an app host says. What it has said before changes nothing.
-    pub(super) async fn hear(&mut self, message: Message) -> Result<Heard, Refusal> {
+    pub(super) async fn hear(
+        &mut self,
+        message: Message,
+        sender: Sender,
+    ) -> Result<Heard, Refusal> {
+        self.check_sender(&message, &sender)?;
         let hosts = self.registry.app_hosts().await.map_err(|e| refused(&e))?;
         let known = hosts.iter().find(|host| host.dea == message.dea);
         if known.is_none() && hosts.len() >= HOST_LIMIT {
@@ -38,6 +43,7 @@ impl<R: Registry> Owner<R> {
         if let Some(known) = known.filter(|known| message.spoken <= known.spoken) {
             return self.is_stale(&message, known.spoken);
         }
+        self.check_epoch(&message)?;
         let has_lease = known.is_some_and(AppHost::has_lease);
         let Message { dea, spoken, says } = message;
         let mut heard = self.answer(true);
@@ -110,14 +116,15 @@ impl<R: Registry> Owner<R> {
         extent: Extent,
     ) -> Result<Vec<Refused>, Refusal> {
         let rule = self.backend_rule();
-        let mut refused = Vec::new();
+        let (said, mut refused) = self.within_most(dea, said, extent);
+        let said = said.as_slice();
         let mut by_service: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
         if extent == Extent::All {
             let there = self.announced_by(dea);
             by_service.extend(there.map(|service| (service.id.clone(), Vec::new())));
         }
         for said in said {
-            match self.announced_service(said, &rule) {
+            match self.announced_service(dea, said, &rule) {
                 Ok(id) => by_service.entry(id).or_default().push(said.clone()),
                 Err(refusal) => refused.push(Refused::new(said, refusal)),
             }
@@ -146,16 +153,6 @@ impl<R: Registry> Owner<R> {
             self.tell_refused(Entry::of(dea, said), refusal);
         }
         Ok(refused)
-    }
-
-    /// The id of the service that an instance is announced for.
-    fn announced_service(&self, said: &Instance, rule: &BackendRule) -> Result<String, Refusal> {
-        rule.check(said.address())
-            .map_err(|refusal| refusal.field("ip"))?;
-        let service = PortRef::parse(&said.service)?;
-        let service = self.services.find(&service);
-        let service = service.map_err(|refusal| refusal.field("service"))?;
-        Ok(service.id.clone())
     }
 
     /// Takes addresses that were announced from instances of other services that had them; who says
@@ -242,7 +239,7 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Services that this app host has announced instances of.
-    fn announced_by(&self, dea: &str) -> impl Iterator<Item = &Service> {
+    pub(super) fn announced_by(&self, dea: &str) -> impl Iterator<Item = &Service> {
         let those = self.services.with(Mark::AppHost(dea.to_owned()));
         those.map(Arc::as_ref)
     }

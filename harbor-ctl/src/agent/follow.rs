@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{desk::Desk, owner::Owner};
 use crate::{
-    discovery::Message,
+    discovery::{Message, Sender},
     model::Service,
     registry::{News, Registry},
 };
@@ -80,7 +80,7 @@ impl<R: Registry> Owner<R> {
     async fn announced(&mut self, words: &str) {
         match Message::parse(words.as_bytes()) {
             // What is refused was told where it was found, once.
-            Ok(message) => match self.hear(message).await {
+            Ok(message) => match self.hear(message, Sender::Registry).await {
                 Ok(_) => {}
                 Err(refusal) => tracing::debug!("an announcement is refused: {refusal}"),
             },

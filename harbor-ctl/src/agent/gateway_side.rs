@@ -6,7 +6,7 @@ use super::{desk::Desk, tcp_side::TcpProblem};
 use crate::{
     config::GatewayConfig,
     gateway::{self, Keeper},
-    http::{TcpSide, Tls},
+    http::{Certificates, TcpSide, Tls},
     model::Secret,
     registry::Registry,
     telemetry::TARGET_GATEWAY,
@@ -58,6 +58,7 @@ async fn open(config: &GatewayConfig) -> io::Result<(TcpSide, Keeper)> {
         certificate,
         key,
         client_ca: None,
+        certificates: Certificates::Required,
     });
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", config.listen));
     let listener = TcpSide::bind(config.listen, tls).await.map_err(named)?;

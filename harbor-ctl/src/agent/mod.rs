@@ -39,6 +39,7 @@ mod relisten;
 mod reload;
 mod reserved;
 mod round;
+mod senders;
 mod services;
 mod settings;
 mod shared;
@@ -89,6 +90,9 @@ pub(crate) enum AgentError {
     /// Another agent uses the lock or the registry.
     #[error("{text}")]
     SecondAgent { text: String },
+    /// A file of `[discovery].hosts` is wrong.
+    #[error("discovery.hosts: {text}")]
+    AppHosts { text: String },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("{0}")]
@@ -143,6 +147,7 @@ impl From<AgentError> for Refusal {
                 Self::new(RefusalKind::Denied, text)
                     .fix("run the agent as root, or give it other [paths]")
             }
+            AgentError::AppHosts { .. } => Self::invalid("discovery.hosts", text),
             AgentError::Spoilt { fix, .. } => Self::new(RefusalKind::Conflict, text).fix(fix),
             AgentError::Registry(RegistryError::Spoilt { .. }) => {
                 Self::new(RefusalKind::Conflict, text)
@@ -240,12 +245,11 @@ async fn serve_from<R: Registry>(
     let groups = Groups::find(&control.admin_group, &control.read_group);
     let limits = control.limits;
     let mut owner = Owner::new(loaded, registry, contents, engines);
+    owner.read_app_hosts().map_err(app_hosts)?;
     owner.believe_or_hold().await;
     owner.right_deadlines().await;
-    owner
-        .apply()
-        .await
-        .map_err(|error| AgentError::Fatal(error.to_string()))?;
+    let applied = owner.apply().await;
+    applied.map_err(|error| AgentError::Fatal(error.to_string()))?;
     owner.keep_certificates().await;
     owner.keep_reserved().await;
     let news = owner.registry.follow();
@@ -285,6 +289,10 @@ async fn serve_from<R: Registry>(
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;
     let _ = std::fs::remove_file(&socket);
     outcome
+}
+
+fn app_hosts(text: String) -> AgentError {
+    AgentError::AppHosts { text }
 }
 
 /// Opens the control socket; that somebody cannot get to it is told in `status`.

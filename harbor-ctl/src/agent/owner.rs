@@ -27,7 +27,7 @@ use super::{
 use crate::{
     allocator::Numbers,
     config::Loaded,
-    discovery::Leases,
+    discovery::{KnownHosts, Leases},
     model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
     registry::{Contents, Registry, RegistryError},
 };
@@ -95,6 +95,8 @@ pub(super) struct Owner<R> {
     pub(super) rates: Rates,
     pub(super) leases: Leases,
     pub(super) refusals: Refusals,
+    /// App hosts that are somebody.
+    pub(super) app_hosts_known: KnownHosts,
     pub(super) certificates: Certificates,
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
@@ -113,6 +115,7 @@ impl<R: Registry> Owner<R> {
             registry,
             leases,
             refusals: Refusals::default(),
+            app_hosts_known: KnownHosts::default(),
             certificates: Certificates::default(),
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),

@@ -11,7 +11,10 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::wire::AppHostItem,
+    control::{
+        segment,
+        wire::{AppHostItem, ForgottenAppHost},
+    },
     dea::{self, Plan, Service, epoch_now, local_address},
     discovery::{Instance, Message, Says},
     model::{Protocols, Readiness, Spoken, check_name, format_age, parse_backend, parse_period},
@@ -49,6 +52,17 @@ pub(crate) enum DeaVerb {
     /// List the app hosts that are known, and what is left of their leases
     #[command(after_help = "Examples:\n  harbor-ctl dea list\n  harbor-ctl dea list -o json")]
     List(Target),
+    /// Forget how far an app host has spoken: it may begin with any epoch again
+    #[command(
+        after_help = "Its instances stay for one lease.\n\nExamples:\n  harbor-ctl dea forget dea-3"
+    )]
+    Forget {
+        /// The app host
+        #[arg(value_name = "NAME")]
+        dea: String,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +157,13 @@ pub(super) async fn run(session: &Session, verb: DeaVerb) -> Result<u8, Failure>
             let client = client(session, &target)?;
             let list = client.list::<AppHostItem>("/v1/deas", None).await?;
             session.output.list(&list)?;
+        }
+        DeaVerb::Forget { dea, target } => {
+            let path = format!("/v1/deas/{}", segment(&dea));
+            let forgotten: ForgottenAppHost = client(session, &target)?.delete(&path).await?;
+            session
+                .output
+                .text(&format!("{dea} is forgotten\n"), &forgotten)?;
         }
     }
     Ok(Exit::Ok.into())

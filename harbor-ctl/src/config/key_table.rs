@@ -126,6 +126,8 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Period),
     text("policy", "drain", "\"30s\"", "how long a removed backend keeps its flows")
     .form(Form::Period),
+    list("policy", "backend_networks", "[]", "networks that new backends must be in; empty: wherever they may be by the rule")
+    .form(Form::Networks),
     list("policy", "allow_networks", "[]", "networks allowed as backends in spite of the rule")
     .form(Form::Networks),
     text("policy", "passive", "\"on\"", "whether new flows avoid a backend that was confirmed to fail clients' flows; never more than half of a port's backends")
@@ -161,6 +163,9 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     text("discovery", "lease", "\"17s\"", "how long an app host's instances live without a heartbeat")
     .form(Form::Period),
+    text("discovery", "hosts", "\"\"", "folder with a TOML file an app host: its name, token or certificate, networks, services, most instances; empty: all app hosts are one domain of trust")
+    .form(Form::File)
+    .on_restart(),
     text("discovery", "token_file", "\"\"", "token with which app hosts may announce over TCP, and nothing else")
     .form(Form::File)
     .on_restart(),
@@ -232,8 +237,17 @@ pub(crate) static KEYS: &[Key] = &[
     text("control", "tls_key", "\"\"", "key of the control API over TCP")
     .form(Form::File)
     .on_restart(),
-    text("control", "tls_client_ca", "\"\"", "authority of the certificates that clients of the control API over TCP must show")
+    text("control", "tls_client_ca", "\"\"", "authority of the certificates of clients of the control API over TCP; a certificate gives no right by itself, its subject must be named")
     .form(Form::File)
+    .on_restart(),
+    text("control", "tls_clients", "\"required\"", "whether clients of the control API over TCP must show a certificate where there is an authority, or may have a token instead")
+    .on_restart()
+    .one_of(&["required", "optional"]),
+    list("control", "admin_subjects", "[]", "subjects of certificates, as the log shows them, that may ask everything")
+    .on_restart(),
+    list("control", "read_subjects", "[]", "subjects of certificates that may look, and change nothing")
+    .on_restart(),
+    list("control", "announce_subjects", "[]", "subjects of certificates that may announce, and nothing else")
     .on_restart(),
     text("metrics", "listen", "\"127.0.0.1:9442\"", "address of the metrics")
     .on_restart()

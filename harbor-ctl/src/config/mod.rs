@@ -3,6 +3,7 @@
 //! What was written ([`raw`]) and what is valid ([`Config`]) are different types; every value keeps
 //! who said it. Only this module and `agent` read files and environment.
 
+mod app_hosts;
 mod control;
 mod edit;
 mod form;
@@ -27,6 +28,7 @@ use std::{
 };
 
 use crate::model::{Refusal, RefusalKind, nearest};
+pub(crate) use app_hosts::read_app_hosts;
 pub(crate) use control::ControlConfig;
 pub(crate) use edit::{EditError, set_value, unset_value};
 pub(crate) use form::Form;

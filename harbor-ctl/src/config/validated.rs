@@ -44,6 +44,10 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
+    /// The folder with a file an app host.
+    pub(crate) app_hosts: Option<PathBuf>,
+    /// Where alone backends may be; empty: wherever.
+    pub(crate) backend_networks: Vec<IpNet>,
     /// `[policy].passive`
     pub(crate) is_passive_on: bool,
     pub(crate) lease: Duration,
@@ -136,6 +140,8 @@ impl Check {
             timeouts: self.timeouts(),
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
+            backend_networks: self.list("policy.backend_networks", parse_network),
+            app_hosts: self.file("discovery.hosts"),
             is_passive_on: self.text("policy.passive") == "on",
             lease: self.period("discovery.lease", second * 3),
             control: self.control(),

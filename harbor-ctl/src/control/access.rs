@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use super::failure::failure;
 use crate::{
+    discovery::{KnownHosts, Sender},
     http::{Names, Peer, Pulse, Strangers, misdirected},
     model::{Refusal, RefusalKind, Secret},
 };
@@ -18,13 +19,68 @@ use crate::{
 /// What app hosts may ask.
 pub(super) const ANNOUNCING: [&str; 2] = ["/v1/announce", "/v1/heartbeat"];
 
-/// The tokens of the TCP side.
+/// The tokens of the TCP side, and what certificates are for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tokens {
     /// May ask everything.
     pub(crate) all: Option<Secret>,
     /// May announce.
     pub(crate) announce: Option<Secret>,
+    /// May announce, each for itself.
+    pub(crate) hosts: KnownHosts,
+    pub(crate) subjects: Subjects,
+}
+
+/// Subjects of certificates, by what they may; another gives no right.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subjects {
+    pub(crate) admin: Vec<String>,
+    pub(crate) read: Vec<String>,
+    pub(crate) announce: Vec<String>,
+}
+
+/// What somebody may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Right {
+    All,
+    Look,
+    Announce(Sender),
+}
+
+impl Tokens {
+    /// What a certificate is for, or else a token.
+    fn right(&self, subject: Option<&str>, token: Option<&str>) -> Option<Right> {
+        let by_subject = subject.and_then(|subject| self.of_subject(subject));
+        by_subject.or_else(|| self.of_token(token?))
+    }
+
+    fn of_subject(&self, subject: &str) -> Option<Right> {
+        let Subjects {
+            admin,
+            read,
+            announce,
+        } = &self.subjects;
+        let is_in = |subjects: &[String]| subjects.iter().any(|own| own == subject);
+        if is_in(admin) {
+            return Some(Right::All);
+        }
+        if let Some(host) = self.hosts.by_subject(subject) {
+            return Some(Right::Announce(host));
+        }
+        let announces = is_in(announce).then_some(Right::Announce(Sender::Announcer));
+        announces.or(is_in(read).then_some(Right::Look))
+    }
+
+    fn of_token(&self, given: &str) -> Option<Right> {
+        let is = |token: &Option<Secret>| token.as_ref().is_some_and(|token| token.is(given));
+        if is(&self.all) {
+            return Some(Right::All);
+        }
+        if is(&self.announce) {
+            return Some(Right::Announce(Sender::Announcer));
+        }
+        self.hosts.by_token(given).map(Right::Announce)
+    }
 }
 
 /// Who may ask by TCP.
@@ -58,44 +114,40 @@ pub(super) async fn authorize(
                 .fix("ask by the node's address, or name it in control.hosts"),
         );
     }
-    let is_certified = matches!(
-        peer,
-        Peer::Network {
-            subject: Some(_),
-            ..
-        }
-    );
-    let given = bearer(request.headers());
-    let has = |token: &Option<Secret>| {
-        let token = token.as_ref().zip(given);
-        token.is_some_and(|(token, given)| token.is(given))
+    let subject = match &peer {
+        Peer::Network { subject, .. } => subject.as_deref(),
+        Peer::Process { .. } => None,
     };
     let path = request.uri().path();
-    if is_certified || has(&tokens.all) {
-        return trusted(request, next).await;
-    }
-    if is_public(path) {
-        return next.run(request).await;
-    }
-    if has(&tokens.announce) {
-        return match ANNOUNCING.contains(&path) {
-            true => trusted(request, next).await,
-            false => failure(denied("this token may announce, and nothing else")),
-        };
-    }
-    let why = "no token, or a wrong one";
+    let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
+    let why = match tokens.right(subject, bearer(request.headers())) {
+        Some(Right::All) => return trusted(request, next, Sender::Admin).await,
+        Some(Right::Look) if is_look => return trusted(request, next, Sender::Announcer).await,
+        Some(Right::Announce(sender)) if ANNOUNCING.contains(&path) => {
+            return trusted(request, next, sender).await;
+        }
+        _ if is_public(path) => return next.run(request).await,
+        Some(Right::Look) => "this certificate may look, and change nothing",
+        Some(Right::Announce(_)) => "it may announce, and nothing else",
+        None => "no token, or a wrong one",
+    };
+    let known = tokens.right(subject, bearer(request.headers())).is_some();
     strangers
         .refuse(&peer, (request.method(), request.uri()), why)
         .await;
     let mut answer = failure(denied(why));
+    if known {
+        return answer;
+    }
     *answer.status_mut() = StatusCode::UNAUTHORIZED;
     ([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response()
 }
 
-async fn trusted(request: Request, next: Next) -> Response {
+async fn trusted(mut request: Request, next: Next, sender: Sender) -> Response {
     if let Some(pulse) = request.extensions().get::<Pulse>() {
         pulse.trust();
     }
+    request.extensions_mut().insert(sender);
     next.run(request).await
 }
 

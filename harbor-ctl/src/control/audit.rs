@@ -46,7 +46,7 @@ pub(super) async fn audit<O: Operations>(
 
 /// Ports, backends, bindings and settings are compared, and tell of their changes themselves.
 fn leaves_no_event(path: &str) -> bool {
-    ["/v1/flows/", "/v1/state/", "/v1/nodes"]
+    ["/v1/flows/", "/v1/state/", "/v1/nodes", "/v1/deas/"]
         .iter()
         .any(|part| path.starts_with(part))
 }

@@ -13,6 +13,7 @@ use nix::unistd::{Gid, Group, geteuid};
 
 use super::failure::failure;
 use crate::{
+    discovery::Sender,
     http::{Peer, Pulse, Strangers},
     model::{Refusal, RefusalKind},
 };
@@ -73,7 +74,7 @@ fn find(group: &str) -> Option<Gid> {
 pub(super) async fn admit(
     State(doorkeeper): State<Arc<(Groups, Strangers)>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let (groups, strangers) = &*doorkeeper;
@@ -90,7 +91,10 @@ pub(super) async fn admit(
     }
     let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
     let text = match right {
-        Right::All => return next.run(request).await,
+        Right::All => {
+            request.extensions_mut().insert(Sender::Admin);
+            return next.run(request).await;
+        }
         Right::Look if is_look => return next.run(request).await,
         Right::Look => "your group may look, and change nothing",
         Right::Nothing => "neither you nor a group of yours may ask this agent",

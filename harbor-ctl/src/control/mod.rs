@@ -30,7 +30,7 @@ mod shared_routes;
 mod socket;
 pub(crate) mod wire;
 
-pub(crate) use access::Tokens;
+pub(crate) use access::{Subjects, Tokens};
 pub(crate) use client::{Client, ClientError, Remote, segment};
 pub(crate) use event_log::EventLog;
 pub(crate) use groups::Groups;

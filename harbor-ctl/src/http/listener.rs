@@ -29,8 +29,18 @@ impl std::fmt::Debug for TcpSide {
 pub(crate) struct Tls<'a> {
     pub(crate) certificate: &'a Path,
     pub(crate) key: &'a Path,
-    /// Clients must show a certificate of this authority.
+    /// Clients are asked for a certificate of this authority.
     pub(crate) client_ca: Option<&'a Path>,
+    /// Whether those who have none are spoken to.
+    pub(crate) certificates: Certificates,
+}
+
+/// What becomes of clients that show no certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Certificates {
+    Required,
+    /// They may have a token.
+    Optional,
 }
 
 impl TcpSide {
@@ -81,9 +91,12 @@ fn acceptor(tls: Tls<'_>) -> io::Result<TlsAcceptor> {
             for authority in certificates(path).map_err(unread)? {
                 roots.add(authority).map_err(|e| wrong(path, &e))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|e| wrong(path, &e))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = match tls.certificates {
+                Certificates::Required => verifier,
+                Certificates::Optional => verifier.allow_unauthenticated(),
+            };
+            let verifier = verifier.build().map_err(|e| wrong(path, &e))?;
             builder.with_client_cert_verifier(verifier)
         }
     };

@@ -13,7 +13,7 @@ mod strangers;
 
 pub(crate) use documented::{Described, add_schema, described, document, served};
 pub(crate) use door::{Door, Stream};
-pub(crate) use listener::{TcpSide, Tls};
+pub(crate) use listener::{Certificates, TcpSide, Tls};
 pub(crate) use origin::{Names, misdirected};
 pub(crate) use peer::Peer;
 pub(crate) use pulse::Pulse;

@@ -2,3 +2,4 @@
 
 mod apis;
 mod doors;
+mod hosts;

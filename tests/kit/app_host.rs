@@ -13,7 +13,7 @@ pub const CONTROL: &str = "10.77.2.1:8442";
 pub fn reachable(lab: &Lab, lease: &str) -> String {
     let token = token(lab);
     format!(
-        "[control]\nlisten = \"{CONTROL}\"\n[discovery]\nlease = \"{lease}\"\ntoken_file = {token:?}\n"
+        "[control]\nlisten = \"{CONTROL}\"\ninsecure = true\n[discovery]\nlease = \"{lease}\"\ntoken_file = {token:?}\n"
     )
 }
 

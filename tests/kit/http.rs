@@ -61,8 +61,9 @@ impl Http {
     /// Asks by method and path, with lines of more header: the status and what came back.
     pub fn ask(&mut self, line: &str, header: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
         let length = body.len();
-        let head =
-            format!("{line} HTTP/1.1\r\nHost: harbor\r\n{header}Content-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {length}\r\n\r\n"
+        );
         self.send(&[head.as_bytes(), body].concat())
     }
 

@@ -48,7 +48,7 @@ fn one_group_may_everything_and_another_may_look() {
     let lab = Lab::routed();
     let lines = format!("admin_group = \"{ADMINS}\"\nread_group = \"{READERS}\"\n");
     let agent = agent(&lab, &lines);
-    assert_eq!(fs::metadata(agent.socket()).unwrap().mode() & 0o777, 0o666);
+    assert_eq!(fs::metadata(agent.socket()).unwrap().mode() & 0o777, 0o660);
     let create = |name| ["ports", "create", name];
     // By the main group and by one of the others.
     ask(&lab, &agent, (ADMINS, ""), &create("one")).ok();

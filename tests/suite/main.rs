@@ -28,6 +28,7 @@ mod gateway;
 mod groups;
 mod health;
 mod host;
+mod isolation;
 mod kernels;
 mod kit_itself;
 mod malformed;

@@ -9,7 +9,7 @@ use crate::{
     control::wire::{AddBackend, CreatePort, DeletedPort, NameBackend},
     model::{
         Backend, Departure, Lifetime, PortRef, PortSettings, Protocols, Refusal, RefusalKind,
-        Service, SettingValues, check_name, parse_backend,
+        Service, SettingValues, check_name, check_not_a_number, parse_backend,
     },
     registry::Registry,
 };
@@ -27,6 +27,7 @@ impl<R: Registry> Owner<R> {
     fn new_service(&self, request: &CreatePort) -> Result<Service, Refusal> {
         let name = &request.name;
         check_name("name", name)?;
+        check_not_a_number("name", name)?;
         if let Some(other) = self.services.with(Mark::Name(name.clone())).next() {
             let text = format!(
                 "a port named {name} exists: {}/{}",

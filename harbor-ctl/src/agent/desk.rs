@@ -9,12 +9,13 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     AgentError,
+    addresses::host_addresses,
     backend_view::{self, Loads},
     engines::Engines,
     explain,
     flow_filter::{flow_filter, flow_items},
     forwarding::ForwardingError,
-    owner::{Owner, host_addresses, now},
+    owner::{Owner, now},
     status_view,
     tcp_side::TcpProblem,
     view::{Readings, Snapshot},
@@ -29,8 +30,8 @@ use crate::{
             KillFlows, KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
         },
     },
-    discovery::Message,
-    http::{asked_by, requester},
+    discovery::{Message, Sender},
+    http::{Names, asked_by, requester},
     model::{
         Backend, ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal,
         RefusalKind, Service, SettingValues, Subject, counted,
@@ -75,6 +76,13 @@ impl<R: Registry> Desk<R> {
             owner.running.config.control.clone(),
             owner.tcp_problem.clone(),
         )
+    }
+
+    /// By what names this node may be asked, besides those given.
+    pub(super) async fn names(&self, more: &[String]) -> Names {
+        let place = self.lock().await.place();
+        let own = std::iter::once(place.hostname).chain(place.ext_hostname);
+        Names::new(own.chain(more.iter().cloned()))
     }
 
     /// What the platform API is to be, and where its trouble is told.
@@ -297,8 +305,13 @@ impl<R: Registry> Operations for Desk<R> {
         Ok(flows.iter().filter(|flow| filter.holds(flow)).count() as u64)
     }
 
-    async fn hear(&self, message: Message) -> Answer<Heard> {
-        self.change(|mut owner| async move { owner.hear(message).await })
+    async fn hear(&self, message: Message, sender: Sender) -> Answer<Heard> {
+        self.change(|mut owner| async move { owner.hear(message, sender).await })
+            .await
+    }
+
+    async fn forget_app_host(&self, dea: String) -> Answer<()> {
+        self.change(|mut owner| async move { owner.forget_app_host(&dea).await })
             .await
     }
 

@@ -8,13 +8,14 @@ use std::{
 
 use super::{
     owner::{Owner, now, refused},
+    refusals::{Entry, Refused},
     services::Mark,
 };
 use crate::{
-    control::wire::{AppHostItem, Heard, RefusedInstance},
-    discovery::{self, Instance, Message, Says, Turn},
+    control::wire::{AppHostItem, Heard},
+    discovery::{self, Instance, Message, Says, Sender, Turn},
     model::{
-        AppHost, Backend, BackendRule, EventKind, PortRef, Refusal, RefusalKind, Service, Spoken,
+        AppHost, Backend, EventKind, PortRef, Readiness, Refusal, RefusalKind, Service, Spoken,
         Subject,
     },
     registry::Registry,
@@ -25,19 +26,28 @@ const HOST_LIMIT: usize = 10_000;
 
 impl<R: Registry> Owner<R> {
     /// Takes over what an app host says. What it has said before changes nothing.
-    pub(super) async fn hear(&mut self, message: Message) -> Result<Heard, Refusal> {
+    pub(super) async fn hear(
+        &mut self,
+        message: Message,
+        sender: Sender,
+    ) -> Result<Heard, Refusal> {
+        self.check_sender(&message, &sender)?;
         let hosts = self.registry.app_hosts().await.map_err(|e| refused(&e))?;
         let known = hosts.iter().find(|host| host.dea == message.dea);
         if known.is_none() && hosts.len() >= HOST_LIMIT {
             let text = format!("{HOST_LIMIT} app hosts are known, the most allowed");
-            return Err(Refusal::new(RefusalKind::Conflict, text).field("dea"));
+            let refusal = Refusal::new(RefusalKind::Conflict, text).field("dea");
+            self.tell_refused(Entry::whole(&message.dea), &refusal);
+            return Err(refusal);
         }
         if let Some(known) = known.filter(|known| message.spoken <= known.spoken) {
             return self.is_stale(&message, known.spoken);
         }
+        self.check_epoch(&message)?;
         let has_lease = known.is_some_and(AppHost::has_lease);
         let Message { dea, spoken, says } = message;
         let mut heard = self.answer(true);
+        let mut refused_one = None;
         let renews = match says {
             Says::Alive { digest } => {
                 let registered = discovery::registered(self.announced_by(&dea), &dea);
@@ -46,22 +56,30 @@ impl<R: Registry> Owner<R> {
                 is_same
             }
             Says::One(said) => {
-                let instance = said.instance.clone();
-                self.hear_one(&dea, *said).await?;
+                let all = self.take_in(&dea, std::slice::from_ref(&*said), Extent::These);
+                refused_one = all.await?.pop();
                 // Who has one instance has said everything.
                 let mut others = discovery::registered(self.announced_by(&dea), &dea);
-                others.retain(|entry| entry.instance != instance);
+                others.retain(|entry| entry.instance != said.instance);
                 !has_lease || others.is_empty()
             }
             Says::All(said) => {
-                heard.refused = self.hear_all(&dea, &said).await?;
+                let refused = self.take_in(&dea, &said, Extent::All).await?;
+                heard.refused = refused.into_iter().map(Refused::told).collect();
                 true
             }
         };
         let lease = renews.then_some(self.running.config.lease);
-        let recorded = self.registry.heard(&dea, spoken, lease).await;
-        recorded.map_err(|error| refused(&error))?;
-        Ok(heard)
+        let Some(Refused { refusal, .. }) = refused_one else {
+            let recorded = self.registry.heard(&dea, spoken, lease).await;
+            return recorded.map(|()| heard).map_err(|error| refused(&error));
+        };
+        // It lives, though it is refused; whoever says the same again is refused again.
+        if let Some(known) = known.filter(|_| renews) {
+            let recorded = self.registry.heard(&dea, known.spoken, lease).await;
+            recorded.map_err(|error| refused(&error))?;
+        }
+        Err(refusal)
     }
 
     fn answer(&self, applied: bool) -> Heard {
@@ -75,75 +93,72 @@ impl<R: Registry> Owner<R> {
         }
     }
 
-    fn is_stale(&self, message: &Message, known: Spoken) -> Result<Heard, Refusal> {
+    fn is_stale(&mut self, message: &Message, known: Spoken) -> Result<Heard, Refusal> {
         if message.spoken.epoch == known.epoch {
             return Ok(self.answer(false));
         }
         let (dea, old, new) = (&message.dea, message.spoken.epoch, known.epoch);
         let text =
             format!("{dea} has started again since: epoch {old} is over, {new} is its epoch");
-        Err(Refusal::new(RefusalKind::Conflict, text)
+        let refusal = Refusal::new(RefusalKind::Conflict, text)
             .field("epoch")
-            .fix("end the older announcer, or give one of them another name"))
+            .fix("end the older announcer, or give one of them another name");
+        self.tell_refused(Entry::whole(dea), &refusal);
+        Err(refusal)
     }
 
-    async fn hear_one(&mut self, dea: &str, said: Instance) -> Result<(), Refusal> {
-        let id = self.announced_service(&said, &self.backend_rule())?;
-        self.record(&id, |service| {
-            discovery::register(service, dea, &said, now())
-        })
-        .await?;
-        self.vacate(&id, std::slice::from_ref(&said)).await?;
-        self.told(dea, &said);
-        self.apply_change().await;
-        Ok(())
-    }
-
-    /// Everything that an app host has; answers what of it was refused.
-    async fn hear_all(
+    /// Takes over what an app host says of these instances; answers what of it was refused. That
+    /// withdraws nothing: what it is about stays as it was.
+    async fn take_in(
         &mut self,
         dea: &str,
         said: &[Instance],
-    ) -> Result<Vec<RefusedInstance>, Refusal> {
+        extent: Extent,
+    ) -> Result<Vec<Refused>, Refusal> {
         let rule = self.backend_rule();
-        let mut refused = Vec::new();
+        let (said, mut refused) = self.within_most(dea, said, extent);
+        let said = said.as_slice();
         let mut by_service: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
-        for service in self.announced_by(dea) {
-            by_service.insert(service.id.clone(), Vec::new());
+        if extent == Extent::All {
+            let there = self.announced_by(dea);
+            by_service.extend(there.map(|service| (service.id.clone(), Vec::new())));
         }
         for said in said {
-            match self.announced_service(said, &rule) {
+            match self.announced_service(dea, said, &rule) {
                 Ok(id) => by_service.entry(id).or_default().push(said.clone()),
-                Err(refusal) => refused.push(RefusedInstance::new(said, refusal)),
+                Err(refusal) => refused.push(Refused::new(said, refusal)),
             }
         }
+        let nowhere = refused.clone();
         for (id, said) in by_service {
-            let change = |service: &mut Service| Ok(replace(service, dea, &said));
+            let change = |service: &mut Service| {
+                if extent == Extent::All {
+                    withdraw_others(service, dea, (&said, &nowhere));
+                }
+                Ok(register(service, dea, &said))
+            };
             let (_, mut more) = self.record(&id, change).await?;
-            self.vacate(&id, &said).await?;
+            let is_taken = |said: &&Instance| !more.iter().any(|refused| refused.said == **said);
+            let taken: Vec<Instance> = said.iter().filter(is_taken).cloned().collect();
+            self.vacate(&id, &taken).await?;
             refused.append(&mut more);
         }
         // Over Redis all is said with each heartbeat: what changes nothing is no news.
         if !self.pending.is_empty() {
-            let (instances, refused) = (said.len(), refused.len());
-            tracing::info!(dea, instances, refused, "announced all");
+            self.log_announced(dea, said, refused.len());
             self.apply_change().await;
+        }
+        self.refusals.settle(dea, (said, extent), &refused);
+        for Refused { said, refusal } in &refused {
+            self.tell_refused(Entry::of(dea, said), refusal);
         }
         Ok(refused)
     }
 
-    /// The id of the service that an instance is announced for.
-    fn announced_service(&self, said: &Instance, rule: &BackendRule) -> Result<String, Refusal> {
-        rule.check(said.address())
-            .map_err(|refusal| refusal.field("ip"))?;
-        let service = PortRef::parse(&said.service)?;
-        let service = self.services.find(&service);
-        let service = service.map_err(|refusal| refusal.field("service"))?;
-        Ok(service.id.clone())
-    }
-
-    /// Takes addresses that were announced from instances of other services that had them.
+    /// Takes addresses that were announced from instances of other services that had them; who says
+    /// that an instance is down claims no address.
     async fn vacate(&mut self, own: &str, said: &[Instance]) -> Result<(), Refusal> {
+        let stands = |said: &&Instance| said.state != Readiness::Down;
         let holders = |said: &Instance| {
             let (address, instance) = (said.address(), said.instance.clone());
             let is_other = move |b: &Backend| {
@@ -152,12 +167,12 @@ impl<R: Registry> Owner<R> {
             let there = self.services.with(Mark::Announced(address));
             there.filter(move |service| service.id != own && service.backends.iter().any(&is_other))
         };
-        let held = said.iter().flat_map(holders);
+        let held = said.iter().filter(stands).flat_map(holders);
         let held: BTreeSet<String> = held.map(|service| service.id.clone()).collect();
         for id in held {
             self.record(&id, |service| {
-                said.iter()
-                    .for_each(|said| discovery::vacate(service, said));
+                let standing = said.iter().filter(stands);
+                standing.for_each(|said| discovery::vacate(service, said));
                 Ok(())
             })
             .await?;
@@ -165,12 +180,16 @@ impl<R: Registry> Owner<R> {
         Ok(())
     }
 
-    fn told(&self, dea: &str, said: &Instance) {
+    fn log_announced(&self, dea: &str, said: &[Instance], refused: usize) {
+        let [one] = said else {
+            let instances = said.len();
+            return tracing::info!(dea, instances, refused, "announced all");
+        };
         let Instance {
             service, instance, ..
-        } = said;
-        let (address, state) = (said.address(), said.state.name());
-        tracing::info!(dea, service, instance, %address, state, "announced");
+        } = one;
+        let (address, state) = (one.address(), one.state.name());
+        tracing::info!(dea, service, instance, %address, state, refused, "announced");
     }
 
     /// Ends leases that are over: what an app host had is gone at once.
@@ -220,7 +239,7 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Services that this app host has announced instances of.
-    fn announced_by(&self, dea: &str) -> impl Iterator<Item = &Service> {
+    pub(super) fn announced_by(&self, dea: &str) -> impl Iterator<Item = &Service> {
         let those = self.services.with(Mark::AppHost(dea.to_owned()));
         those.map(Arc::as_ref)
     }
@@ -263,20 +282,40 @@ impl<R: Registry> Owner<R> {
     }
 }
 
-/// Makes a service's backends of an app host exactly these; answers what was refused.
-fn replace(service: &mut Service, dea: &str, said: &[Instance]) -> Vec<RefusedInstance> {
-    let is_said = |instance: &str| said.iter().any(|said| said.instance == instance);
+/// Whether what an announcement leaves out is withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    These,
+    All,
+}
+
+/// Withdraws what an app host has and does not speak of any more. An entry that was refused before it
+/// was known which service it means speaks of what it can mean, and of what was announced by its words.
+fn withdraw_others(service: &mut Service, dea: &str, (said, nowhere): (&[Instance], &[Refused])) {
+    let speaks_of = |refused: &Refused, backend: &Backend| {
+        let word = &refused.said.service;
+        let held = backend.announced.as_ref();
+        let can_mean = || PortRef::parse(word).is_ok_and(|port| port.can_mean(service));
+        refused.said.instance == backend.instance
+            && (held.is_some_and(|held| held.service == *word) || can_mean())
+    };
+    let is_spoken_of = |backend: &Backend| {
+        said.iter().any(|said| said.instance == backend.instance)
+            || nowhere.iter().any(|refused| speaks_of(refused, backend))
+    };
     let there = service.backends.iter().filter(|b| b.is_announced_by(dea));
-    let left_out: Vec<String> = there
-        .map(|backend| backend.instance.clone())
-        .filter(|instance| !is_said(instance))
-        .collect();
+    let left_out = there.filter(|backend| !is_spoken_of(backend));
+    let left_out: Vec<String> = left_out.map(|backend| backend.instance.clone()).collect();
     for instance in left_out {
         discovery::withdraw(service, dea, &instance, now());
     }
+}
+
+/// Takes over entries of one service; answers what was refused.
+fn register(service: &mut Service, dea: &str, said: &[Instance]) -> Vec<Refused> {
     let refused = said.iter().filter_map(|said| {
         let refusal = discovery::register(service, dea, said, now()).err()?;
-        Some(RefusedInstance::new(said, refusal))
+        Some(Refused::new(said, refusal))
     });
     refused.collect()
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{desk::Desk, owner::Owner};
 use crate::{
-    discovery::Message,
+    discovery::{Message, Sender},
     model::Service,
     registry::{News, Registry},
 };
@@ -78,23 +78,13 @@ impl<R: Registry> Owner<R> {
     /// What an app host says over the registry. Every node hears it, and whoever is first takes it
     /// over; nobody is answered.
     async fn announced(&mut self, words: &str) {
-        let heard = match Message::parse(words.as_bytes()) {
-            Ok(message) => self.hear(message).await.map(|heard| heard.refused),
-            Err(refusal) => Err(refusal),
-        };
-        match heard {
-            Ok(refused) => {
-                for one in refused {
-                    let (service, instance) = (&one.service, &one.instance);
-                    tracing::warn!(
-                        service,
-                        instance,
-                        "not announced: {}",
-                        one.error.description
-                    );
-                }
-            }
-            Err(refusal) => tracing::warn!("an announcement is refused: {refusal}"),
+        match Message::parse(words.as_bytes()) {
+            // What is refused was told where it was found, once.
+            Ok(message) => match self.hear(message, Sender::Registry).await {
+                Ok(_) => {}
+                Err(refusal) => tracing::debug!("an announcement is refused: {refusal}"),
+            },
+            Err(refusal) => tracing::warn!("an announcement is no document: {refusal}"),
         }
     }
 }

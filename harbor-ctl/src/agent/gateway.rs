@@ -13,7 +13,7 @@ use crate::{
     gateway::{Bound, Instance, Novelty, Order, Parameters, PemPair, Update},
     model::{
         BINDING_LIMIT, Binding, Credentials, Plan, Provisioned, Refusal, RefusalKind, Service, Tls,
-        name_from, next_int_port,
+        check_not_a_number, name_from, next_int_port,
     },
     registry::Registry,
 };
@@ -64,6 +64,8 @@ impl<R: Registry> Owner<R> {
         id: String,
         (order, provisioned): (&Order, Provisioned),
     ) -> Result<Service, Refusal> {
+        check_not_a_number("instance_id", &id)?;
+        check_not_a_number("context.instance_name", &order.name)?;
         let (defaults, created_at) = (self.default_settings(), now());
         let lifetime = order.parameters.lifetime;
         let mut service = Service {

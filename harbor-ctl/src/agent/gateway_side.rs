@@ -6,7 +6,7 @@ use super::{desk::Desk, tcp_side::TcpProblem};
 use crate::{
     config::GatewayConfig,
     gateway::{self, Keeper},
-    http::{TcpSide, Tls},
+    http::{Certificates, TcpSide, Tls},
     model::Secret,
     registry::Registry,
     telemetry::TARGET_GATEWAY,
@@ -35,9 +35,8 @@ pub(super) async fn run<R: Registry>(
                     "no TLS"
                 };
                 tracing::info!(target: TARGET_GATEWAY, "platform API: {}, {way}", listener.address());
-                if let Err(error) = gateway::serve(listener, keeper, desk.clone()).await {
-                    problem.set(Some(format!("the platform API has ended: {error}")));
-                }
+                let names = desk.names(&config.hosts).await;
+                gateway::serve(listener, (keeper, names), (desk.clone(), config.limits)).await;
             }
             Err(error) => {
                 let text = format!("the platform API does not run: {error}");
@@ -59,6 +58,7 @@ async fn open(config: &GatewayConfig) -> io::Result<(TcpSide, Keeper)> {
         certificate,
         key,
         client_ca: None,
+        certificates: Certificates::Required,
     });
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", config.listen));
     let listener = TcpSide::bind(config.listen, tls).await.map_err(named)?;

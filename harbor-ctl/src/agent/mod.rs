@@ -3,6 +3,7 @@
 //! Configuration, logs, lock, registry, forwarding, control socket, then a round every second.
 //! Ending the agent never ends the datapath: programs, maps and links stay in the kernel.
 
+mod addresses;
 mod allocate;
 mod backend_view;
 mod certificates;
@@ -33,11 +34,13 @@ mod nodes;
 mod notify;
 mod owner;
 mod place;
+mod refusals;
 mod registry_view;
 mod relisten;
 mod reload;
 mod reserved;
 mod round;
+mod senders;
 mod services;
 mod settings;
 mod shared;
@@ -87,6 +90,9 @@ pub(crate) enum AgentError {
     /// Another agent uses the lock or the registry.
     #[error("{text}")]
     SecondAgent { text: String },
+    /// A file of `[discovery].hosts` is wrong.
+    #[error("discovery.hosts: {text}")]
+    AppHosts { text: String },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("{0}")]
@@ -141,6 +147,7 @@ impl From<AgentError> for Refusal {
                 Self::new(RefusalKind::Denied, text)
                     .fix("run the agent as root, or give it other [paths]")
             }
+            AgentError::AppHosts { .. } => Self::invalid("discovery.hosts", text),
             AgentError::Spoilt { fix, .. } => Self::new(RefusalKind::Conflict, text).fix(fix),
             AgentError::Registry(RegistryError::Spoilt { .. }) => {
                 Self::new(RefusalKind::Conflict, text)
@@ -237,21 +244,22 @@ async fn serve_from<R: Registry>(
     let socket = loaded.config.paths.socket();
     let control = &loaded.config.control;
     let groups = Groups::find(&control.admin_group, &control.read_group);
+    let limits = control.limits;
     let mut owner = Owner::new(loaded, registry, contents, engines);
     owner.begin_events();
+    owner.read_app_hosts().map_err(app_hosts)?;
     owner.believe_or_hold().await;
     owner.right_deadlines().await;
-    owner
-        .apply()
-        .await
-        .map_err(|error| AgentError::Fatal(error.to_string()))?;
+    let applied = owner.apply().await;
+    applied.map_err(|error| AgentError::Fatal(error.to_string()))?;
     owner.keep_certificates().await;
     owner.keep_reserved().await;
     let news = owner.registry.follow();
     let desk = Desk::new(owner);
     let following = tokio::spawn(follow::run(desk.clone(), news));
 
-    let socket_side = SocketSide::bind(socket.clone(), groups)
+    let socket_side = SocketSide::bind(socket.clone(), (groups, limits), &desk)
+        .await
         .tried(|| format!("cannot listen at {}", socket.display()))?;
     let (stop_server, stopped) = watch::channel(false);
     let server = tokio::spawn(socket_side.run(desk.clone(), stopped));
@@ -282,6 +290,10 @@ async fn serve_from<R: Registry>(
     let _ = tokio::time::timeout(STOP_STEP, desk.stop_forwarding()).await;
     let _ = std::fs::remove_file(&socket);
     outcome.map(|_signal| ())
+}
+
+fn app_hosts(text: String) -> AgentError {
+    AgentError::AppHosts { text }
 }
 
 /// Waits for a signal, and answers which; or for something that cannot be lived with.

@@ -5,12 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
+    addresses::backend_rule,
     certificates::Certificates,
     clock::Clock,
     conflicts::Conflicts,
@@ -18,6 +18,7 @@ use super::{
     events::Told,
     forwarding::{Change, ForwardingError},
     health::Health,
+    refusals::Refusals,
     reload::Configuration,
     reserved::Reserved,
     services::Services,
@@ -26,8 +27,8 @@ use super::{
 };
 use crate::{
     allocator::Numbers,
-    config::{Config, Loaded},
-    discovery::Leases,
+    config::Loaded,
+    discovery::{KnownHosts, Leases},
     model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
     registry::{Contents, Registry, RegistryError},
 };
@@ -94,9 +95,14 @@ pub(super) struct Owner<R> {
     pub(super) reserved: Reserved,
     pub(super) rates: Rates,
     pub(super) leases: Leases,
+    pub(super) refusals: Refusals,
+    /// App hosts that are somebody.
+    pub(super) app_hosts_known: KnownHosts,
     pub(super) certificates: Certificates,
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
+    /// Why somebody who may look cannot connect.
+    pub(super) socket_problem: Option<String>,
     pub(super) told: Told,
     pub(super) clock: Clock,
     pub(super) configuration: Configuration,
@@ -110,9 +116,12 @@ impl<R: Registry> Owner<R> {
         Self {
             registry,
             leases,
+            refusals: Refusals::default(),
+            app_hosts_known: KnownHosts::default(),
             certificates: Certificates::default(),
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
+            socket_problem: None,
             told: Told::new(&services),
             clock: Clock::start(),
             services,
@@ -300,31 +309,6 @@ impl<R: Registry> Owner<R> {
     pub(super) fn backend_rule(&self) -> BackendRule {
         backend_rule(&self.running.config)
     }
-}
-
-/// The rule for backends as of now: addresses of the node come and go.
-pub(super) fn backend_rule(config: &Config) -> BackendRule {
-    let mut own = config.addresses.clone();
-    own.extend(host_addresses().into_iter().map(|(_, ip)| ip));
-    BackendRule {
-        own,
-        allowed: config.allow_networks.clone(),
-    }
-}
-
-/// Addresses of every interface, with its name.
-pub(super) fn host_addresses() -> Vec<(String, IpAddr)> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
-    interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            let ip = v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))?;
-            Some((interface.interface_name, ip))
-        })
-        .collect()
 }
 
 /// Seconds since 1970.

@@ -2,7 +2,7 @@
 
 use std::{fs, net::IpAddr};
 
-use super::owner::{Owner, host_addresses};
+use super::{addresses::host_addresses, owner::Owner};
 use crate::{config::Config, model::Place, registry::Registry};
 
 impl<R: Registry> Owner<R> {

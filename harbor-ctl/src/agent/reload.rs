@@ -112,6 +112,9 @@ impl<R: Registry> Owner<R> {
         match config::load(&self.running.source) {
             Ok(loaded) => {
                 tracing::info!("configuration read again");
+                if let Err(text) = self.read_app_hosts() {
+                    tracing::error!("app hosts are as before: discovery.hosts: {text}");
+                }
                 self.adopt(loaded).await;
             }
             Err(error) => {

@@ -111,12 +111,22 @@ impl Services {
 
     /// The one service that is meant.
     pub(super) fn find(&self, port: &PortRef) -> Result<&Arc<Service>, Refusal> {
+        self.find_among(port, |_| true)
+    }
+
+    /// The one that is meant by somebody who sees no others than these.
+    pub(super) fn find_among(
+        &self,
+        port: &PortRef,
+        is_seen: impl Fn(&Service) -> bool,
+    ) -> Result<&Arc<Service>, Refusal> {
         let named = self.with(Mark::Name(port.text().into()));
         let numbered = port.number().into_iter();
         let numbered = numbered.flat_map(|number| self.with(Mark::Number(number)));
         let all = named.chain(numbered).chain(self.get(port.text()));
         let places: BTreeSet<usize> = all.filter_map(|s| self.all.get_index_of(&*s.id)).collect();
-        let found: Vec<&Service> = places.into_iter().map(|place| &*self.all[place]).collect();
+        let found = places.into_iter().map(|place| &*self.all[place]);
+        let found: Vec<&Service> = found.filter(|service| is_seen(service)).collect();
         let found = port.resolve(&found)?;
         Ok(&self.all[found.id.as_str()])
     }

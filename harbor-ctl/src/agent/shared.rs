@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{AgentError, Tried as _, owner};
+use super::{AgentError, Tried as _, addresses};
 use crate::{
     config::{Config, RegistryConfig},
     model::{RedisUrl, Secret, Service},
@@ -16,7 +16,7 @@ pub(super) fn settings(config: &Config, url: RedisUrl) -> Result<RedisSettings, 
         journal: journal(config),
         cluster: config.registry.cluster.clone(),
         node: config.node.clone(),
-        rule: owner::backend_rule(config),
+        rule: addresses::backend_rule(config),
     })
 }
 

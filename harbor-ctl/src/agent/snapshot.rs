@@ -1,6 +1,6 @@
 //! A copy of what readers need of the owner's state, taken without waiting for anybody.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{owner::Owner, status_parts::TcpApi, view::Snapshot};
 use crate::{model::Service, registry::Registry};
@@ -16,7 +16,10 @@ impl<R: Registry> Owner<R> {
         TcpApi {
             listen: config.listen,
             has_tls: config.tls.is_some(),
-            problem: self.tcp_problem.text(),
+            problem: self
+                .tcp_problem
+                .text()
+                .or_else(|| self.socket_problem.clone()),
         }
     }
 
@@ -54,6 +57,7 @@ impl<R: Registry> Owner<R> {
             flows_wanted: self.running.config.flows,
             place: self.place(),
             leases_frozen: self.leases.is_frozen(),
+            refused: self.refusals.shown(Instant::now()),
             condition: self.registry.condition(),
             events: self.told.log.condition(),
             node: self.node(),

@@ -1,13 +1,19 @@
 //! Keeps the control socket where it is looked for: one that was taken away is made again, and whoever is
 //! connected to the one before stays so.
 
-use std::{io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+use std::{
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 
 use super::desk::Desk;
 use crate::{
     control::{self, Groups},
+    model::HttpLimits,
     registry::Registry,
 };
 
@@ -19,18 +25,25 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct SocketSide {
     path: PathBuf,
     groups: Groups,
+    limits: HttpLimits,
     listener: UnixListener,
     /// The socket's file, by device and number.
     bound: Option<(u64, u64)>,
 }
 
 impl SocketSide {
-    pub(super) fn bind(path: PathBuf, groups: Groups) -> io::Result<Self> {
-        let listener = control::bind(&path, groups)?;
+    /// Opens the socket; that somebody cannot get to it is told in `status`.
+    pub(super) async fn bind<R: Registry>(
+        path: PathBuf,
+        (groups, limits): (Groups, HttpLimits),
+        desk: &Desk<R>,
+    ) -> io::Result<Self> {
+        let listener = open(&path, groups, desk).await?;
         let bound = identity(&path);
         Ok(Self {
             path,
             groups,
+            limits,
             listener,
             bound,
         })
@@ -41,6 +54,7 @@ impl SocketSide {
         let Self {
             path,
             groups,
+            limits,
             listener,
             mut bound,
         } = self;
@@ -50,7 +64,7 @@ impl SocketSide {
             let stopped = async move {
                 let _ = stop.wait_for(|stops| *stops).await;
             };
-            control::serve((listener, groups), desk.clone(), stopped)
+            control::serve((listener, groups), (desk.clone(), limits), stopped)
         };
         let mut servers = JoinSet::new();
         servers.spawn(serve(listener));
@@ -63,7 +77,7 @@ impl SocketSide {
             if identity(&path) == bound && bound.is_some() {
                 continue;
             }
-            match control::bind(&path, groups) {
+            match open(&path, groups, &desk).await {
                 Ok(listener) => {
                     bound = identity(&path);
                     told = None;
@@ -86,7 +100,20 @@ impl SocketSide {
     }
 }
 
-fn identity(path: &std::path::Path) -> Option<(u64, u64)> {
+fn identity(path: &Path) -> Option<(u64, u64)> {
     let data = std::fs::symlink_metadata(path).ok()?;
     Some((data.dev(), data.ino()))
+}
+
+async fn open<R: Registry>(
+    path: &Path,
+    groups: Groups,
+    desk: &Desk<R>,
+) -> io::Result<UnixListener> {
+    let bound = control::bind(path, groups)?;
+    if let Some(problem) = &bound.problem {
+        tracing::error!("{problem}");
+    }
+    desk.lock().await.socket_problem = bound.problem;
+    Ok(bound.listener)
 }

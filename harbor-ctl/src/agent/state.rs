@@ -88,8 +88,8 @@ impl<R: Registry> Owner<R> {
         }
         let rule = self.backend_rule();
         let of_others = BackendRule {
-            own: Vec::new(),
             allowed: rule.allowed.clone(),
+            ..BackendRule::default()
         };
         let (mut ids, mut names, mut halves) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut services = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     engines::{Engines, Link},
-    health_part,
+    health_part, refusals,
     registry_view::registry_part,
     reserved::Problem,
     status_parts,
@@ -66,7 +66,7 @@ impl Snapshot {
             flows: self.flows_part(&own, report.as_ref()),
             certificates: status_parts::certificates_part(&self.certificates, &own),
             health: health_part::of(&self.health),
-            discovery: self.discovery_part(),
+            discovery: refusals::Shown::noted(self.refused.as_ref(), self.discovery_part()),
             registry,
             nodes: status_parts::nodes_part(&self.node, self.nodes.as_ref()),
             control: self

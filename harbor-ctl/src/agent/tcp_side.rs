@@ -10,8 +10,8 @@ use std::{
 use super::desk::Desk;
 use crate::{
     config::ControlConfig,
-    control::{self, Tokens},
-    http::{TcpSide, Tls},
+    control::{self, Subjects, Tokens},
+    http::{Certificates, TcpSide, Tls},
     model::Secret,
     registry::Registry,
 };
@@ -39,7 +39,7 @@ impl TcpProblem {
 /// Serves until the runtime ends.
 pub(super) async fn run<R: Registry>(config: ControlConfig, desk: Desk<R>, problem: TcpProblem) {
     loop {
-        match open(&config).await {
+        match open(&config, &desk).await {
             Ok(None) => return,
             Ok(Some((listener, tokens))) => {
                 problem.set(None);
@@ -49,9 +49,9 @@ pub(super) async fn run<R: Registry>(config: ControlConfig, desk: Desk<R>, probl
                     "no TLS"
                 };
                 tracing::info!("control API by TCP: {}, {way}", listener.address());
-                if let Err(error) = control::serve_tcp(listener, tokens, desk.clone()).await {
-                    problem.set(Some(format!("the control API by TCP has ended: {error}")));
-                }
+                let names = desk.names(&config.hosts).await;
+                let limits = config.limits;
+                control::serve_tcp(listener, (tokens, names), (desk.clone(), limits)).await;
             }
             Err(error) => {
                 let text = format!("the control API by TCP does not run: {error}");
@@ -65,7 +65,10 @@ pub(super) async fn run<R: Registry>(config: ControlConfig, desk: Desk<R>, probl
     }
 }
 
-async fn open(config: &ControlConfig) -> io::Result<Option<(TcpSide, Tokens)>> {
+async fn open<R: Registry>(
+    config: &ControlConfig,
+    desk: &Desk<R>,
+) -> io::Result<Option<(TcpSide, Tokens)>> {
     let Some(address) = config.listen else {
         return Ok(None);
     };
@@ -76,11 +79,21 @@ async fn open(config: &ControlConfig) -> io::Result<Option<(TcpSide, Tokens)>> {
     let tokens = Tokens {
         all: config.token_file.as_ref().map(read).transpose()?,
         announce: config.announcer_token_file.as_ref().map(read).transpose()?,
+        hosts: desk.lock().await.app_hosts_known.clone(),
+        subjects: Subjects {
+            admin: config.subjects.admin.clone(),
+            read: config.subjects.read.clone(),
+            announce: config.subjects.announce.clone(),
+        },
     };
     let tls = config.tls.as_ref().map(|(certificate, key)| Tls {
         certificate,
         key,
         client_ca: config.client_ca.as_deref(),
+        certificates: match config.is_certificate_optional {
+            true => Certificates::Optional,
+            false => Certificates::Required,
+        },
     });
     let bound = TcpSide::bind(address, tls).await;
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     backend_view::Loads, certificates::Shown, conflicts::Held, engines::Engines,
-    health::HealthView, reload::Configuration, reserved::Problem, status_parts::TcpApi,
+    health::HealthView, refusals, reload::Configuration, reserved::Problem, status_parts::TcpApi,
 };
 use crate::{
     control::wire::{
@@ -104,6 +104,8 @@ pub(super) struct Snapshot {
     pub(super) place: Place,
     /// The registry does not say which app hosts live.
     pub(super) leases_frozen: bool,
+    /// What app hosts say and is refused.
+    pub(super) refused: Option<refusals::Shown>,
     pub(super) condition: Condition,
     /// How many events are kept, and why the disk does not have the last of them.
     pub(super) events: (usize, Option<String>),

@@ -1,36 +1,37 @@
 //! `harbor-ctl dea`: what app hosts say, and the announcer for those that have none.
 
-use std::{ffi::OsString, fs, net::IpAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::IpAddr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
+    dea_target::{Target, authority, client, way},
     failure::{Exit, Failure},
     output::Row,
     session::Session,
 };
 use crate::{
-    control::{Client, Remote, wire::AppHostItem},
-    dea::{self, Plan, Service, Way, epoch_now, local_address},
-    discovery::{Instance, Message, Says},
-    model::{
-        Protocols, Readiness, RedisUrl, Secret, Spoken, check_name, format_age, parse_backend,
-        parse_period,
+    control::{
+        segment,
+        wire::{AppHostItem, ForgottenAppHost},
     },
-    registry::{self, Announcements, Password},
+    dea::{self, Plan, Service, epoch_now, local_address},
+    discovery::{Instance, Message, Says},
+    model::{Protocols, Readiness, Spoken, check_name, format_age, parse_backend, parse_period},
 };
 
 const RUN_EXAMPLES: &str = "\
 Runs COMMAND and tells it in STACKATO_HARBOR which number to listen on (with several services: \
 STACKATO_HARBOR_<NAME>, upper case, '-' becomes '_'). The instance is announced once it listens, \
-drains on TERM, and is withdrawn when it has ended. The exit code is the command's. A service whose \
-name begins with udp is waited for on UDP, one that begins with both on TCP and UDP; \
+drains on TERM, and is withdrawn when it has ended. The exit code is the command's. NAME=ID announces \
+a service by its id, which is nobody else's, and calls it NAME in the environment. A service whose name \
+begins with udp is waited for on UDP, one that begins with both on TCP and UDP; \
 NAME:tcp, NAME:udp and NAME:both say otherwise.
 
 Examples:
   harbor-ctl dea run --service web --to http://10.0.0.1:8442 --token-file /etc/harbor/dea.token \\
       -- ./server
-  harbor-ctl dea run --service db --int-port 5432 --address 10.0.0.5 -- postgres";
+  harbor-ctl dea run --service db=5f2c9f7a-0b6c-4d2e-8a10-6b1e3a534a0c --int-port 5432 --address 10.0.0.5 -- postgres";
 
 const ANNOUNCE_EXAMPLES: &str = "\
 Says one thing once. An announcer that has one instance keeps it alive by saying it again within the \
@@ -51,33 +52,23 @@ pub(crate) enum DeaVerb {
     /// List the app hosts that are known, and what is left of their leases
     #[command(after_help = "Examples:\n  harbor-ctl dea list\n  harbor-ctl dea list -o json")]
     List(Target),
-}
-
-/// Which agent to speak to.
-#[derive(Debug, Args)]
-pub(crate) struct Target {
-    /// The agent's control API by TCP, or the nodes' redis://, rediss:// or redis+sentinel:// [default:
-    /// the control socket of this machine]
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
-    /// File with the token of app hosts; for a Redis, with its password
-    #[arg(long, value_name = "FILE", requires = "to")]
-    token_file: Option<PathBuf>,
-    /// The nodes' cluster in their Redis
-    #[arg(long, value_name = "NAME", default_value = "harbor")]
-    cluster: String,
-    /// Authority of the other end's certificate [default: those that this machine trusts]
-    #[arg(long, value_name = "FILE", requires = "to")]
-    ca_file: Option<PathBuf>,
-    /// Own certificate and key in one file, for an agent that asks for one
-    #[arg(long, value_name = "FILE", requires = "to")]
-    identity_file: Option<PathBuf>,
+    /// Forget how far an app host has spoken: it may begin with any epoch again
+    #[command(
+        after_help = "Its instances stay for one lease.\n\nExamples:\n  harbor-ctl dea forget dea-3"
+    )]
+    Forget {
+        /// The app host
+        #[arg(value_name = "NAME")]
+        dea: String,
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The service that the instance belongs to; may be repeated
-    #[arg(long = "service", value_name = "NAME", required = true)]
+    /// The service that the instance belongs to: its id, number or name; may be repeated
+    #[arg(long = "service", value_name = "[NAME=]SERVICE", required = true)]
     services: Vec<String>,
     #[command(flatten)]
     target: Target,
@@ -115,7 +106,7 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Announce {
-    /// The service: name, id or public port
+    /// The service: id, public port, or name where it has that alone
     #[arg(long, value_name = "NAME")]
     service: String,
     /// The instance's name
@@ -157,7 +148,7 @@ impl From<State> for Readiness {
     }
 }
 
-/// Answers an exit code: of `run` that of the command.
+/// Answers an exit code: of `run` the command's.
 pub(super) async fn run(session: &Session, verb: DeaVerb) -> Result<u8, Failure> {
     match verb {
         DeaVerb::Run(run) => return run_instance(session, *run).await,
@@ -167,86 +158,15 @@ pub(super) async fn run(session: &Session, verb: DeaVerb) -> Result<u8, Failure>
             let list = client.list::<AppHostItem>("/v1/deas", None).await?;
             session.output.list(&list)?;
         }
+        DeaVerb::Forget { dea, target } => {
+            let path = format!("/v1/deas/{}", segment(&dea));
+            let forgotten: ForgottenAppHost = client(session, &target)?.delete(&path).await?;
+            session
+                .output
+                .text(&format!("{dea} is forgotten\n"), &forgotten)?;
+        }
     }
     Ok(Exit::Ok.into())
-}
-
-/// How what is said gets to Harbor.
-fn way(session: &Session, target: &Target) -> Result<Way, Failure> {
-    match target.to.as_deref().filter(|url| url.starts_with("redis")) {
-        Some(url) => redis(session, target, url),
-        None => Ok(Way::Agent(client(session, target)?)),
-    }
-}
-
-fn redis(session: &Session, target: &Target, url: &str) -> Result<Way, Failure> {
-    let url: RedisUrl = url.parse().map_err(Failure::usage)?;
-    check_name("cluster", &target.cluster)?;
-    let read = |path: &PathBuf| {
-        let wrong = |error| Failure::failed(format!("{}: {error}", path.display()));
-        fs::read_to_string(path).map_err(wrong)
-    };
-    let password = |path: &PathBuf| -> Result<Password, Failure> {
-        let first = Secret::from_file(&read(path)?);
-        let path = path.clone();
-        let again = move || Some(Secret::from_file(&fs::read_to_string(&path).ok()?));
-        Ok(Password::new(first, again))
-    };
-    let password = target.token_file.as_ref().map(password).transpose()?;
-    let authorities = target.ca_file.as_ref().map(read).transpose()?;
-    let server = registry::Target {
-        url,
-        password,
-        authorities: authorities.map(String::into_bytes),
-        timeout: session.globals.timeout.min(Duration::from_secs(5)),
-    };
-    Ok(Way::Redis(Box::new(Announcements::new(
-        server,
-        &target.cluster,
-    ))))
-}
-
-fn client(session: &Session, target: &Target) -> Result<Client, Failure> {
-    let Some(url) = &target.to else {
-        return session.client();
-    };
-    if url.starts_with("redis") {
-        let text = "a Redis takes announcements and answers nothing";
-        return Err(Failure::usage(text).fix("ask an agent"));
-    }
-    authority(url)?;
-    let remote = Remote {
-        url: url.clone(),
-        token_file: target.token_file.clone(),
-        ca: target.ca_file.clone(),
-        identity: target.identity_file.clone(),
-    };
-    Ok(Client::remote(&remote, session.globals.timeout)?)
-}
-
-/// Host and port of a URL.
-fn authority(url: &str) -> Result<(String, u16), Failure> {
-    let wrong = || {
-        Failure::usage(format!("{url:?} is not where an agent can be"))
-            .fix("write it as http://HOST:PORT, https://HOST:PORT or redis://HOST:PORT")
-    };
-    if let Ok(redis) = url.parse::<RedisUrl>() {
-        return redis.hosts.first().cloned().ok_or_else(wrong);
-    }
-    let rest = url
-        .strip_prefix("http://")
-        .or_else(|| url.strip_prefix("https://"));
-    let rest = rest
-        .map(|rest| rest.trim_end_matches('/'))
-        .ok_or_else(wrong)?;
-    let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().map_err(|_| wrong())?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
-    match !host.is_empty() && host.chars().all(is_host) {
-        true => Ok((host.to_owned(), port)),
-        false => Err(wrong()),
-    }
 }
 
 async fn run_instance(session: &Session, run: Run) -> Result<u8, Failure> {
@@ -315,13 +235,17 @@ fn plan(run: Run) -> Result<(Plan, Target), Failure> {
 }
 
 fn service(text: &str, port: u16) -> Result<Service, Failure> {
-    let (name, protocols) = match text.split_once(':') {
-        Some((name, protocols)) => (name, protocols.parse().map_err(Failure::usage)?),
-        None => (text, Protocols::from_service_name(text)),
+    let (words, protocols) = match text.split_once(':') {
+        Some((words, protocols)) => (words, Some(protocols.parse().map_err(Failure::usage)?)),
+        None => (text, None),
     };
+    let (name, announced) = words.split_once('=').unwrap_or((words, words));
     check_name("service", name)?;
+    check_name("service", announced)?;
+    let protocols = protocols.unwrap_or_else(|| Protocols::from_service_name(name));
     Ok(Service {
         name: name.to_owned(),
+        announced: announced.to_owned(),
         protocols,
         port,
     })

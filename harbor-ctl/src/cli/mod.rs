@@ -13,6 +13,7 @@ mod config;
 mod config_file;
 mod datapath;
 mod dea;
+mod dea_target;
 mod events;
 mod explain;
 mod failure;

@@ -1,8 +1,9 @@
 //! The TCP side of the control API in the configuration: who listens, and whom it lets in.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::validated::Check;
+use crate::model::HttpLimits;
 
 /// The TCP side of the control API: `[control]`, and the token of `[discovery]`.
 #[derive(Clone, Debug, Default)]
@@ -21,13 +22,34 @@ pub(crate) struct ControlConfig {
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     /// Clients must show a certificate of this authority.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Whether they may have a token instead.
+    pub(crate) is_certificate_optional: bool,
+    /// What subjects of certificates may.
+    pub(crate) subjects: Subjects,
+    pub(crate) limits: HttpLimits,
+    /// More names that it is asked by.
+    pub(crate) hosts: Vec<String>,
+}
+
+/// Subjects of certificates, by what they may.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subjects {
+    pub(crate) admin: Vec<String>,
+    pub(crate) read: Vec<String>,
+    pub(crate) announce: Vec<String>,
+}
+
+impl Subjects {
+    fn is_empty(&self) -> bool {
+        self.admin.is_empty() && self.read.is_empty() && self.announce.is_empty()
+    }
 }
 
 impl Check {
     pub(super) fn control(&mut self) -> ControlConfig {
         let listen = |text: &str| match text {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
+            text => text.parse::<SocketAddr>().map(Some).map_err(|_| {
                 format!("{text:?} is not an address with a port, for example 10.0.0.1:8442")
             }),
         };
@@ -49,10 +71,22 @@ impl Check {
             let text = "control.tls_client_ca needs control.tls_cert and control.tls_key";
             self.problem("control.tls_client_ca", text.to_owned(), None);
         }
-        let is_open = token_file.is_none() && announcer_token_file.is_none() && client_ca.is_none();
+        let has_hosts = self.file("discovery.hosts").is_some();
+        let subjects = self.subjects(client_ca.is_some() && !has_hosts);
+        let has_token = token_file.is_some() || announcer_token_file.is_some();
+        let is_open = !has_token && client_ca.is_none() && !has_hosts;
         if listen.is_some() && is_open {
             let text = "control.listen would let everybody in".to_owned();
-            let fix = "give control.token_file, discovery.token_file or control.tls_client_ca";
+            let fix = "give control.token_file, discovery.token_file, discovery.hosts or control.tls_client_ca";
+            self.problem("control.listen", text, Some(fix.into()));
+        }
+        let is_insecure = self.is_on("control.insecure");
+        if let Some(address) = listen.filter(|_| tls.is_none() && !is_insecure)
+            && !address.ip().is_loopback()
+        {
+            let text = format!("control.listen = \"{address}\": tokens would travel in the clear");
+            let fix = "give control.tls_cert and control.tls_key, listen on 127.0.0.1, or say \
+                control.insecure = true";
             self.problem("control.listen", text, Some(fix.into()));
         }
         ControlConfig {
@@ -63,8 +97,43 @@ impl Check {
             announcer_token_file,
             tls,
             client_ca,
+            is_certificate_optional: self.text("control.tls_clients") == "optional",
+            subjects,
+            limits: self.http_limits("control"),
+            hosts: self.host_names("control.hosts"),
         }
     }
+
+    /// What certificates are for; where nothing else is, one must be for something.
+    fn subjects(&mut self, must_be: bool) -> Subjects {
+        let subjects = Subjects {
+            admin: self.items("control.admin_subjects"),
+            read: self.items("control.read_subjects"),
+            announce: self.items("control.announce_subjects"),
+        };
+        if must_be && subjects.is_empty() {
+            let text = "control.tls_client_ca gives no right by itself".to_owned();
+            let fix = "name subjects in control.admin_subjects, read_subjects or \
+                announce_subjects, or app hosts in discovery.hosts";
+            self.problem("control.tls_client_ca", text, Some(fix.into()));
+        }
+        subjects
+    }
+
+    /// What a section says of its listeners' connections.
+    pub(super) fn http_limits(&mut self, section: &str) -> HttpLimits {
+        let second = Duration::from_secs(1);
+        let mut count = |name| self.number(&format!("{section}.{name}")) as usize;
+        let (connections, connections_per_peer) =
+            (count("connections"), count("connections_per_peer"));
+        HttpLimits {
+            header_timeout: self.period(&format!("{section}.header_timeout"), second),
+            idle_timeout: self.period(&format!("{section}.idle_timeout"), second),
+            connections,
+            connections_per_peer,
+        }
+    }
+
     /// The name or number of a group, or nothing. Whether the system has it is seen at the start.
     fn group(&mut self, key: &str) -> String {
         let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);

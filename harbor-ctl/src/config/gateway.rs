@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::validated::Check;
+use crate::model::HttpLimits;
 
 /// `[gateway]`, where it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,9 @@ pub(crate) struct GatewayConfig {
     pub(crate) password_file: PathBuf,
     /// Certificate and key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) limits: HttpLimits,
+    /// More names that it is asked by.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// `[public]`: how ports are reached from outside; `None`: not at all.
@@ -58,6 +62,7 @@ impl Check {
             text => Ok(text.to_owned()),
         };
         let user = self.read("gateway.user", user, String::new());
+        let limits = self.http_limits("gateway");
         let (listen, password_file, tls) = (listen?, password_file?, pair.0.zip(pair.1));
         if tls.is_none() && !listen.ip().is_loopback() {
             let text =
@@ -70,6 +75,8 @@ impl Check {
             user,
             password_file,
             tls,
+            limits,
+            hosts: self.host_names("gateway.hosts"),
         })
     }
 
@@ -90,15 +97,17 @@ impl Check {
 
     /// A host name, or nothing.
     pub(super) fn host_name(&mut self, key: &str) -> String {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        let host = |text: &str| match text.chars().all(good) && text.len() <= 253 {
-            true => Ok(text.to_owned()),
-            false => {
-                let shown: String = text.chars().take(80).collect();
-                Err(format!("{shown:?} is not a host name"))
-            }
-        };
-        self.read(key, host, String::new())
+        self.read(key, host_name, String::new())
+    }
+
+    pub(super) fn host_names(&mut self, key: &str) -> Vec<String> {
+        let items = self.items(key);
+        let read = |text: &String| host_name(text);
+        let names: Result<Vec<String>, String> = items.iter().map(read).collect();
+        names.unwrap_or_else(|message| {
+            self.problem(key, format!("{key}: {message}"), None);
+            Vec::new()
+        })
     }
 
     pub(super) fn limits(&mut self) -> Limits {
@@ -107,6 +116,17 @@ impl Check {
             ports: limit("limits.ports"),
             ports_per_organization: limit("limits.ports_per_organization"),
             ports_per_space: limit("limits.ports_per_space"),
+        }
+    }
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    match text.chars().all(good) && text.len() <= 253 {
+        true => Ok(text.to_owned()),
+        false => {
+            let shown: String = text.chars().take(80).collect();
+            Err(format!("{shown:?} is not a host name"))
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     Form,
     keys::{
         Applies, Key,
-        Kind::{self, List, Number, Text},
+        Kind::{self, Bool, List, Number, Text},
     },
 };
 
@@ -60,6 +60,15 @@ const fn number(
     meaning: &'static str,
 ) -> Key {
     key(section, name, Number, default, meaning)
+}
+
+const fn switch(
+    section: &'static str,
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    key(section, name, Bool, default, meaning)
 }
 
 /// All keys, in the order in which they are shown.
@@ -117,6 +126,8 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Period),
     text("policy", "drain", "\"30s\"", "how long a removed backend keeps its flows")
     .form(Form::Period),
+    list("policy", "backend_networks", "[]", "networks that new backends must be in; empty: wherever they may be by the rule")
+    .form(Form::Networks),
     list("policy", "allow_networks", "[]", "networks allowed as backends in spite of the rule")
     .form(Form::Networks),
     text("policy", "passive", "\"on\"", "whether new flows avoid a backend that was confirmed to fail clients' flows; never more than half of a port's backends")
@@ -154,11 +165,16 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     text("discovery", "lease", "\"17s\"", "how long an app host's instances live without a heartbeat")
     .form(Form::Period),
+    text("discovery", "hosts", "\"\"", "folder with a TOML file an app host: its name, token or certificate, networks, services, most instances; empty: all app hosts are one domain of trust")
+    .form(Form::File)
+    .on_restart(),
     text("discovery", "token_file", "\"\"", "token with which app hosts may announce over TCP, and nothing else")
     .form(Form::File)
     .on_restart(),
     text("gateway", "listen", "\"127.0.0.1:8443\"", "address of the platform API; off without a password file")
     .form(Form::Listen)
+    .on_restart(),
+    list("gateway", "hosts", "[]", "more names that the platform API is asked by where it has no TLS, besides addresses and this node's own names")
     .on_restart(),
     text("gateway", "user", "\"harbor\"", "user of the platform API")
     .on_restart(),
@@ -170,6 +186,18 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     text("gateway", "tls_key", "\"\"", "key of the platform API")
     .form(Form::File)
+    .on_restart(),
+    text("gateway", "header_timeout", "\"10s\"", "how long the head of a request to the platform API may take")
+    .form(Form::Period)
+    .on_restart(),
+    text("gateway", "idle_timeout", "\"60s\"", "how long a connection to the platform API may say nothing between requests, or take nothing of an answer")
+    .form(Form::Period)
+    .on_restart(),
+    number("gateway", "connections", "1024", "connections to the platform API at once; at most a sixteenth of the process's descriptors")
+    .within(16, 65_536)
+    .on_restart(),
+    number("gateway", "connections_per_peer", "64", "connections to the platform API at once of one address (of IPv6: one /64)")
+    .within(1, 65_536)
     .on_restart(),
     number("limits", "ports", "0", "ports at once, in all; 0: as many as there are numbers")
     .within(0, 131_072),
@@ -186,6 +214,22 @@ pub(crate) static KEYS: &[Key] = &[
     text("control", "listen", "\"\"", "TCP side of the control API")
     .form(Form::Listen)
     .on_restart(),
+    list("control", "hosts", "[]", "more names that the TCP side is asked by where it has no TLS, besides addresses and this node's own names")
+    .on_restart(),
+    switch("control", "insecure", "false", "whether the TCP side may listen beyond this machine without TLS: tokens then travel in the clear")
+    .on_restart(),
+    text("control", "header_timeout", "\"10s\"", "how long the head of a request to the control API, by socket and by TCP each, may take")
+    .form(Form::Period)
+    .on_restart(),
+    text("control", "idle_timeout", "\"60s\"", "how long a connection to the control API, by socket and by TCP each, may say nothing between requests, or take nothing of an answer")
+    .form(Form::Period)
+    .on_restart(),
+    number("control", "connections", "1024", "connections to the control API, by socket and by TCP each, at once; at most a sixteenth of the process's descriptors")
+    .within(16, 65_536)
+    .on_restart(),
+    number("control", "connections_per_peer", "64", "connections to the control API, by socket and by TCP each, at once of one address (of IPv6: one /64) or one user; root is not counted")
+    .within(1, 65_536)
+    .on_restart(),
     text("control", "token_file", "\"\"", "token of the control API over TCP")
     .form(Form::File)
     .on_restart(),
@@ -195,8 +239,17 @@ pub(crate) static KEYS: &[Key] = &[
     text("control", "tls_key", "\"\"", "key of the control API over TCP")
     .form(Form::File)
     .on_restart(),
-    text("control", "tls_client_ca", "\"\"", "authority of the certificates that clients of the control API over TCP must show")
+    text("control", "tls_client_ca", "\"\"", "authority of the certificates of clients of the control API over TCP; a certificate gives no right by itself, its subject must be named")
     .form(Form::File)
+    .on_restart(),
+    text("control", "tls_clients", "\"required\"", "whether clients of the control API over TCP must show a certificate where there is an authority, or may have a token instead")
+    .on_restart()
+    .one_of(&["required", "optional"]),
+    list("control", "admin_subjects", "[]", "subjects of certificates, as the log shows them, that may ask everything")
+    .on_restart(),
+    list("control", "read_subjects", "[]", "subjects of certificates that may look, and change nothing")
+    .on_restart(),
+    list("control", "announce_subjects", "[]", "subjects of certificates that may announce, and nothing else")
     .on_restart(),
     text("metrics", "listen", "\"127.0.0.1:9442\"", "address of the metrics")
     .on_restart()
@@ -207,6 +260,9 @@ pub(crate) static KEYS: &[Key] = &[
     text("log", "rotate", "\"daily\"", "when a new log file is begun")
     .on_restart()
     .one_of(&["daily", "hourly", "never"]),
+    number("log", "size_mib", "64", "how large one log file may be, in MiB; one that is full is set aside, and the one before it goes")
+    .within(1, 65_536)
+    .on_restart(),
     number("log", "keep", "14", "how many files of each log are kept")
     .within(1, 3_650)
     .on_restart(),

@@ -8,6 +8,7 @@ pub(crate) use super::key_table::KEYS;
 pub(crate) enum Kind {
     Text,
     Number,
+    Bool,
     /// A list of strings; in the environment and on the command line separated by commas.
     List,
 }

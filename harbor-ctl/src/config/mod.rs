@@ -3,12 +3,14 @@
 //! What was written ([`raw`]) and what is valid ([`Config`]) are different types; every value keeps
 //! who said it. Only this module and `agent` read files and environment.
 
+mod app_hosts;
 mod control;
 mod edit;
 mod form;
 mod gateway;
 mod key_table;
 mod keys;
+mod logs;
 mod problem;
 mod raw;
 mod replace;
@@ -27,15 +29,17 @@ use std::{
 };
 
 use crate::model::{Refusal, RefusalKind, nearest};
+pub(crate) use app_hosts::read_app_hosts;
 pub(crate) use control::ControlConfig;
 pub(crate) use edit::{EditError, set_value, unset_value};
 pub(crate) use form::Form;
 pub(crate) use gateway::{GatewayConfig, Limits, Public};
 pub(crate) use keys::{Applies, KEYS, Key, Kind, find as find_key};
+pub(crate) use logs::LogConfig;
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use shown::config_items;
 pub(crate) use template::{schema, template, valid_values};
-pub(crate) use validated::{Config, LogConfig, Paths, RegistryConfig};
+pub(crate) use validated::{Config, Paths, RegistryConfig};
 pub(crate) use value::{Entry, Origin, Value};
 
 /// Read when no other file is named; it may be missing.

@@ -200,6 +200,10 @@ fn typed(key: &Key, value: &DeValue<'_>) -> Result<Value, String> {
             }
             _ => wrong("a whole number"),
         },
+        Kind::Bool => match value {
+            DeValue::Boolean(is_on) => Ok(Value::Bool(*is_on)),
+            _ => wrong("true or false"),
+        },
         Kind::List => {
             let DeValue::Array(items) = value else {
                 return wrong("a list of strings");

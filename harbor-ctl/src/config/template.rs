@@ -63,6 +63,7 @@ fn of_key(key: &Key) -> Json {
     let mut schema = match key.kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Number => json!({"type": "integer"}),
+        Kind::Bool => json!({"type": "boolean"}),
         Kind::List => json!({"type": "array", "items": {"type": "string"}}),
     };
     schema["description"] = key.meaning.into();
@@ -91,6 +92,7 @@ pub(crate) fn valid_values(key: &Key) -> String {
     let kind = match key.kind {
         Kind::Text => "a text",
         Kind::Number => "a whole number",
+        Kind::Bool => "true or false",
         Kind::List => "a list of texts, on the command line separated by commas",
     };
     match (key.bounds, key.form.words()) {

@@ -109,6 +109,10 @@ fn a_control_api_by_tcp_must_ask_who_comes() {
             "listen = \"10.0.0.1\"\ntoken_file = \"/t\"\n",
             "not an address with a port",
         ),
+        (
+            "listen = \"10.0.0.1:8442\"\ntoken_file = \"/t\"\n",
+            "tokens would travel in the clear",
+        ),
         ("tls_cert = \"/c\"\n", "belong together"),
         ("tls_client_ca = \"/c\"\n", "needs control.tls_cert"),
         ("token_file = \"t\"\n", "not an absolute path"),
@@ -117,10 +121,16 @@ fn a_control_api_by_tcp_must_ask_who_comes() {
         let found = problems(&format!("[control]\n{lines}"));
         assert!(found.iter().any(|p| p.message.contains(words)), "{found:?}");
     }
-    let text = "[control]\nlisten = \"10.0.0.1:8442\"\n[discovery]\ntoken_file = \"/t\"\n";
-    let loaded = load_text(&source(&[], &[]), text).unwrap();
-    let control = loaded.config.control;
-    assert!(control.token_file.is_none() && control.announcer_token_file.is_some());
+    for way in [
+        "listen = \"10.0.0.1:8442\"\ninsecure = true\n",
+        "listen = \"[::1]:8442\"\n",
+        "listen = \"10.0.0.1:8442\"\ntls_cert = \"/c\"\ntls_key = \"/k\"\n",
+    ] {
+        let text = format!("[control]\n{way}[discovery]\ntoken_file = \"/t\"\n");
+        let loaded = load_text(&source(&[], &[]), &text).unwrap();
+        let control = loaded.config.control;
+        assert!(control.token_file.is_none() && control.announcer_token_file.is_some());
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, Problem, Public, Value,
+    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, LogConfig, Problem, Public, Value,
     keys::{KEYS, find},
     raw::Layers,
 };
@@ -46,6 +46,10 @@ pub(crate) struct Config {
     pub(crate) allow_networks: Vec<IpNet>,
     /// `[policy].min_path_mtu`
     pub(crate) min_path_mtu: u32,
+    /// The folder with a file an app host.
+    pub(crate) app_hosts: Option<PathBuf>,
+    /// Where alone backends may be; empty: wherever.
+    pub(crate) backend_networks: Vec<IpNet>,
     /// `[policy].passive`
     pub(crate) is_passive_on: bool,
     pub(crate) lease: Duration,
@@ -67,16 +71,6 @@ pub(crate) struct RegistryConfig {
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) timeout: Duration,
-}
-
-/// `[log]`
-#[derive(Clone, Debug)]
-pub(crate) struct LogConfig {
-    pub(crate) level: log::LevelFilter,
-    pub(crate) datapath: log::LevelFilter,
-    /// `daily`, `hourly` or `never`.
-    pub(crate) rotate: String,
-    pub(crate) keep: usize,
 }
 
 /// `[paths]`
@@ -149,6 +143,8 @@ impl Check {
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
             min_path_mtu: self.number("policy.min_path_mtu") as u32,
+            backend_networks: self.list("policy.backend_networks", parse_network),
+            app_hosts: self.file("discovery.hosts"),
             is_passive_on: self.text("policy.passive") == "on",
             lease: self.period("discovery.lease", second * 3),
             control: self.control(),
@@ -162,12 +158,7 @@ impl Check {
                 ca_file: self.file("registry.ca_file"),
                 timeout: self.period("registry.timeout", Duration::from_millis(100)),
             },
-            log: LogConfig {
-                level: self.level("log.level"),
-                datapath: self.level("log.datapath"),
-                rotate: self.text("log.rotate"),
-                keep: self.number("log.keep") as usize,
-            },
+            log: self.log(),
             paths: Paths {
                 run: self.path("paths.run"),
                 state: self.path("paths.state"),
@@ -248,7 +239,7 @@ impl Check {
             .unwrap_or_default()
     }
 
-    fn items(&self, key: &str) -> Vec<String> {
+    pub(super) fn items(&self, key: &str) -> Vec<String> {
         match self.entry(key) {
             Some(Entry {
                 value: Value::List(items),
@@ -290,6 +281,16 @@ impl Check {
     }
 
     /// A number within the bounds of its key.
+    pub(super) fn is_on(&mut self, key: &str) -> bool {
+        matches!(
+            self.entry(key),
+            Some(Entry {
+                value: Value::Bool(true),
+                ..
+            })
+        )
+    }
+
     pub(super) fn number(&mut self, key: &str) -> i64 {
         let bounds = find(key).and_then(|key| key.bounds);
         let (least, most) = bounds.unwrap_or((0, i64::MAX));
@@ -305,11 +306,6 @@ impl Check {
             self.problem(key, message, None);
         }
         number.clamp(least, most)
-    }
-
-    fn level(&mut self, key: &str) -> log::LevelFilter {
-        // A bad level was already reported with its choices.
-        self.text(key).parse().unwrap_or(log::LevelFilter::Info)
     }
 
     /// By the rule for names; the last part of the key is what it is called.

@@ -9,6 +9,7 @@ use super::keys::{Key, Kind};
 pub(crate) enum Value {
     Text(String),
     Number(i64),
+    Bool(bool),
     List(Vec<String>),
 }
 
@@ -22,6 +23,11 @@ impl Value {
                 .parse()
                 .map(Self::Number)
                 .map_err(|_| format!("{} = {words:?}: a whole number is expected", key.path())),
+            Kind::Bool => words
+                .trim()
+                .parse()
+                .map(Self::Bool)
+                .map_err(|_| format!("{} = {words:?}: true or false is expected", key.path())),
             Kind::List => {
                 let trimmed = words.trim().trim_start_matches('[').trim_end_matches(']');
                 let items = trimmed.split(',').map(|item| item.trim().trim_matches('"'));
@@ -37,6 +43,7 @@ impl Value {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
+            Self::Bool(is_on) => is_on.to_string(),
             Self::List(items) => items.join(","),
         }
     }
@@ -49,6 +56,7 @@ impl fmt::Display for Value {
         match self {
             Self::Text(text) => f.write_str(&quoted(text)),
             Self::Number(number) => write!(f, "{number}"),
+            Self::Bool(is_on) => write!(f, "{is_on}"),
             Self::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
                 write!(f, "[{}]", items.join(", "))

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{DefaultBodyLimit, Query, State, rejection::QueryRejection},
+    Extension,
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
     response::Response,
 };
 use utoipa_axum::router::OpenApiRouter;
@@ -14,16 +15,17 @@ use super::{
     page::page,
     question::{Body, PageQuery, checked, too_long},
     server::{Shared, answer},
-    wire::{AppHostDocument, AppHostItem, Heard, List},
+    wire::{AppHostDocument, AppHostItem, ForgottenAppHost, Heard, List},
 };
 use crate::{
-    discovery::{DOCUMENT_LIMIT, Message},
+    discovery::{DOCUMENT_LIMIT, Message, Sender},
     http::described,
 };
 
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new()
         .routes(described!(O: list_app_hosts))
+        .routes(described!(O: forget_app_host))
         .routes(described!(O: announce))
         .routes(described!(O: heartbeat))
         // Full announcements are long.
@@ -38,8 +40,12 @@ pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     request_body = AppHostDocument,
     responses((status = 200, description = "done", body = Heard), Refused),
 )]
-async fn announce<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
-    hear(o, body).await
+async fn announce<O: Operations>(
+    State(o): Shared<O>,
+    sender: Option<Extension<Sender>>,
+    body: Body,
+) -> Response {
+    hear(o, sender, body).await
 }
 
 /// Keeps an app host's lease.
@@ -50,14 +56,20 @@ async fn announce<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
     request_body = AppHostDocument,
     responses((status = 200, description = "done", body = Heard), Refused),
 )]
-async fn heartbeat<O: Operations>(State(o): Shared<O>, body: Body) -> Response {
-    hear(o, body).await
+async fn heartbeat<O: Operations>(
+    State(o): Shared<O>,
+    sender: Option<Extension<Sender>>,
+    body: Body,
+) -> Response {
+    hear(o, sender, body).await
 }
 
-async fn hear<O: Operations>(o: Arc<O>, body: Body) -> Response {
+async fn hear<O: Operations>(o: Arc<O>, sender: Option<Extension<Sender>>, body: Body) -> Response {
     answer(async {
         let document = body.map_err(|_| too_long(DOCUMENT_LIMIT))?;
-        o.hear(Message::parse(&document)?).await
+        // Whoever lets a request in says who it is from; else it has the least right.
+        let sender = sender.map_or(Sender::Announcer, |Extension(sender)| sender);
+        o.hear(Message::parse(&document)?, sender).await
     })
     .await
 }
@@ -79,6 +91,22 @@ async fn list_app_hosts<O: Operations>(
         let key = |host: &AppHostItem| host.dea.clone();
         let page_of = (query.limit, query.token);
         page("DeaList", o.app_hosts().await?, key, page_of)
+    })
+    .await
+}
+
+/// Forgets how far an app host has spoken: it may begin with any epoch again.
+#[utoipa::path(
+    delete,
+    path = "/v1/deas/{dea}",
+    tag = "app hosts",
+    params(("dea" = String, Path, description = "the app host's name")),
+    responses((status = 200, description = "done", body = ForgottenAppHost), Refused),
+)]
+async fn forget_app_host<O: Operations>(State(o): Shared<O>, Path(dea): Path<String>) -> Response {
+    answer(async {
+        o.forget_app_host(dea.clone()).await?;
+        Ok(ForgottenAppHost { dea })
     })
     .await
 }

@@ -5,7 +5,7 @@ use std::{
     io::ErrorKind,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::Method;
@@ -41,6 +41,9 @@ enum Place {
     Socket(PathBuf),
     Network { url: String, token: Option<Secret> },
 }
+
+/// Before a socket whose queue is full is tried again.
+const CROWDED: Duration = Duration::from_millis(10);
 
 /// A connection to one agent.
 #[derive(Clone, Debug)]
@@ -180,7 +183,7 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let response = self.send(request).await?;
         let status = response.status();
         let bytes = response
             .bytes()
@@ -193,6 +196,28 @@ impl Client {
         }
         let body: ErrorBody = serde_json::from_slice(&bytes).map_err(strange)?;
         Err(ClientError::Refused(body.into()))
+    }
+
+    /// Sends a request; where so many connect at once that the socket has no room, again and again
+    /// until it has.
+    pub(super) async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, ClientError> {
+        let begun = Instant::now();
+        let mut next = Some(request);
+        while let Some(request) = next.take() {
+            let again = request.try_clone();
+            match request.send().await {
+                Ok(response) => return Ok(response),
+                Err(error) if is_crowded(&error) && begun.elapsed() < self.timeout => {
+                    tokio::time::sleep(CROWDED).await;
+                    next = again;
+                }
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        Err(ClientError::Timeout(self.timeout))
     }
 
     /// A request with what this agent asks for.
@@ -223,6 +248,16 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the socket's queue of connections is full.
+fn is_crowded(error: &reqwest::Error) -> bool {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    let cause = inner.downcast_ref::<std::io::Error>();
+    error.is_connect() && cause.is_some_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// The innermost reason: "refused", "certificate not trusted" and the like.

@@ -45,7 +45,7 @@ impl Client {
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let request = self.request(reqwest::Method::GET, path).timeout(NO_LIMIT);
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let response = self.send(request).await?;
         let status = response.status();
         let mut response = response;
         if !status.is_success() {

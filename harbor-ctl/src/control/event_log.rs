@@ -12,7 +12,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::local_time::local;
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 pub(super) const KEPT: usize = 8_192;
 /// How many are fetched at once.
 const BATCH: usize = 64;
+/// How many streams there are at once; each has at most a batch and what its connection holds.
+pub(super) const STREAMS: usize = 256;
 /// Numbers begin where the seconds since 1970 say, so that they go on after a restart.
 const PER_SECOND: u32 = 20;
 
@@ -41,6 +43,8 @@ pub(crate) struct EventLog(Arc<Shared>);
 struct Shared {
     ring: Mutex<Ring>,
     news: watch::Sender<News>,
+    /// Of streams.
+    places: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -107,7 +111,8 @@ impl EventLog {
             unwritten: 0,
             problem: None,
         });
-        Self(Arc::new(Shared { ring, news }))
+        let places = Arc::new(Semaphore::new(STREAMS));
+        Self(Arc::new(Shared { ring, news, places }))
     }
 
     /// Goes on where the record of an earlier agent ends, and writes to it from now on.
@@ -164,6 +169,11 @@ impl EventLog {
     /// Nothing more will happen: readers end.
     pub(crate) fn close(&self) {
         self.0.news.send_modify(|news| news.is_over = true);
+    }
+
+    /// A place for one more stream, if there is one.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.places).try_acquire_owned().ok()
     }
 
     /// The number of the newest event.

@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Answer, Operations,
+    event_log::STREAMS,
     event_reader::{Ending, Reader},
     failure::{NotTold, failure},
     question::{EventQuery, checked},
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     http::described,
-    model::{Event, Refusal},
+    model::{Event, Refusal, RefusalKind},
 };
 
 /// How often a silent stream shows that it lives.
@@ -59,6 +60,10 @@ async fn stream_events<O: Operations>(
         Err(refusal) => return failure(refusal),
     };
     let log = o.events();
+    let Some(place) = log.place() else {
+        let text = format!("{STREAMS} streams of events are open, the most there may be");
+        return failure(Refusal::new(RefusalKind::NotReady, text).fix("try again later"));
+    };
     let ending = match query.follow {
         Some(false) => Ending::ReadAll,
         Some(true) | None => Ending::Never,
@@ -74,9 +79,9 @@ async fn stream_events<O: Operations>(
         (None, None) => log.newest(),
     };
     let reader = Reader::new(log, since, filter, ending);
-    let events = stream::unfold(reader, async |mut reader: Reader| {
-        let event = reader.next().await?;
-        Some((message(&event), reader))
+    let events = stream::unfold((reader, place), async |(mut reader, place)| {
+        let event = Reader::next(&mut reader).await?;
+        Some((message(&event), (reader, place)))
     });
     let alive = KeepAlive::new().interval(ALIVE).text("alive");
     Sse::new(events).keep_alive(alive).into_response()

@@ -13,7 +13,8 @@ use nix::unistd::{Gid, Group, geteuid};
 
 use super::failure::failure;
 use crate::{
-    http::Peer,
+    discovery::Sender,
+    http::{Peer, Pulse, Strangers},
     model::{Refusal, RefusalKind},
 };
 
@@ -40,14 +41,6 @@ impl Groups {
         Self {
             admin: find(admin),
             read: find(read),
-        }
-    }
-
-    /// The mode of the socket's file: where only one group may come in, the file says so as well.
-    pub(super) fn mode(self) -> u32 {
-        match self.read {
-            Some(_) => 0o666,
-            None => 0o660,
         }
     }
 
@@ -79,27 +72,36 @@ fn find(group: &str) -> Option<Gid> {
 
 /// Lets in whom the groups say, each to what it may.
 pub(super) async fn admit(
-    State(groups): State<Arc<Groups>>,
-    request: Request,
+    State(doorkeeper): State<Arc<(Groups, Strangers)>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let right = match peer.map(|info| &info.0) {
-        Some(Peer::Process {
+    let (groups, strangers) = &*doorkeeper;
+    let right = match &peer {
+        Peer::Process {
             uid, groups: own, ..
-        }) => groups.right(*uid, own),
-        _ => Right::Nothing,
+        } => groups.right(*uid, own),
+        Peer::Network { .. } => Right::Nothing,
     };
+    if let Some(pulse) = request.extensions().get::<Pulse>()
+        && right != Right::Nothing
+    {
+        pulse.trust();
+    }
     let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
     let text = match right {
-        Right::All => return next.run(request).await,
+        Right::All => {
+            request.extensions_mut().insert(Sender::Admin);
+            return next.run(request).await;
+        }
         Right::Look if is_look => return next.run(request).await,
         Right::Look => "your group may look, and change nothing",
         Right::Nothing => "neither you nor a group of yours may ask this agent",
     };
-    let peer = peer.map(|info| info.0.to_string()).unwrap_or_default();
-    let (method, path) = (request.method(), request.uri().path());
-    tracing::warn!(%method, path, "refused: {text}, {peer}");
+    strangers
+        .refuse(&peer, (request.method(), request.uri()), text)
+        .await;
     let fix = "ask as root, or as a member of control.admin_group";
     failure(Refusal::new(RefusalKind::Denied, text).fix(fix))
 }
@@ -121,7 +123,5 @@ mod tests {
         assert_eq!(Groups::default().right(1_000, &[0]), Right::Nothing);
         assert_eq!(Groups::find("", "6").read, groups.read);
         assert_eq!(Groups::find("no-such-group-anywhere", "").admin, None);
-        assert_eq!(groups.mode(), 0o666);
-        assert_eq!(Groups::default().mode(), 0o660);
     }
 }

@@ -5,6 +5,7 @@
 //! the other end; [`wire`] is what travels. Nothing here decides anything about ports.
 
 mod access;
+mod acl;
 mod announce_routes;
 mod backend_routes;
 mod binding_routes;
@@ -30,7 +31,7 @@ mod shared_routes;
 mod socket;
 pub(crate) mod wire;
 
-pub(crate) use access::Tokens;
+pub(crate) use access::{Subjects, Tokens};
 pub(crate) use client::{Client, ClientError, Remote, segment};
 pub(crate) use event_log::{EventLog, Record};
 pub(crate) use groups::Groups;

@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    discovery::Message,
+    discovery::{Message, Sender},
     model::{ConfigItem, PortRef, Refusal, SettingValues},
 };
 
@@ -64,7 +64,9 @@ pub(crate) trait Operations: SharedOperations + BindingOperations {
     fn count_flows(&self, which: FlowQuery) -> impl Future<Output = Answer<u64>> + Send;
 
     /// What an app host says.
-    fn hear(&self, message: Message) -> impl Future<Output = Answer<Heard>> + Send;
+    fn hear(&self, message: Message, sender: Sender) -> impl Future<Output = Answer<Heard>> + Send;
+    /// Forgets how far an app host has spoken.
+    fn forget_app_host(&self, dea: String) -> impl Future<Output = Answer<()>> + Send;
     fn app_hosts(&self) -> impl Future<Output = Answer<Vec<AppHostItem>>> + Send;
 
     fn kill_flows(&self, request: KillFlows) -> impl Future<Output = Answer<KilledFlows>> + Send;

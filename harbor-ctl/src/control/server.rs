@@ -1,9 +1,9 @@
 //! Routes, checks and errors of the control API.
 //!
-//! Every error leaves in one shape; every change leaves an audit line, and an event,
-//! with the peer's credentials.
+//! Every error leaves in one shape; every answer has its time; every change leaves an audit line, and an
+//! event, with the peer's credentials.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,12 +14,12 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Answer, Groups, Operations,
-    access::{Admitted, Tokens, authorize},
+    access::{ANNOUNCING, Access, Admitted, Tokens, authorize},
     described,
     failure::failure,
     groups::admit,
@@ -27,45 +27,51 @@ use super::{
     wire::ErrorBody,
 };
 use crate::{
-    http::{Peer, Requester, TcpSide, asked_by, served, untold},
-    model::{Refusal, RefusalKind},
+    http::{self, Door, Names, Peer, Requester, Strangers, TcpSide, asked_by, served, untold},
+    model::{HttpLimits, Refusal, RefusalKind},
 };
 
 /// A request that takes longer is answered with a timeout; a change it began is still finished.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// Requests that are answered at once, without those of app hosts.
+const AT_ONCE: usize = 64;
 
 /// Serves the control socket, for whom its groups let in, until `stop` resolves and open requests are answered.
 pub(crate) async fn serve<O: Operations>(
     (listener, groups): (UnixListener, Groups),
-    operations: O,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let guard = middleware::from_fn_with_state(Arc::new(groups), admit);
-    let service = router(operations)
-        .layer(guard)
-        .into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(stop)
-        .await
+    (operations, limits): (O, HttpLimits),
+    stop: impl Future<Output = ()>,
+) {
+    let doorkeeper = (groups, Strangers::new(log));
+    let guard = middleware::from_fn_with_state(Arc::new(doorkeeper), admit);
+    let router = router(operations).layer(guard);
+    http::serve(Door::Socket(listener), router, limits, stop).await;
 }
 
-/// Serves the TCP side, which asks for tokens or certificates.
+/// Serves the TCP side, which asks for tokens or certificates, until the runtime ends.
 pub(crate) async fn serve_tcp<O: Operations>(
     listener: TcpSide,
-    tokens: Tokens,
-    operations: O,
-) -> std::io::Result<()> {
-    let guard = middleware::from_fn_with_state(Arc::new(tokens), authorize);
-    let service = router(operations)
-        .layer(guard)
-        .into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).await
+    (tokens, names): (Tokens, Names),
+    (operations, limits): (O, HttpLimits),
+) {
+    let access = Access {
+        tokens,
+        names: (!listener.has_tls()).then_some(names),
+        strangers: Strangers::new(log),
+    };
+    let guard = middleware::from_fn_with_state(Arc::new(access), authorize);
+    let router = router(operations).layer(guard);
+    http::serve(Door::Network(listener), router, limits, pending()).await;
+}
+
+fn log(text: &str) {
+    tracing::warn!("{text}");
 }
 
 /// All routes, and the document that describes them.
 fn router<O: Operations>(operations: O) -> Router {
     let operations = Arc::new(operations);
-    let audit = middleware::from_fn_with_state(Arc::clone(&operations), bound_and_audit::<O>);
+    let audit = middleware::from_fn_with_state(Arc::clone(&operations), audit::<O>);
     let (router, mut document) = OpenApiRouter::with_openapi(described::document())
         .merge(super::port_routes::routes::<O>())
         .merge(super::backend_routes::routes::<O>())
@@ -88,6 +94,8 @@ fn router<O: Operations>(operations: O) -> Router {
             let body = ErrorBody::from(Refusal::new(RefusalKind::Invalid, text));
             (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
         })
+        .layer(middleware::from_fn_with_state(turn(), in_turn))
+        .layer(middleware::from_fn(in_time))
         .layer(audit)
         .with_state(operations)
 }
@@ -109,24 +117,19 @@ const UNAUDITED: [&str; 4] = [
     "/v1/backends/check",
 ];
 
-async fn bound_and_audit<O: Operations>(
+/// Writes down who has asked for which change, and what became of it.
+async fn audit<O: Operations>(
     State(o): Shared<O>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let extensions = request.extensions();
-    let peer = extensions.get::<ConnectInfo<Peer>>().map(|info| &info.0);
-    let admitted = extensions.get::<Admitted>();
-    let requester = Requester::new(peer, admitted.map(|Admitted(by)| (*by).to_owned()));
-    let peer = peer.map(ToString::to_string).unwrap_or_default();
+    let admitted = request.extensions().get::<Admitted>();
+    let requester = Requester::new(Some(&peer), admitted.map(|Admitted(by)| by.clone()));
     let work = async {
-        let work = tokio::time::timeout(REQUEST_LIMIT, next.run(request));
-        let response = work.await.unwrap_or_else(|_| {
-            let text = "the agent took too long";
-            failure(Refusal::new(RefusalKind::Timeout, text))
-        });
+        let response = next.run(request).await;
         if !UNAUDITED.contains(&path.as_str())
             && let Some(untold) = untold(&method, &path, &response)
         {
@@ -135,9 +138,34 @@ async fn bound_and_audit<O: Operations>(
         response
     };
     let response = asked_by(Some(requester), work).await;
-    if method != Method::GET {
+    if !matches!(method, Method::GET | Method::HEAD) {
         let status = response.status().as_u16();
         tracing::info!(%method, path, status, "change requested, {peer}");
     }
     response
+}
+
+/// How many requests may be answered at once besides what app hosts say.
+fn turn() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AT_ONCE))
+}
+
+/// What app hosts say goes before everything else: the rest waits until there are few of it.
+async fn in_turn(State(turn): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let _turn = match ANNOUNCING.contains(&request.uri().path()) {
+        true => None,
+        false => turn.acquire().await.ok(),
+    };
+    next.run(request).await
+}
+
+/// A late answer is an answer.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => failure(Refusal::new(
+            RefusalKind::Timeout,
+            "the agent took too long",
+        )),
+    }
 }

@@ -11,8 +11,10 @@ const FIRST_PORT: u16 = 4_100;
 /// A service that the instance belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
-    /// Its name, id or public port.
+    /// As the command is told.
     pub(crate) name: String,
+    /// As it is announced: its id, public port or name.
+    pub(crate) announced: String,
     pub(crate) protocols: Protocols,
     /// The number to listen on; 0: not chosen yet.
     pub(crate) port: u16,
@@ -52,6 +54,7 @@ mod tests {
     fn service(name: &str, port: u16) -> Service {
         Service {
             name: name.into(),
+            announced: name.into(),
             protocols: Protocols::Tcp,
             port,
         }

@@ -117,7 +117,7 @@ async fn end(plan: &Plan, app: &mut App, ends: &mut Ends) -> Result<u8, DeaError
 fn instances(plan: &Plan, app: &App, state: Readiness) -> Vec<Instance> {
     let listening = plan.services.iter().filter(|s| app.listens(s.port));
     let instance = |service: &Service| Instance {
-        service: service.name.clone(),
+        service: service.announced.clone(),
         instance: plan.instance.clone(),
         app: plan.app.clone(),
         index: plan.index,

@@ -7,8 +7,10 @@ mod digest;
 mod document;
 mod lease;
 mod register;
+mod sender;
 
 pub(crate) use digest::{Entry, digest, registered};
 pub(crate) use document::{DOCUMENT_LIMIT, Instance, Message, Says};
 pub(crate) use lease::{Leases, Turn};
 pub(crate) use register::{end_lease, register, vacate, withdraw};
+pub(crate) use sender::{KnownHosts, Sender};

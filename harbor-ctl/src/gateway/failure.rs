@@ -24,10 +24,7 @@ use crate::{
 /// The answer to what was refused.
 pub(super) fn failure(refusal: &Refusal) -> Response {
     let (status, error) = meaning(refusal);
-    let description = match &refusal.fix {
-        Some(fix) => format!("{} ({fix})", refusal.description),
-        None => refusal.description.clone(),
-    };
+    let description = description(refusal);
     let field = refusal.field.clone();
     let why = Why(refusal.description.clone());
     let body = Problem {
@@ -36,6 +33,20 @@ pub(super) fn failure(refusal: &Refusal) -> Response {
         field,
     };
     (status, Extension(why), Json(body)).into_response()
+}
+
+/// What a platform's user is told: whose a number is, and by which process or rule it is held, is the
+/// node's own affair.
+fn description(refusal: &Refusal) -> String {
+    let first = refusal.description.lines().next().unwrap_or_default();
+    match (&refusal.kind, &refusal.fix) {
+        (RefusalKind::PortAssigned | RefusalKind::PortHeld, _) => {
+            let number = first.split(" is ").next().unwrap_or("the port");
+            format!("{number} is taken (ask for another number, or for none)")
+        }
+        (_, Some(fix)) => format!("{first} ({fix})"),
+        (_, None) => first.to_owned(),
+    }
 }
 
 /// A refusal that has a status and a sentence, and nothing else.
@@ -108,6 +119,27 @@ fn meaning(refusal: &Refusal) -> (StatusCode, Option<&'static str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_platform_is_not_told_who_has_a_number() {
+        for (kind, text) in [
+            (
+                RefusalKind::PortHeld,
+                "port 35500/tcp is held by another process\nheld by: pid 7 node",
+            ),
+            (
+                RefusalKind::PortAssigned,
+                "port 35500/tcp is assigned to service secret",
+            ),
+        ] {
+            let refusal = Refusal::new(kind, text).fix("harbor-ctl ports show secret");
+            let told = description(&refusal);
+            assert_eq!(
+                told,
+                "port 35500/tcp is taken (ask for another number, or for none)"
+            );
+        }
+    }
 
     #[test]
     fn what_a_user_can_put_right_is_no_server_error() {

@@ -16,7 +16,7 @@ use super::{
     identity::{self, IDENTITY},
 };
 use crate::{
-    http::{Peer, Requester, asked_by, untold},
+    http::{Names, Peer, Pulse, Requester, Strangers, asked_by, misdirected, untold},
     model::{Refusal, RefusalKind, Secret},
 };
 
@@ -30,6 +30,15 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Keeper {
     pub(crate) user: String,
     pub(crate) password: Secret,
+}
+
+/// A listener's keeper, and what it needs to know of those whom it turns away.
+#[derive(Clone, Debug)]
+pub(super) struct Doorkeeper {
+    pub(super) keeper: Keeper,
+    /// What it is called, where there is no TLS.
+    pub(super) names: Option<Names>,
+    pub(super) strangers: Strangers,
 }
 
 /// The minor number of the version that a request speaks.
@@ -67,18 +76,30 @@ fn minor(headers: &HeaderMap) -> Option<Minor> {
 
 /// Lets in who has the password and speaks the version; bounds the time, and writes the audit line.
 pub(super) async fn guard<B: Broker>(
-    State((keeper, broker)): State<(Arc<Keeper>, Arc<B>)>,
+    State((doorkeeper, broker)): State<(Arc<Doorkeeper>, Arc<B>)>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let peer = peer.map(|info| info.0.clone());
-    let from = peer.as_ref().map(ToString::to_string).unwrap_or_default();
+    let Doorkeeper {
+        keeper,
+        names,
+        strangers,
+    } = &*doorkeeper;
+    let asked = (request.uri(), request.headers());
+    if let Some(why) = misdirected(asked, names.as_ref()) {
+        strangers.refuse(&peer, (&method, request.uri()), why).await;
+        return plain(StatusCode::FORBIDDEN, why);
+    }
     if !keeper.admits(request.headers()) {
-        tracing::warn!(target: LOG, %method, path, "refused without the password, {from}");
-        return unauthorized();
+        let why = "no user and password, or wrong ones";
+        strangers.refuse(&peer, (&method, request.uri()), why).await;
+        return unauthorized(why);
+    }
+    if let Some(pulse) = request.extensions().get::<Pulse>() {
+        pulse.trust();
     }
     let number = request.headers().get(REQUEST).cloned();
     let mut on_behalf = String::new();
@@ -90,7 +111,7 @@ pub(super) async fn guard<B: Broker>(
                 true => keeper.user.clone(),
                 false => format!("{} for {on_behalf}", keeper.user),
             };
-            let requester = Requester::new(peer.as_ref(), Some(subject));
+            let requester = Requester::new(Some(&peer), Some(subject));
             let work = async {
                 let response = timed(next.run(request)).await;
                 if let Some(untold) = untold(&method, &path, &response) {
@@ -106,7 +127,7 @@ pub(super) async fn guard<B: Broker>(
         let status = outcome.status().as_u16();
         let number = number.as_ref().and_then(|value| value.to_str().ok());
         let number: String = number.unwrap_or_default().chars().take(128).collect();
-        tracing::info!(target: LOG, %method, path, status, on_behalf, request = number, "change requested, {from}");
+        tracing::info!(target: LOG, %method, path, status, on_behalf, request = number, "change requested, {peer}");
     }
     named(outcome, number)
 }
@@ -139,12 +160,9 @@ fn named(mut response: Response, number: Option<HeaderValue>) -> Response {
     response
 }
 
-fn unauthorized() -> Response {
+fn unauthorized(why: &str) -> Response {
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"harbor\"")];
-    let answer = plain(
-        StatusCode::UNAUTHORIZED,
-        "no user and password, or wrong ones",
-    );
+    let answer = plain(StatusCode::UNAUTHORIZED, why);
     (challenge, answer).into_response()
 }
 

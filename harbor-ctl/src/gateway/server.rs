@@ -1,6 +1,6 @@
 //! Routes of the platform API: the catalog, instances, and what all answers have in common.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use axum::{
     Router,
@@ -18,16 +18,16 @@ use serde::{Serialize, de::DeserializeOwned};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, Broker, Keeper, Novelty,
+    Answer, Broker, Keeper, LOG, Novelty,
     answers::{Catalog, Done, InstanceFound, LastOperation},
     catalog, described,
     documents::{Named, Naming, OfInstance, Patch, Provision, Spoken},
     failure::{Refused, failure, plain},
-    guard::guard,
+    guard::{Doorkeeper, guard},
 };
 use crate::{
-    http::{Peer, TcpSide, described, served},
-    model::{Refusal, RefusalKind, check_name},
+    http::{self, Door, Names, Strangers, TcpSide, described, served},
+    model::{HttpLimits, Refusal, RefusalKind, check_name},
 };
 
 const BODY_LIMIT: usize = 64 * 1024;
@@ -39,17 +39,22 @@ pub(super) type Hints = Result<Query<Named>, QueryRejection>;
 /// Serves until the runtime ends.
 pub(crate) async fn serve<B: Broker>(
     listener: TcpSide,
-    keeper: Keeper,
-    broker: B,
-) -> std::io::Result<()> {
-    let service = router(broker, keeper).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).await
+    (keeper, names): (Keeper, Names),
+    (broker, limits): (B, HttpLimits),
+) {
+    let doorkeeper = Doorkeeper {
+        keeper,
+        names: (!listener.has_tls()).then_some(names),
+        strangers: Strangers::new(|text| tracing::warn!(target: LOG, "{text}")),
+    };
+    let router = router(broker, doorkeeper);
+    http::serve(Door::Network(listener), router, limits, pending()).await;
 }
 
 /// All routes, and the document that describes them: that is there for everybody.
-fn router<B: Broker>(broker: B, keeper: Keeper) -> Router {
+fn router<B: Broker>(broker: B, doorkeeper: Doorkeeper) -> Router {
     let broker = Arc::new(broker);
-    let state = (Arc::new(keeper), Arc::clone(&broker));
+    let state = (Arc::new(doorkeeper), Arc::clone(&broker));
     let guard = middleware::from_fn_with_state(state, guard::<B>);
     let (router, mut document) = OpenApiRouter::with_openapi(described::document())
         .routes(described!(B: offers))

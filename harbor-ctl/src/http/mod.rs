@@ -2,11 +2,22 @@
 //! with or without TLS, and how routes describe themselves. Routes and rules are not here.
 
 mod documented;
+mod door;
+mod guests;
 mod listener;
+mod origin;
 mod peer;
+mod pulse;
 mod requester;
+mod serve;
+mod strangers;
 
 pub(crate) use documented::{Described, add_schema, described, document, served};
-pub(crate) use listener::{TcpSide, Tls};
+pub(crate) use door::{Door, Stream};
+pub(crate) use listener::{Certificates, TcpSide, Tls};
+pub(crate) use origin::{Names, misdirected};
 pub(crate) use peer::Peer;
+pub(crate) use pulse::Pulse;
 pub(crate) use requester::{Requester, Why, asked_by, requester, untold};
+pub(crate) use serve::serve;
+pub(crate) use strangers::Strangers;

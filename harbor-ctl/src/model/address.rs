@@ -3,14 +3,14 @@
 //! A backend that is the node itself, or anything but a plain unicast address, turns the datapath
 //! against its host: every input path asks [`BackendRule`] before it keeps an address.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Refusal, RefusalKind};
-
-/// Where clouds answer instances with their credentials over IPv6; over IPv4 it is link-local.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+use super::{
+    Refusal, RefusalKind,
+    special::{embedded, special},
+};
 
 /// Reads `IP:PORT`; an IPv6 address stands in brackets.
 pub(crate) fn parse_backend(text: &str) -> Result<SocketAddr, Refusal> {
@@ -51,13 +51,33 @@ pub(crate) fn default_instance(address: SocketAddr) -> String {
 pub(crate) struct BackendRule {
     /// The node's own addresses.
     pub(crate) own: Vec<IpAddr>,
+    /// Others that are no app host's: broadcast addresses of the node's networks, and its routers.
+    pub(crate) near: Vec<(IpAddr, &'static str)>,
     /// `[policy].allow_networks`: exceptions that the operator named.
     pub(crate) allowed: Vec<IpNet>,
+    /// `[policy].backend_networks`: where alone backends may be; empty: wherever.
+    pub(crate) networks: Vec<IpNet>,
 }
 
 impl BackendRule {
-    /// Refuses an address that is not a plain unicast address of another machine.
+    /// Refuses an address that is not a plain unicast address of another machine, or not where backends
+    /// may be.
     pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Refusal> {
+        self.check_kind(address)?;
+        let ip = address.ip();
+        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&ip));
+        if self.networks.is_empty() || is_in(&self.networks) || is_in(&self.allowed) {
+            return Ok(());
+        }
+        let text = format!("{address} cannot be a backend: {ip} is not in policy.backend_networks");
+        let fix = "give an address of an app host, or add its network to policy.backend_networks";
+        let refusal = Refusal::new(RefusalKind::AddressRefused, text);
+        Err(refusal.field("address").fix(fix))
+    }
+
+    /// Refuses what no backend may be wherever backends are: of records that are kept, this alone is
+    /// asked, so that no port is lost when networks change.
+    pub(crate) fn check_kind(&self, address: SocketAddr) -> Result<(), Refusal> {
         let ip = address.ip();
         let refuse = |kind: &str| {
             let text = format!("{address} cannot be a backend: {ip} is {kind}");
@@ -73,57 +93,28 @@ impl BackendRule {
         if self.allowed.iter().any(|network| network.contains(&ip)) {
             return Ok(());
         }
-        let kind = match ip {
-            IpAddr::V4(v4) => refused_v4(v4),
-            IpAddr::V6(v6) => refused_v6(v6),
-        };
-        let own = self.own.contains(&ip).then_some("an address of this node");
-        let Some(kind) = kind.or(own) else {
+        let Some(kind) = self.refused(ip) else {
             return Ok(());
         };
-        Err(refuse(kind).fix(format!(
+        Err(refuse(&kind).fix(format!(
             "give an address of an app host, or allow it: policy.allow_networks = [\"{}\"]",
             IpNet::from(ip)
         )))
     }
-}
 
-fn refused_v4(ip: Ipv4Addr) -> Option<&'static str> {
-    let first = ip.octets()[0];
-    if ip.is_unspecified() {
-        Some("the unspecified address")
-    } else if ip.is_loopback() {
-        Some("a loopback address")
-    } else if ip.is_link_local() {
-        Some("a link-local address")
-    } else if ip.is_multicast() {
-        Some("a multicast address")
-    } else if ip.is_broadcast() {
-        Some("the broadcast address")
-    } else if first == 0 || first >= 240 {
-        Some("a reserved address")
-    } else {
-        None
-    }
-}
-
-fn refused_v6(ip: Ipv6Addr) -> Option<&'static str> {
-    // Of ::/8, which is reserved (RFC 4291, section 2.4), only the NAT64 prefix is used (RFC 6052).
-    let is_nat64 = ip.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
-    if ip.is_unspecified() {
-        Some("the unspecified address")
-    } else if ip.is_loopback() {
-        Some("a loopback address")
-    } else if ip.is_unicast_link_local() {
-        Some("a link-local address")
-    } else if ip.is_multicast() {
-        Some("a multicast address")
-    } else if ip == METADATA_V6 {
-        Some("the cloud's metadata service")
-    } else if ip.octets()[0] == 0 && !is_nat64 {
-        Some("a reserved address")
-    } else {
-        None
+    /// What the address is, or leads to, that no backend may be.
+    fn refused(&self, ip: IpAddr) -> Option<String> {
+        let plain = |ip: IpAddr| {
+            let near = self.near.iter().find(|(near, _)| *near == ip);
+            let own = self.own.contains(&ip).then_some("an address of this node");
+            special(ip).or(own).or(near.map(|(_, kind)| *kind))
+        };
+        let inner = match ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => embedded(v6),
+        };
+        let through = inner.and_then(|v4| Some(format!("{v4} in IPv6, {}", plain(v4.into())?)));
+        plain(ip).map(str::to_owned).or(through)
     }
 }
 
@@ -158,8 +149,9 @@ mod tests {
     #[test]
     fn the_node_itself_and_special_addresses_are_refused() {
         let rule = BackendRule {
-            own: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
-            allowed: vec![],
+            own: vec!["10.0.0.1".parse().unwrap(), "2600::1".parse().unwrap()],
+            near: vec![("10.0.0.255".parse().unwrap(), "a broadcast address")],
+            ..BackendRule::default()
         };
         for text in [
             "127.0.0.1:80",
@@ -169,7 +161,16 @@ mod tests {
             "0.0.0.0:80",
             "255.255.255.255:80",
             "240.0.0.1:80",
+            "10.0.0.1:80",
+            "10.0.0.255:80",
+            "100.100.100.200:80",
+            "168.63.129.16:80",
             "192.0.2.1:80",
+            "[64:ff9b::10.0.0.1]:80",
+            "[64:ff9b::169.254.169.254]:80",
+            "[2002:a00:1::1]:80",
+            "[2001:0:a00:1::1]:80",
+            "[2600::1]:80",
             "[::]:80",
             "[::1]:80",
             "[fe80::1]:80",
@@ -184,9 +185,11 @@ mod tests {
         }
         for text in [
             "10.0.0.5:80",
-            "[2001:db8::5]:80",
+            "100.64.0.5:80",
+            "[2600::5]:80",
             "[fd00::5]:80",
-            "[64:ff9b::10.0.0.1]:80",
+            "[64:ff9b::10.0.0.5]:80",
+            "[2002:a00:5::1]:80",
         ] {
             assert!(rule.check(parse_backend(text).unwrap()).is_ok(), "{text}");
         }
@@ -195,8 +198,8 @@ mod tests {
     #[test]
     fn an_ipv4_address_in_ipv6_notation_is_refused_with_the_right_way_to_write_it() {
         let rule = BackendRule {
-            own: vec![],
             allowed: vec!["::/0".parse().unwrap()],
+            ..BackendRule::default()
         };
         let address = parse_backend("[::ffff:10.0.0.5]:80").unwrap();
         let fix = rule.check(address).unwrap_err().fix.unwrap();
@@ -204,13 +207,34 @@ mod tests {
     }
 
     #[test]
+    fn where_networks_are_named_backends_are_there_and_what_is_kept_stays() {
+        let rule = BackendRule {
+            networks: vec![parse_network("0.0.0.0/1").unwrap()],
+            allowed: vec![parse_network("198.18.0.0/15").unwrap()],
+            ..BackendRule::default()
+        };
+        let check = |text: &str| rule.check(parse_backend(text).unwrap());
+        assert!(check("10.0.0.5:80").is_ok() && check("198.18.0.5:80").is_ok());
+        for text in ["192.168.0.5:80", "[fd00::5]:80"] {
+            let refusal = check(text).unwrap_err();
+            assert!(refusal.fix.unwrap().contains("backend_networks"), "{text}");
+            assert!(
+                rule.check_kind(parse_backend(text).unwrap()).is_ok(),
+                "{text}"
+            );
+        }
+        // What is special is no app host's, however wide the networks are.
+        assert!(check("127.0.0.1:80").is_err());
+    }
+
+    #[test]
     fn an_allowed_network_overrules() {
         let rule = BackendRule {
-            own: vec![],
             allowed: vec![
                 parse_network("127.0.0.0/8").unwrap(),
                 parse_network("::1").unwrap(),
             ],
+            ..BackendRule::default()
         };
         assert!(rule.check(parse_backend("127.0.0.1:80").unwrap()).is_ok());
         assert!(rule.check(parse_backend("[::1]:80").unwrap()).is_ok());

@@ -56,6 +56,8 @@ kinds! {
     ConflictHealed = "conflict_healed",
     /// An app host has been silent for too long.
     LeaseEnded = "lease_ended",
+    /// An entry of an app host's, or all that it says.
+    AnnouncementRefused = "announcement_refused",
     ConfigChanged = "config_changed",
     RegistryAway = "registry_away",
     RegistryBack = "registry_back",

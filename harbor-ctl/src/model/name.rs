@@ -29,9 +29,30 @@ pub(crate) fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses a new service's name or id that reads like a number: that names a port.
+pub(crate) fn check_not_a_number(field: &str, name: &str) -> Result<(), Refusal> {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(NAME_LIMIT).collect();
+    let text = format!("the {field} {shown} reads like a port's number");
+    Err(Refusal::invalid(field, text).fix("use a letter in it"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_reads_like_a_number_is_no_new_name() {
+        for name in ["35217", "0", "99999999", "007"] {
+            let refusal = check_not_a_number("name", name).unwrap_err();
+            assert_eq!(refusal.field.as_deref(), Some("name"));
+        }
+        for name in ["", "web", "35217a", "1.2", "-1"] {
+            assert_eq!(check_not_a_number("name", name), Ok(()), "{name}");
+        }
+    }
 
     #[test]
     fn ordinary_names_pass() {

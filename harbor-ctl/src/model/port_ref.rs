@@ -1,7 +1,8 @@
 //! How people name a port: `35217`, `35217/udp`, a service's name or its id.
 //!
-//! One parser for every command and API path. Ambiguity is an answer that lists the candidates,
-//! never a guess.
+//! One parser for every command, API path and announcement. An exact id wins, then a number, then a
+//! name: whoever chooses a name takes nothing from others. Ambiguity is an answer that lists the
+//! candidates, never a guess.
 
 use std::borrow::Borrow;
 
@@ -60,8 +61,14 @@ impl PortRef {
         &self,
         services: &'a [S],
     ) -> Result<&'a S, Refusal> {
-        let is_meant = |service: &&S| self.matches((*service).borrow());
-        let found: Vec<&S> = services.iter().filter(is_meant).collect();
+        let found = [Self::is_id_of, Self::is_number_of, Self::is_name_of]
+            .into_iter()
+            .map(|is_meant| {
+                let is_meant = |service: &&S| is_meant(self, (*service).borrow());
+                services.iter().filter(is_meant).collect::<Vec<&S>>()
+            })
+            .find(|found| !found.is_empty())
+            .unwrap_or_default();
         match found.as_slice() {
             [one] => Ok(one),
             [] => Err(
@@ -88,13 +95,28 @@ impl PortRef {
         }
     }
 
-    fn matches(&self, service: &Service) -> bool {
-        let by_number = self.number.is_some_and(|(number, protocol)| {
+    /// Whether the service is one of those that it can mean, alone or among others.
+    pub(crate) fn can_mean(&self, service: &Service) -> bool {
+        self.is_id_of(service) || self.is_number_of(service) || self.is_name_of(service)
+    }
+
+    fn is_id_of(&self, service: &Service) -> bool {
+        !self.has_protocol() && service.id == self.text
+    }
+
+    fn is_number_of(&self, service: &Service) -> bool {
+        self.number.is_some_and(|(number, protocol)| {
             number == service.port && protocol.is_none_or(|p| service.protocols.contains(p))
-        });
-        // `35217/udp` can only be a number; bare digits may also be somebody's service name.
-        let named = !matches!(self.number, Some((_, Some(_))));
-        by_number || (named && (service.name == self.text || service.id == self.text))
+        })
+    }
+
+    fn is_name_of(&self, service: &Service) -> bool {
+        !self.has_protocol() && service.name == self.text
+    }
+
+    /// `35217/udp` can only be a number; bare digits may be the name of an older version's service.
+    fn has_protocol(&self) -> bool {
+        matches!(self.number, Some((_, Some(_))))
     }
 
     fn shown(&self) -> String {
@@ -160,13 +182,29 @@ mod tests {
     }
 
     #[test]
-    fn a_service_named_like_another_ones_number_is_ambiguous() {
+    fn no_name_wins_over_an_id_or_a_number() {
         let services = [
-            service("35001", 35000, Protocols::Tcp),
+            service("id-x", 35000, Protocols::Tcp),
+            service("35001", 35002, Protocols::Tcp),
             service("x", 35001, Protocols::Tcp),
+            service("id-35001", 35003, Protocols::Tcp),
         ];
-        assert_eq!(found("35001", &services), Err(RefusalKind::Ambiguous));
-        assert_eq!(found("35001/tcp", &services), Ok("id-x".into()));
+        for text in ["35001", "35001/tcp", "id-x", "x"] {
+            assert_eq!(found(text, &services), Ok("id-x".into()), "{text}");
+        }
+        // Until the number is somebody's, the name of an older version's service still means it.
+        assert_eq!(found("35001", &services[..2]), Ok("id-35001".into()));
+    }
+
+    #[test]
+    fn a_name_that_two_have_is_ambiguous_and_their_ids_are_not() {
+        let mut services = [
+            service("db", 35000, Protocols::Tcp),
+            service("db", 35001, Protocols::Tcp),
+        ];
+        services[1].id = "second".into();
+        assert_eq!(found("db", &services), Err(RefusalKind::Ambiguous));
+        assert_eq!(found("second", &services), Ok("second".into()));
     }
 
     #[test]

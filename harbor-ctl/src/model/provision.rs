@@ -144,6 +144,8 @@ pub(crate) struct Credentials {
     pub(crate) place: Place,
     pub(crate) port: u16,
     pub(crate) name: String,
+    /// By which app hosts announce: it alone is nobody else's.
+    pub(crate) id: String,
     pub(crate) node_id: String,
     pub(crate) int_port: u16,
     /// `tcp`, `udp` or `tcp+udp`.
@@ -164,6 +166,7 @@ impl Credentials {
             place,
             port: service.port,
             name: given.unwrap_or_else(|| service.name.clone()),
+            id: service.id.clone(),
             node_id: node.to_owned(),
             int_port: binding.int_port,
             protocol: service.protocols.to_string(),

@@ -250,11 +250,11 @@ pub(crate) fn write(path: &Path, services: &[Service]) -> Result<(), RegistryErr
 /// A rule for what this node has accepted before.
 pub(super) fn everything() -> BackendRule {
     BackendRule {
-        own: Vec::new(),
         allowed: vec![
             ipnet::Ipv4Net::default().into(),
             ipnet::Ipv6Net::default().into(),
         ],
+        ..BackendRule::default()
     }
 }
 

@@ -116,7 +116,7 @@ fn check_settings(settings: &PortSettings) -> Result<(), Refusal> {
 fn check_backend(backend: &Backend, rule: &BackendRule) -> Result<(), Refusal> {
     check_name("instance", &backend.instance)?;
     parse_backend(&backend.address.to_string())?;
-    rule.check(backend.address)?;
+    rule.check_kind(backend.address)?;
     if !(1..=WEIGHT_LIMIT).contains(&backend.weight) {
         return Err(Refusal::invalid(
             "weight",

@@ -5,6 +5,7 @@
 //! else to harbor_node.log. No line can hold a control character.
 
 mod bridge;
+mod capped;
 mod escape;
 
 use std::{
@@ -24,6 +25,7 @@ use tracing_subscriber::{
 };
 
 use crate::config::LogConfig;
+use capped::Capped;
 use escape::Escaping;
 
 /// Targets of lines that do not follow from the module they are written in.
@@ -118,7 +120,7 @@ pub(crate) fn lacking() -> Option<&'static str> {
     LACKING.get().map(String::as_str)
 }
 
-fn open(directory: &Path, part: Part, config: &LogConfig) -> io::Result<RollingFileAppender> {
+fn open(directory: &Path, part: Part, config: &LogConfig) -> io::Result<Capped> {
     let rotation = match config.rotate.as_str() {
         "hourly" => Rotation::HOURLY,
         "never" => Rotation::NEVER,
@@ -134,10 +136,11 @@ fn open(directory: &Path, part: Part, config: &LogConfig) -> io::Result<RollingF
             .max_log_files(config.keep)
             .latest_symlink(format!("{}.log", part.file())),
     };
-    builder
+    let appender = builder
         .rotation(rotation)
         .build(directory)
-        .map_err(io::Error::other)
+        .map_err(io::Error::other)?;
+    Ok(Capped::new(appender, (directory, part.file()), config.size))
 }
 
 /// Changes the level of the agent's own lines at once.

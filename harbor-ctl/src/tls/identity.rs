@@ -12,6 +12,12 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 /// The largest file that is read: a chain has a few kilobytes.
 const FILE_LIMIT: u64 = 1 << 20;
 
+/// Whom a certificate was given to, as one line (RFC 4514's order of the certificate itself).
+pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.subject().to_string())
+}
+
 /// Who a server says it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {

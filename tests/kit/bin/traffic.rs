@@ -5,13 +5,23 @@
 #![allow(clippy::print_stdout, reason = "a command's output is its purpose")]
 
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket};
+
+/// As many as a process may have here, and some left.
+const HELD: usize = 15_000;
 
 /// What the app does.
 #[derive(Parser)]
@@ -36,12 +46,23 @@ enum Verb {
         #[arg(long)]
         udp: bool,
     },
+    /// Connect again and again, say nothing, and never leave
+    Silence {
+        /// An address with a port, or the path of a socket
+        to: String,
+        /// How many connections to make before it is said that they were
+        count: usize,
+        /// Where they come from, in turn; none: wherever the system chooses
+        #[arg(long)]
+        from: Vec<IpAddr>,
+    },
 }
 
 fn main() -> Result<()> {
     match Verb::parse() {
         Verb::Serve { name, tcp, udp } => serve(&name, &tcp, &udp),
         Verb::Hold { ports, udp } => hold(&ports, udp),
+        Verb::Silence { to, count, from } => keep_silent(&to, count, &from),
     }
 }
 
@@ -96,6 +117,45 @@ fn answer(socket: &UdpSocket, name: &str) {
         // A reply that cannot be sent is a lost datagram, as any other.
         socket.send_to(&reply, sender).ok();
     }
+}
+
+/// The newest connections are held, whatever the other end makes of them.
+fn keep_silent(to: &str, count: usize, from: &[IpAddr]) -> Result<()> {
+    let mut held: VecDeque<OwnedFd> = VecDeque::new();
+    for number in 0_usize.. {
+        if number == count {
+            println!("ready");
+            io::stdout().flush()?;
+        }
+        if held.len() == HELD {
+            held.pop_front();
+        }
+        let source = from.get(number % from.len().max(1)).copied();
+        // Whoever does not get in tries again.
+        held.extend(connect(to, source));
+        if number > count {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
+fn connect(to: &str, source: Option<IpAddr>) -> Option<OwnedFd> {
+    let Ok(to) = to.parse::<SocketAddr>() else {
+        return UnixStream::connect(to).ok().map(OwnedFd::from);
+    };
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).ok()?;
+    if let Some(source) = source {
+        let source = SockaddrStorage::from(SocketAddr::new(source, 0));
+        bind(socket.as_raw_fd(), &source).ok()?;
+    }
+    // It is under way.
+    let _ = nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to));
+    Some(socket)
 }
 
 fn hold(ports: &[u16], udp: bool) -> Result<()> {

@@ -46,7 +46,7 @@ fn the_control_api_by_tls_shows_its_certificate_and_asks_for_one() {
         + &fs::read_to_string(file("client.key")).unwrap();
     fs::write(file("client.pem"), both).unwrap();
     let lines = format!(
-        "[control]\nlisten = \"{}\"\ntls_cert = {:?}\ntls_key = {:?}\ntls_client_ca = {:?}\n",
+        "[control]\nlisten = \"{}\"\ntls_cert = {:?}\ntls_key = {:?}\ntls_client_ca = {:?}\nadmin_subjects = [\"CN=client\"]\n",
         app_host::CONTROL,
         file("node.crt"),
         file("node.key"),

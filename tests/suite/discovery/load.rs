@@ -19,13 +19,13 @@ use nix::sys::signal::Signal;
 use super::{Ground, SOON};
 
 /// Connects without a pause until told to stop: how often, and what went wrong.
-struct Load {
+pub(super) struct Load {
     ends: Arc<AtomicBool>,
     thread: thread::JoinHandle<(usize, Vec<String>)>,
 }
 
 impl Load {
-    fn on(lab: &Lab, to: SocketAddr) -> Self {
+    pub(super) fn on(lab: &Lab, to: SocketAddr) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let (until, client) = (Arc::clone(&ends), lab.client.clone());
         let thread = thread::spawn(move || {
@@ -40,7 +40,7 @@ impl Load {
         Self { ends, thread }
     }
 
-    fn finish(self) -> (usize, Vec<String>) {
+    pub(super) fn finish(self) -> (usize, Vec<String>) {
         self.ends.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }

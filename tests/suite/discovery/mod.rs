@@ -3,6 +3,7 @@
 mod doors;
 mod load;
 mod lost;
+mod names;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -38,8 +39,14 @@ impl Ground {
     }
 
     fn kept(registry: Registry, lease: &str) -> Self {
+        Self::with_lines(registry, lease, |_| String::new())
+    }
+
+    /// With more lines of configuration.
+    fn with_lines(registry: Registry, lease: &str, lines: impl FnOnce(&Lab) -> String) -> Self {
         let lab = Lab::routed();
         let mut more = app_host::reachable(&lab, lease);
+        more.push_str(&lines(&lab));
         let redis = match registry {
             Registry::Embedded => None,
             Registry::Redis => {

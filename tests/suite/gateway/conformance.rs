@@ -56,7 +56,7 @@ fn nobody_gets_in_without_password_and_version() {
         assert!(body["description"].as_str().unwrap().contains("2.17"));
     }
     let log = ground.agent.log("gateway");
-    assert!(log.contains("refused without the password"), "{log}");
+    assert!(log.contains("refused: no user and password"), "{log}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn password(lab: &Lab) -> PathBuf {
 }
 
 /// Configuration lines for an agent with the platform API.
-fn gateway(lab: &Lab) -> String {
+pub(crate) fn gateway(lab: &Lab) -> String {
     format!("[gateway]\npassword_file = {:?}\n", password(lab))
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    fn of(lab: &Lab) -> Self {
+    pub(crate) fn of(lab: &Lab) -> Self {
         let to: SocketAddr = LISTEN.parse().unwrap();
         Self {
             http: Http::tcp(&lab.node, to),

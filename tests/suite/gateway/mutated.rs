@@ -122,8 +122,9 @@ fn request(random: &mut Random) -> Vec<u8> {
         _ => (format!("{BASIC}{VERSION}"), spoilt_body(random)),
     };
     let length = body.len();
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{header}Content-Length: {length}\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {length}\r\n\r\n"
+    );
     [head.as_bytes(), &body].concat()
 }
 

@@ -69,6 +69,12 @@ pub(crate) struct AppHostItem {
     pub(crate) lease_left_s: Option<u64>,
 }
 
+/// `DELETE /v1/deas/{dea}`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ForgottenAppHost {
+    pub(crate) dea: String,
+}
+
 /// `POST /v1/announce` and `POST /v1/heartbeat`: what app hosts send, for the API's document;
 /// [`crate::discovery::Message`] reads it.
 #[derive(Debug, ToSchema)]

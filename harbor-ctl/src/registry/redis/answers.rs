@@ -34,8 +34,8 @@ impl Rules<'_> {
             return Err(format!("it has {size} bytes"));
         }
         let others = BackendRule {
-            own: Vec::new(),
             allowed: self.own.allowed.clone(),
+            ..BackendRule::default()
         };
         let service = record::read(id, bytes, &others)?;
         if service.node == self.node {

@@ -15,8 +15,9 @@ use redis::{
     aio::MultiplexedConnection,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::{net::TcpStream, sync::Mutex, task::JoinSet};
 
+use super::bounded::{ANSWER_LIMIT, Bounded};
 use crate::model::{RedisUrl, Secret, Transport};
 
 /// After a failed attempt others are told the same for so long, instead of each trying.
@@ -271,10 +272,7 @@ async fn dial(target: &Target) -> Result<MultiplexedConnection, RedisError> {
     }
     let (host, port) = hosts.first().cloned().unwrap_or_default();
     let client = match transport {
-        Transport::Plain => {
-            let address = ConnectionAddr::Tcp(host, port).into_connection_info()?;
-            Client::open(address.set_redis_settings(settings))?
-        }
+        Transport::Plain => return plain(&(host, port), &settings, config).await,
         Transport::Tls => {
             let address = ConnectionAddr::TcpTls {
                 host,
@@ -289,6 +287,21 @@ async fn dial(target: &Target) -> Result<MultiplexedConnection, RedisError> {
     client
         .get_multiplexed_async_connection_with_config(&config)
         .await
+}
+
+/// A connection on which no answer grows without bound.
+async fn plain(
+    (host, port): &(String, u16),
+    settings: &RedisConnectionInfo,
+    config: AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, RedisError> {
+    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+    stream.set_nodelay(true)?;
+    let stream = Bounded::new(stream, ANSWER_LIMIT);
+    let made = MultiplexedConnection::new_with_config(settings, stream, config);
+    let (connection, driver) = made.await?;
+    tokio::spawn(driver);
+    Ok(connection)
 }
 
 /// Asks every Sentinel at once: the first that names a master which answers is believed, and one
@@ -312,7 +325,16 @@ async fn first_master(
         )?;
         let config = config.clone();
         asked.spawn(async move {
-            let asking = client.get_async_connection_with_config(&config);
+            let asking = async {
+                let found = client.async_get_client().await?;
+                let info = found.get_connection_info();
+                match info.addr() {
+                    ConnectionAddr::Tcp(host, port) => {
+                        plain(&(host.clone(), *port), info.redis_settings(), config).await
+                    }
+                    _ => Err(io::Error::other("a Sentinel names no address").into()),
+                }
+            };
             let late = || io::Error::new(io::ErrorKind::TimedOut, "a Sentinel does not answer");
             tokio::time::timeout(SENTINEL, asking)
                 .await

@@ -6,6 +6,7 @@
 
 mod announcements;
 mod answers;
+mod bounded;
 mod follower;
 mod link;
 mod scripts;

@@ -81,7 +81,7 @@ impl Engine {
         Ok(lost)
     }
 
-    /// A node that is fenced puts nothing back, and forgets nothing for it: the registry may have come
+    /// A node that is fenced puts nothing right, and believes nothing else for it: the registry may have come
     /// back from a time at which another agent had the node, and this one gets it again.
     async fn kept_while_fenced(
         &self,
@@ -91,7 +91,9 @@ impl Engine {
             return Ok(BTreeSet::new());
         }
         let lost = self.lost(snapshot).await?;
-        Ok(lost.into_iter().map(|service| service.id).collect())
+        let returned = self.memory().state.returned(&self.node, snapshot);
+        let kept = lost.into_iter().chain(returned);
+        Ok(kept.map(|service| service.id).collect())
     }
 
     /// Puts back what was acknowledged here and nobody has deleted, and takes out again what was

@@ -44,11 +44,11 @@ pub(super) async fn audit<O: Operations>(
     response
 }
 
-/// Ports, backends, bindings and settings are compared, and tell of their changes themselves.
+/// Ports, backends, bindings and settings are compared, whoever changes them, and tell of it themselves;
+/// so does a state that is taken in.
 fn leaves_no_event(path: &str) -> bool {
-    ["/v1/flows/", "/v1/state/", "/v1/nodes", "/v1/deas/"]
-        .iter()
-        .any(|part| path.starts_with(part))
+    let parts = ["/v1/flows/", "/v1/state/", "/v1/nodes", "/v1/deas/"];
+    path != "/v1/state/import" && parts.iter().any(|part| path.starts_with(part))
 }
 
 /// The request, and what it says, where that is short and holds no secret.

@@ -36,7 +36,7 @@ pub(crate) enum EventKind {
     /// An entry of an app host's, or all that it says.
     AnnouncementRefused,
     ConfigChanged,
-    /// What nothing else tells of: flows that were ended, a state taken in, a node drained.
+    /// What nothing else tells of: flows that were ended, a backup, a node drained, an app host forgotten.
     AdminAction,
     RegistryAway,
     RegistryBack,

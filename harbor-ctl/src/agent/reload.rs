@@ -144,6 +144,7 @@ impl<R: Registry> Owner<R> {
         to.certificates.clone_from(&from.certificates);
         to.lease = from.lease;
         to.allow_networks.clone_from(&from.allow_networks);
+        to.backend_networks.clone_from(&from.backend_networks);
         let is_rule_new = to.health.all_down != from.health.all_down;
         to.health.clone_from(&from.health);
         to.log.level = from.log.level;

@@ -84,18 +84,18 @@ fn every_setting_is_set_shown_and_put_back_the_same_way_at_creation_and_later() 
 #[test]
 fn backends_of_both_families_have_names_and_weights() {
     let rig = Rig::with_range("33300-33309");
-    rig.create(&["web", "--backend", "[2001:db8::5]:80"]);
+    rig.create(&["web", "--backend", "[fd00::5]:80"]);
     let add = ["backends", "add", "web", "10.0.0.1:80", "--weight", "3"];
     assert_eq!(rig.json(&add)["weight"], 3);
     let list = rig.items(&["backends", "list", "web"]);
-    assert_eq!(list[0]["instance"], "2001-db8--5-80");
-    assert_eq!(list[0]["address"], "[2001:db8::5]:80");
+    assert_eq!(list[0]["instance"], "fd00--5-80");
+    assert_eq!(list[0]["address"], "[fd00::5]:80");
     assert_eq!(list[0]["weight"], 1);
     for weight in ["0", "101"] {
         rig.ctl(&["backends", "add", "web", "10.0.0.2:80", "--weight", weight])
             .refused(2, &[]);
     }
-    rig.ctl(&["backends", "remove", "web", "[2001:db8::5]:80", "--now"])
+    rig.ctl(&["backends", "remove", "web", "[fd00::5]:80", "--now"])
         .ok();
     assert_eq!(rig.items(&["backends", "list", "web"]).len(), 1);
 }

@@ -78,58 +78,72 @@ fn another_tenant_s_names_take_no_port_away_and_its_own_port_works() {
         assert_eq!(errors, Vec::<String>::new(), "{registry:?}, of {count}");
         println!("{registry:?}: {count} connections beside three tenants that took the names");
 
-        // What is refused is told once, to everybody whom it concerns.
-        let told: Vec<String> = refusals(&ground)
-            .iter()
-            .map(|e| e["dea"].to_string())
-            .collect();
-        assert_eq!(
-            told.iter().filter(|dea| *dea == "\"late\"").count(),
-            1,
-            "{told:?}"
-        );
-        assert_eq!(
-            told.iter().collect::<BTreeSet<_>>().len(),
-            told.len(),
-            "{told:?}"
-        );
-        let status = ground.agent.ctl(&["status"]);
-        assert_eq!(status.code, 7, "{}", status.stdout);
-        assert!(
-            status
-                .stdout
-                .contains("db late is refused: db names 2 ports")
-                || status
-                    .stdout
-                    .contains("db one is refused: db names 2 ports"),
-            "{}",
-            status.stdout
-        );
-        if url.is_none() {
-            let printed = late.announcer.printed();
-            assert!(
-                printed.contains("db is not announced: db names 2 ports"),
-                "{printed}"
-            );
-        }
+        told_once(&ground, url.is_none().then_some(&late));
         drop(late);
 
-        // By the ids that the credentials tell, everybody is served.
-        let mut hosts = Vec::new();
-        for (id, name, port) in [(VICTIM, "two", 4_101), ("same-name", "three", 4_102)] {
-            let told = platform.bind(id, "binding", "app").1;
-            let id = told["credentials"]["id"].as_str().unwrap().to_owned();
-            hosts.push(Instance::start(&ground.lab, 1, (&id, name), port, &over));
-        }
-        ground.wait_for(VICTIM, &["one", "two"]);
-        ground.wait_for("same-name", &["three"]);
-        let tally = traffic::connect(&ground.lab.client, to, 10);
-        assert_eq!((tally.of("one"), tally.of("two")), (5, 5), "{tally:?}");
-        let own = reached(&ground, "same-name");
-        let tally = traffic::connect(&ground.lab.client, own, 10);
-        assert_eq!(tally.of("three"), 10, "{tally:?}");
+        served_by_ids(&ground, (&mut platform, to), &over);
         drop(one);
     }
+}
+
+/// What is refused is told once, to everybody whom it concerns; an announcer by HTTP is answered.
+fn told_once(ground: &Ground, answered: Option<&Instance>) {
+    let told: Vec<String> = refusals(ground)
+        .iter()
+        .map(|e| e["dea"].to_string())
+        .collect();
+    assert_eq!(
+        told.iter().filter(|dea| *dea == "\"late\"").count(),
+        1,
+        "{told:?}"
+    );
+    assert_eq!(
+        told.iter().collect::<BTreeSet<_>>().len(),
+        told.len(),
+        "{told:?}"
+    );
+    let status = ground.agent.ctl(&["status"]);
+    assert_eq!(status.code, 7, "{}", status.stdout);
+    assert!(
+        status
+            .stdout
+            .contains("db late is refused: db names 2 ports")
+            || status
+                .stdout
+                .contains("db one is refused: db names 2 ports"),
+        "{}",
+        status.stdout
+    );
+    if let Some(late) = answered {
+        let printed = late.announcer.printed();
+        assert!(
+            printed.contains("db is not announced: db names 2 ports"),
+            "{printed}"
+        );
+    }
+}
+
+/// By the ids that the credentials tell, everybody is served.
+fn served_by_ids(ground: &Ground, (platform, to): (&mut Platform, SocketAddr), over: &[&str]) {
+    let mut hosts = Vec::new();
+    for (id, name, port) in [(VICTIM, "two", 4_101), ("same-name", "three", 4_102)] {
+        let told = platform.bind(id, "binding", "app").1;
+        let id = told["credentials"]["id"].as_str().unwrap().to_owned();
+        hosts.push(Instance::start(&ground.lab, 1, (&id, name), port, over));
+    }
+    ground.wait_for(VICTIM, &["one", "two"]);
+    ground.wait_for("same-name", &["three"]);
+    let tally = traffic::connect(&ground.lab.client, to, 10);
+    assert_eq!((tally.of("one"), tally.of("two")), (5, 5), "{tally:?}");
+    let own = reached(ground, "same-name");
+    let tally = traffic::connect(&ground.lab.client, own, 10);
+    assert_eq!(tally.of("three"), 10, "{tally:?}");
+}
+
+fn entry(service: &str, instance: &str, ip: &str) -> Value {
+    json!({
+        "service": service, "instance": instance, "ip": ip, "port": 4100, "state": "up"
+    })
 }
 
 #[test]
@@ -150,11 +164,6 @@ fn a_refused_entry_withdraws_nothing_in_no_document() {
         let document = document.to_string();
         let (code, body) = app_host::ask(&ground.lab, &["-H", bearer, "-d", &document, &url]);
         (code, serde_json::from_str(&body).unwrap())
-    };
-    let entry = |service: &str, instance: &str, ip: &str| {
-        json!({
-            "service": service, "instance": instance, "ip": ip, "port": 4100, "state": "up"
-        })
     };
     assert_eq!(say("dea1", entry("db", "a", "10.77.2.11")).0, 200);
     assert_eq!(say("dea2", entry("web", "b", "10.77.2.12")).0, 200);
@@ -187,9 +196,8 @@ fn a_refused_entry_withdraws_nothing_in_no_document() {
     ground.wait_for(VICTIM, &["a"]);
 
     // An entry that is refused, and one that withdraws, take no address from others.
-    let udp = json!({"protocol": "udp"});
     let mut wrong = entry(VICTIM, "z", "10.77.2.12");
-    wrong["protocol"] = udp["protocol"].clone();
+    wrong["protocol"] = json!("udp");
     let (_, heard) = say("dea3", json!({"instances": [wrong]}));
     assert_eq!(heard["refused"][0]["error"], "invalid", "{heard}");
     let mut down = entry(VICTIM, "z", "10.77.2.12");

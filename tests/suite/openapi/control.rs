@@ -32,6 +32,7 @@ fn walk(reader: &mut Reader, steps: Vec<Step>) {
         let (method, path) = line.split_once(' ').unwrap();
         let place = path
             .replace("{port}", "both-x")
+            .replace("{dea}", "dea-1")
             .replace("{id}", "harbor_node_1");
         let (status, answer) = reader.ask(Question {
             method,
@@ -129,6 +130,7 @@ fn of_app_hosts(address: &str) -> Vec<Step> {
         ("post /v1/announce", said),
         ("post /v1/heartbeat", alive),
         ("get /v1/deas", Value::Null),
+        ("delete /v1/deas/{dea}", Value::Null),
         ("get /v1/backends", Value::Null),
         ("get /v1/services", Value::Null),
         ("get /v1/state", Value::Null),

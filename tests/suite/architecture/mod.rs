@@ -105,6 +105,7 @@ const STAGE: &[&str] = &[
     "ring",
     "route",
     "state",
+    "scan",
     "suspicion",
     "table",
     "way",

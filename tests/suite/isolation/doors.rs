@@ -185,7 +185,10 @@ fn what_an_admin_does_stands_in_the_events_with_its_values() {
         assert!(ended.to_string().contains(value), "{ended}");
     }
     let done = of("request_done");
-    assert!(done["text"].as_str().unwrap().contains("/v1/state/backup"), "{done}");
+    assert!(
+        done["text"].as_str().unwrap().contains("/v1/state/backup"),
+        "{done}"
+    );
     for event in [ended, done] {
         assert_eq!(event["actor"]["uid"], 0, "{event}");
     }

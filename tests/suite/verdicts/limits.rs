@@ -204,29 +204,6 @@ fn a_packet_dearer_than_a_second_is_worked_off_in_full() {
 }
 
 #[test]
-fn a_flow_that_was_refused_goes_elsewhere_however_heavy_its_backend_is() {
-    for family in FAMILIES {
-        let bench = Bench::plain(family);
-        let heavy = SocketAddr::new(bench.app(0), APP_PORT).to_string();
-        let add = ["backends", "add", "web", &heavy, "--weight", "100"];
-        bench.agent.ctl(&add).ok();
-        for _ in 0..20 {
-            let frame = bench.to_node(connect(bench.client_port())).bytes();
-            let first = bench.forward(Side::Client, &frame);
-            if first.destination != bench.app(0) {
-                continue;
-            }
-            let refused = Transport::Tcp(refusal(first.transport.source));
-            let refused = bench.host_frame(bench.app(0), refused);
-            let outcome = bench.run(Side::Backend, &refused.bytes());
-            assert_eq!(outcome.verdict, "backend-refused");
-            let second = bench.forward(Side::Client, &frame);
-            assert_eq!(second.destination, bench.app(1));
-        }
-    }
-}
-
-#[test]
 fn a_packet_that_would_open_a_flow_and_is_broken_is_dropped() {
     for family in FAMILIES {
         let bench = Bench::plain(family);

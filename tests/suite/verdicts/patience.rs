@@ -1,6 +1,10 @@
 //! A backend that is slow, one that asks back, and one that fails while no agent lives.
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
 use aya::maps::{Array, Map, MapData};
 use harbor_common::{control::Control, maps};
@@ -128,5 +132,28 @@ fn numbers_that_leap_are_learnt_anew() {
         bench.forward(Side::Backend, &reset);
         let flows = bench.agent.items(&["flows", "list"]);
         assert_eq!(flows[0]["state"], "closed", "{flows:?}");
+    }
+}
+
+#[test]
+fn a_flow_that_was_refused_goes_elsewhere_however_heavy_its_backend_is() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        let heavy = SocketAddr::new(bench.app(0), APP_PORT).to_string();
+        let add = ["backends", "add", "web", &heavy, "--weight", "100"];
+        bench.agent.ctl(&add).ok();
+        for _ in 0..20 {
+            let frame = bench.to_node(syn(bench.client_port(), TCP_PORT)).bytes();
+            let first = bench.forward(Side::Client, &frame);
+            if first.destination != bench.app(0) {
+                continue;
+            }
+            let port = first.transport.source;
+            let refused = answer(&bench, bench.app(0), port, flag::RST | flag::ACK);
+            let outcome = bench.run(Side::Backend, &refused);
+            assert_eq!(outcome.verdict, "backend-refused");
+            let second = bench.forward(Side::Client, &frame);
+            assert_eq!(second.destination, bench.app(1));
+        }
     }
 }

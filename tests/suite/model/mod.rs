@@ -18,6 +18,7 @@ pub(crate) mod random;
 mod reading;
 pub(crate) mod sequences;
 mod strange;
+mod sums;
 mod tables;
 mod world;
 

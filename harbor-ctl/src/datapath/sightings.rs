@@ -1,7 +1,5 @@
 //! Reads what the datapath tells of backends that have failed a flow.
 
-use std::net::IpAddr;
-
 use aya::maps::{Array, MapData, RingBuf};
 use harbor_common::{
     addr::Ip,
@@ -52,8 +50,9 @@ impl Sightings {
                 };
                 let evidence = Evidence {
                     suspect,
+                    // Only the program knows whether a flow was taken in between: it counts the clients.
                     witness: match event.witnesses {
-                        0 | 1 => Witness::Client(IpAddr::from(event.client)),
+                        0 | 1 => Witness::Unknown,
                         _ => Witness::Several,
                     },
                     sight: Err(doubt(event.reason)),
@@ -94,6 +93,8 @@ fn read(bytes: &[u8]) -> Option<Sighting> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]

@@ -35,9 +35,9 @@ pub(crate) struct KernelWays {
 }
 
 impl KernelWays {
-    /// The addresses that nobody answers for, though the kernel has asked.
-    pub(crate) fn lost(&self) -> impl Iterator<Item = IpAddr> {
-        self.failed.iter().map(|(address, _)| *address)
+    /// The addresses that nobody answers for, though the kernel has asked, and by which interface.
+    pub(crate) fn lost(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.failed.iter().copied()
     }
 }
 

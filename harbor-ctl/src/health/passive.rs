@@ -38,7 +38,7 @@ const ROW: Duration = Duration::from_nanos(2 * backoff::LONGEST_NS);
 /// What is known of a suspect's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
-    /// The backends that take new flows, ejected ones among them.
+    /// The backends of the suspect's family that take new flows, ejected ones among them.
     pub(crate) takers: Vec<SocketAddr>,
     /// Whether its backends can be asked: by TCP, or by a check of the port.
     pub(crate) can_ask: bool,

@@ -55,8 +55,11 @@ impl Forwarder {
     /// A backend on a link of this node whose address nobody answers for cannot be reached: the kernel
     /// has asked, so this is news once for each time that it has asked in vain.
     pub(super) fn hear_of_neighbours(&mut self, kernel: &KernelWays) {
-        let hosts = &self.wishes.hosts;
-        let lost: BTreeSet<IpAddr> = kernel.lost().filter(|host| hosts.contains(host)).collect();
+        let routes = &self.wishes.routes;
+        let is_backend =
+            |(host, by): &(IpAddr, u32)| routes.get(host).is_some_and(|route| route.ifindex == *by);
+        let lost = kernel.lost().filter(is_backend).map(|(host, _)| host);
+        let lost: BTreeSet<IpAddr> = lost.collect();
         for host in lost.difference(&self.doubts.lost) {
             let backends = self.books.actual.backends.iter();
             for (key, (slot, _)) in backends.filter(|(key, _)| key.address.ip() == *host) {

@@ -149,7 +149,10 @@ impl<R: Registry> Owner<R> {
         let health = &self.running.config.health;
         let takers = takers(&there, health.all_down).into_iter();
         Some(Port {
-            takers: takers.map(|backend| backend.address).collect(),
+            takers: takers
+                .map(|backend| backend.address)
+                .filter(|address| address.is_ipv4() == suspect.address.is_ipv4())
+                .collect(),
             can_ask: suspect.protocol == Protocol::Tcp || HealthRule::of(service, health).is_some(),
         })
     }

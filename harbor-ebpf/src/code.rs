@@ -49,6 +49,18 @@ impl Code {
         }
     }
 
+    /// As it is returned.
+    #[inline(always)]
+    pub const fn register(self) -> u64 {
+        self.0
+    }
+
+    /// The inverse of [`Code::register`].
+    #[inline(always)]
+    pub const fn from_register(register: u64) -> Self {
+        Self(register)
+    }
+
     /// The inverse of [`Code::of_result`].
     #[inline(always)]
     pub const fn result(self) -> Result<(), Verdict> {

@@ -25,9 +25,15 @@ pub mod config;
 #[cfg(target_arch = "bpf")]
 pub mod credible;
 #[cfg(target_arch = "bpf")]
+pub mod errors;
+#[cfg(target_arch = "bpf")]
 pub mod family;
 #[cfg(target_arch = "bpf")]
 pub mod maps;
+#[cfg(target_arch = "bpf")]
+pub mod opening;
+#[cfg(target_arch = "bpf")]
+pub mod phases;
 #[cfg(target_arch = "bpf")]
 pub mod pipeline;
 #[cfg(target_arch = "bpf")]

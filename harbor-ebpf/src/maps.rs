@@ -206,8 +206,8 @@ pub struct Context<A> {
     pub is_moved: u32,
     /// 1 where it would join a connection of Multipath TCP.
     pub is_join: u32,
-    /// Zero.
-    pub _pad: u32,
+    /// 1 where the packet is to open a flow.
+    pub opens: u32,
     /// What the flow has met.
     pub sighting: Sighting,
 }

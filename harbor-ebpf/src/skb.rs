@@ -50,6 +50,12 @@ impl SkbPacket {
         Self { skb }
     }
 
+    /// The context that it was made of.
+    #[inline(always)]
+    pub const fn context(&self) -> *mut __sk_buff {
+        self.skb
+    }
+
     /// Puts an Ethernet header in front of a packet that has none, so that all stages find what they
     /// know. Where the packet is passed on, or leaves by an interface without such headers, the kernel
     /// takes it off again.

@@ -1,11 +1,13 @@
 //! Claims a source port: the reply entry goes in under a key that nobody else has, and whoever
 //! inserts it owns the port.
 
-use aya_ebpf::helpers::bpf_get_prandom_u32;
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_get_prandom_u32, generated::bpf_loop};
 use harbor_common::{
     backend::{SOURCE_ADDRESSES, Sources},
     checksum,
-    flow::{FlowKey, Phase},
+    flow::{Flow, FlowKey, Phase},
     protocol::Protocol,
     verdict::{DropReason, Verdict},
 };
@@ -33,48 +35,82 @@ const EEXIST: i32 = -17;
 /// constant stride clusters. Each draw takes another of the addresses that the backend may see.
 #[inline(always)]
 pub fn claim<A: Stack>(context: &mut Context<A>) -> Result<(), Verdict> {
-    let Context {
-        parsed,
-        reply,
-        reply_key: key,
-        ..
-    } = context;
     let backend = BACKENDS.get(context.backend).ok_or(RACE)?;
     let sources = SOURCES.get(backend.sources).ok_or(RACE)?;
     if sources.count == 0 {
         return Err(Verdict::Drop(DropReason::SourcePorts));
     }
-    let arrived = &parsed.key;
-    // SAFETY: the helper takes nothing and cannot fail.
-    let first = unsafe { bpf_get_prandom_u32() };
-    for draw in 0..DRAWS {
-        if draw > 0 || !config::is_source_port(arrived.source_port) {
-            // SAFETY: as above.
-            key.destination_port = config::source_port(unsafe { bpf_get_prandom_u32() });
-        }
-        key.destination = source(sources, first.wrapping_add(draw));
-        reply.address_delta = checksum::fold(
-            checksum::delta_address(&key.source, &arrived.destination)
-                + checksum::delta_address(&key.destination, &arrived.source),
-        );
-        reply.port_delta = checksum::fold(
-            checksum::delta_port(key.source_port, arrived.destination_port)
-                + checksum::delta_port(key.destination_port, arrived.source_port),
-        );
-        match enter(key, &raw const *reply) {
-            Ok(()) => return Ok(()),
-            Err(EEXIST) => {}
-            Err(_) => return Err(Verdict::Drop(DropReason::FlowsFull)),
-        }
-        // Looking at the holder costs a cold line, so the first draws only try.
-        if draw >= HASTY_DRAWS
-            && take_over(key, reply.seen_ns)
-            && enter(key, &raw const *reply).is_ok()
-        {
-            return Ok(());
-        }
+    let mut draws = Draws {
+        context,
+        sources,
+        // SAFETY: the helper takes nothing and cannot fail.
+        first: unsafe { bpf_get_prandom_u32() },
+        error: EEXIST,
+    };
+    let step = draw::<A> as unsafe extern "C" fn(u64, *mut c_void) -> i64;
+    // SAFETY: the callback takes what it is given here, which outlives the call.
+    unsafe { bpf_loop(DRAWS, step as *mut c_void, (&raw mut draws).cast(), 0) };
+    match draws.error {
+        0 => Ok(()),
+        EEXIST => Err(Verdict::Drop(DropReason::SourcePorts)),
+        _ => Err(Verdict::Drop(DropReason::FlowsFull)),
     }
-    Err(Verdict::Drop(DropReason::SourcePorts))
+}
+
+/// The search for a source; run by `bpf_loop`, so that the verifier looks at one draw of it.
+struct Draws<'a, A> {
+    context: &'a mut Context<A>,
+    sources: &'a Sources,
+    /// Decides with which address the search begins.
+    first: u32,
+    /// How the latest draw ended: the kernel's error, or 0.
+    error: i32,
+}
+
+/// One draw: whether the search is over.
+///
+/// # Safety
+///
+/// Called by `bpf_loop` with [`Draws`] of this family.
+unsafe extern "C" fn draw<A: Stack>(index: u64, draws: *mut c_void) -> i64 {
+    // SAFETY: by the caller.
+    let draws = unsafe { &mut *draws.cast::<Draws<'_, A>>() };
+    let draw = index as u32;
+    let Context {
+        parsed,
+        reply,
+        reply_key: key,
+        ..
+    } = &mut *draws.context;
+    let arrived = &parsed.key;
+    if draw > 0 || !config::is_source_port(arrived.source_port) {
+        // SAFETY: the helper takes nothing and cannot fail.
+        key.destination_port = config::source_port(unsafe { bpf_get_prandom_u32() });
+    }
+    key.destination = source(draws.sources, draws.first.wrapping_add(draw));
+    reply.address_delta = checksum::fold(
+        checksum::delta_address(&key.source, &arrived.destination)
+            + checksum::delta_address(&key.destination, &arrived.source),
+    );
+    reply.port_delta = checksum::fold(
+        checksum::delta_port(key.source_port, arrived.destination_port)
+            + checksum::delta_port(key.destination_port, arrived.source_port),
+    );
+    draws.error = entered(key, &raw const *reply);
+    // Looking at the holder costs a cold line, so the first draws only try.
+    if draws.error == EEXIST && draw >= HASTY_DRAWS && take_over(key, reply.seen_ns) {
+        draws.error = entered(key, &raw const *reply);
+    }
+    i64::from(draws.error != EEXIST)
+}
+
+/// Enters the reply direction: the kernel's error, or 0.
+#[inline(always)]
+fn entered<A: Stack>(key: &FlowKey<A>, reply: *const Flow<A>) -> i32 {
+    match enter(key, reply) {
+        Ok(()) => 0,
+        Err(error) => error,
+    }
 }
 
 /// One of the addresses that backends may see.

@@ -17,27 +17,19 @@ use crate::{
     maps::{ADDRESSES, BACKEND_SETS, ENDPOINTS, FRONTENDS},
 };
 
-/// Which of our port ranges a packet is for.
-#[derive(Clone, Copy)]
-pub enum Side {
-    /// A port that is served: a client speaks.
-    Client(Frontend),
-    /// The translation range: a backend answers.
-    Backend,
-}
-
-/// Looks at the destination port alone.
+/// Looks at the destination port alone: the frontend that is served there, because a client speaks, or
+/// one that is not, because a backend answers to the translation range.
 #[inline(always)]
-pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Side, Verdict> {
+pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Frontend, Verdict> {
     const OTHER: Verdict = Verdict::Pass(PassReason::NotOurs);
     let frontend = at(protocol, key.destination_port).ok_or(OTHER)?;
     if frontend.is_served() {
         account::step(Explanation::FRONTEND, |note| note.frontend = frontend.slot);
-        return Ok(Side::Client(frontend));
+        return Ok(frontend);
     }
     if config::is_source_port(key.destination_port) {
         account::step(Explanation::REPLY, |_| {});
-        Ok(Side::Backend)
+        Ok(frontend)
     } else {
         Err(OTHER)
     }
@@ -62,13 +54,12 @@ pub fn set(frontend: &Frontend, family: u32) -> Option<&'static BackendSet> {
     BACKEND_SETS.get(frontend.set_index(family))
 }
 
-/// The frontend of a packet without a flow: only an orderly opening from outside goes on.
+/// Whether a packet without a flow may open one of this frontend: only an orderly opening from outside.
 #[inline(always)]
-pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, side: Side) -> Result<Frontend, Verdict> {
-    let frontend = match side {
-        Side::Client(frontend) => frontend,
-        Side::Backend => return Err(refuse_backend(parsed, source)),
-    };
+pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> Result<(), Verdict> {
+    if !frontend.is_served() {
+        return Err(refuse_backend(parsed, source));
+    }
     if roles(&parsed.key.destination.ip()) & Address::PUBLIC == 0 {
         return Err(Verdict::Pass(PassReason::NotOurs));
     }
@@ -90,7 +81,7 @@ pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, side: Side) -> Result<Fr
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
     account::step(Explanation::ADMITTED, |_| {});
-    Ok(frontend)
+    Ok(())
 }
 
 /// A packet for the translation range outside any flow.

@@ -1,0 +1,179 @@
+//! What becomes of a packet without a flow, and of one whose backend fails it.
+
+use harbor_common::{
+    explain::Explanation,
+    flow::Flow,
+    protocol::Protocol,
+    verdict::{DropReason, PassReason, Verdict},
+};
+
+use crate::{
+    clock,
+    code::Code,
+    maps::Context,
+    packet::Packet,
+    phases::Path,
+    route,
+    scan::{self, Bounds},
+    stage::{claim, flow, frontend, join, limit, open, parse::Oddity, select, translate},
+    suspicion,
+    way::Doubt,
+};
+
+/// A packet without a flow opens one, or does not.
+#[inline(always)]
+pub fn open<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
+    Code::of_result(try_open(packet, context))
+}
+
+#[inline(always)]
+fn try_open<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Result<(), Verdict> {
+    context.now = clock::now_ns();
+    context.client = context.parsed.key.source.ip();
+    frontend::admit(&context.parsed, &context.client, context.frontend)?;
+    // A backend would not answer a broken packet, and nothing would tell it from one that is gone.
+    if !is_sound(packet, context) {
+        return Err(Verdict::Drop(DropReason::BadChecksum));
+    }
+    context.is_join = u32::from(join::is_join(packet, &context.parsed));
+    choose(context).result()?;
+    enter(packet, context)
+}
+
+/// Whether a client's packet that would open a flow is whole.
+#[inline(never)]
+fn is_sound<A: Path, P: Packet>(packet: &mut P, context: &Context<A>) -> bool {
+    let parsed = &context.parsed;
+    !matches!(parsed.oddity, Oddity::None) || translate::is_sound(packet, parsed)
+}
+
+/// Which backend a new flow goes to.
+#[inline(never)]
+fn choose<A: Path>(context: &mut Context<A>) -> Code {
+    Code::of_result(try_choose(context))
+}
+
+/// Claims a source port for a new flow.
+#[inline(never)]
+fn claim<A: Path>(context: &mut Context<A>) -> Code {
+    Code::of_result(claim::claim(context))
+}
+
+#[inline(always)]
+fn try_choose<A: Path>(context: &mut Context<A>) -> Result<(), Verdict> {
+    const NONE: Verdict = Verdict::Drop(DropReason::NoBackend);
+    let now = context.now;
+    let slot = context.frontend.slot;
+    let set = frontend::set(&context.frontend, A::INDEX).ok_or(NONE)?;
+    let public = context.parsed.key.destination.ip();
+    if set.handed != 0 || !route::is_certain(&public, &context.client) {
+        return Err(Verdict::Pass(PassReason::Unrouted));
+    }
+    let bounds = Bounds {
+        avoided: context.avoided,
+        takes_turn: context.is_join == 0,
+        now,
+    };
+    context.backend = select::select(slot, A::INDEX, set, &context.client, bounds)?;
+    context.is_capped = u32::from(set.limits.reply_cap != 0);
+    limit::admit(&set.limits, slot, &context.client, now)
+}
+
+/// Enters the flow that was chosen.
+#[inline(always)]
+fn enter<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Result<(), Verdict> {
+    let mut entered = prepare(context, packet.ingress_ifindex()).result();
+    if entered.is_ok() {
+        entered = claim(context).result();
+    }
+    if entered.is_ok() {
+        entered = complete(context).result();
+    }
+    if entered.is_err() {
+        limit::release(context.frontend.slot);
+    }
+    entered
+}
+
+#[inline(never)]
+fn prepare<A: Path>(context: &mut Context<A>, ingress: u32) -> Code {
+    Code::of_result(open::prepare(context, ingress))
+}
+
+#[inline(never)]
+fn complete<A: Path>(context: &mut Context<A>) -> Code {
+    Code::of_result(open::complete(context))
+}
+
+/// Another backend can take a flow now.
+pub const HAS_OTHER: u32 = 1;
+/// So many backends are left that this one may be taken from others.
+const HAS_ROOM: u32 = 2;
+
+/// A flow's backend fails it: notes that, and answers with what becomes of the port without that backend,
+/// a sum of the constants above.
+#[inline(never)]
+pub fn weigh<A: Path>(context: &mut Context<A>, protocol: Protocol, arrived_at: u16) -> u32 {
+    let now = clock::now_ns();
+    let Context {
+        parsed,
+        way,
+        sighting,
+        ..
+    } = context;
+    let mut outlook = 0;
+    if let Some(frontend) = frontend::at(protocol, way.public_port(arrived_at))
+        && frontend.is_served()
+        && let Some(set) = frontend::set(&frontend, A::INDEX)
+    {
+        let (has_other, has_room) = scan::survey(set, way.backend, now);
+        outlook = u32::from(has_other) * HAS_OTHER + u32::from(has_room) * HAS_ROOM;
+    }
+    sighting.at_ns = now;
+    sighting.backend = way.backend;
+    sighting.generation = way.backend_generation;
+    sighting.reason = way.doubt as u32;
+    sighting.has_room = outlook & HAS_ROOM;
+    sighting.client = if way.direction == Flow::<A>::FORWARD {
+        parsed.key.source.ip()
+    } else {
+        way.destination.ip()
+    };
+    if way.word & Flow::<A>::REFUSED == 0 {
+        // What has refused the flow was noted when it did.
+        suspicion::testify(sighting);
+    }
+    outlook
+}
+
+/// Ends a client's flow whose backend fails it, if another backend can take it.
+#[inline(never)]
+fn leave<A: Path>(context: &mut Context<A>, outlook: u32) -> bool {
+    let Context { parsed, way, .. } = context;
+    let is_silent = way.doubt == Doubt::Silent;
+    let has_moved = way.word & Flow::<A>::MOVED != 0;
+    // Whoever answers late is waited for: on silence alone a flow moves once.
+    let may_leave = !is_silent || !has_moved || !scan::is_well(way.backend, clock::now_ns());
+    if outlook & HAS_OTHER == 0 || !may_leave {
+        flow::forgive(&parsed.key, way);
+        return false;
+    }
+    let has_left = flow::end(&parsed.key, way);
+    context.avoided = context.way.backend;
+    context.is_moved = u32::from(is_silent || has_moved);
+    has_left
+}
+
+/// A flow's backend fails it: the flow stays, or ends so that the packet opens another one.
+#[inline(always)]
+pub fn reconsider<A: Path, P: Packet>(_packet: &mut P, context: &mut Context<A>) -> Code {
+    let parsed = &context.parsed;
+    let (protocol, number) = (parsed.protocol, parsed.key.protocol);
+    let outlook = weigh(context, protocol, parsed.key.destination_port);
+    if context.frontend.is_served() {
+        context.opens = u32::from(leave(context, outlook));
+    } else if outlook & HAS_OTHER != 0 && flow::refuse(&context.way, number) {
+        return Code::of(Verdict::Drop(DropReason::BackendRefused));
+    }
+    Code::of_result(Ok(()))
+}

@@ -40,6 +40,9 @@ impl Sighting {
     /// No two of a backend are closer, in the units of [`crate::flow::Flow::opened`], but for the word
     /// of a second client.
     pub const GAP: u32 = 50;
+    /// How long a flow has to be taken before another client's word confirms the first: two packets that
+    /// come together are no more than one.
+    pub const SETTLING: u32 = 200;
     /// How long a client's word waits for another's, in the same units: ten seconds.
     pub const MEMORY: u32 = 9_537;
 }

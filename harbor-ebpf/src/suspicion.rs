@@ -60,7 +60,9 @@ pub fn testify(sighting: &mut Sighting) -> bool {
     let time = (sighting.at_ns >> OPENED_SHIFT) as u32;
     let client = subscriber(&sighting.client);
     let is_first = state.witness == 0 || time.wrapping_sub(state.witnessed) > Sighting::MEMORY;
-    let is_confirmed = !is_first && state.witness != client;
+    let is_confirmed = !is_first
+        && state.witness != client
+        && time.wrapping_sub(state.witnessed) > Sighting::SETTLING;
     if is_first {
         (state.witness, state.witnessed) = (client, time);
     }

@@ -26,8 +26,8 @@ const CONCURRENT: usize = 64;
 const BURST: f64 = 0.2;
 /// How long a backend may take that a client was not answered by for long enough already.
 const FIRST_PATIENCE: Duration = Duration::from_millis(300);
-/// How long one that is ejected may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one that is ejected may take: whoever answers a client after its second request is served.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// A backend that has answered is not asked again sooner, whatever clients say.
 const REST: Duration = Duration::from_millis(500);
 /// How long a witness's word waits for another's.

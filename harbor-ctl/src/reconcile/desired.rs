@@ -162,7 +162,7 @@ fn add_frontend(
         let takes = taking[family]
             .iter()
             .any(|taker| std::ptr::eq(*taker, backend));
-        let is_ejected = ejected.contains_key(&Suspect {
+        let doubt = ejected.get(&Suspect {
             protocol,
             port: service.port,
             address: backend.address,
@@ -171,7 +171,7 @@ fn add_frontend(
         let wanted = DesiredBackend {
             row: row(
                 backend_key,
-                state(takes, is_ejected, backend, has_others),
+                state(takes, doubt.copied(), backend, has_others),
                 route,
             ),
             sources: Arc::clone(&lists[&route.source]),
@@ -211,9 +211,11 @@ fn taking<'a>(service: &'a Service, ground: Ground<'_>) -> [Vec<&'a Backend>; 2]
 }
 
 /// The state of a backend's row.
-fn state(takes: bool, is_ejected: bool, backend: &Backend, has_others: bool) -> u32 {
+fn state(takes: bool, doubt: Option<Doubt>, backend: &Backend, has_others: bool) -> u32 {
     match takes {
-        true if is_ejected => Row::EJECTED,
+        // Nobody is there: UDP flows would go nowhere for ever, and TCP's end by themselves.
+        true if doubt == Some(Doubt::NoNeighbour) => Row::UNHEALTHY,
+        true if doubt.is_some() => Row::EJECTED,
         true => Row::ACTIVE,
         // Its UDP flows move, as long as they find somebody else.
         false if backend.failing.is_some() && has_others => Row::UNHEALTHY,

@@ -242,7 +242,7 @@ fn try_translate<A: Errors, P: Packet>(
         // The size stands in the lower half, and all of it does in either family.
         let [a, b, c, d] = icmp.rest;
         let size = u16::from_be_bytes([c, d]);
-        if u32::from(size) < least && a == 0 && b == 0 {
+        if size != 0 && u32::from(size) < least && a == 0 && b == 0 {
             let [c, d] = (least as u16).to_be_bytes();
             message += checksum::delta16(size.to_be(), (least as u16).to_be());
             icmp.rest = [a, b, c, d];

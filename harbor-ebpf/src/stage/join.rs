@@ -27,7 +27,7 @@ pub fn is_join<A, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
     // The longest header has 60 octets.
     packet.pull(parsed.l4() + 60);
     let mut at = TcpHdr::LEN;
-    while at < 48 {
+    while at <= 48 {
         let start = parsed.l4() + at;
         if let Some(&[kind, length, subtype, _]) = packet.view::<[u8; 4]>(start)
             && kind == KIND

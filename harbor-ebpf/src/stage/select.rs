@@ -1,5 +1,6 @@
 //! Chooses the backend of a new flow.
 
+use aya_ebpf::helpers::bpf_get_prandom_u32;
 use harbor_common::{
     addr::Ip,
     explain::Explanation,
@@ -33,15 +34,18 @@ pub fn select(
         });
     }
     let mut slot = NOBODY;
-    if set.limits.affinity_s != 0 {
+    let mut keeps = set.limits.affinity_s != 0;
+    if keeps {
         slot = kept(frontend, client, now);
-        if slot == avoided {
+        if slot != NOBODY && slot == avoided {
+            // This flow goes elsewhere, and what its sender keeps stays: anybody can send in his name.
             slot = NOBODY;
+            keeps = false;
         }
     }
     if slot == NOBODY {
         slot = by_policy(frontend, family, set, client, bounds);
-        if slot != NOBODY && set.limits.affinity_s != 0 {
+        if slot != NOBODY && keeps {
             keep(frontend, set.limits.affinity_s, client, slot, now);
         }
     }
@@ -101,7 +105,10 @@ fn by_policy(frontend: u32, family: u32, set: &BackendSet, client: &Ip, bounds: 
         first(frontend, family, set, bounds)
     } else if set.policy == Policy::LeastFlows as u32 {
         least(set, bounds)
-    } else if set.policy == Policy::SourceHash as u32 || !bounds.takes_turn {
+    } else if !bounds.takes_turn {
+        // SAFETY: no parameters.
+        in_turn(set, u64::from(unsafe { bpf_get_prandom_u32() }), bounds)
+    } else if set.policy == Policy::SourceHash as u32 {
         in_turn(set, u64::from(client.mixed()), bounds)
     } else {
         in_turn(set, next_turn(frontend), bounds)
@@ -160,6 +167,7 @@ fn first(frontend: u32, family: u32, set: &BackendSet, bounds: Bounds) -> u32 {
     let mut scan = Scan::new(set, bounds);
     scan.run();
     if grade == Grade::None
+        && bounds.avoided == NOBODY
         && scan.found != NOBODY
         && let Some(backend) = BACKENDS.get(scan.found)
     {

@@ -198,6 +198,11 @@ fn a_host_that_nobody_answers_for_is_out_for_datagrams_too() {
             let answer = stranger.try_ask(to, b"and now", Duration::from_millis(300));
             answer.is_some_and(|name| name == "app2")
         });
+        // Whoever was there already goes, too.
+        eventually(SOON, || {
+            let answer = asker.try_ask(to, b"still", Duration::from_millis(300));
+            answer.is_some_and(|name| name == "app2")
+        });
         let ejected = ejections(&ward);
         assert_eq!(ejected[0]["address"], ward.app(0).to_string());
         let text = ejected[0]["text"].to_string();

@@ -2,12 +2,10 @@
 
 use std::net::IpAddr;
 
-use harbor_common::backend::Backend;
-
 use super::Forwarder;
 use crate::{
     datapath::{self, Carrier, DatapathError},
-    model::{BackendReport, DatapathReport, Engine, FrontendReport},
+    model::{BackendReport, DatapathReport, Engine, FrontendReport, Suspect},
     reconcile::Scope,
 };
 
@@ -63,8 +61,13 @@ impl Forwarder {
             let live = live.copied().unwrap_or_default();
             let is_suspect =
                 ended.generation == row.generation && datapath::is_ahead(ended.suspect_until_ns);
-            let is_ejected = row.state == Backend::EJECTED;
-            let doubt = self.doubts.of(*slot, key.address);
+            let ejected = self.wishes.ejected.get(&Suspect {
+                protocol: key.frontend.protocol,
+                port: key.frontend.port,
+                address: key.address,
+            });
+            let is_ejected = ejected.is_some();
+            let doubt = ejected.copied().or(self.doubts.of(*slot, key.address));
             let handed = self.why_handed(key.address.ip());
             reports.push(BackendReport {
                 engine: match handed {

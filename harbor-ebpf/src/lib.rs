@@ -29,6 +29,8 @@ pub mod errors;
 #[cfg(target_arch = "bpf")]
 pub mod family;
 #[cfg(target_arch = "bpf")]
+pub mod linear;
+#[cfg(target_arch = "bpf")]
 pub mod maps;
 #[cfg(target_arch = "bpf")]
 pub mod opening;

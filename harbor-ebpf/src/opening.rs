@@ -11,7 +11,7 @@ use crate::{
     clock,
     code::Code,
     maps::Context,
-    packet::Packet,
+    packet::{Packet, SocketBuffer},
     phases::Path,
     route,
     scan::{self, Bounds},
@@ -22,12 +22,15 @@ use crate::{
 
 /// A packet without a flow opens one, or does not.
 #[inline(always)]
-pub fn open<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
+pub fn open<A: Path, P: SocketBuffer>(packet: &mut P, context: &mut Context<A>) -> Code {
     Code::of_result(try_open(packet, context))
 }
 
 #[inline(always)]
-fn try_open<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Result<(), Verdict> {
+fn try_open<A: Path, P: SocketBuffer>(
+    packet: &mut P,
+    context: &mut Context<A>,
+) -> Result<(), Verdict> {
     context.now = clock::now_ns();
     context.client = context.parsed.key.source.ip();
     frontend::admit(&context.parsed, &context.client, context.frontend)?;
@@ -42,7 +45,7 @@ fn try_open<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Res
 
 /// Whether a client's packet that would open a flow is whole.
 #[inline(never)]
-fn is_sound<A: Path, P: Packet>(packet: &mut P, context: &Context<A>) -> bool {
+fn is_sound<A: Path, P: SocketBuffer>(packet: &mut P, context: &Context<A>) -> bool {
     let parsed = &context.parsed;
     !matches!(parsed.oddity, Oddity::None) || translate::is_sound(packet, parsed)
 }

@@ -3,6 +3,7 @@
 //! All pointer arithmetic of the datapath lives behind [`Packet`]. Headers have alignment 1 (fields
 //! are octet arrays), because a frame's IP header starts at an odd multiple of two.
 
+use harbor_common::checksum;
 use network_types::{
     eth::EthHdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
@@ -108,23 +109,33 @@ pub trait Packet {
     fn length(&self) -> usize;
 
     /// Whether the kernel joined several segments into this frame.
-    fn is_segmented(&self) -> bool;
+    #[inline(always)]
+    fn is_segmented(&self) -> bool {
+        false
+    }
 
     /// Octets of payload in each segment of a joined frame; 0 for any other.
-    fn segment_size(&self) -> u32;
+    #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        0
+    }
 
     /// Whether the frame was addressed to this host's MAC: not to another's, and not to a group's
     /// (RFC 1122, section 3.3.6, wants a unicast packet in such a frame discarded).
     fn is_for_this_host(&self) -> bool;
 
     /// Whether the frame belongs to a VLAN whose tag the device has taken out of it.
-    fn has_vlan(&self) -> bool;
+    #[inline(always)]
+    fn has_vlan(&self) -> bool {
+        false
+    }
 
     /// Index of the interface that the frame came in by.
     fn ingress_ifindex(&self) -> u32;
 
     /// Makes `wanted` octets directly readable, or as many as there are.
-    fn pull(&mut self, wanted: usize);
+    #[inline(always)]
+    fn pull(&mut self, _wanted: usize) {}
 
     /// The header at `offset`, or `None` where the frame ends before it does.
     fn view<T: Header>(&self, offset: usize) -> Option<&T>;
@@ -142,8 +153,34 @@ pub trait Packet {
     ///
     /// UDP's "no checksum" stays none. Where the device is to finish the checksum, only the
     /// pseudo header counts.
-    fn fix_transport_checksum(&mut self, change: ChecksumChange) -> Result<(), Refused>;
+    #[inline(always)]
+    fn fix_transport_checksum(&mut self, change: ChecksumChange) -> Result<(), Refused> {
+        change_checksum(self, &change).map(|_| ())
+    }
+}
 
+/// Changes a checksum that no device is to finish; whether there is one.
+#[inline(always)]
+pub fn change_checksum<P: Packet + ?Sized>(
+    packet: &mut P,
+    change: &ChecksumChange,
+) -> Result<bool, Refused> {
+    let field = *packet.view::<[u8; 2]>(change.offset).ok_or(Refused)?;
+    let old = u16::from_ne_bytes(field);
+    if change.is_udp && old == 0 {
+        return Ok(false);
+    }
+    let delta = u32::from(change.pseudo_header) + u32::from(change.header);
+    let new = match checksum::apply(old, delta) {
+        0 if change.is_udp => 0xffff,
+        sum => sum,
+    };
+    *packet.view_mut::<[u8; 2]>(change.offset).ok_or(Refused)? = new.to_ne_bytes();
+    Ok(true)
+}
+
+/// A frame in a socket buffer, with what the kernel knows of it and can do to it.
+pub trait SocketBuffer: Packet {
     /// Whether the device is to finish the checksum at `offset`, which then holds the sum of the
     /// pseudo header alone. Changes that checksum: only for a packet that is to be rewritten.
     fn is_checksum_pending(&mut self, offset: usize) -> bool;

@@ -21,7 +21,7 @@ use crate::{
     family::Stack,
     maps::Context,
     opening,
-    packet::Packet,
+    packet::SocketBuffer,
     pipeline,
     skb::SkbPacket,
     stage::{answer, icmp},
@@ -32,7 +32,7 @@ pub trait Path: Stack + icmp::Errors + answer::Complain {}
 impl<A: Stack + icmp::Errors + answer::Complain> Path for A {}
 
 /// A packet with the phases of one family.
-pub trait Phases<A>: Packet {
+pub trait Phases<A>: SocketBuffer {
     /// A packet without a flow opens one, or does not.
     fn open(&mut self) -> Code;
 

@@ -12,7 +12,7 @@ use crate::{
     account, clock,
     code::Code,
     maps::Context,
-    packet::Packet,
+    packet::{Packet, SocketBuffer},
     phases::{Path, Phases},
     route, scan,
     stage::{
@@ -91,7 +91,11 @@ fn forward<A: Path, P: Phases<A>>(
 
 /// Tells the sender of a packet that it is dropped by this verdict.
 #[inline(always)]
-pub fn answer<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>, verdict: Code) -> Code {
+pub fn answer<A: Path, P: SocketBuffer>(
+    packet: &mut P,
+    context: &mut Context<A>,
+    verdict: Code,
+) -> Code {
     match verdict.verdict() {
         Verdict::Drop(reason) => {
             let Context { parsed, way, .. } = context;

@@ -25,8 +25,12 @@ use harbor_common::checksum;
 
 use crate::{
     bound::masked,
+    linear,
     maps::{CHUNK, Chunk},
-    packet::{ChecksumChange, Ethernet, Header, L3, Packet, Refused, TransportSum},
+    packet::{
+        ChecksumChange, Ethernet, Header, L3, Packet, Refused, SocketBuffer, TransportSum,
+        change_checksum,
+    },
 };
 
 /// A packet at a TC hook.
@@ -133,14 +137,8 @@ impl SkbPacket {
         unsafe { bpf_loop(steps, step as *mut c_void, (&raw mut summing).cast(), 0) };
         summing.left != 0 || checksum::fold(summing.sum) == 0xffff
     }
-
-    #[inline(always)]
-    fn locate(&self, offset: usize, size: usize) -> Option<usize> {
-        let (start, end) = self.bounds();
-        let at = start + offset;
-        (at + size <= end).then_some(at)
-    }
 }
+
 /// A sum over a part of a packet, chunk by chunk.
 struct Summing {
     skb: *mut __sk_buff,
@@ -244,57 +242,27 @@ impl Packet for SkbPacket {
 
     #[inline(always)]
     fn view<T: Header>(&self, offset: usize) -> Option<&T> {
-        let at = self.locate(offset, size_of::<T>())?;
-        // SAFETY: `locate` checked the bounds; `Header` allows any alignment and value; helpers
-        // that move the frame take `&mut self` and so end this borrow.
-        Some(unsafe { &*(at as *const T) })
+        // SAFETY: the bounds are the program's; helpers that move the frame take `&mut self` and so end
+        // this borrow.
+        unsafe { linear::view(self.bounds(), offset) }
     }
 
     #[inline(always)]
     fn view_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
-        let at = self.locate(offset, size_of::<T>())?;
         // SAFETY: as in `view`; the borrow is unique.
-        Some(unsafe { &mut *(at as *mut T) })
+        unsafe { linear::view_mut(self.bounds(), offset) }
     }
 
     #[inline(always)]
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
-        let at = self.locate(offset, 4 * N)?;
-        let mut words = [0; N];
-        let mut index = 0;
-        while index < N {
-            // SAFETY: `locate` checked the bounds. Left to itself LLVM reads a word of a frame octet
-            // by octet, because an IP header lies at an odd multiple of two.
-            unsafe {
-                asm!(
-                    "{word} = *(u32 *)({at} + 0)",
-                    word = out(reg) words[index],
-                    at = in(reg) at + 4 * index,
-                    options(nostack, readonly, preserves_flags),
-                );
-            }
-            index += 1;
-        }
-        Some(words)
+        // SAFETY: as in `view`.
+        unsafe { linear::words(self.bounds(), offset) }
     }
 
     #[inline(always)]
     fn set_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
-        let at = self.locate(offset, 4 * N)?;
-        let mut index = 0;
-        while index < N {
-            // SAFETY: as in `words`.
-            unsafe {
-                asm!(
-                    "*(u32 *)({at} + 0) = {word}",
-                    word = in(reg) words[index],
-                    at = in(reg) at + 4 * index,
-                    options(nostack, preserves_flags),
-                );
-            }
-            index += 1;
-        }
-        Some(())
+        // SAFETY: as in `view_mut`.
+        unsafe { linear::set_words(self.bounds(), offset, words) }
     }
 
     #[inline(always)]
@@ -305,18 +273,8 @@ impl Packet for SkbPacket {
             return self.replace_checksum(&change);
         }
         // No device is to finish it: then one addition does, without a helper.
-        if change.is_udp && old == 0 {
-            return Ok(());
-        }
-        let delta = u32::from(change.pseudo_header) + u32::from(change.header);
-        let new = checksum::apply(old, delta);
-        let new = if change.is_udp && new == 0 {
-            0xffff
-        } else {
-            new
-        };
-        *self.view_mut::<[u8; 2]>(change.offset).ok_or(Refused)? = new.to_ne_bytes();
-        if change.is_v4 {
+        let has_changed = change_checksum(self, &change)?;
+        if has_changed && change.is_v4 {
             // Where the device has summed up the whole frame, the addresses in the pseudo header are
             // all that this sum does not see changing. Elsewhere the helper does nothing.
             // SAFETY: `skb` is the program's context.
@@ -324,7 +282,9 @@ impl Packet for SkbPacket {
         }
         Ok(())
     }
+}
 
+impl SocketBuffer for SkbPacket {
     #[inline(always)]
     fn is_checksum_pending(&mut self, offset: usize) -> bool {
         let before = self.view::<[u8; 2]>(offset).map(|check| *check);

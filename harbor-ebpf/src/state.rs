@@ -1,11 +1,10 @@
-//! The states of flows: what a packet's flags do to its entry, and to the flow as a whole.
-//!
-//! A flow lives once the client has taken the backend's answer. FIN counts for each direction, RST
-//! only within the window and only as long as nothing contradicts it (RFC 9293, RFC 5961).
+//! Keeps the states of flows: takes the steps of [`harbor_common::rules::transition`], and answers their
+//! questions from the flow's other entry.
 
 use harbor_common::{
     flow::{Flow, FlowKey, OPENED_SHIFT, Phase},
     protocol::Protocol,
+    rules::transition::{self, Question},
     verdict::Verdict,
 };
 
@@ -47,39 +46,28 @@ pub fn advance_tcp<A: Stack>(
     parsed: &Parsed<A>,
 ) -> Result<(), Verdict> {
     let tcp = &parsed.tcp;
-    let is_forward = way.direction == Flow::<A>::FORWARD;
-    let (mut adds, mut clears) = (0, 0);
-    if way.word & Flow::<A>::LIVE == 0 {
-        if is_forward {
-            if tcp.flags & Tcp::ACK != 0 && takes_answer(way, tcp) {
-                adds |= Flow::<A>::LIVE;
-                suspicion::trust(way.backend);
-            }
-        } else if tcp.accepts() {
-            adds |= Flow::<A>::LIVE;
-        } else if tcp.flags & Tcp::RST != 0 && answers_syn(way, tcp) {
-            way.doubt = Doubt::Refused;
-        } else if tcp.flags & (Tcp::ACK | Tcp::RST) == Tcp::ACK {
-            // For example a challenge (RFC 5961), which the client answers with a reset.
-            adds |= Flow::<A>::HEARD;
-        }
+    let opening = transition::Tcp::opening(way.word, tcp.flags, is_forward(way));
+    let (mut adds, mut clears) = (opening.adds, 0);
+    if opening.question == Question::TakesAnswer && takes_answer(way, tcp) {
+        adds |= Flow::<A>::LIVE;
+        suspicion::trust(way.backend);
+    } else if opening.question == Question::AnswersSyn && answers_syn(way, tcp) {
+        way.doubt = Doubt::Refused;
     }
-    // A reset or FIN before the flow lives answers an older connection of the same tuple.
-    if (way.word | adds) & Flow::<A>::LIVE != 0 {
-        if tcp.flags & Tcp::FIN != 0 {
-            adds |= Flow::<A>::FIN;
-        }
-        if tcp.flags & Tcp::RST != 0 {
-            if reset(entry, way, tcp) {
-                adds |= Flow::<A>::RST;
-            }
-        } else if way.word & Flow::<A>::RESET != 0 {
-            // The other side was said to have reset the connection, and this one speaks on.
-            change_opposite(way, TCP, 0, Flow::<A>::RST);
-            clears |= Flow::<A>::RESET;
-        }
+    let closing = transition::Tcp::closing(way.word | adds, tcp.flags);
+    adds |= closing.adds;
+    if closing.question == Question::InWindow && reset(entry, way, tcp) {
+        adds |= Flow::<A>::RST;
+    } else if closing.question == Question::Contradicts {
+        change_opposite(way, TCP, 0, Flow::<A>::RST);
+        clears |= Flow::<A>::RESET;
     }
     change_state(entry, way.word, adds, clears)
+}
+
+#[inline(always)]
+fn is_forward<A>(way: &Way<A>) -> bool {
+    way.direction == Flow::<A>::FORWARD
 }
 
 /// Whether a client's ACK takes the backend's SYN-ACK.
@@ -171,32 +159,23 @@ pub fn is_unanswered<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, now: u64) -> b
     }
 }
 
-/// An answer makes a UDP flow live, in both entries; a question after it makes it a stream.
+/// Takes a datagram into the state of its entry, and of its flow's other one.
 #[inline(always)]
 pub fn advance_udp<A: Stack>(
     entry: *mut Flow<A>,
     way: &Way<A>,
     parsed: &Parsed<A>,
 ) -> Result<(), Verdict> {
-    let is_forward = way.direction == Flow::<A>::FORWARD;
-    let (mut adds, mut clears) = (0, 0);
-    if is_forward {
-        if way.word & (Flow::<A>::LIVE | Flow::<A>::STREAM) == Flow::<A>::LIVE {
-            adds |= Flow::<A>::STREAM;
-        }
-        if way.word & Flow::<A>::CAPPED != 0 {
-            clears |= Flow::<A>::CAPPED;
-        }
-    } else if way.word & Flow::<A>::LIVE == 0 {
-        adds |= Flow::<A>::LIVE;
+    let step = transition::Udp::of(way.word, is_forward(way));
+    if step.shared != 0 {
         suspicion::trust(way.backend);
     }
-    if (adds & Flow::<A>::LIVE) | clears != 0
-        && !change_opposite(way, parsed.key.protocol, adds & Flow::<A>::LIVE, clears)
+    if step.shared | step.clears != 0
+        && !change_opposite(way, parsed.key.protocol, step.shared, step.clears)
     {
         return Err(RACE);
     }
-    change_state(entry, way.word, adds, clears)
+    change_state(entry, way.word, step.adds, step.clears)
 }
 
 /// Changes the state of the flow's other entry; whether that was still there.

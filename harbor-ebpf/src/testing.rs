@@ -2,7 +2,7 @@
 
 use harbor_common::checksum;
 
-use crate::packet::{ChecksumChange, Header, Packet, Refused, TransportSum};
+use crate::packet::{Header, Packet, Refused, SocketBuffer, TransportSum};
 
 /// A frame in memory, with what a hook of the kernel knows beside the octets.
 #[derive(Clone, Default)]
@@ -31,9 +31,6 @@ impl Packet for Frame {
     fn is_segmented(&self) -> bool {
         self.is_segmented
     }
-    fn segment_size(&self) -> u32 {
-        0
-    }
     fn has_vlan(&self) -> bool {
         self.has_vlan
     }
@@ -43,8 +40,6 @@ impl Packet for Frame {
     fn ingress_ifindex(&self) -> u32 {
         1
     }
-    fn pull(&mut self, _wanted: usize) {}
-
     fn view<T: Header>(&self, offset: usize) -> Option<&T> {
         let octets = self.octets.get(offset..offset + size_of::<T>())?;
         // SAFETY: the slice is as long as T, which has alignment 1 and takes any value (`Header`).
@@ -73,7 +68,9 @@ impl Packet for Frame {
         }
         Some(())
     }
+}
 
+impl SocketBuffer for Frame {
     fn is_checksum_pending(&mut self, offset: usize) -> bool {
         self.pending == Some(offset)
     }
@@ -96,26 +93,6 @@ impl Packet for Frame {
 
     fn insert(&mut self, octets: usize) -> Result<(), Refused> {
         self.octets.splice(14..14, std::iter::repeat_n(0, octets));
-        Ok(())
-    }
-
-    fn fix_transport_checksum(&mut self, change: ChecksumChange) -> Result<(), Refused> {
-        let field = self
-            .octets
-            .get_mut(change.offset..change.offset + 2)
-            .ok_or(Refused)?;
-        let old = u16::from_ne_bytes([field[0], field[1]]);
-        if change.is_udp && old == 0 {
-            return Ok(());
-        }
-        let delta = u32::from(change.pseudo_header) + u32::from(change.header);
-        let new = checksum::apply(old, delta);
-        let new = if change.is_udp && new == 0 {
-            0xffff
-        } else {
-            new
-        };
-        field.copy_from_slice(&new.to_ne_bytes());
         Ok(())
     }
 }

@@ -5,4 +5,5 @@
 
 pub mod backoff;
 pub mod bucket;
+pub mod transition;
 pub mod turns;

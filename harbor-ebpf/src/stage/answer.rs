@@ -8,14 +8,15 @@ use harbor_common::{
     addr::{Ipv4, Ipv6},
     checksum::fold,
     protocol::Protocol,
+    rules::transition,
     verdict::{DropReason, Verdict},
 };
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
-use super::parse::{Oddity, Parsed, Tcp};
+use super::parse::{Oddity, Parsed};
 use crate::{
     ip::{Fresh, IpHeader, pseudo_header},
-    packet::{Ethernet, Icmp, L3, Packet},
+    packet::{Ethernet, Icmp, L3, Packet, SocketBuffer},
 };
 
 /// A TCP header without options: its length in words, shifted to where it stands.
@@ -86,7 +87,7 @@ impl Complain for Ipv6 {
 
 /// Tells the sender of a packet that is dropped for this reason, where there is something to tell.
 #[inline(always)]
-pub fn answer<A: Complain, P: Packet>(
+pub fn answer<A: Complain, P: SocketBuffer>(
     packet: &mut P,
     parsed: &Parsed<A>,
     mtu: u16,
@@ -111,26 +112,26 @@ pub fn answer<A: Complain, P: Packet>(
 
 /// Answers a TCP segment with a reset (RFC 9293, section 3.5.2). Nothing answers a reset.
 #[inline(always)]
-fn reset<A: IpHeader, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
+fn reset<A: IpHeader, P: SocketBuffer>(packet: &mut P, parsed: &Parsed<A>) -> bool {
     matches!(parsed.protocol, Protocol::Tcp)
-        && parsed.tcp.flags & Tcp::RST == 0
+        && parsed.tcp.flags & transition::RST == 0
         && write_reset(packet, parsed)
 }
 
 #[inline(never)]
-fn write_reset<A: IpHeader, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
+fn write_reset<A: IpHeader, P: SocketBuffer>(packet: &mut P, parsed: &Parsed<A>) -> bool {
     try_write_reset(packet, parsed).is_some()
 }
 
 #[inline(always)]
-fn try_write_reset<A: IpHeader, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> Option<()> {
+fn try_write_reset<A: IpHeader, P: SocketBuffer>(packet: &mut P, parsed: &Parsed<A>) -> Option<()> {
     let l4 = L3 + A::LENGTH;
     let tcp = &parsed.tcp;
-    let (sequence, acknowledgment, flags) = if tcp.flags & Tcp::ACK != 0 {
-        (tcp.acknowledgment, 0, Tcp::RST)
+    let (sequence, acknowledgment, flags) = if tcp.flags & transition::ACK != 0 {
+        (tcp.acknowledgment, 0, transition::RST)
     } else {
         let next = tcp.sequence.wrapping_add(parsed.sequence_space());
-        (0, next, Tcp::RST | Tcp::ACK)
+        (0, next, transition::RST | transition::ACK)
     };
     packet.cut(l4 + TcpHdr::LEN).ok()?;
     let is_pending = packet.is_checksum_pending(l4 + offset_of!(TcpHdr, check));
@@ -195,7 +196,7 @@ const fn quoted(protocol: Protocol) -> usize {
 
 /// Answers a packet with an ICMP error from the address that it was sent to.
 #[inline(never)]
-fn write_complaint<A: Complain, P: Packet>(
+fn write_complaint<A: Complain, P: SocketBuffer>(
     packet: &mut P,
     parsed: &Parsed<A>,
     complaint: &Complaint,
@@ -218,7 +219,7 @@ fn write_complaint<A: Complain, P: Packet>(
 }
 
 #[inline(always)]
-fn write_quoting<A: Complain, P: Packet, const WORDS: usize>(
+fn write_quoting<A: Complain, P: SocketBuffer, const WORDS: usize>(
     packet: &mut P,
     parsed: &Parsed<A>,
     complaint: &Complaint,

@@ -6,6 +6,7 @@ use harbor_common::{
     explain::Explanation,
     flow::{Flow, FlowKey, Marks},
     protocol::Protocol,
+    rules::transition,
     verdict::{DropReason, Verdict},
 };
 
@@ -21,14 +22,15 @@ use crate::{
 };
 
 /// What there is to a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// No flow.
+    /// No flow, or none any more.
     None,
     /// A flow, whose way is known now.
     Way,
 }
 
-/// Finds the packet's flow.
+/// Takes a packet into its flow.
 #[inline(always)]
 pub fn follow<A: Stack>(
     parsed: &Parsed<A>,
@@ -36,46 +38,87 @@ pub fn follow<A: Stack>(
     now: u64,
     way: &mut Way<A>,
 ) -> Result<Found, Verdict> {
-    let Some(entry) = A::flows().get_ptr_mut(&parsed.key) else {
+    let Some(entry) = find(&parsed.key, way) else {
         return Ok(Found::None);
     };
-    // SAFETY: the pointer comes from the lookup above; reads of a recycled element are caught by
-    // the comparison of words before the translation is used (`table`).
-    unsafe { read(entry, way) };
-    let is_forward = way.direction == Flow::<A>::FORWARD;
     account::step(Explanation::FLOW, |note| {
         (note.backend, note.word) = (way.backend, way.word);
     });
     if way.word & Flow::<A>::DEAD != 0 {
         return Err(RACE);
     }
-    let opens = is_forward && parsed.opens();
+    if check_backend(parsed, way)? == Found::None {
+        return Ok(Found::None);
+    }
+    guard(parsed)?;
+    if advance(entry, way, parsed, now)? == Found::None {
+        return Ok(Found::None);
+    }
+    // SAFETY: from the lookup in `find`.
+    unsafe {
+        refresh_route(entry, control, way);
+        count(entry, way, parsed, now);
+    }
+    Ok(Found::Way)
+}
+
+/// Finds a packet's entry, and copies what is needed of it.
+#[inline(always)]
+pub fn find<A: Stack>(key: &FlowKey<A>, way: &mut Way<A>) -> Option<*mut Flow<A>> {
+    let entry = A::flows().get_ptr_mut(key)?;
+    // SAFETY: from the lookup above; reads of a recycled element are caught by the comparison of words
+    // before the translation is used (`table`).
+    unsafe { read(entry, way) };
+    Some(entry)
+}
+
+/// Whether the flow's backend still serves it. If not, the flow ends: the next backend takes a datagram,
+/// or the new connection.
+#[inline(always)]
+fn check_backend<A: Stack>(parsed: &Parsed<A>, way: &Way<A>) -> Result<Found, Verdict> {
+    let is_forward = way.direction == Flow::<A>::FORWARD;
     match backend_state(way.backend, way.backend_generation) {
         Backend::GONE => {
             account::step(Explanation::RETIRED, |_| {});
             end(&parsed.key, way);
-            return match parsed.protocol {
-                // The next backend takes the datagram, or the new connection.
+            match parsed.protocol {
                 Protocol::Udp if is_forward => Ok(Found::None),
-                Protocol::Tcp if opens => Ok(Found::None),
+                Protocol::Tcp if is_forward && parsed.opens() => Ok(Found::None),
                 _ => Err(Verdict::Drop(DropReason::BackendGone)),
-            };
+            }
         }
         Backend::UNHEALTHY if is_forward && matches!(parsed.protocol, Protocol::Udp) => {
             account::step(Explanation::RETIRED, |_| {});
-            return again(&parsed.key, way.word);
+            again(&parsed.key, way.word)
         }
-        _ => {}
+        _ => Ok(Found::Way),
     }
+}
+
+/// Whether a flow takes such a packet at all.
+#[inline(always)]
+fn guard<A>(parsed: &Parsed<A>) -> Result<(), Verdict> {
     if matches!(parsed.oddity, Oddity::TinyFragment) {
         return Err(Verdict::Drop(DropReason::FlowFragment));
     }
     if parsed.ttl <= 1 {
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
+    Ok(())
+}
+
+/// Takes the packet into the flow's state, and notes what speaks against its backend.
+#[inline(always)]
+fn advance<A: Stack>(
+    entry: *mut Flow<A>,
+    way: &mut Way<A>,
+    parsed: &Parsed<A>,
+    now: u64,
+) -> Result<Found, Verdict> {
+    let is_forward = way.direction == Flow::<A>::FORWARD;
     match parsed.protocol {
         Protocol::Tcp => {
-            if opens {
+            if is_forward && parsed.opens() {
                 if state::begins_anew(way) {
                     return again(&parsed.key, way.word);
                 }
@@ -92,11 +135,6 @@ pub fn follow<A: Stack>(
             way.doubt = Doubt::Refused;
         }
         Protocol::Udp => state::advance_udp(entry, way, parsed)?,
-    }
-    // SAFETY: from the lookup above.
-    unsafe {
-        revalidate(entry, control, way);
-        touch(entry, way, parsed, now);
     }
     Ok(Found::Way)
 }
@@ -170,18 +208,16 @@ unsafe fn read<A: Stack>(entry: *mut Flow<A>, way: &mut Way<A>) {
 /// Finds the flow that an ICMP error belongs to; its state stays as it is.
 #[inline(always)]
 pub fn quoted<A: Stack>(key: &FlowKey<A>, control: &Control, way: &mut Way<A>) -> bool {
-    let Some(entry) = A::flows().get_ptr_mut(key) else {
+    let Some(entry) = find(key, way) else {
         return false;
     };
-    // SAFETY: from the lookup above; a recycled element shows itself by its word.
-    unsafe { read(entry, way) };
     if unchanged(entry, way.word).is_err()
         || backend_state(way.backend, way.backend_generation) == Backend::GONE
     {
         return false;
     }
-    // SAFETY: from the lookup above.
-    unsafe { revalidate(entry, control, way) };
+    // SAFETY: from the lookup in `find`.
+    unsafe { refresh_route(entry, control, way) };
     true
 }
 
@@ -215,7 +251,7 @@ pub fn backend_state(slot: u32, generation: u32) -> u32 {
 ///
 /// `entry` comes from a lookup of this program run.
 #[inline(always)]
-unsafe fn revalidate<A: Stack>(entry: *mut Flow<A>, control: &Control, way: &mut Way<A>) {
+unsafe fn refresh_route<A: Stack>(entry: *mut Flow<A>, control: &Control, way: &mut Way<A>) {
     let route_generation = control.route_generation;
     // SAFETY: by the caller.
     if unsafe { (*entry).route_generation } == route_generation {
@@ -254,7 +290,7 @@ fn look_up<A: Stack>(way: &mut Way<A>) -> bool {
 ///
 /// `entry` comes from a lookup of this program run.
 #[inline(always)]
-unsafe fn touch<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed<A>, now: u64) {
+pub unsafe fn count<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed<A>, now: u64) {
     if config::is_dry_run() {
         return;
     }
@@ -272,7 +308,7 @@ unsafe fn touch<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed<A>,
         (flow.acknowledged, flow.next_sequence) = (marks.earlier(), marks.latest());
         return;
     }
-    if tcp.flags & Tcp::RST != 0 {
+    if tcp.flags & transition::RST != 0 {
         return;
     }
     // Until the flow lives each side's first segment sets the numbers; afterwards a stray one, for
@@ -281,14 +317,14 @@ unsafe fn touch<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed<A>,
     let next = tcp.sequence.wrapping_add(parsed.sequence_space());
     let is_ahead = is_new || next.wrapping_sub(flow.next_sequence) < LEAP;
     let is_further = is_new || tcp.acknowledgment.wrapping_sub(flow.acknowledged) < LEAP;
-    if tcp.flags & Tcp::ACK != 0 && !(is_ahead && is_further) {
+    if tcp.flags & transition::ACK != 0 && !(is_ahead && is_further) {
         learn(flow, tcp, next);
         return;
     }
     if is_ahead {
         flow.next_sequence = next;
     }
-    if tcp.flags & Tcp::ACK != 0 {
+    if tcp.flags & transition::ACK != 0 {
         flow.acknowledged = tcp.acknowledgment;
     }
 }
@@ -299,7 +335,7 @@ unsafe fn touch<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed<A>,
 fn learn<A>(flow: &mut Flow<A>, tcp: &Tcp, next: u32) -> bool {
     let sent = next.wrapping_sub(flow.next_sequence);
     let acknowledged = tcp.acknowledgment.wrapping_sub(flow.acknowledged);
-    let may_leap = tcp.flags & Tcp::SYN == 0;
+    let may_leap = tcp.flags & transition::SYN == 0;
     if sent < LEAP || may_leap && is_far(sent) && !is_far(acknowledged) {
         flow.next_sequence = next;
     }

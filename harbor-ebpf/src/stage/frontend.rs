@@ -7,6 +7,7 @@ use harbor_common::{
     flow::FlowKey,
     frontend::{BackendSet, Frontend},
     protocol::Protocol,
+    rules::transition,
     verdict::{DropReason, PassReason, Verdict},
 };
 
@@ -74,7 +75,7 @@ pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> R
     if roles(source) != 0 {
         return Err(Verdict::Drop(DropReason::OwnSource));
     }
-    if matches!(parsed.protocol, Protocol::Tcp) && !parsed.tcp.opens() {
+    if matches!(parsed.protocol, Protocol::Tcp) && !transition::opens(parsed.tcp.flags) {
         return Err(Verdict::Pass(PassReason::NoFlow));
     }
     if parsed.ttl <= 1 {

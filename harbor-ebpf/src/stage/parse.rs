@@ -4,6 +4,7 @@ use harbor_common::{
     addr::{Ipv4, Ipv6},
     flow::{FlowKey, Marks},
     protocol::Protocol,
+    rules::transition,
     verdict::{PassReason, Verdict},
 };
 use network_types::{ip::Ipv6Hdr, tcp::TcpHdr, udp::UdpHdr};
@@ -69,7 +70,7 @@ pub enum Kind {
 /// The part of the TCP header that the state machine looks at; all zero for UDP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tcp {
-    /// Sum of the flag constants below.
+    /// Sum of the flags of [`transition`].
     pub flags: u32,
     /// Sequence number.
     pub sequence: u32,
@@ -77,29 +78,6 @@ pub struct Tcp {
     pub acknowledgment: u32,
     /// Length of the TCP header.
     pub header: u32,
-}
-
-impl Tcp {
-    /// No more data from the sender.
-    pub const FIN: u32 = 0x01;
-    /// Synchronize sequence numbers.
-    pub const SYN: u32 = 0x02;
-    /// Reset the connection.
-    pub const RST: u32 = 0x04;
-    /// The acknowledgment number is significant.
-    pub const ACK: u32 = 0x10;
-
-    /// Whether this segment asks for a new connection.
-    #[inline(always)]
-    pub const fn opens(&self) -> bool {
-        self.flags & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
-    }
-
-    /// Whether this segment grants a new connection.
-    #[inline(always)]
-    pub const fn accepts(&self) -> bool {
-        self.flags & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
-    }
 }
 
 impl<A> Parsed<A> {
@@ -112,14 +90,14 @@ impl<A> Parsed<A> {
     /// Whether this packet asks for a new connection, in a way that one may begin.
     #[inline(always)]
     pub const fn opens(&self) -> bool {
-        self.tcp.opens() && matches!(self.oddity, Oddity::None)
+        transition::opens(self.tcp.flags) && matches!(self.oddity, Oddity::None)
     }
 
     /// Octets of the sequence space that this TCP segment takes (RFC 9293, section 3.4).
     #[inline(always)]
     pub fn sequence_space(&self) -> u32 {
         let headers = (self.l4() - L3) as u32 + self.tcp.header;
-        let flags = (self.tcp.flags & Tcp::FIN) + ((self.tcp.flags & Tcp::SYN) >> 1);
+        let flags = (self.tcp.flags & transition::FIN) + ((self.tcp.flags & transition::SYN) >> 1);
         self.length.saturating_sub(headers) + flags
     }
 }

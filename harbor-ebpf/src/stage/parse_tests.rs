@@ -51,13 +51,13 @@ fn a_tcp_segment_is_read() {
     assert_eq!(
         parsed.tcp,
         Tcp {
-            flags: Tcp::SYN,
+            flags: transition::SYN,
             sequence: 7,
             acknowledgment: 9,
             header: 20,
         }
     );
-    assert!(parsed.tcp.opens());
+    assert!(transition::opens(parsed.tcp.flags));
     assert_eq!(parsed.sequence_space(), 5, "four octets and the SYN");
 }
 
@@ -112,7 +112,7 @@ fn ipv6_is_read_alike() {
         (40000, 35000)
     );
     assert_eq!(parsed.key.destination.octets[15], 1);
-    assert!(parsed.tcp.opens());
+    assert!(transition::opens(parsed.tcp.flags));
     assert_eq!(parsed.sequence_space(), 5);
     let (_, parsed) = parsed_v6(&udp_v6()).unwrap();
     assert_eq!((parsed.protocol, parsed.length), (Protocol::Udp, 51));

@@ -13,7 +13,7 @@ use network_types::{tcp::TcpHdr, udp::UdpHdr};
 use super::parse::Parsed;
 use crate::{
     ip::{IpHeader, Rewrite, pseudo_header},
-    packet::{ChecksumChange, L3, Packet, Ports, TransportSum},
+    packet::{ChecksumChange, L3, Packet, Ports, SocketBuffer, TransportSum},
     way::Way,
 };
 
@@ -54,7 +54,7 @@ pub fn translate<A: IpHeader, P: Packet>(
 
 /// Whether the packet's transport checksum is right, as far as can be known.
 #[inline(always)]
-pub fn is_sound<A: IpHeader, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
+pub fn is_sound<A: IpHeader, P: SocketBuffer>(packet: &mut P, parsed: &Parsed<A>) -> bool {
     let offset = parsed.l4();
     let room = (parsed.length as usize + L3).saturating_sub(offset);
     let is_udp = matches!(parsed.protocol, Protocol::Udp);

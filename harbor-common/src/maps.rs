@@ -1,11 +1,11 @@
 //! Every map: its name, its pin and its size. The page for whoever reads them with `bpftool`.
 //!
 //! Maps are pinned as `<bpf>/v<LAYOUT>/maps/<name>`, links as `<bpf>/v<LAYOUT>/links/<interface's
-//! index>`, where `<bpf>` is `[paths].bpf` of the configuration. Names have at most 15 bytes, the kernel's
+//! index>` and `links/xdp-<interface's index>`, where `<bpf>` is `[paths].bpf` of the configuration. Names have at most 15 bytes, the kernel's
 //! limit. Every change of a key or value here raises [`LAYOUT`].
 
 /// Version of all keys and values together; part of the pin path.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";
@@ -51,6 +51,8 @@ pub const ROUTES: &str = "routes";
 pub const NEIGHBOURS: &str = "neighbours";
 /// Hardware addresses.
 pub const NEXT_HOPS: &str = "next_hops";
+/// What the XDP program must know of each interface.
+pub const INTERFACES: &str = "interfaces";
 /// What each frontend slot has carried, per CPU.
 pub const COUNTERS: &str = "counters";
 /// How often each verdict was reached, per CPU.
@@ -64,7 +66,7 @@ pub const EXPLANATION: &str = "explanation";
 pub const EVENTS: &str = "events";
 
 /// All of them, in the order in which a packet meets them.
-pub const ALL: [&str; 27] = [
+pub const ALL: [&str; 28] = [
     META,
     CONTROL,
     FRONTENDS,
@@ -87,6 +89,7 @@ pub const ALL: [&str; 27] = [
     ROUTES,
     NEIGHBOURS,
     NEXT_HOPS,
+    INTERFACES,
     COUNTERS,
     VERDICTS,
     TIMER,
@@ -115,6 +118,8 @@ pub const ADDRESS_SLOTS: usize = 1_024;
 pub const ROUTE_SLOTS: usize = 65_536;
 /// How many neighbours can be known.
 pub const NEIGHBOUR_SLOTS: usize = 4_096;
+/// How many interfaces the XDP program can know.
+pub const INTERFACE_SLOTS: usize = 1_024;
 /// How many fragmented datagrams can be on their way at once.
 pub const FRAGMENT_SLOTS: usize = 8_192;
 /// Size of the `events` ring: some hundred events.

@@ -9,7 +9,7 @@ use crate::{
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::Meta,
-    route::{Neighbour, NextHop, Route, RouteKey},
+    route::{Interface, Neighbour, NextHop, Route, RouteKey},
     stats::FrontendCounters,
 };
 
@@ -43,6 +43,7 @@ pod!(
     FrontendCounters,
     FrontendState,
     Hand,
+    Interface,
     Ip,
     Ipv4,
     Ipv6,

@@ -70,3 +70,18 @@ impl NextHop {
         [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 }
+/// What the XDP program must know of an interface; value of `interfaces`, by its index.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Its own hardware address: frames for others are not ours.
+    pub hardware: [u8; 6],
+    /// Sum of the constants below.
+    pub flags: u16,
+}
+crate::assert_size!(Interface, 8);
+
+impl Interface {
+    /// XDP programs can send frames out of it.
+    pub const TAKES_FRAMES: u16 = 1;
+}

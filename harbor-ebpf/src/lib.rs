@@ -27,6 +27,8 @@ pub mod credible;
 #[cfg(target_arch = "bpf")]
 pub mod errors;
 #[cfg(target_arch = "bpf")]
+pub mod established;
+#[cfg(target_arch = "bpf")]
 pub mod family;
 #[cfg(target_arch = "bpf")]
 pub mod linear;
@@ -58,3 +60,5 @@ pub mod sweep;
 pub mod table;
 #[cfg(target_arch = "bpf")]
 pub mod timer;
+#[cfg(target_arch = "bpf")]
+pub mod xdp;

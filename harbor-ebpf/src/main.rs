@@ -8,10 +8,11 @@ mod program {
     use aya_ebpf::{
         bindings::{
             __sk_buff, BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, sk_action::SK_PASS,
+            xdp_action,
         },
         helpers::{bpf_redirect, bpf_redirect_neigh},
-        macros::{classifier, sk_lookup},
-        programs::{SkLookupContext, TcContext},
+        macros::{classifier, sk_lookup, xdp},
+        programs::{SkLookupContext, TcContext, XdpContext},
     };
     use aya_log_ebpf::debug;
     use harbor_common::{
@@ -21,14 +22,16 @@ mod program {
     use harbor_ebpf::{
         account, clock,
         code::Code,
-        config,
+        config, established,
         family::Stack,
+        packet::Packet,
         pipeline,
         skb::SkbPacket,
         stage::{emit, parse::Version},
         steer, sweep,
         table::RACE,
         timer,
+        xdp::XdpPacket,
     };
 
     /// The packet path at TC ingress.
@@ -138,6 +141,32 @@ mod program {
         // SAFETY: the context of this program.
         let mut packet = unsafe { SkbPacket::new(skb) };
         Code::of(pipeline::run::<Ipv6, _>(&mut packet))
+    }
+
+    /// The packet path at XDP: established flows alone; everything else goes up to TC.
+    #[xdp(frags)]
+    fn harbor_xdp(ctx: XdpContext) -> u32 {
+        // SAFETY: the context of this program.
+        let mut packet = unsafe { XdpPacket::new(ctx.ctx) };
+        let verdict = match pipeline::version(&mut packet) {
+            Ok(Version::V4) => established::run::<Ipv4, _>(&mut packet),
+            Ok(Version::V6) => established::run::<Ipv6, _>(&mut packet),
+            Err(verdict) => verdict,
+        };
+        match verdict {
+            Verdict::Forward(ifindex) => {
+                account::exit(verdict);
+                // SAFETY: the helper only notes the interface.
+                unsafe { bpf_redirect(ifindex, 0) as u32 }
+            }
+            Verdict::Drop(reason) => {
+                account::exit(verdict);
+                let (name, length) = (reason.name(), packet.length());
+                debug!(&ctx, target: "datapath", "drop {}: {} bytes at XDP", name, length);
+                xdp_action::XDP_DROP
+            }
+            Verdict::Resolve(_) | Verdict::Pass(_) | Verdict::Answer(_) => xdp_action::XDP_PASS,
+        }
     }
 
     /// Where the stack looks for the socket of a datagram for this host. Passes all of them on.

@@ -18,10 +18,10 @@ use harbor_common::{
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::{
         ACL_ENTRIES, ADDRESS_SLOTS, AFFINITIES, BACKEND_SLOTS, DEFAULT_FLOWS, EVENT_BYTES,
-        FRAGMENT_SLOTS, FRONTEND_INDEXES, FRONTEND_SLOTS, Meta, NEIGHBOUR_SLOTS, RING_SHARES,
-        RING_SLOTS, ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
+        FRAGMENT_SLOTS, FRONTEND_INDEXES, FRONTEND_SLOTS, INTERFACE_SLOTS, Meta, NEIGHBOUR_SLOTS,
+        RING_SHARES, RING_SLOTS, ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
     },
-    route::{Neighbour, NextHop, Route, RouteKey},
+    route::{Interface, Neighbour, NextHop, Route, RouteKey},
     stats::FrontendCounters,
     verdict::VERDICT_NUMBERS,
 };
@@ -131,6 +131,11 @@ pub static NEIGHBOURS: HashMap<Neighbour, u32, NEIGHBOUR_SLOTS> = HashMap::new()
 /// Hardware addresses. Written by the agent, read per packet.
 #[btf_map(name = "next_hops")]
 pub static NEXT_HOPS: Array<NextHop, NEIGHBOUR_SLOTS> = Array::new();
+
+/// Hardware addresses of the node's own interfaces, and which of them XDP programs can send by. Written
+/// by the agent; read by the XDP program alone. A miss means that TC decides.
+#[btf_map(name = "interfaces")]
+pub static INTERFACES: HashMap<u32, Interface, INTERFACE_SLOTS> = HashMap::new();
 
 /// What each frontend slot has carried. Written by `account`, read by the agent.
 #[btf_map(name = "counters")]

@@ -1,7 +1,6 @@
 //! What becomes of a packet without a flow, and of one whose backend fails it.
 
 use harbor_common::{
-    explain::Explanation,
     flow::Flow,
     protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},

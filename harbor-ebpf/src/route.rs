@@ -134,27 +134,40 @@ pub fn control() -> Option<&'static Control> {
     CONTROL.get(0)
 }
 
-/// The hardware addresses of a next hop, if they can be relied on now.
+/// The hardware addresses of a next hop, if they can be relied on now. Once in a while they cannot: then
+/// the kernel is asked, by the packet at hand.
 #[inline(always)]
 pub fn hardware(index: u32, ifindex: u32, now: u64) -> Option<[u32; 3]> {
+    let (element, hop) = next_hop(index, ifindex)?;
+    if is_due(&hop, now) && !config::is_dry_run() {
+        // Several CPUs may do so at once; each such packet only costs a little more.
+        // SAFETY: from the lookup; an aligned word that only the datapath writes.
+        unsafe { (&raw mut (*element).probed_ns).write_volatile(now) };
+        return None;
+    }
+    Some(hop.hardware)
+}
+
+/// The same where the kernel cannot be asked: then a packet for which it is to be asked has none.
+#[inline(always)]
+pub fn fresh_hardware(index: u32, ifindex: u32, now: u64) -> Option<[u32; 3]> {
+    let (_, hop) = next_hop(index, ifindex)?;
+    (!is_due(&hop, now)).then_some(hop.hardware)
+}
+
+#[inline(always)]
+fn is_due(hop: &NextHop, now: u64) -> bool {
+    now.saturating_sub(hop.probed_ns) > PROBE_NS
+}
+
+/// A next hop by this interface, with its element.
+#[inline(always)]
+fn next_hop(index: u32, ifindex: u32) -> Option<(*mut NextHop, NextHop)> {
     if index == 0 {
         return None;
     }
-    let hop = NEXT_HOPS.get_ptr_mut(index)?;
+    let element = NEXT_HOPS.get_ptr_mut(index)?;
     // SAFETY: an element of the map; the agent does not change one that may be in use.
-    let NextHop {
-        hardware,
-        ifindex: by,
-        probed_ns,
-    } = unsafe { hop.read_volatile() };
-    if by != ifindex {
-        return None;
-    }
-    if now.saturating_sub(probed_ns) > PROBE_NS && !config::is_dry_run() {
-        // Several CPUs may do so at once; each such packet only costs a little more.
-        // SAFETY: as above; an aligned word that only the datapath writes.
-        unsafe { (&raw mut (*hop).probed_ns).write_volatile(now) };
-        return None;
-    }
-    Some(hardware)
+    let hop = unsafe { element.read_volatile() };
+    (hop.ifindex == ifindex).then_some((element, hop))
 }

@@ -53,10 +53,10 @@ pub struct Lab {
     pub node: Netns,
     /// The app hosts.
     pub apps: [Netns; 2],
-    switch: Netns,
+    pub(crate) switch: Netns,
     /// How many hosts were added.
     more: AtomicU8,
-    topology: Topology,
+    pub(crate) topology: Topology,
     bpffs: Bpffs,
     folder: PathBuf,
 }
@@ -215,6 +215,13 @@ impl Lab {
         }
     }
 
+    /// The pin of the XDP link of one of the node's interfaces.
+    pub fn xdp_link(&self, interface: &str) -> PathBuf {
+        let index = self.node.ifindex(interface);
+        let links = format!("v{}/links", harbor_common::maps::LAYOUT);
+        self.bpf().join(links).join(format!("xdp-{index}"))
+    }
+
     /// Removes the wire between client and node, and makes it anew with the same addresses.
     pub fn renew_client_link(&self) {
         self.node.ip("link del eth0");
@@ -292,7 +299,7 @@ impl Lab {
 
     /// Gives a host an interface, and plugs its other end into the switch.
     fn plug(&self, host: &Netns, interface: &str, hardware: [u8; 6]) {
-        let port = format!("port-{:02x}{:02x}", hardware[4], hardware[5]);
+        let port = port(hardware);
         let (switch, netns) = (self.switch.name(), host.name());
         netns::batch(
             &mut Command::new("ip"),
@@ -313,6 +320,11 @@ impl Lab {
             of(Family::V6),
         ));
     }
+}
+
+/// The switch's end of the wire of an interface.
+pub(crate) fn port(hardware: [u8; 6]) -> String {
+    format!("port-{:02x}{:02x}", hardware[4], hardware[5])
 }
 
 /// Host `host` of the lab's network `net`. The IPv6 address is written as the IPv4 one is.

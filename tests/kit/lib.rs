@@ -24,6 +24,7 @@ pub mod frame;
 pub mod http;
 mod lab;
 mod netns;
+mod offloads;
 mod process;
 mod redis;
 mod service_manager;

@@ -1,13 +1,20 @@
-//! Frames run through the program that is attached in a lab's node (`BPF_PROG_TEST_RUN`), from
+//! Frames run through the programs that are attached in a lab's node (`BPF_PROG_TEST_RUN`), from
 //! inside the node's namespace, and the counters that moved.
+//!
+//! Where there is a program at XDP, it comes first, as in the kernel: what it passes, it must have left as
+//! it was, and goes on to the one at TC.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use aya::{
     maps::MapData,
     programs::{
-        ProgramInfo, SchedClassifier, TestRun, TestRunOptions, links::FdLink, links::PinnedLink,
-        loaded_programs,
+        ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp, links::FdLink,
+        links::PinnedLink, loaded_programs, xdp::XdpAttachType,
     },
 };
 use harbor_common::{
@@ -21,6 +28,10 @@ use crate::{Lab, Netns, counters::Counters, frame::ethertype};
 /// and, which also chooses the device, `ifindex`.
 const SKB_BYTES: usize = 192;
 const SKB_INTERFACES: [usize; 2] = [36, 40];
+/// Size of `struct xdp_md`, and where it says how long the frame is and which interface it came in by.
+const XDP_BYTES: usize = 24;
+const XDP_DATA_END: usize = 4;
+const XDP_INTERFACE: usize = 12;
 /// Longer than any frame that test_run takes.
 const LONGEST: usize = 4096;
 
@@ -90,6 +101,9 @@ impl fmt::Debug for Outcome {
 pub struct Prober {
     node: Netns,
     program: SchedClassifier,
+    xdp: Option<Xdp>,
+    /// Frames that never reached TC.
+    taken: AtomicU64,
     ifindex: u32,
     verdicts: Counters,
 }
@@ -98,12 +112,20 @@ impl Prober {
     /// The program on this interface of the lab's node.
     #[track_caller]
     pub fn attached(lab: &Lab, interface: &str) -> Self {
-        let program = program_of(&lab.link(interface));
+        let program =
+            SchedClassifier::from_program_info(program_of(&lab.link(interface)), "attached".into());
+        let pin = lab.xdp_link(interface);
+        let xdp = pin.exists().then(|| {
+            let info = program_of(&pin);
+            Xdp::from_program_info(info, "attached".into(), XdpAttachType::Interface).unwrap()
+        });
         let pin = lab.maps().join(maps::VERDICTS);
         let map = MapData::from_pin(&pin).unwrap_or_else(|e| panic!("{}: {e}", pin.display()));
         Self {
             node: lab.node.clone(),
-            program,
+            program: program.unwrap(),
+            xdp,
+            taken: AtomicU64::new(0),
             ifindex: lab.node.ifindex(interface),
             verdicts: Counters::new(map, VERDICT_NUMBERS),
         }
@@ -129,9 +151,18 @@ impl Prober {
     /// Runs one frame; whoever calls this is inside the node's namespace already.
     #[track_caller]
     pub fn run_here(&self, frame: &[u8]) -> Outcome {
+        let before = self.verdicts.read();
+        if let Some((action, frame)) = self.run_xdp(frame) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            return Outcome {
+                action,
+                verdict: self.counted_since(&before, &frame),
+                frame,
+            };
+        }
+        assert_eq!(self.verdicts.read(), before, "XDP counts what it passes");
         let context = self.context();
         let mut out = vec![0u8; LONGEST];
-        let before = self.verdicts.read();
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
@@ -151,6 +182,41 @@ impl Prober {
             verdict,
             frame: out,
         }
+    }
+
+    /// Runs one frame through the program at XDP, if there is one: what it did, unless it passed the frame.
+    fn run_xdp(&self, frame: &[u8]) -> Option<(Action, Vec<u8>)> {
+        let program = self.xdp.as_ref()?;
+        let mut context = [0; XDP_BYTES];
+        let length = u32::try_from(frame.len()).unwrap();
+        let words = [(XDP_DATA_END, length), (XDP_INTERFACE, self.ifindex)];
+        for (at, word) in words {
+            context[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+        }
+        let mut out = vec![0u8; LONGEST];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let result = program.test_run(options);
+        let result = result.unwrap_or_else(|error| panic!("{error:?}\n{frame:02x?}"));
+        out.truncate(result.data_size_out as usize);
+        match result.return_value {
+            1 => Some((Action::Drop, out)),
+            2 => {
+                assert_eq!(out, frame, "XDP passes what it has changed");
+                None
+            }
+            4 => Some((Action::Redirect, out)),
+            other => panic!("XDP answers {other}: {frame:02x?}"),
+        }
+    }
+
+    /// How many frames never reached TC.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Runs frames as fast as can be, without looking at what becomes of each; the caller is inside
@@ -220,14 +286,13 @@ pub fn is_drop(name: &str) -> bool {
         .any(|n| Verdict::describe(n).is_some_and(|d| d.0 == name))
 }
 
-/// The program behind a pin of [`Lab::link`].
+/// The program behind a pin of [`Lab::link`] or [`Lab::xdp_link`].
 #[track_caller]
-fn program_of(pin: &std::path::Path) -> SchedClassifier {
+fn program_of(pin: &std::path::Path) -> ProgramInfo {
     let (_, id) = link_ids(pin);
     // Programs of parallel tests come and go while they are listed.
     let info = loaded_programs().flatten().find(|info| info.id() == id);
-    let info = info.unwrap_or_else(|| panic!("no program {id}"));
-    SchedClassifier::from_program_info(info, "attached".into()).unwrap()
+    info.unwrap_or_else(|| panic!("no program {id}"))
 }
 
 /// The kernel's ids of a pinned link and of its program; a filter has no link, and 0 for its id.

@@ -51,4 +51,5 @@ mod systemd;
 mod truth;
 mod turnover;
 mod verdicts;
+mod xdp;
 mod xtask;

@@ -13,8 +13,11 @@ use kit::{Config, Family, Lab, allow_many_descriptors, bound, eventually, traffi
 
 use crate::{
     flood::{flood, syns},
-    gateway, malformed, model, openapi, proxy, scale,
+    gateway, malformed,
+    model::{self, Hooks},
+    openapi, proxy, scale,
     scene::{FAMILIES, Scene},
+    xdp,
 };
 
 /// How long a run is.
@@ -184,18 +187,29 @@ fn answers(mut stream: &TcpStream) -> bool {
     stream.write_all(b"still").is_ok() && stream.read_exact(&mut echo).is_ok() && &echo == b"still"
 }
 
+/// `cargo xtask soak xdp`
+#[test]
+#[ignore = "runs for minutes"]
+fn xdp_swapped_a_hundred_times_under_a_thousand_connections() {
+    xdp::swap(100, 1_000);
+}
+
 /// `cargo xtask soak fuzz`
 #[test]
 #[ignore = "runs for half an hour"]
 fn fuzz_twenty_million_frames() {
-    model::fuzz::run(20_000_000);
+    for hooks in [Hooks::Tc, Hooks::Tandem] {
+        model::fuzz::run(hooks, 20_000_000);
+    }
 }
 
 /// `cargo xtask soak sequences`
 #[test]
 #[ignore = "runs for a quarter of an hour"]
 fn sequences_a_hundred_thousand() {
-    model::sequences::run_both(100_000);
+    for hooks in [Hooks::Tc, Hooks::Tandem] {
+        model::sequences::run_both(hooks, 100_000);
+    }
 }
 
 #[test]

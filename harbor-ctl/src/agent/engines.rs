@@ -104,7 +104,7 @@ impl Engines {
     pub(super) fn is_ready(&self) -> bool {
         match &self.kernel {
             Link::Up(_) | Link::Off => true,
-            Link::Down { .. } => self.mode != Mode::Tc,
+            Link::Down { .. } => !matches!(self.mode, Mode::Tc | Mode::Xdp),
         }
     }
 

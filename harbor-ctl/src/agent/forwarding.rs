@@ -18,7 +18,7 @@ use crate::{
     datapath::{Datapath, DatapathError, Hook, HostChange},
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Question, Service, Suspect, Terms, Testimony,
+        FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony,
     },
     reconcile::Scope,
 };
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) addresses: Vec<IpAddr>,
     /// `[datapath].hook`; `None` = tcx where the kernel has it, else clsact.
     pub(crate) hook: Option<Hook>,
+    /// `[datapath].mode`: which interfaces have the XDP program too.
+    pub(crate) mode: Mode,
     /// `[datapath].flows`: capacity in flows.
     pub(crate) flows: u32,
     /// `[datapath].source_ports`: the translation range.

@@ -14,6 +14,7 @@ pub(super) fn of(config: &Config) -> Settings {
             "clsact" => Some(Hook::Clsact),
             _ => None,
         },
+        mode: config.mode,
         flows: config.flows,
         source_ports: config.source_ports.numbers(),
         source_addresses: config.source_addresses.clone(),

@@ -159,7 +159,7 @@ impl Snapshot {
                 }),
                 ..part("degraded", text)
             },
-            Mode::Tc | Mode::Proxy => PartStatus {
+            Mode::Tc | Mode::Xdp | Mode::Proxy => PartStatus {
                 fix: fix.map(str::to_owned),
                 ..part("down", text)
             },
@@ -167,12 +167,23 @@ impl Snapshot {
     }
 
     fn loaded_part(&self, report: &DatapathReport) -> PartStatus {
-        let mut names: Vec<&str> = report.links.iter().map(|l| l.interface.as_str()).collect();
-        names.dedup();
+        let of = |is_xdp: bool| {
+            let links = report
+                .links
+                .iter()
+                .filter(|link| (link.kind == "xdp") == is_xdp);
+            let mut names: Vec<&str> = links.map(|link| link.interface.as_str()).collect();
+            names.dedup();
+            names
+        };
+        let (names, xdp) = (of(false), of(true));
         let mut text = match names.is_empty() {
             true => "tc, attached to nothing".to_owned(),
             false => format!("tc on {}", names.join(" ")),
         };
+        if !xdp.is_empty() {
+            text.push_str(&format!(", xdp native on {}", xdp.join(" ")));
+        }
         text.push_str(&format!("; {}", report.kernel));
         let mut state = report.state.as_str();
         let is_nowhere = names.is_empty();

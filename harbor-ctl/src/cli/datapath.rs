@@ -14,7 +14,9 @@ use crate::{
         wire::{List, StatusReport},
     },
     datapath,
-    model::{DatapathReport, DetachReport, LinkReport, MapReport, ProgramReport, format_age},
+    model::{
+        DatapathReport, DetachReport, LinkReport, MapReport, ProgramReport, XdpReport, format_age,
+    },
 };
 
 const DETACH_EXAMPLES: &str = "\
@@ -176,6 +178,10 @@ fn status_text(session: &Session, report: &DatapathReport) -> String {
         text.push('\n');
         text.push_str(&session.output.table(&report.links));
     }
+    if !report.xdp.is_empty() {
+        text.push('\n');
+        text.push_str(&session.output.table(&report.xdp));
+    }
     let mut counted = report.verdicts.clone();
     counted.retain(|count| count.packets > 0);
     if !counted.is_empty() {
@@ -203,6 +209,22 @@ impl Row for LinkReport {
             self.kind.clone(),
             self.link_id.map_or_else(|| "-".into(), |id| id.to_string()),
             self.program_id.to_string(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.interface.clone()
+    }
+}
+
+impl Row for XdpReport {
+    const HEADINGS: &'static [&'static str] = &["XDP", "ATTACHED", "WHY"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.interface.clone(),
+            if self.attached { "yes" } else { "no" }.into(),
+            crate::model::escaped(&self.reason),
         ]
     }
 

@@ -93,7 +93,7 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Period),
     text("datapath", "mode", "\"auto\"", "who forwards: tc, the programs in the kernel; proxy, the agent itself, without BPF; auto, the programs where they can be had")
     .on_restart()
-    .only(&["auto", "tc", "proxy"], "a datapath in XDP"),
+    .only(&["auto", "tc", "xdp", "proxy"], "a datapath of another kind"),
     text("datapath", "hook", "\"auto\"", "how the programs are attached")
     .on_restart()
     .one_of(&["auto", "tcx", "clsact"]),

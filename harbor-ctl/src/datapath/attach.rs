@@ -25,10 +25,14 @@ pub(crate) enum Hook {
     Tcx,
     /// A filter of the clsact queueing discipline.
     Clsact,
+    /// A native XDP link, beside one of the others.
+    Xdp,
 }
 
 /// Marks the pins of clsact interfaces.
 const CLSACT_PREFIX: &str = "clsact-";
+/// Marks the pins of XDP links.
+const XDP_PREFIX: &str = "xdp-";
 /// Before filters that others add without a priority of their own (49152 and up).
 const CLSACT_PRIORITY: u16 = 4_200;
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0x4842);
@@ -38,6 +42,7 @@ impl Hook {
         match self {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
+            Self::Xdp => "xdp",
         }
     }
 }
@@ -51,10 +56,11 @@ pub(crate) struct Attached {
 }
 
 impl Pins {
-    fn link(&self, ifindex: u32, hook: Hook) -> PathBuf {
+    pub(super) fn link(&self, ifindex: u32, hook: Hook) -> PathBuf {
         match hook {
             Hook::Tcx => self.links().join(ifindex.to_string()),
             Hook::Clsact => self.links().join(format!("{CLSACT_PREFIX}{ifindex}")),
+            Hook::Xdp => self.links().join(format!("{XDP_PREFIX}{ifindex}")),
         }
     }
 
@@ -88,10 +94,13 @@ impl Pins {
             let pin = entry.tried(tried)?.path();
             let name = pin.file_name().and_then(|name| name.to_str());
             let name = name.unwrap_or_default().to_owned();
-            pins.push(match name.strip_prefix(CLSACT_PREFIX) {
-                Some(rest) => (pin, Hook::Clsact, rest.to_owned()),
-                None => (pin, Hook::Tcx, name),
+            let hooks = [(CLSACT_PREFIX, Hook::Clsact), (XDP_PREFIX, Hook::Xdp)];
+            let mut marked = hooks.into_iter();
+            let marked = marked.find_map(|(prefix, hook)| {
+                let rest = name.strip_prefix(prefix)?.to_owned();
+                Some((pin.clone(), hook, rest))
             });
+            pins.push(marked.unwrap_or((pin, Hook::Tcx, name)));
         }
         Ok(pins)
     }
@@ -157,6 +166,7 @@ impl Datapath {
                 }
             }
             Hook::Clsact => host.has_filter(interface.index, CLSACT_PRIORITY),
+            Hook::Xdp => interface.xdp.is_some() && interface.xdp == self.xdp_id(),
         }
     }
 }
@@ -249,7 +259,7 @@ impl Attached {
     /// Takes the program off the interface and removes the pin.
     pub(crate) fn detach(&self) -> Result<(), DatapathError> {
         match self.hook {
-            Hook::Tcx => pins::remove(&self.pin)
+            Hook::Tcx | Hook::Xdp => pins::remove(&self.pin)
                 .map(drop)
                 .tried(|| format!("cannot remove {}", self.pin.display())),
             Hook::Clsact => detach_clsact(self.ifindex, &self.pin),
@@ -283,8 +293,8 @@ fn detach_clsact(ifindex: u32, pin: &Path) -> Result<(), DatapathError> {
 /// Why the kernel did not attach, with its error number where there is one.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
-struct Refusal {
-    errno: Option<i32>,
+pub(super) struct Refusal {
+    pub(super) errno: Option<i32>,
     #[source]
     cause: Box<dyn std::error::Error + Send + Sync>,
 }

@@ -27,10 +27,11 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
         .filter(|link| link.is_gone)
         .map(|link| format!("{} is gone", link.interface))
         .collect();
-    if links.is_empty() {
+    let is_nowhere = links.iter().all(|link| link.kind == Hook::Xdp.name());
+    if is_nowhere {
         problems.push("attached to no interface".into());
     }
-    let state = if links.is_empty() {
+    let state = if is_nowhere {
         "down"
     } else if problems.is_empty() {
         "ok"
@@ -46,6 +47,7 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
         verdicts: stats::verdicts(&pins)?,
         carried: None,
         kernel: features::kernel(),
+        xdp: Vec::new(),
         flow_capacity: MapInfo::from_pin(pins.map(names::FLOWS))
             .tried(|| format!("cannot open map {}", names::FLOWS))?
             .max_entries()
@@ -77,7 +79,7 @@ pub(super) fn existing(bpf: &Path) -> Result<Pins, DatapathError> {
 
 fn link_report(attached: &Attached) -> LinkReport {
     let (link_id, program_id) = match attached.hook {
-        Hook::Tcx => {
+        Hook::Tcx | Hook::Xdp => {
             let info = PinnedLink::from_pin(&attached.pin)
                 .and_then(|link| FdLink::from(link).info())
                 .ok();

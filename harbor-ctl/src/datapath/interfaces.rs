@@ -12,7 +12,7 @@ use rtnetlink::{
         address::{AddressAttribute, AddressMessage},
         link::{
             InfoData, InfoKind, InfoPortKind, InfoVrf, LinkAttribute, LinkFlags, LinkInfo,
-            LinkLayerType, LinkMessage,
+            LinkLayerType, LinkMessage, LinkXdp,
         },
     },
 };
@@ -30,6 +30,10 @@ pub(crate) struct Interface {
     pub(crate) addresses: BTreeSet<IpAddr>,
     /// The table of the VRF that it is part of.
     pub(crate) vrf: Option<u32>,
+    /// Whether it stands for hardware, a virtual machine's included, and is none of the kernel's own.
+    pub(crate) is_physical: bool,
+    /// The kernel's number of the XDP program that is attached to it.
+    pub(crate) xdp: Option<u32>,
 }
 
 /// What stands in front of the IP header of packets that come in.
@@ -132,6 +136,7 @@ fn interface(link: &LinkMessage) -> Interface {
         _ => None,
     });
     let mut interface = Interface {
+        is_physical: kind.is_none() && link.header.link_layer_type == LinkLayerType::Ether,
         index: link.header.index,
         is_up: link.header.flags.contains(LinkFlags::Up),
         role: match kind {
@@ -149,6 +154,12 @@ fn interface(link: &LinkMessage) -> Interface {
             LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
             LinkAttribute::Address(octets) => {
                 interface.hardware = octets.as_slice().try_into().unwrap_or_default();
+            }
+            LinkAttribute::Xdp(all) => {
+                interface.xdp = all.iter().find_map(|attribute| match attribute {
+                    LinkXdp::ProgId(id) => Some(*id),
+                    _ => None,
+                });
             }
             LinkAttribute::Broadcast(octets) => has_far_end = octets.iter().any(|o| *o != 0),
             _ => {}

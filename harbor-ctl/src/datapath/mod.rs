@@ -12,12 +12,14 @@ mod batch;
 mod carrier;
 mod clock;
 mod control;
+mod devices;
 mod effective;
 mod elements;
 mod events;
 mod explain;
 mod features;
 mod flows;
+mod generic_netlink;
 mod host;
 mod inspect;
 mod interfaces;
@@ -36,20 +38,20 @@ mod tables;
 mod views;
 mod way_tables;
 mod ways;
+mod xdp;
 
 pub(crate) use attach::Hook;
 pub(crate) use carrier::Carrier;
 pub(crate) use clock::{is_ahead, since_boot};
 pub(crate) use control::Heart;
+pub(crate) use devices::{Device, devices};
 pub(crate) use elements::dump;
 pub(crate) use events::{HostChange, listen};
 pub(crate) use explain::Explainer;
 pub(crate) use flows::FlowTables;
 pub(crate) use host::Host;
 pub(crate) use inspect::{detach, maps, status};
-#[cfg(test)]
-pub(crate) use interfaces::Framing;
-pub(crate) use interfaces::{Interface, Role, Snapshot};
+pub(crate) use interfaces::{Framing, Interface, Role, Snapshot};
 pub(crate) use judgement::{Judgement, Sweep};
 pub(crate) use pins::Pins;
 pub(crate) use program::{Datapath, Options};
@@ -61,6 +63,7 @@ pub(crate) use stats::{Counters, verdict_side};
 pub(crate) use tables::LiveTables;
 pub(crate) use way_tables::WayTables;
 pub(crate) use ways::KernelWays;
+pub(crate) use xdp::InterfaceTable;
 
 /// An error of the datapath: what was tried, what the kernel said, and the fix where one is known.
 #[derive(Debug, thiserror::Error)]

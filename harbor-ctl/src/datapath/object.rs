@@ -14,6 +14,8 @@ pub(super) static OBJECT: Option<&[u8]> = None;
 
 /// Name of the program on the packet path.
 pub(super) const PACKET_PROGRAM: &str = "harbor_tc";
+/// Name of the program for established flows at XDP.
+pub(super) const XDP_PROGRAM: &str = "harbor_xdp";
 /// Name of the program that ends expired flows.
 pub(super) const SWEEP_PROGRAM: &str = "harbor_sweep";
 /// Name of the program that arms the kernel's own timer.

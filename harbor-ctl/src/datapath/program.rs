@@ -45,7 +45,7 @@ pub(crate) struct Options {
 /// Programs that are loaded over the pinned maps, and the lock on the pins.
 pub(crate) struct Datapath {
     pub(crate) pins: Pins,
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// The packet program for interfaces without an Ethernet header, once there is one.
     bare: Option<Ebpf>,
     options: Options,

@@ -28,9 +28,21 @@ pub(crate) struct DatapathReport {
     /// What the kernel has.
     #[serde(default)]
     pub(crate) kernel: KernelReport,
+    /// Which interfaces have the XDP program too, and why; empty without an agent.
+    #[serde(default)]
+    pub(crate) xdp: Vec<XdpReport>,
     /// How many flows of one family there is room for: pinned tables keep their size.
     #[serde(default)]
     pub(crate) flow_capacity: u32,
+}
+
+/// Whether an interface has the XDP program, beside the one at TC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct XdpReport {
+    pub(crate) interface: String,
+    pub(crate) attached: bool,
+    /// Why, or why not.
+    pub(crate) reason: String,
 }
 
 /// What the kernel has of what the programs use.
@@ -81,7 +93,7 @@ pub(crate) struct LinkReport {
     #[serde(skip)]
     pub(crate) is_gone: bool,
     pub(crate) ifindex: u32,
-    /// `tcx` or `clsact`.
+    /// `tcx`, `clsact` or `xdp`.
     pub(crate) kind: String,
     /// The kernel's link id; `None` for clsact, which has no link.
     pub(crate) link_id: Option<u32>,
@@ -103,6 +115,8 @@ pub(crate) struct VerdictCount {
 pub(crate) enum Engine {
     /// The programs in the kernel.
     Tc,
+    /// The same, established flows at XDP on one interface at least.
+    Xdp,
     /// The agent itself.
     #[default]
     Proxy,
@@ -115,6 +129,7 @@ impl Engine {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tc => "tc",
+            Self::Xdp => "xdp",
             Self::Proxy => "proxy",
             Self::ProxyForRoute => "proxy(route)",
         }

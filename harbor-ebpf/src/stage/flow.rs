@@ -72,6 +72,36 @@ pub fn find<A: Stack>(key: &FlowKey<A>, way: &mut Way<A>) -> Option<*mut Flow<A>
     Some(entry)
 }
 
+/// Whether a packet leaves its flow as it is, with all that hangs on it.
+#[inline(always)]
+pub fn is_steady<A: Stack>(parsed: &Parsed<A>, way: &Way<A>) -> bool {
+    let is_forward = way.direction == Flow::<A>::FORWARD;
+    let serves = backend_state(way.backend, way.backend_generation);
+    let is_open = way.word & (Flow::<A>::DEAD | Flow::<A>::REFUSED) == 0;
+    is_open
+        && match parsed.protocol {
+            Protocol::Tcp => {
+                serves != Backend::GONE && transition::Tcp::is_steady(way.word, parsed.tcp.flags)
+            }
+            Protocol::Udp => {
+                serves != Backend::GONE
+                    && !(is_forward && serves == Backend::UNHEALTHY)
+                    && transition::Udp::is_steady(way.word, is_forward)
+            }
+        }
+}
+
+/// Whether no way has changed since the entry's was found.
+///
+/// # Safety
+///
+/// `entry` comes from a lookup of this program run.
+#[inline(always)]
+pub unsafe fn is_routed<A>(entry: *const Flow<A>, control: &Control) -> bool {
+    // SAFETY: by the caller.
+    unsafe { (*entry).route_generation == control.route_generation }
+}
+
 /// Whether the flow's backend still serves it. If not, the flow ends: the next backend takes a datagram,
 /// or the new connection.
 #[inline(always)]
@@ -252,9 +282,8 @@ pub fn backend_state(slot: u32, generation: u32) -> u32 {
 /// `entry` comes from a lookup of this program run.
 #[inline(always)]
 unsafe fn refresh_route<A: Stack>(entry: *mut Flow<A>, control: &Control, way: &mut Way<A>) {
-    let route_generation = control.route_generation;
     // SAFETY: by the caller.
-    if unsafe { (*entry).route_generation } == route_generation {
+    if unsafe { is_routed(entry, control) } {
         return;
     }
     look_up(way);
@@ -267,7 +296,7 @@ unsafe fn refresh_route<A: Stack>(entry: *mut Flow<A>, control: &Control, way: &
         (*entry).ifindex = way.ifindex;
         (*entry).next_hop = way.next_hop;
         (*entry).mtu = way.mtu;
-        (*entry).route_generation = route_generation;
+        (*entry).route_generation = control.route_generation;
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{
     way::Way,
 };
 
+/// The packet could not be rewritten.
+pub const REFUSED: Verdict = Verdict::Drop(DropReason::Rewrite);
+
 /// Rewrites addresses, ports, time to live and checksums.
 #[inline(always)]
 pub fn translate<A: IpHeader, P: Packet>(
@@ -24,8 +27,6 @@ pub fn translate<A: IpHeader, P: Packet>(
     parsed: &Parsed<A>,
     way: &Way<A>,
 ) -> Result<(), Verdict> {
-    const REFUSED: Verdict = Verdict::Drop(DropReason::Rewrite);
-
     let l4 = parsed.l4();
     // The helper may move the frame, so it comes first and the views are taken after it.
     packet
@@ -50,6 +51,20 @@ pub fn translate<A: IpHeader, P: Packet>(
     let [c, d] = way.destination_port.to_be_bytes();
     let ports = u32::from_ne_bytes([a, b, c, d]);
     packet.set_words(l4, [ports]).ok_or(REFUSED)
+}
+
+/// Whether a device may still have to finish the packet's transport checksum: it is the pseudo header's
+/// sum. Of finished ones one in 65,536 is, too.
+#[inline(always)]
+pub fn may_be_pending<A: IpHeader, P: Packet>(packet: &P, parsed: &Parsed<A>) -> bool {
+    let l4 = parsed.l4();
+    match packet.view::<[u8; 2]>(l4 + check_offset(parsed.protocol)) {
+        Some(check) => {
+            let pending = pseudo_sum(parsed, (parsed.length as usize + L3).saturating_sub(l4));
+            u16::from_ne_bytes(*check) == pending
+        }
+        None => true,
+    }
 }
 
 /// Whether the packet's transport checksum is right, as far as can be known.

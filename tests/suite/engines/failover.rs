@@ -80,7 +80,7 @@ fn the_only_backends_refusal_is_the_clients(engine: Engine) {
         });
         // The proxy has taken the connection by the time that it knows.
         let expected = match engine {
-            Engine::Tc => ErrorKind::ConnectionRefused,
+            Engine::Tc | Engine::Xdp => ErrorKind::ConnectionRefused,
             Engine::Proxy => ErrorKind::ConnectionReset,
         };
         assert_eq!(error.unwrap_err().kind(), expected);

@@ -19,6 +19,8 @@ use crate::scene::Scene;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
     Tc,
+    /// At XDP what it takes, and the rest at TC.
+    Xdp,
     Proxy,
 }
 
@@ -28,8 +30,12 @@ impl Engine {
     pub(crate) fn on(self, lab: Lab, config: &Config) -> Scene {
         let mode = match self {
             Self::Tc => "tc",
+            Self::Xdp => "xdp",
             Self::Proxy => "proxy",
         };
+        if self == Self::Xdp {
+            lab.finish_frames();
+        }
         let mut config = config.clone();
         let mode = ("HARBOR_DATAPATH__MODE".to_owned(), mode.to_owned());
         config.variables.push(mode);
@@ -40,6 +46,7 @@ impl Engine {
     pub(crate) fn lines(self) -> &'static str {
         match self {
             Self::Tc => "[datapath]\nmode = \"tc\"\n",
+            Self::Xdp => "[datapath]\nmode = \"xdp\"\n",
             Self::Proxy => "[datapath]\nmode = \"proxy\"\n",
         }
     }
@@ -62,6 +69,9 @@ macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
         mod tc {
             $(#[test] fn $name() { super::$name($crate::engines::Engine::Tc); })*
+        }
+        mod xdp {
+            $(#[test] fn $name() { super::$name($crate::engines::Engine::Xdp); })*
         }
         mod proxy {
             $(#[test] fn $name() { super::$name($crate::engines::Engine::Proxy); })*

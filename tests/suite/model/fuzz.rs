@@ -8,7 +8,7 @@ use kit::{
 };
 
 use super::{
-    Ground, Side,
+    Ground, Hooks, Side,
     check::{Chosen, header_residue, holds},
     flow::{Key, Way},
     generate::Generator,
@@ -38,15 +38,20 @@ struct Entry {
 
 #[test]
 fn every_frame_becomes_what_the_contract_says() {
-    run(FRAMES);
+    run(Hooks::Tc, FRAMES);
+}
+
+#[test]
+fn every_frame_becomes_what_the_contract_says_through_xdp_and_tc_in_tandem() {
+    run(Hooks::Tandem, FRAMES);
 }
 
 /// Runs so many frames, unless `HARBOR_FUZZ_PACKETS` says otherwise.
-pub(crate) fn run(frames: u64) {
+pub(crate) fn run(hooks: Hooks, frames: u64) {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
     let frames = number("HARBOR_FUZZ_PACKETS").unwrap_or(frames);
     let seed = number("HARBOR_FUZZ_SEED").unwrap_or_else(fresh);
-    let ground = Ground::new();
+    let ground = Ground::new(hooks);
     let mut world = ground.world();
     let mut generator = Generator::new(seed, &ground.lab, &FAMILIES);
     let mut history = VecDeque::new();
@@ -83,6 +88,9 @@ pub(crate) fn run(frames: u64) {
         }
     });
     assert!(world.begun > frames / 20, "{} flows", world.begun);
+    let taken = ground.taken();
+    println!("{taken} of {frames} frames never reached TC");
+    assert!(taken > frames / 100 || hooks == Hooks::Tc, "{taken} frames");
     fair(&world);
 }
 

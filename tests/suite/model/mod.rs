@@ -124,17 +124,33 @@ struct Ground {
     lab: Lab,
 }
 
+/// Which programs a frame goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hooks {
+    /// The one at TC.
+    Tc,
+    /// The one at XDP, and what that passes through the one at TC.
+    Tandem,
+}
+
 impl Ground {
-    fn new() -> Self {
-        Self::with(harbor_common::maps::DEFAULT_FLOWS as u32)
+    fn new(hooks: Hooks) -> Self {
+        Self::with(hooks, harbor_common::maps::DEFAULT_FLOWS as u32)
     }
 
     /// With tables for so many flows a family.
-    fn with(flows: u32) -> Self {
+    fn with(hooks: Hooks, flows: u32) -> Self {
         let lab = Lab::routed();
+        let mode = match hooks {
+            Hooks::Tc => "tc",
+            Hooks::Tandem => "xdp",
+        };
+        if hooks == Hooks::Tandem {
+            lab.finish_frames();
+        }
         // The agent asks no backend: each frame that is counted is one of the test's.
         let config = Config::with(&format!(
-            "[datapath]\nflows = {flows}\n[timeouts]\ntcp_established = \"{}s\"\n\
+            "[datapath]\nmode = \"{mode}\"\nflows = {flows}\n[timeouts]\ntcp_established = \"{}s\"\n\
              [policy]\npassive = \"off\"\n",
             flow::ESTABLISHED_S
         ));
@@ -158,6 +174,11 @@ impl Ground {
             agent,
             lab,
         }
+    }
+
+    /// How many frames never reached TC.
+    fn taken(&self) -> u64 {
+        self.client_side.taken() + self.backend_side.taken()
     }
 
     fn prober(&self, side: Side) -> &Prober {

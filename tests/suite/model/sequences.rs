@@ -14,7 +14,7 @@ use kit::{
 };
 
 use super::{
-    Ground, Side,
+    Ground, Hooks, Side,
     flow::{Flow, Is, Key, Way},
     fuzz::step,
     generate::{inbound, outbound},
@@ -34,29 +34,36 @@ const PORTS: [u16; 4] = [35_010, 35_011, 35_012, 35_013];
 
 #[test]
 fn flows_go_through_their_states_as_the_contract_says() {
-    run(Ground::new, SEQUENCES);
+    run(&Ground::new(Hooks::Tc), SEQUENCES);
+}
+
+#[test]
+fn flows_go_through_their_states_through_xdp_and_tc_in_tandem() {
+    let ground = Ground::new(Hooks::Tandem);
+    run(&ground, SEQUENCES);
+    assert!(ground.taken() > SEQUENCES, "{} frames", ground.taken());
 }
 
 #[test]
 fn flows_go_through_their_states_in_a_table_that_is_nearly_always_full() {
-    run(crowded, SEQUENCES);
+    run(&crowded(Hooks::Tc), SEQUENCES);
 }
 
 /// Half in tables of the usual size, half in small ones.
-pub(crate) fn run_both(sequences: u64) {
-    run(Ground::new, sequences / 2);
-    run(crowded, sequences / 2);
+pub(crate) fn run_both(hooks: Hooks, sequences: u64) {
+    run(&Ground::new(hooks), sequences / 2);
+    run(&crowded(hooks), sequences / 2);
 }
 
-fn crowded() -> Ground {
-    Ground::with(1_024)
+fn crowded(hooks: Hooks) -> Ground {
+    Ground::with(hooks, 1_024)
 }
 
 /// Plays so many sequences, unless `HARBOR_FUZZ_SEQUENCES` says otherwise.
-fn run(ground: fn() -> Ground, sequences: u64) {
+fn run(ground: &Ground, sequences: u64) {
     let count = env::var("HARBOR_FUZZ_SEQUENCES").ok();
     let count = count.and_then(|text| text.parse().ok());
-    Play::new(&ground()).run(count.unwrap_or(sequences));
+    Play::new(ground).run(count.unwrap_or(sequences));
 }
 
 /// A world, the node that it is held against, and the conversation that goes on.

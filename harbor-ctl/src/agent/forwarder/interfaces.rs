@@ -1,7 +1,7 @@
 //! Where the packet program is attached.
 
 use super::Forwarder;
-use crate::datapath::{DatapathError, Interface};
+use crate::datapath::{DatapathError, Hook, Interface};
 
 impl Forwarder {
     /// Attaches to every chosen interface that has the program no longer, or not yet.
@@ -10,11 +10,14 @@ impl Forwarder {
         let chosen = self.chosen();
         self.problems = self.settings.missing(&self.snapshot);
         let pinned = self.datapath.pins.attached().unwrap_or_default();
-        self.attached
-            .retain(|index, _| pinned.iter().any(|attached| attached.ifindex == *index));
-        for interface in chosen {
-            self.attach_to(&interface);
-            if !self.settings.is_named(&interface) {
+        let is_ours = |index: u32| {
+            let mut pins = pinned.iter().filter(|attached| attached.hook != Hook::Xdp);
+            pins.any(|attached| attached.ifindex == index)
+        };
+        self.attached.retain(|index, _| is_ours(*index));
+        for interface in &chosen {
+            self.attach_to(interface);
+            if !self.settings.is_named(interface) {
                 self.problems.insert(format!(
                     "{} keeps the program, as it may be a missing interface under a new name: name \
                      it in [node].interfaces",
@@ -25,6 +28,7 @@ impl Forwarder {
         if let Err(error) = self.prune() {
             tracing::warn!("{error}");
         }
+        self.keep_xdp(&chosen);
         self.wishes.is_unjudged |= !self.attached.keys().eq(&before);
         if self.attached.is_empty() {
             self.problems.insert("attached to no interface".into());
@@ -57,6 +61,9 @@ impl Forwarder {
     /// may be a configured interface under a new name.
     fn prune(&mut self) -> Result<(), DatapathError> {
         for attached in self.datapath.pins.attached()? {
+            if attached.hook == Hook::Xdp {
+                continue;
+            }
             let mut interfaces = self.snapshot.interfaces.iter();
             let found = interfaces.find(|found| found.index == attached.ifindex);
             if found.is_some_and(|found| self.settings.may_keep(found, &self.snapshot)) {

@@ -8,6 +8,7 @@ mod explain;
 mod interfaces;
 mod keep;
 mod report;
+mod xdp;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,12 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::doubts::Doubts;
+use self::{doubts::Doubts, xdp::XdpState};
 use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
         self, Carrier, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
-        HostChange, Judgement, LiveTables, Options, Pins, Sightings, Snapshot, Sweep, WayTables,
+        HostChange, InterfaceTable, Judgement, LiveTables, Options, Pins, Sightings, Snapshot,
+        Sweep, WayTables,
     },
     model::{AllDown, Doubt, Service, Suspect, Testimony},
     reconcile::{Books, Capacity, Ground, OwnAddresses, Routes, Tables as _},
@@ -73,6 +75,8 @@ pub(super) struct Forwarder {
     wishes: Wishes,
     /// By the interface's index.
     attached: BTreeMap<u32, Hook>,
+    interfaces: InterfaceTable,
+    xdp: XdpState,
     sweep: Sweep,
     /// What has changed on the host since it was looked at.
     news: HostChange,
@@ -158,6 +162,8 @@ impl Forwarder {
             snapshot: Snapshot::default(),
             wishes: Wishes::default(),
             attached: BTreeMap::new(),
+            interfaces: InterfaceTable::open(&pins)?,
+            xdp: XdpState::default(),
             sweep: Sweep::default(),
             news: HostChange::default(),
             next_look: now,
@@ -323,6 +329,7 @@ impl Forwarder {
         self.settings.log = level;
         self.datapath.reload(&self.settings.options())?;
         self.attached.clear();
+        self.xdp.forget();
         self.attach();
         Ok(())
     }

@@ -35,7 +35,7 @@ impl Forwarder {
             reports.push(FrontendReport {
                 engine: match sets.iter().any(|set| set.handed != 0) {
                     true => Engine::ProxyForRoute,
-                    false => Engine::Tc,
+                    false => self.kernel_engine(),
                 },
                 protocol: key.protocol,
                 port: key.port,
@@ -72,7 +72,7 @@ impl Forwarder {
             reports.push(BackendReport {
                 engine: match handed {
                     Some(_) => Engine::ProxyForRoute,
-                    None => Engine::Tc,
+                    None => self.kernel_engine(),
                 },
                 handed,
                 protocol: key.frontend.protocol,
@@ -90,6 +90,13 @@ impl Forwarder {
             });
         }
         Ok(reports)
+    }
+
+    fn kernel_engine(&self) -> Engine {
+        match self.xdp.is_on() {
+            true => Engine::Xdp,
+            false => Engine::Tc,
+        }
     }
 
     /// Why the programs do not send to a host, if they do not.
@@ -115,6 +122,7 @@ impl Forwarder {
 
     pub(super) fn report(&self) -> Result<DatapathReport, DatapathError> {
         let mut report = datapath::status(&self.settings.bpf)?;
+        report.xdp.clone_from(&self.xdp.reports);
         report.problems.extend(self.problems.iter().cloned());
         report.problems.extend(self.no_ways.clone());
         report.problems.extend(self.carrier.as_ref().err().cloned());

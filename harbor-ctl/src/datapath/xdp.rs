@@ -1,0 +1,152 @@
+//! The XDP program on interfaces: natively, by links that are pinned as those of TC are.
+
+use std::{collections::BTreeMap, io::ErrorKind, path::Path};
+
+use aya::{
+    maps::{HashMap, MapData},
+    programs::{
+        Xdp,
+        links::{FdLink, LinkError, PinnedLink},
+        xdp::{XdpLink, XdpMode},
+    },
+};
+use harbor_common::{maps::INTERFACES, route};
+
+use super::{
+    Datapath, DatapathError, Interface, Pins, Tried as _,
+    attach::{Hook, Refusal},
+    devices::Device,
+    interfaces::Framing,
+    object::XDP_PROGRAM,
+    pins,
+    program::explain_refusal,
+    tables,
+};
+
+/// Another program has the hook.
+const TAKEN: [i32; 2] = [libc::EBUSY, libc::EEXIST];
+
+impl Datapath {
+    /// The XDP program, loaded.
+    fn xdp_program(&mut self) -> Result<&mut Xdp, DatapathError> {
+        let program: &mut Xdp = self
+            .ebpf
+            .program_mut(XDP_PROGRAM)
+            .ok_or_else(|| DatapathError::new(format!("the eBPF object has no {XDP_PROGRAM}")))?
+            .try_into()
+            .tried(|| format!("program {XDP_PROGRAM}"))?;
+        if program.fd().is_err() {
+            program
+                .load()
+                .map_err(|error| explain_refusal(XDP_PROGRAM, &error))?;
+        }
+        Ok(program)
+    }
+
+    /// The kernel's number of the XDP program, if it is loaded.
+    pub(crate) fn xdp_id(&mut self) -> Option<u32> {
+        let program: &mut Xdp = self.ebpf.program_mut(XDP_PROGRAM)?.try_into().ok()?;
+        program.info().ok().map(|info| info.id())
+    }
+
+    /// Attaches the XDP program to an interface, or replaces the one that is attached there.
+    pub(crate) fn attach_xdp(&mut self, interface: &Interface) -> Result<(), String> {
+        let pin = self.pins.link(interface.index, Hook::Xdp);
+        let program = self.xdp_program().map_err(|error| error.to_string())?;
+        attach(program, &interface.name, &pin).map_err(|refusal| match refusal.errno {
+            Some(errno) if TAKEN.contains(&errno) => {
+                format!(
+                    "another program has its XDP hook: ip link show {}",
+                    interface.name
+                )
+            }
+            _ => format!("the kernel did not attach it: {refusal}"),
+        })
+    }
+
+    /// Takes the XDP program off an interface; whether it was there.
+    pub(crate) fn detach_xdp(&mut self, ifindex: u32) -> Result<bool, DatapathError> {
+        let pin = self.pins.link(ifindex, Hook::Xdp);
+        pins::remove(&pin).tried(|| format!("cannot remove {}", pin.display()))
+    }
+}
+
+fn attach(program: &mut Xdp, interface: &str, pin: &Path) -> Result<(), Refusal> {
+    let held = match PinnedLink::from_pin(pin) {
+        Ok(pinned) => Some(XdpLink::try_from(FdLink::from(pinned))?),
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(link) = held {
+        match program.attach_to_link(link) {
+            Ok(id) => {
+                // The pin keeps the link.
+                program.take_link(id)?;
+                return Ok(());
+            }
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                if refusal.errno != Some(libc::ENOLINK) {
+                    return Err(refusal);
+                }
+                pins::remove(pin)?;
+            }
+        }
+    }
+    let id = program.attach(interface, XdpMode::Driver)?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    link.pin(pin).map_err(std::io::Error::other)?;
+    Ok(())
+}
+
+/// What the XDP program is told of interfaces: the `interfaces` map, and what it holds.
+pub(crate) struct InterfaceTable {
+    map: HashMap<MapData, u32, route::Interface>,
+    told: BTreeMap<u32, route::Interface>,
+}
+
+impl InterfaceTable {
+    pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        let map: HashMap<MapData, u32, route::Interface> = tables::open(pins, INTERFACES)?;
+        let told = map.iter().filter_map(Result::ok).collect();
+        Ok(Self { map, told })
+    }
+
+    /// Tells of these interfaces and no others.
+    pub(crate) fn tell(
+        &mut self,
+        interfaces: &[Interface],
+        devices: &BTreeMap<u32, Device>,
+    ) -> Result<(), DatapathError> {
+        let wanted: BTreeMap<u32, route::Interface> = interfaces
+            .iter()
+            .filter(|interface| interface.framing == Framing::Ethernet)
+            .map(|interface| (interface.index, row(interface, devices)))
+            .collect();
+        let tried = || format!("cannot write {INTERFACES}");
+        for (index, row) in &wanted {
+            if self.told.get(index) != Some(row) {
+                self.map.insert(index, row, 0).tried(tried)?;
+            }
+        }
+        for index in self.told.keys().filter(|index| !wanted.contains_key(index)) {
+            // One that is not there any more is as good.
+            let _ = self.map.remove(index);
+        }
+        self.told = wanted;
+        Ok(())
+    }
+}
+
+fn row(interface: &Interface, devices: &BTreeMap<u32, Device>) -> route::Interface {
+    let takes_frames = devices
+        .get(&interface.index)
+        .is_some_and(Device::takes_frames);
+    route::Interface {
+        hardware: interface.hardware,
+        flags: match takes_frames {
+            true => route::Interface::TAKES_FRAMES,
+            false => 0,
+        },
+    }
+}

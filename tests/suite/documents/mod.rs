@@ -18,7 +18,13 @@ fn root() -> PathBuf {
 
 /// Pages written by hand, in reading order.
 fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md"), root().join("docs/README.md")];
+    let top = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/README.md",
+    ];
+    let mut pages: Vec<PathBuf> = top.iter().map(|page| root().join(page)).collect();
     for folder in ["docs/how-to", "docs/explanation"] {
         let mut found: Vec<PathBuf> = fs::read_dir(root().join(folder))
             .unwrap()

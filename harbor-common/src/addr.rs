@@ -1,8 +1,8 @@
 //! Addresses as they stand in keys and values.
 //!
 //! Octets are kept in network order, which is the order that a person reads; ports are plain `u16`
-//! in host order, so that `bpftool map dump` shows 35000 and not 47240. The flow tables are one a
-//! family ([`Ipv4`], [`Ipv6`]); every other table holds both families as [`Ip`].
+//! in host order, so that `bpftool map dump` shows 35000 and not 47240. Each family has a flow table
+//! of its own ([`Ipv4`], [`Ipv6`]); every other table holds both families as [`Ip`].
 
 use core::{
     fmt,
@@ -36,9 +36,9 @@ pub struct Ip {
 }
 crate::assert_size!(Ip, 16);
 
-/// What the generic packet path must know of an address of one family.
+/// What the generic packet path needs to know about a family's addresses.
 pub trait Family: Copy + Eq + Default {
-    /// 0 for IPv4, 1 for IPv6: where a family's half of a table lies.
+    /// 0 for IPv4, 1 for IPv6: where a family's half of a table begins.
     const INDEX: u32;
 
     /// The address as tables of both families hold it.
@@ -50,11 +50,11 @@ pub trait Family: Copy + Eq + Default {
     /// The sum of the address's octets as 16-bit words in memory order (RFC 1071).
     fn sum(&self) -> u32;
 
-    /// The sum of the words' complements: what goes when the address goes (RFC 1624).
+    /// The sum of the words' complements: what to add when the address is taken out (RFC 1624).
     fn complement_sum(&self) -> u32;
 
-    /// Reads an address that others may change meanwhile, word by word: octet by octet, as a
-    /// compiler left to itself would, a CPU cannot hand the stores on to later loads.
+    /// Reads an address that others may be changing, word by word. A compiler left to itself would
+    /// store it octet by octet, and a CPU cannot forward such stores to later loads.
     ///
     /// # Safety
     ///
@@ -188,8 +188,8 @@ impl Ip {
         u128::from_ne_bytes(self.octets) == 0
     }
 
-    /// Mixes the address to a number (the finalizer of MurmurHash3, by Austin Appleby): where a client
-    /// stands in a table of turns.
+    /// Hashes the address to a number (the finalizer of MurmurHash3, by Austin Appleby): the client's
+    /// place in a table of turns.
     #[inline(always)]
     pub const fn mixed(&self) -> u32 {
         let o = &self.octets;
@@ -280,13 +280,13 @@ impl fmt::Display for Ip {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// A sum of the role constants below, and from [`Address::VIEW_SHIFT`] on the view.
+    /// A sum of the role constants below, with the view in the bits from [`Address::VIEW_SHIFT`] up.
     pub roles: u32,
 }
 crate::assert_size!(Address, 4);
 
 impl Address {
-    /// Clients dial it: frontends answer on this address.
+    /// Clients connect to it: frontends answer on this address.
     pub const PUBLIC: u32 = 1;
     /// Backends see it: translated packets leave with this source address.
     pub const TRANSLATION: u32 = 2;
@@ -295,7 +295,7 @@ impl Address {
     /// Where the view begins in `roles`.
     pub const VIEW_SHIFT: u32 = 8;
 
-    /// The number of the routing that packets with this source are subject to: the first part of a
+    /// The number of the view whose routes apply to packets with this source: the first part of a
     /// key of the `routes` trie.
     #[inline(always)]
     pub const fn view(&self) -> u32 {

@@ -1,9 +1,9 @@
 //! Internet checksum arithmetic (RFC 1071, incremental update by RFC 1624, equation 3).
 //!
-//! A delta is the one's complement sum of what goes (inverted) and of what comes; folding it into a
-//! checksum replaces the one by the other without reading the rest of the packet. One's complement
-//! sums do not depend on byte order as long as all terms have the same, so octets are read as they
-//! stand in the packet.
+//! A delta is the one's complement sum of the old value (inverted) and the new one. Folding it into a
+//! checksum replaces one by the other without reading the rest of the packet. One's complement sums
+//! do not depend on byte order as long as all terms have the same, so octets are read as they stand
+//! in the packet.
 
 use crate::addr::Family;
 

@@ -1,16 +1,16 @@
-//! What the agent keeps telling the datapath: that it lives, how long silence may last, and whether
-//! what was learnt about ways and neighbours still holds.
+//! What the agent tells the datapath, again and again: that it is alive, how long flows may be silent,
+//! and whether what was learnt about routes and neighbours still holds.
 
-/// The element of the `control` map. Written by the agent, at least once a second while it lives.
+/// The element of the `control` map. Written by the agent, at least once a second while it runs.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
     /// Until when `routes`, `neighbours` and `next_hops` hold, `CLOCK_MONOTONIC` ns: some seconds
-    /// from now while an agent lives. Afterwards the kernel finds every neighbour itself, and its
-    /// own timer sweeps the flows.
+    /// from now while an agent runs. After that the kernel finds every neighbour itself, and its own
+    /// timer sweeps the flows.
     pub valid_until_ns: u64,
-    /// Rises when a route or a neighbour's hardware address has changed; a flow that was opened or
-    /// looked up under another one looks its way up anew.
+    /// Rises when a route or a neighbour's hardware address has changed. A flow whose route was found
+    /// under another number looks it up anew.
     pub route_generation: u32,
     /// A sum of the flags below.
     pub flags: u32,
@@ -26,7 +26,7 @@ pub struct Control {
     pub udp_single_s: u32,
     /// The same for any other UDP flow.
     pub udp_stream_s: u32,
-    /// No smaller path MTU is told to a backend: all clients share its way here.
+    /// Backends are told of no smaller path MTU: to a backend, all clients are on one path.
     pub min_path_mtu: u32,
     /// Zero.
     pub _pad: u32,
@@ -34,13 +34,14 @@ pub struct Control {
 crate::assert_size!(Control, 48);
 
 impl Control {
-    /// Some port is limited in packets or bytes: look at the port of every packet.
+    /// Some port is limited in packets or bytes: the port's limits have to be looked up for every
+    /// packet.
     pub const METERED: u32 = 1;
     /// There is more than one view of `routes`.
     pub const VIEWED: u32 = 2;
-    /// `routes` does not know every way that the kernel knows: look the client's way up before a flow
-    /// begins, and leave it to the proxy where there is none.
+    /// `routes` lacks some of the kernel's routes: look up the route to the client before a flow
+    /// begins, and leave the flow to the proxy if there is none.
     pub const PARTIAL: u32 = 4;
-    /// What clients' flows meet takes no backend from others.
+    /// Failures of clients' flows take no backend away from others.
     pub const IMPASSIVE: u32 = 8;
 }

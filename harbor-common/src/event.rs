@@ -1,12 +1,12 @@
-//! What the datapath tells the agent by itself, through the `events` ring.
+//! What the datapath reports to the agent unasked, through the `events` ring.
 
 use crate::addr::Ip;
 
 /// A backend has failed a client's flow.
 ///
-/// That flow moves; whether the backend is taken from others the agent finds out, and only where no
-/// agent lives does the datapath judge by the flows of two clients. At most one is written a backend
-/// in [`Sighting::GAP`], never one per packet. A ring that is full loses events and nothing else.
+/// That flow moves. Whether others should avoid the backend is for the agent to find out; only while no
+/// agent runs does the datapath decide, by the flows of two clients. At most one is written for each
+/// backend in [`Sighting::GAP`], never one per packet. A ring that is full loses events, nothing else.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
@@ -14,15 +14,15 @@ pub struct Sighting {
     pub at_ns: u64,
     /// Element of `backends`.
     pub backend: u32,
-    /// Its tenant.
+    /// The slot's generation.
     pub generation: u32,
     /// One of the constants below.
     pub reason: u32,
-    /// 1: other backends of the port are left if this one is taken from it.
+    /// 1: the port has enough other backends to do without this one.
     pub has_room: u32,
     /// Whose flow it was.
     pub client: Ip,
-    /// How many clients say so, with no flow taken in between: 1 or 2.
+    /// How many clients have met this, with no success in between: 1 or 2.
     pub witnesses: u32,
     /// Zero.
     pub _pad: u32,
@@ -37,12 +37,13 @@ impl Sighting {
     /// It has answered a SYN with a reset.
     pub const REFUSED: u32 = 2;
 
-    /// No two of a backend are closer, in the units of [`crate::flow::Flow::opened`], but for the word
-    /// of a second client.
+    /// The least time between two reports about a backend, in the units of
+    /// [`crate::flow::Flow::opened`]; the report of a second client is exempt.
     pub const GAP: u32 = 50;
-    /// How long a flow has to be taken before another client's word confirms the first: two packets that
-    /// come together are no more than one.
+    /// How long a flow has to be taken before a second client's failure confirms the first: two packets that
+    /// arrive together are worth no more than one.
     pub const SETTLING: u32 = 200;
-    /// How long a client's word waits for another's, in the same units: ten seconds.
+    /// How long one client's failure counts while a second client's is awaited, in the same units: ten
+    /// seconds.
     pub const MEMORY: u32 = 9_537;
 }

@@ -40,7 +40,7 @@ impl Explanation {
     pub const SELECTED: u32 = 32;
     /// The backend was the client's by affinity.
     pub const AFFINITY: u32 = 64;
-    /// A way out was found.
+    /// A route was found.
     pub const ROUTED: u32 = 128;
     /// It is an ICMP error about a packet of a flow.
     pub const QUOTED: u32 = 256;

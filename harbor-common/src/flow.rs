@@ -54,7 +54,7 @@ pub struct Flow<A> {
     pub port_delta: u16,
     /// [`Flow::FORWARD`] or [`Flow::REPLY`].
     pub direction: u16,
-    /// The largest IP packet that the way out takes; 0 = not known.
+    /// The largest IP packet that the route takes; 0 = not known.
     pub mtu: u16,
     /// The interface that the packet leaves by.
     pub ifindex: u32,
@@ -78,14 +78,14 @@ pub struct Flow<A> {
 crate::assert_size!(Flow<Ipv4>, 88);
 crate::assert_size!(Flow<Ipv6>, 112);
 
-/// What the latest four datagrams of a direction can be known by: their checksums as they arrived.
+/// By what the latest four datagrams of a direction can be recognized: their checksums on arrival.
 ///
-/// An ICMP error quotes the datagram that it is about, so a forger must guess a checksum.
+/// An ICMP error quotes the datagram that it is about, so a forger has to guess a checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks(pub u64);
 
 impl Marks {
-    /// In place of a checksum that nobody can know: any may be quoted.
+    /// Stands for a checksum that cannot be known: any may be quoted.
     pub const ANY: u16 = 0xffff;
 
     /// As an entry holds them.
@@ -94,19 +94,19 @@ impl Marks {
         Self((acknowledged as u64) << 32 | next_sequence as u64)
     }
 
-    /// With one more, the oldest forgotten.
+    /// With one more mark; the oldest is forgotten.
     #[inline(always)]
     pub const fn with(self, mark: u16) -> Self {
         Self(self.0 << 16 | mark as u64)
     }
 
-    /// What goes into `acknowledged`.
+    /// The part for `acknowledged`.
     #[inline(always)]
     pub const fn earlier(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    /// What goes into `next_sequence`.
+    /// The part for `next_sequence`.
     #[inline(always)]
     pub const fn latest(self) -> u32 {
         self.0 as u32
@@ -133,17 +133,18 @@ impl<A> Flow<A> {
     pub const DEAD: u64 = 8;
     /// Forward entry, UDP: the client spoke again after an answer.
     pub const STREAM: u64 = 16;
-    /// UDP, while the client has sent one datagram only: the port caps what may come back. On both.
+    /// UDP, as long as the client has sent only one datagram: the port caps what may come back. On both
+    /// entries.
     pub const CAPPED: u64 = 32;
-    /// The other direction has sent a valid RST, and this one has not spoken since.
+    /// The other direction has sent a valid RST, and this one has sent nothing since.
     pub const RESET: u64 = 64;
-    /// Forward entry: the backend has refused it, and another could take it: the client's next packet
-    /// goes there.
+    /// Forward entry: the backend has refused the flow and another can take it, so the client's next
+    /// packet goes there.
     pub const REFUSED: u64 = 128;
-    /// Forward entry, TCP: its client has left a backend that did not answer, and leaves none for that
-    /// reason alone any more: whoever answers late is waited for.
+    /// Forward entry, TCP: the flow has moved once because a backend did not answer, and does not move
+    /// again for that reason alone: a backend that answers late is waited for.
     pub const MOVED: u64 = 256;
-    /// Reply entry, TCP: the backend has said something, though it has not accepted.
+    /// Reply entry, TCP: the backend has sent something, but has not accepted.
     pub const HEARD: u64 = 512;
     /// Bits of [`Flow::word`] that hold the state; the cookie lies above.
     pub const STATE_BITS: u32 = 16;
@@ -170,11 +171,11 @@ impl<A: Copy> Flow<A> {
     }
 }
 
-/// Who took a slot of a ring: a flow that may have to make room once the ring has gone round.
+/// The flow that took a place in a ring, and may have to make room once the ring has gone round.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RingSlot<A> {
-    /// The flow's cookie; 0 = nobody, or about to change.
+    /// The flow's cookie; 0 = no flow, or about to change.
     pub cookie: u64,
     /// Its forward entry's key.
     pub key: FlowKey<A>,
@@ -186,7 +187,7 @@ crate::assert_size!(RingSlot<Ipv6>, 48);
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hand {
-    /// How many flows this ring has seen begin.
+    /// How many flows have begun in this ring.
     pub count: u64,
     /// Zero.
     pub _pad: [u64; 7],
@@ -198,9 +199,9 @@ crate::assert_size!(Hand, 64);
 pub enum Phase {
     /// Nothing has come back that the client accepted.
     Opening,
-    /// Both sides talk; of UDP: one question, one answer or more.
+    /// Both sides have spoken; for UDP: one question, and one answer or more.
     Live,
-    /// UDP: the client speaks again and again.
+    /// UDP: the client has spoken again after an answer.
     Stream,
     /// TCP: both have said FIN.
     Closed,
@@ -258,7 +259,7 @@ impl Phase {
     }
 }
 
-/// One wish of the agent's: end this flow if nothing has happened to it since it was read.
+/// A request of the agent: end this flow if nothing has happened to it since it was read.
 ///
 /// A list of these is the "packet" that the `sweep` program is run on.
 #[repr(C)]
@@ -267,7 +268,7 @@ pub struct Expired {
     /// The forward entry's word as the agent saw it.
     pub word: u64,
     /// The later of the two entries' `seen_ns` as the agent saw it; [`Expired::NOW`] = end the flow
-    /// with this cookie, whatever has happened since.
+    /// with this cookie in any case.
     pub seen_ns: u64,
     /// The forward entry's key; IPv4 addresses in the last four octets.
     pub key: FlowKey<Ipv6>,
@@ -279,7 +280,7 @@ pub struct Expired {
 crate::assert_size!(Expired, 64);
 
 impl Expired {
-    /// In `seen_ns`: do not wait for silence.
+    /// In `seen_ns`: end the flow even if it is in use.
     pub const NOW: u64 = u64::MAX;
 }
 

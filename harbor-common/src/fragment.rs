@@ -21,8 +21,8 @@ crate::assert_size!(FragmentKey, 40);
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FragmentWay {
-    /// When the first fragment passed, or the early one that left the datagram to the stack;
-    /// `CLOCK_MONOTONIC` nanoseconds (coarse). 0 = about to be taken out.
+    /// When the first fragment passed, or an early fragment that left the datagram to the stack;
+    /// `CLOCK_MONOTONIC` nanoseconds (coarse). 0 = about to be removed.
     pub seen_ns: u64,
     /// The source that the fragments leave with.
     pub source: Ip,
@@ -32,7 +32,7 @@ pub struct FragmentWay {
     pub ifindex: u32,
     /// Element of `next_hops`; 0 = the kernel finds the neighbour.
     pub next_hop: u32,
-    /// The flow's direction, for the counters; [`FragmentWay::STACK`] = no way, left to the stack.
+    /// The flow's direction, for the counters; [`FragmentWay::STACK`] = left to the stack.
     pub direction: u32,
     /// The frontend's slot, for the counters.
     pub frontend: u32,
@@ -44,6 +44,6 @@ pub struct FragmentWay {
 crate::assert_size!(FragmentWay, 64);
 
 impl FragmentWay {
-    /// In `direction`: a later fragment came before the first, so the stack has all of them.
+    /// In `direction`: a later fragment came before the first, so all of them are left to the stack.
     pub const STACK: u32 = 0;
 }

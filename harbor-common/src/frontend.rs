@@ -1,8 +1,8 @@
 //! Frontends: what a (protocol, port) leads to.
 //!
-//! A frontend's element is eight bytes and therefore changes as one value. All that may change
-//! about it lives in its backend sets, one a family: the agent builds the sets of the other parity
-//! aside and flips the generation, so a packet sees the old sets or the new ones, never a mixture.
+//! A frontend's element is eight bytes and therefore changes as one value. Everything that can change
+//! about it is in its backend sets, one for each family. The agent builds the sets of the other parity
+//! and then flips the generation, so a packet sees the old sets or the new ones, never a mixture.
 
 use crate::protocol::Protocol;
 
@@ -10,7 +10,7 @@ use crate::protocol::Protocol;
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frontend {
-    /// This frontend's number: where its sets, state and counters are.
+    /// The index of this frontend's sets, state and counters.
     pub slot: u32,
     /// Rises with every change; its parity chooses the sets. 0 = nothing answers here.
     pub generation: u32,
@@ -67,8 +67,8 @@ impl Frontend {
 pub enum Policy {
     /// Each new flow goes to the next backend; with weights, along the set's turn table.
     RoundRobin = 0,
-    /// Every new flow goes to the current backend, at first the first of the set (FIFO order of
-    /// registration); the next one becomes current when it leaves or fails, and stays so.
+    /// Every new flow goes to the current backend, which to begin with is the first of the set (FIFO
+    /// order of registration). When that leaves or fails, the next one becomes current, and stays so.
     First = 1,
     /// The client's address decides, by the set's turn table (a Maglev table): a client keeps its
     /// backend, and few clients move when the set changes.
@@ -115,9 +115,9 @@ pub struct Limits {
     pub idle_s: u32,
     /// UDP: bytes that a backend may send before the client has sent a second datagram.
     pub reply_cap: u32,
-    /// The list of the `acl` map that says who may open flows; 0 = everybody.
+    /// The list in the `acl` map of those who may open flows; 0 = everybody.
     pub acl: u32,
-    /// What the list says of an address that it does not name: 0 = allow, 1 = deny.
+    /// What applies to an address that the list does not name: 0 = allow, 1 = deny.
     pub acl_default: u32,
 }
 crate::assert_size!(Limits, 40);
@@ -133,19 +133,19 @@ pub struct BackendSet {
     pub limits: Limits,
     /// A [`Policy`] as a number.
     pub policy: u32,
-    /// How many of `backends` count.
+    /// How many of `backends` are in use.
     pub count: u32,
     /// Element of `turns`; 0 = every backend has the same weight and there is no table.
     pub turns: u32,
     /// How many backends the set of the other family has.
     pub other_family: u32,
-    /// 1 = the proxy takes the new flows: to some backend the program has no way.
+    /// 1 = the proxy takes the new flows, because the program has no route to some backend.
     pub handed: u32,
     /// Zero.
     pub _pad: u32,
     /// Slots of the `backends` array, in order of registration.
     pub backends: [u32; SET_BACKENDS],
-    /// Weights of the backends, for [`Policy::LeastFlows`]; at least 1 where a backend counts.
+    /// Weights of the backends, for [`Policy::LeastFlows`]; at least 1 for each in use.
     pub weights: [u8; SET_BACKENDS],
 }
 crate::assert_size!(BackendSet, 40 + 24 + 5 * SET_BACKENDS);
@@ -166,16 +166,16 @@ impl Default for BackendSet {
     }
 }
 
-/// Entries of a turn table; prime, as Maglev wants it (Eisenbud et al., NSDI 2016, section 3.4).
+/// Entries of a turn table; a prime, as Maglev needs (Eisenbud et al., NSDI 2016, section 3.4).
 pub const TURNS: usize = 1_021;
 /// The same, rounded up to the power of two that an index is masked with.
 pub const TURN_SLOTS: usize = 1_024;
 
-/// Who comes when: positions in a backend set; an element of the `turns` array.
+/// Whose turn it is: positions in a backend set; an element of the `turns` array.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnTable {
-    /// The first [`TURNS`] count.
+    /// The first [`TURNS`] are in use.
     pub positions: [u8; TURN_SLOTS],
 }
 crate::assert_size!(TurnTable, TURN_SLOTS);
@@ -192,13 +192,14 @@ impl Default for TurnTable {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendState {
-    /// Round robin hand.
+    /// Round robin cursor.
     pub cursor: u64,
     /// [`Policy::First`]: the current backend of each family, `generation << 32 | slot`; 0 = none.
     pub current: [u64; 2],
     /// Flows in the table now, both families.
     pub flows: u64,
-    /// When the limit on new flows has been worked off, `CLOCK_MONOTONIC` ns.
+    /// When the new flows so far will have been paid off, `CLOCK_MONOTONIC` ns (see
+    /// [`crate::rules::bucket`]).
     pub new_flows_ns: u64,
     /// The same for packets.
     pub packets_ns: u64,

@@ -1,8 +1,8 @@
 //! The contract between Harbor's kernel programs and its agent.
 //!
 //! Owns every key and value that enters a map, every verdict, and the names under which maps are
-//! pinned. Knows nobody and does no I/O. Nothing here may hold implicit padding, a bool, an
-//! `Option` or a payload enum: each would leak or corrupt bytes at the boundary.
+//! pinned. Depends on no other crate and does no I/O. Nothing here may hold implicit padding, a bool,
+//! an `Option` or a payload enum: each would leak or corrupt bytes at the boundary.
 #![no_std]
 
 pub mod addr;

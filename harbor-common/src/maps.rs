@@ -1,15 +1,15 @@
-//! Every map: its name, its pin and its size. The page for whoever reads them with `bpftool`.
+//! Every map: its name, its pin and its size. To be read beside `bpftool`.
 //!
 //! Maps are pinned as `<bpf>/v<LAYOUT>/maps/<name>`, links as `<bpf>/v<LAYOUT>/links/<interface's
-//! index>` and `links/xdp-<interface's index>`, where `<bpf>` is `[paths].bpf` of the configuration. Names have at most 15 bytes, the kernel's
-//! limit. Every change of a key or value here raises [`LAYOUT`].
+//! index>` and `links/xdp-<interface's index>`, where `<bpf>` is `[paths].bpf` of the configuration. Names
+//! have at most 15 bytes, the kernel's limit. Every change of a key or value here raises [`LAYOUT`].
 
 /// Version of all keys and values together; part of the pin path.
 pub const LAYOUT: u32 = 5;
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";
-/// What the agent keeps telling the datapath; one element.
+/// What the agent tells the datapath again and again; one element.
 pub const CONTROL: &str = "control";
 /// Own address to its roles.
 pub const ADDRESSES: &str = "addresses";
@@ -19,15 +19,15 @@ pub const FRONTENDS: &str = "frontends";
 pub const BACKEND_SETS: &str = "backend_sets";
 /// Turn tables of those sets that have one.
 pub const TURNS: &str = "turns";
-/// What the datapath keeps of each frontend slot.
+/// What the datapath keeps for each frontend slot.
 pub const FRONTEND_STATE: &str = "frontend_state";
 /// Who may open flows.
 pub const ACL: &str = "acl";
-/// Backends that clients keep.
+/// The backends that clients keep.
 pub const AFFINITY: &str = "affinity";
 /// Backend slots.
 pub const BACKENDS: &str = "backends";
-/// What the datapath has learnt of each backend slot.
+/// What the datapath has learnt about each backend slot.
 pub const BACKEND_STATE: &str = "backend_state";
 /// Endpoint to backend slot.
 pub const ENDPOINTS: &str = "endpoints";
@@ -37,7 +37,8 @@ pub const SOURCES: &str = "sources";
 pub const FLOWS: &str = "flows";
 /// Five-tuple to finished translation, IPv6.
 pub const FLOWS6: &str = "flows6";
-/// The latest IPv4 flows in order of their beginning, so that the oldest half-open can make room.
+/// The latest IPv4 flows in the order in which they began, so that the oldest half-open one can make
+/// room.
 pub const RING: &str = "ring";
 /// The same for IPv6.
 pub const RING6: &str = "ring6";
@@ -113,32 +114,32 @@ pub const BACKEND_SLOTS: usize = 262_144;
 pub const SOURCE_LISTS: usize = 256;
 /// How many own addresses can be known.
 pub const ADDRESS_SLOTS: usize = 1_024;
-/// How many routes can be known, once those that say what a wider one says are left out. The ports of
-/// a node with more are served by the proxy.
+/// How many routes can be known, once those that say the same as a wider one are left out. If a node
+/// has more, its ports are served by the proxy.
 pub const ROUTE_SLOTS: usize = 65_536;
 /// How many neighbours can be known.
 pub const NEIGHBOUR_SLOTS: usize = 4_096;
 /// How many interfaces the XDP program can know.
 pub const INTERFACE_SLOTS: usize = 1_024;
-/// How many fragmented datagrams can be on their way at once.
+/// How many fragmented datagrams can be in flight at once.
 pub const FRAGMENT_SLOTS: usize = 8_192;
-/// Size of the `events` ring: some hundred events.
+/// Size of the `events` ring: a few hundred events.
 pub const EVENT_BYTES: usize = 16_384;
 /// Shares of each of `ring` and `ring6`. A ring is one share for TCP and several for UDP; frontends
 /// are spread over the rings by slot, so that one port's half-open flows evict those of few others.
 pub const RING_SHARES: u32 = 32;
-/// TCP's part of the shares: as many rings.
+/// TCP's part of the shares, each of which is a ring.
 pub const TCP_RINGS: u32 = 16;
-/// UDP's rings: four shares each, because a UDP client that is never answered is no attack.
+/// UDP's rings, of four shares each, because a UDP client that is never answered is no attack.
 pub const UDP_RINGS: u32 = 4;
 /// Elements of one share: a fifth of a backend's source ports, so the half-open TCP flows of one
-/// port leave the others most of them. A table of few flows uses a part; see [`ring_slots`].
+/// port leave most of them to others. A small flow table uses only some of them; see [`ring_slots`].
 pub const RING_SLOTS: u32 = 4_096;
 const _: () = assert!(TCP_RINGS + 4 * UDP_RINGS == RING_SHARES);
 /// Default capacity of each of `flows` and `flows6` in flows; each takes two entries.
 pub const DEFAULT_FLOWS: usize = 262_144;
 
-/// How many slots of each share a table of so many flows uses: a power of two, and all shares
+/// How many slots of each share a table for this many flows uses: a power of two, and all shares
 /// together at most half of the table, so that half-open flows leave room for live ones.
 pub const fn ring_slots(flows: u32) -> u32 {
     let share = flows / 2 / RING_SHARES;
@@ -155,11 +156,11 @@ pub const fn ring_slots(flows: u32) -> u32 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// [`LAYOUT`] of whoever wrote the maps.
+    /// The [`LAYOUT`] with which the maps were written.
     pub layout: u32,
     /// Process id of the agent that attached last.
     pub agent_pid: u32,
-    /// When it did, seconds since 1970.
+    /// When it attached, in seconds since 1970.
     pub attached_at: u64,
 }
 crate::assert_size!(Meta, 16);

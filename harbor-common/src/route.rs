@@ -1,32 +1,32 @@
-//! Ways out of the node, as the agent read them from the kernel's own tables.
+//! Routes out of the node, as the agent has read them from the kernel's own tables.
 //!
-//! A flow looks its way up once: `routes` says by which interface and gateway, `neighbours` which
-//! element of `next_hops` holds the hardware addresses. Whatever is missing is left to the kernel.
+//! A flow looks up its route once: `routes` has the interface and the gateway, and `neighbours` says
+//! which element of `next_hops` holds the hardware addresses. What is missing is left to the kernel.
 
 use crate::addr::Ip;
 
-/// Key of the `routes` trie: a prefix of this has 32 bits more than the address's own, and an IPv4
-/// prefix 96 more than that.
+/// Key of the `routes` trie. Its prefix is 32 bits longer than the address's own, and for IPv4 another
+/// 96.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
-    /// The view of [`crate::addr::Address::view`]: packets with different sources may be routed by
-    /// different tables.
+    /// As [`crate::addr::Address::view`]: packets with different sources may be routed by different
+    /// tables.
     pub view: u32,
     /// The destination.
     pub address: Ip,
 }
 crate::assert_size!(RouteKey, 20);
 
-/// Value of the `routes` trie: what all the node's rules and tables together say of a prefix.
+/// Value of the `routes` trie: what all rules and tables of the node together say about a prefix.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Route {
-    /// The gateway; unspecified = the destination is a neighbour itself.
+    /// The gateway; unspecified = the destination itself is a neighbour.
     pub gateway: Ip,
-    /// The interface; 0 = no way that can be vouched for.
+    /// The interface; 0 = no route is certain.
     pub ifindex: u32,
-    /// The largest IP packet that this way takes.
+    /// The largest IP packet that this route takes.
     pub mtu: u32,
 }
 crate::assert_size!(Route, 24);
@@ -37,13 +37,13 @@ crate::assert_size!(Route, 24);
 pub struct Neighbour {
     /// The neighbour.
     pub address: Ip,
-    /// The interface that it lives behind.
+    /// The interface that it is behind.
     pub ifindex: u32,
 }
 crate::assert_size!(Neighbour, 20);
 
-/// A neighbour's hardware address, ready to be written; an element of `next_hops`. An element that
-/// may be in use is never changed but for `probed_ns`: a changed neighbour gets another one.
+/// A neighbour's hardware address, ready to be written; an element of `next_hops`. In an element that
+/// may be in use only `probed_ns` changes: a neighbour with a new address gets another element.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NextHop {

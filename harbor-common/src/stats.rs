@@ -1,10 +1,10 @@
-//! Counters, kept per CPU by the datapath and added up by whoever reads them.
+//! Counters: the datapath keeps them per CPU, and readers add them up.
 
 /// What one frontend has carried; an element of the `counters` map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendCounters {
-    /// Flows begun.
+    /// Flows that have begun.
     pub flows: u64,
     /// Packets from clients to backends.
     pub forward_packets: u64,

@@ -1,4 +1,4 @@
-//! `bench`: what Harbor costs beside others, built as it is shipped.
+//! `bench`: what Harbor costs compared with others, in the build that is shipped.
 
 use anyhow::Result;
 

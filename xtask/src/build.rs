@@ -1,4 +1,4 @@
-//! One build for everything: all packages, one profile, so that nothing is compiled twice.
+//! One build for everything: all packages in one profile, so that nothing is compiled twice.
 
 use std::{env, path::PathBuf};
 
@@ -25,7 +25,7 @@ pub(crate) fn programs() -> Result<Vec<Executable>> {
     build(&["build", "--workspace", "--bins"])
 }
 
-/// Builds every program as it is shipped.
+/// Builds every program in the profile that is shipped.
 pub(crate) fn release() -> Result<Vec<Executable>> {
     build(&["build", "--workspace", "--bins", "--release"])
 }
@@ -35,7 +35,7 @@ pub(crate) fn tests() -> Result<Vec<Executable>> {
     build(&["test", "--workspace", "--no-run"])
 }
 
-/// A program of the workspace: the one that a variable names (`HARBOR_CTL`), else built now.
+/// A program of the workspace: the one that a variable names (`HARBOR_CTL`), or else built now.
 pub(crate) fn program(target: &str) -> Result<PathBuf> {
     match env::var_os(target.to_uppercase().replace('-', "_")) {
         Some(path) => Ok(path.into()),
@@ -65,7 +65,7 @@ fn build(arguments: &[&str]) -> Result<Vec<Executable>> {
     Ok(messages.lines().filter_map(executable).collect())
 }
 
-/// Reads one of cargo's messages; `None` if it tells of anything but an executable.
+/// Reads one of cargo's messages; `None` if it is about anything but an executable.
 fn executable(line: &str) -> Option<Executable> {
     let message: Value = serde_json::from_str(line).ok()?;
     let path = message["executable"].as_str()?.into();

@@ -1,4 +1,4 @@
-//! `ebpf`: builds the object as harbor-ctl's build script does, and says where it is.
+//! `ebpf`: builds the object as harbor-ctl's build script does, and prints where it is.
 
 use std::{env, fs};
 

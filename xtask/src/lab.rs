@@ -1,4 +1,4 @@
-//! `lab`: the suite's lab for people, standing until it is taken down.
+//! `lab`: the suite's lab, for people; it stays up until it is taken down.
 
 use anyhow::Result;
 

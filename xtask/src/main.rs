@@ -1,7 +1,7 @@
 //! `cargo xtask VERB`: Harbor's own commands, one file a verb.
 //!
-//! Owns how things are built, installed and started for development; nothing here ships. Verbs need
-//! no preparation: each installs or builds what it lacks.
+//! Owns how things are built, installed and started for development; nothing here ships. No verb needs
+//! preparation: each installs or builds what is missing.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -1,8 +1,8 @@
-//! Debian packages for the suite, installed without what they would start.
+//! Debian packages for the suite, installed without starting their services.
 //!
-//! The suite starts the servers itself, in namespaces of its own. A machine must not serve SSH, MQTT
-//! or SQL because somebody tested Harbor on it: the services are masked while their packages are
-//! installed, and disabled afterwards.
+//! The suite starts the servers itself, in namespaces of its own. A machine must not begin to serve SSH,
+//! MQTT or SQL because somebody tested Harbor on it, so the services are masked while their packages
+//! are installed, and disabled afterwards.
 
 use std::{ffi::OsStr, fs, path::Path};
 
@@ -19,7 +19,7 @@ const SERVICES: [(&str, &str); 5] = [
     ("postgresql", "postgresql.service"),
 ];
 
-/// Says to Debian's PostgreSQL that it shall not make a cluster of its own, as long as it exists.
+/// As long as this file exists, Debian's PostgreSQL makes no cluster of its own.
 const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/harbor.conf";
 
 /// Installs packages that are missing.
@@ -50,7 +50,7 @@ pub(crate) fn install(packages: &[String]) -> Result<()> {
     installed
 }
 
-/// Works on a machine without a running systemd too: it then only changes links.
+/// Also works on a machine without a running systemd, where it only changes links.
 fn systemctl(verb: &[&str], units: &[&str]) -> Result<()> {
     if units.is_empty() || shell::which("systemctl").is_none() {
         return Ok(());

@@ -1,6 +1,6 @@
-//! Programs of Python that the suite starts, in an environment of their own below the target folder.
+//! Python programs that the suite starts, in an environment of their own below the target folder.
 //!
-//! Versions are pinned, of everything: `xtask/python.txt`. The machine's own Python gets nothing.
+//! All versions are pinned in `xtask/python.txt`. Nothing is installed into the machine's own Python.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use crate::shell;
 
 const PINNED: &str = include_str!("../python.txt");
-/// What Debian's Python lacks to make environments.
+/// What Debian's Python needs to make environments.
 pub(crate) const PACKAGE: &str = "python3-venv";
 
 /// Where the environment is.
@@ -34,7 +34,7 @@ pub(crate) fn can_make() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// Makes the environment, or makes it anew when other versions are wanted.
+/// Makes the environment, or makes it anew if other versions are wanted.
 pub(crate) fn install() -> Result<()> {
     let (folder, note) = (folder(), folder().join("pinned.txt"));
     if fs::read_to_string(&note).is_ok_and(|made| made == PINNED) {
@@ -55,7 +55,7 @@ pub(crate) fn install() -> Result<()> {
     ]);
     pip.arg("-r").arg(pins());
     shell::succeed(&mut pip)?;
-    // Written last: half an environment is none.
+    // Written last: half an environment does not count.
     fs::write(&note, PINNED).with_context(|| note.display().to_string())
 }
 

@@ -86,7 +86,7 @@ fn foreground(ctl: &Path, config: &Path, rest: &[&str]) -> Result<()> {
     shell::foreground(command.arg("agent").arg("--config").arg(config).args(rest))
 }
 
-/// Detaches the datapath and unmounts; the agent is no more.
+/// Detaches the datapath and unmounts, after the agent has ended.
 fn clean(ctl: &Path, config: &Path, folder: &Path) -> Result<()> {
     let mut detach: Command = shell::privileged(ctl, &[]);
     detach

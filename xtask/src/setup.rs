@@ -1,7 +1,7 @@
-//! `setup`: what building and testing need, installed on Debian, named elsewhere.
+//! `setup`: installs what building and testing need on Debian, and lists it elsewhere.
 //!
-//! Quick when nothing is missing, because `run` and `test` call it each time. Never fetches a Rust
-//! toolchain by rustup: that is the developer's to choose.
+//! Quick if nothing is missing, because `run` and `test` call it every time. It never fetches a Rust
+//! toolchain by rustup: that is the developer's choice.
 
 use std::{env, path::Path, process::Command};
 
@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::{packages, python, shell, toolchain};
 
-/// Whose needs are to be met.
+/// How much to install.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// Building Harbor with its eBPF object.
@@ -22,8 +22,8 @@ pub(crate) enum Wish {
     Kernels,
 }
 
-/// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
-/// as well, under another name.
+/// Programs that the suite starts, and the Debian packages that they are in. redis-tools also holds
+/// the server, under another name.
 const PROGRAMS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
@@ -51,7 +51,7 @@ const PEERS: [(&str, &[&str]); 2] = [
     ("nginx", &["nginx", "libnginx-mod-stream"]),
 ];
 
-/// Programs that boot another kernel, or set up what only that has, and the packages they are in.
+/// Programs that boot another kernel, or set up what only that has, and the packages that they are in.
 const EMULATOR: [(&str, &str); 8] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
@@ -115,7 +115,7 @@ pub(crate) fn run(wish: Wish) -> Result<()> {
     }
 }
 
-/// The packages of programs that are not there.
+/// The packages of the programs that are missing.
 fn missing(programs: &[(&str, &str)]) -> Vec<String> {
     let missing = programs
         .iter()

@@ -78,7 +78,7 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end and hands on what it printed; stderr goes through.
+/// Runs to the end and returns what it printed; stderr is passed through.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
@@ -96,8 +96,8 @@ extern "C" fn remember(_signal: libc::c_int) {
     ASKED_TO_END.store(true, Ordering::Relaxed);
 }
 
-/// Runs a program that decides itself how it ends: what would end xtask is handed to it, so that
-/// xtask is there to clean up.
+/// Runs a program that decides itself when to end: signals that would end xtask are passed on to it, so
+/// that xtask is still there to clean up.
 pub(crate) fn foreground(command: &mut Command) -> Result<()> {
     let action = SigAction::new(
         SigHandler::Handler(remember),
@@ -122,7 +122,7 @@ pub(crate) fn foreground(command: &mut Command) -> Result<()> {
         }
         if ASKED_TO_END.load(Ordering::Relaxed) && !asked {
             asked = true;
-            // Through sudo too: it hands signals on.
+            // Through sudo too, which passes signals on.
             kill(pid, Signal::SIGTERM)?;
         }
         thread::sleep(Duration::from_millis(50));

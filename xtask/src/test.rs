@@ -1,7 +1,7 @@
 //! `test`: unit tests as whoever runs it, the suite as root, and a summary of both.
 //!
-//! All are built by one cargo call; the executables are started here and not by cargo, because only
-//! the suite may have root's rights and nothing that root runs may write to the target folder.
+//! One cargo call builds all of them. The executables are started here and not by cargo, because only
+//! the suite may run as root, and nothing that root runs may write to the target folder.
 
 use std::{
     env,
@@ -19,7 +19,7 @@ use crate::{
     traces::Traces,
 };
 
-/// Tests of the suite at a time. They wait more than they work, so more than there are processors.
+/// Tests of the suite that run at once: more than there are processors, because they mostly wait.
 const SUITE_THREADS: &str = "4";
 
 /// Which tests.
@@ -54,7 +54,7 @@ enum Part {
     All,
 }
 
-/// What one executable has answered.
+/// The result of one executable.
 struct Outcome {
     name: String,
     result: String,
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .filter(|test| test.is_test && test.target != "suite")
         {
             let mut command = Command::new(&unit.path);
-            // Without a Redis the tests that need one pass by; here setup has seen to it.
+            // Without a Redis the tests that need one are skipped; here setup has installed it.
             command.env("HARBOR_REDIS", "require");
             outcomes.push(execute(unit, command.args(&arguments.filter))?);
         }
@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut filter = arguments.filter.clone();
     match arguments.part {
         Part::Unit => return summary(&outcomes),
-        // Names that are given are parts of it; they would be added to the whole, not narrow it.
+        // Names in the filter are alternatives: beside given ones this would add tests, not narrow them.
         Part::Verdict if filter.is_empty() => filter.push("verdicts::".into()),
         Part::Verdict => {}
         Part::Lab => filter.extend(["--skip".into(), "verdicts::".into()]),
@@ -147,7 +147,7 @@ fn demonstration(tests: &[Executable]) -> Result<Outcome> {
     })
 }
 
-/// Boots the oldest kernel that is supported, for the shortest form of the suite.
+/// Boots the oldest supported kernel, and runs the shortest form of the suite in it.
 fn oldest_kernel(tests: &[Executable]) -> Result<Outcome> {
     println!("\n     Running the oldest kernel");
     let begun = Instant::now();

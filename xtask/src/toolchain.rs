@@ -1,8 +1,8 @@
 //! Finds a toolchain that can build the eBPF object, and builds it.
 //!
-//! Compiled twice: into xtask, and by `#[path]` into harbor-ctl's build script, so it knows nothing
-//! but std. The object is built by a nested cargo with an environment of its own: whatever the outer
-//! build was told (flags, profile, wrapper, toolchain) is about the host, not about the kernel.
+//! Compiled twice: into xtask, and by `#[path]` into harbor-ctl's build script, so it uses nothing but
+//! std. A nested cargo with an environment of its own builds the object: the settings of the outer
+//! build (flags, profile, wrapper, toolchain) are for the host, not for the kernel.
 
 use std::{
     env, fmt, fs, io,
@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-/// The target that the kernel runs.
+/// The target of programs for the kernel.
 const TARGET: &str = "bpfel-unknown-none";
 /// The oldest compiler release (1.x) that knows this workspace's edition and dependencies.
 const OLDEST_RELEASE: u32 = 95;
@@ -202,7 +202,7 @@ impl Toolchain {
     }
 }
 
-/// Compilers worth asking: the named one alone, else the build's own, rustup's, Debian's.
+/// Compilers to try: the named one alone, or else the build's own, rustup's, Debian's.
 fn compilers() -> Vec<PathBuf> {
     if let Some(explicit) = env::var_os("HARBOR_EBPF_RUSTC") {
         return vec![explicit.into()];
@@ -282,7 +282,7 @@ fn find_linker() -> Option<PathBuf> {
 
 fn find_strip(llvm: u32) -> Option<PathBuf> {
     let versioned = PathBuf::from(format!("/usr/lib/llvm-{llvm}/bin"));
-    // GNU strip knows no BPF; another LLVM's strip is good enough.
+    // GNU strip does not know BPF; the strip of another LLVM is good enough.
     search_path("llvm-strip", [versioned])
         .or_else(|| search_path(&format!("llvm-strip-{llvm}"), []))
 }

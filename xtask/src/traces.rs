@@ -1,5 +1,5 @@
-//! What running the suite leaves on a machine: namespaces, mounts and eBPF programs of its names,
-//! compared before and after. What others make meanwhile is theirs.
+//! What a run of the suite leaves on a machine: namespaces, mounts and eBPF programs with the suite's
+//! names, compared before and after. What others create in the meantime does not count.
 
 use std::{
     collections::BTreeSet,
@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use crate::shell;
 
-/// The kernel takes namespaces and programs down after it has said so.
+/// The kernel removes namespaces and programs some time after it has said so.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the suite names of these kinds, as a machine has it at one moment.
+/// Everything of these kinds that has one of the suite's names, at one moment.
 pub(crate) struct Traces(BTreeSet<String>);
 
 impl Traces {
@@ -44,14 +44,14 @@ impl Traces {
         Ok(Self(found))
     }
 
-    /// What has come since and does not go away.
+    /// What has appeared since and does not go away.
     pub(crate) fn left(&self) -> Result<Vec<String>> {
         let begun = Instant::now();
         loop {
             let now = Self::of_machine()?;
             let left: Vec<String> = now.0.difference(&self.0).cloned().collect();
-            // Another suite on this machine makes and removes as it goes: its programs cannot be
-            // told from ours.
+            // Another suite on this machine creates and removes its own all the time, and its programs
+            // look like ours.
             if left.is_empty() || left.iter().any(|trace| is_of_a_running_suite(trace)) {
                 return Ok(Vec::new());
             }
@@ -63,7 +63,7 @@ impl Traces {
     }
 }
 
-/// The process that has made a thing of the suite: its id is part of the name.
+/// The process that made a thing of the suite's; its id is part of the name.
 fn owner(trace: &str) -> Option<u32> {
     let after = trace.split("hbt").nth(1)?;
     let end = after.find(|c: char| !c.is_ascii_digit());

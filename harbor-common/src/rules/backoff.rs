@@ -1,15 +1,15 @@
-//! For how long a backend is left out that has failed: longer with every failure in a row.
+//! How long new flows avoid a backend that has failed: longer with every failure in a row.
 
 use super::bucket::SECOND_NS;
 
-/// How long the first time lasts.
+/// The first time.
 pub const FIRST_NS: u64 = 2 * SECOND_NS;
-/// No time is longer.
+/// The longest time.
 pub const LONGEST_NS: u64 = 60 * SECOND_NS;
-/// Failures in a row that still count: 2 s doubled so often exceeds a minute.
+/// Failures in a row that still make it longer: 2 s doubled this often exceeds a minute.
 pub const FAILURES: u32 = 5;
 
-/// For how long a backend is left out that fails now and has failed so often in a row before.
+/// How long to avoid a backend that fails now, after this many failures in a row.
 #[inline(always)]
 pub const fn length_ns(failures: u32) -> u64 {
     let doubled = FIRST_NS << counted(failures);
@@ -20,7 +20,7 @@ pub const fn length_ns(failures: u32) -> u64 {
     }
 }
 
-/// The failures in a row with this one, where there were so many before.
+/// The number of failures in a row, one more than before.
 #[inline(always)]
 pub const fn next(failures: u32) -> u32 {
     counted(failures) + 1

@@ -1,13 +1,13 @@
 //! How much may pass in a second: the generic cell rate algorithm (ITU-T I.371).
 //!
-//! One word says when what was taken will have been worked off. A second's worth may be taken at
-//! once. What is dearer than that passes when the bucket is full, and is worked off in full too: over
-//! a long time no more passes than was granted.
+//! One word says when everything taken so far will have been paid off. A second's worth may be taken at
+//! once. What costs more than that passes when the bucket is full, and has to be paid off in full too:
+//! over a long time, no more passes than was granted.
 
-/// Nanoseconds of a second, which is also what a full bucket holds.
+/// Nanoseconds in a second, which is also what a full bucket holds.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
-/// How long it takes to work `amount` off, in nanoseconds; nothing where nothing is limited.
+/// How long it takes to pay off `amount`, in nanoseconds; 0 if there is no limit.
 #[inline(always)]
 pub const fn cost(amount: u32, per_second: u64) -> u64 {
     match (amount as u64 * SECOND_NS).checked_div(per_second) {
@@ -16,7 +16,7 @@ pub const fn cost(amount: u32, per_second: u64) -> u64 {
     }
 }
 
-/// The word after something of this cost was taken; `None` = it is not there.
+/// The word after something of this cost was taken; `None` = the bucket does not hold that much.
 #[inline(always)]
 pub const fn take(until: u64, cost: u64, now: u64) -> Option<u64> {
     let needed = if cost > SECOND_NS { SECOND_NS } else { cost };
@@ -27,14 +27,14 @@ pub const fn take(until: u64, cost: u64, now: u64) -> Option<u64> {
     }
 }
 
-/// The word after something of this cost was taken that has passed already.
+/// The word after something of this cost that has passed already.
 #[inline(always)]
 pub const fn charge(until: u64, cost: u64, now: u64) -> u64 {
     let start = if until > now { until } else { now };
     start.saturating_add(cost)
 }
 
-/// For how long nothing more may pass, in nanoseconds; 0 = now.
+/// How long until something may pass again, in nanoseconds; 0 = now.
 #[inline(always)]
 pub const fn wait(until: u64, now: u64) -> u64 {
     until.saturating_sub(now).saturating_sub(SECOND_NS)

@@ -1,19 +1,19 @@
-//! How long is looked for a backend that is well before one that is not gets the flow.
+//! How far to look for a backend that is well before one that is not gets the flow.
 
-/// Turns of a table that are looked at: they may fall to the same few again and again.
+/// How many turns of a table to look at; the same few backends may come up again and again.
 pub const LOOKS: u32 = 32;
 
-/// How the backends of a port follow each other.
+/// The order in which the backends of a port take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// By a table of turns, which is longer than there are backends.
+    /// By a table of turns, which is longer than the list of backends.
     Table,
-    /// As they are registered.
+    /// In the order of registration.
     Registered,
 }
 
-/// How many backends are looked at in this order. Where a table's turns show nobody who is well, all
-/// backends are looked at in the order of their registration, from the same turn on.
+/// How many backends to look at in this order. If a table's turns show none that is well, all backends
+/// are looked at in the order of registration, from the same turn on.
 #[inline(always)]
 pub const fn looks(order: Order, backends: u32) -> u32 {
     match order {

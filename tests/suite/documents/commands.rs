@@ -1,11 +1,11 @@
 //! Every command in a fenced block of the README or of docs/ is run, in order, in a lab that has the
 //! addresses that the texts use.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use kit::{Finished, binary, finish};
 
-use super::root;
+use super::{pages, root};
 use crate::scene::Scene;
 
 /// Commands that change the machine that the tests run on, or take as long as all tests. Their
@@ -14,20 +14,6 @@ const NOT_HERE: [&str; 2] = [
     "cargo build --release -p harbor-ctl",
     "HARBOR_WRITE_DOCS=1 cargo xtask test lab -- reference_pages_are_current",
 ];
-
-/// Pages written by hand, in reading order.
-fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md"), root().join("docs/README.md")];
-    for folder in ["docs/how-to", "docs/explanation"] {
-        let mut found: Vec<PathBuf> = fs::read_dir(root().join(folder))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        found.sort();
-        pages.extend(found);
-    }
-    pages
-}
 
 /// The lines of a page's fenced blocks that are commands.
 fn commands(text: &str) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Debian's kernels: which one a suite ships today, and its files, unpacked.
 //!
-//! Names of packages are found by suite and never written down: they change with every update. apt's
-//! lists are kept apart from the machine's own, which may know other suites.
+//! Names of packages are looked up by suite and not written down here, because they change with every
+//! update. apt's lists are kept apart from the machine's own, which may be for other suites.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::shell;
 const NEWEST: &str = "linux-image-amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A suite of Debian, by the name that never changes, and what its kernel stands for.
+/// A suite of Debian, by the name that never changes, and why its kernel is tried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suite {
     pub(crate) name: &'static str,
@@ -169,7 +169,7 @@ impl Apt {
             .args(&packages)
             .current_dir(&archives);
         shell::succeed(&mut download)?;
-        // Whole or not at all: a half-unpacked kernel would be taken for a whole one.
+        // All or nothing: a half-unpacked kernel would be taken for a whole one.
         let unpacked = self.folder.join("unpacked");
         for archive in fs::read_dir(&archives)?.flatten() {
             let mut dpkg = Command::new("dpkg");
@@ -192,7 +192,7 @@ fn depends(shown: &str) -> Vec<String> {
         .collect()
 }
 
-/// Where this machine has its Debian packages from.
+/// Where this machine gets its Debian packages.
 fn mirror() -> Result<String> {
     let mut targets = Command::new("apt-get");
     targets.args([

@@ -1,5 +1,5 @@
-//! An emulated machine: one of Debian's kernels over this machine's own files, read-only, for one
-//! script. No KVM is needed; what computes takes five to twenty times as long as outside.
+//! An emulated machine: one of Debian's kernels on top of this machine's own files, read-only, for one
+//! script. It needs no KVM; computation takes five to twenty times as long as without emulation.
 
 use std::{
     fs,
@@ -15,12 +15,12 @@ use super::kernel::Kernel;
 use crate::shell;
 
 const INIT: &str = include_str!("init.sh");
-/// Begins the line that tells how the script ended.
+/// Begins the line that says how the script ended.
 const END: &str = "@harbor-matrix-end@";
 const MEMORY_MIB: u32 = 3_072;
 
-/// What the kernel must have before it can mount the machine's files, and the devices of the tests.
-/// One that a kernel lacks is left out: the test that needs the device says so.
+/// Modules that the kernel needs before it can mount the machine's files, and those for the devices of
+/// the tests. If a kernel lacks one, it is left out, and the test that needs the device says so.
 const MODULES: &[&str] = &[
     "9p",
     "9pnet_virtio",
@@ -71,7 +71,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) folder: PathBuf,
 }
 
-/// What came of a script.
+/// The result of a script.
 pub(crate) struct Ended {
     pub(crate) code: i32,
     /// Its whole output.
@@ -140,7 +140,8 @@ impl Machine<'_> {
         command
     }
 
-    /// What the kernel starts with: a shell, its modules in the order of their needs, and `init.sh`.
+    /// What the kernel starts with: a shell, modules in the order in which they need each other, and
+    /// `init.sh`.
     fn initramfs(&self, script: &Path) -> Result<PathBuf> {
         let tree = self.folder.join("initramfs");
         let _ = fs::remove_dir_all(&tree);
@@ -177,7 +178,7 @@ impl Machine<'_> {
                 .stderr(Stdio::null());
             let shown = command.output().context("cannot start modprobe")?;
             for line in String::from_utf8_lossy(&shown.stdout).lines() {
-                // Behind the file stand the module's parameters, if it has any.
+                // The module's parameters, if it has any, follow the file.
                 let file = line.strip_prefix("insmod ").unwrap_or_default();
                 let file = file.split_whitespace().next().map(PathBuf::from);
                 files.extend(file.filter(|file| !files.contains(file)));

@@ -1,7 +1,7 @@
 //! `matrix`: the suite on the kernels that operators run, by emulation.
 //!
-//! The kernels are Debian's: of the oldest suite that is supported, of the next, and the newest. Each
-//! boots over this machine's own files, so what is tested is what was built here.
+//! The kernels are Debian's: that of the oldest supported suite, of the next, and the newest. Each boots
+//! on top of this machine's own files, so what is tested is what was built here.
 
 mod kernel;
 mod machine;
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     filter: Vec<String>,
 }
 
-/// A part of the suite that says something about a kernel.
+/// A part of the suite that depends on the kernel.
 struct Part {
     name: &'static str,
     /// Arguments of the test program.
@@ -72,7 +72,7 @@ const PARTS: &[Part] = &[
     },
 ];
 
-/// What one part has come to on one kernel.
+/// The result of one part on one kernel.
 struct Row {
     kernel: String,
     part: &'static str,
@@ -105,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// The oldest kernel, in the shortest form, for the ordinary test run: how it ended, in words.
+/// Runs the shortest part on the oldest kernel, for the ordinary test run; says how it ended.
 pub(crate) fn oldest(tests: &[build::Executable]) -> Result<(String, bool)> {
     let row = run_part(SUITES[0], SHORT.name, SHORT.filter, tests)?;
     Ok((format!("{} on {}", row.result, row.kernel), row.passed))
@@ -134,7 +134,7 @@ fn run_part(
         .map_or("no result", |text| {
             text.split("; finished").next().unwrap_or(text)
         });
-    // A filter that finds nothing has shown nothing.
+    // A filter that matches no test has proved nothing.
     let has_run = !result.contains(" 0 passed;");
     Ok(Row {
         part,
@@ -150,7 +150,7 @@ fn script(folder: &Path, filter: &[&str], tests: &[build::Executable]) -> Result
         .iter()
         .find(|test| test.is_test && test.target == "suite");
     let suite = suite.context("cargo has built no suite")?;
-    // Without what is for debuggers: it is read through the emulator, page by page.
+    // Without debug information: the emulator reads the file page by page.
     let ctl = folder.join("harbor-ctl");
     let built = build::find(tests, "harbor-ctl")?;
     shell::succeed(

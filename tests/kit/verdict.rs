@@ -14,9 +14,10 @@ use aya::{
     maps::MapData,
     programs::{
         ProgramInfo, SchedClassifier, TestRun, TestRunOptions, Xdp, links::FdLink,
-        links::PinnedLink, loaded_programs, xdp::XdpAttachType,
+        links::PinnedLink, loaded_programs,
     },
 };
+use aya_obj::programs::XdpAttachType;
 use harbor_common::{
     maps,
     verdict::{FIRST_DROP, VERDICT_NUMBERS, Verdict},

@@ -224,7 +224,7 @@ impl Row for XdpReport {
         vec![
             self.interface.clone(),
             if self.attached { "yes" } else { "no" }.into(),
-            crate::model::escaped(&self.reason),
+            crate::model::escaped(&self.reason).into_owned(),
         ]
     }
 

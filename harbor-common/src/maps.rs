@@ -119,8 +119,8 @@ pub const ADDRESS_SLOTS: usize = 1_024;
 pub const ROUTE_SLOTS: usize = 65_536;
 /// How many neighbours can be known.
 pub const NEIGHBOUR_SLOTS: usize = 4_096;
-/// How many interfaces the XDP program can know.
-pub const INTERFACE_SLOTS: usize = 1_024;
+/// Elements of `interfaces`; a power of two.
+pub const INTERFACE_SLOTS: usize = 4_096;
 /// How many fragmented datagrams can be in flight at once.
 pub const FRAGMENT_SLOTS: usize = 8_192;
 /// Size of the `events` ring: a few hundred events.

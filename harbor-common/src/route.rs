@@ -3,7 +3,7 @@
 //! A flow looks up its route once: `routes` has the interface and the gateway, and `neighbours` says
 //! which element of `next_hops` holds the hardware addresses. What is missing is left to the kernel.
 
-use crate::addr::Ip;
+use crate::{addr::Ip, maps::INTERFACE_SLOTS};
 
 /// Key of the `routes` trie. Its prefix is 32 bits longer than the address's own, and for IPv4 another
 /// 96.
@@ -70,7 +70,7 @@ impl NextHop {
         [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 }
-/// What the XDP program must know of an interface; value of `interfaces`, by its index.
+/// What the XDP program must know of an interface; an element of `interfaces`, see [`Interface::slot`].
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
@@ -78,10 +78,20 @@ pub struct Interface {
     pub hardware: [u8; 6],
     /// Sum of the constants below.
     pub flags: u16,
+    /// Its index; 0 = the element is unused.
+    pub ifindex: u32,
+    /// Zero.
+    pub _pad: u32,
 }
-crate::assert_size!(Interface, 8);
+crate::assert_size!(Interface, 16);
 
 impl Interface {
+    /// The element of an interface with this index. Of two that would have the same one, one is left to TC.
+    #[inline(always)]
+    pub const fn slot(ifindex: u32) -> u32 {
+        ifindex & (INTERFACE_SLOTS as u32 - 1)
+    }
+
     /// XDP programs can send frames out of it.
     pub const TAKES_FRAMES: u16 = 1;
 }

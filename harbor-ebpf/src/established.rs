@@ -5,7 +5,6 @@
 
 use harbor_common::{
     control::Control,
-    route::Interface,
     verdict::{PassReason, Verdict},
 };
 
@@ -81,9 +80,8 @@ fn forward<A: Stack, P: Packet>(
 #[inline(always)]
 fn leave_by<A>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> Option<[u32; 3]> {
     let hardware = route::fresh_hardware(way.next_hop, way.ifindex, now)?;
-    let egress = xdp::interface(way.ifindex)?;
-    let takes = egress.flags & Interface::TAKES_FRAMES != 0;
-    (takes && parsed.length <= u32::from(way.mtu)).then_some(hardware)
+    let fits = parsed.length <= u32::from(way.mtu);
+    (fits && xdp::takes_frames(way.ifindex)).then_some(hardware)
 }
 
 #[inline(always)]

@@ -133,9 +133,9 @@ pub static NEIGHBOURS: HashMap<Neighbour, u32, NEIGHBOUR_SLOTS> = HashMap::new()
 pub static NEXT_HOPS: Array<NextHop, NEIGHBOUR_SLOTS> = Array::new();
 
 /// Hardware addresses of the node's own interfaces, and which of them XDP programs can send by. Written
-/// by the agent; read by the XDP program alone. A miss means that TC decides.
+/// by the agent; read by the XDP program alone. An interface that is not there is TC's.
 #[btf_map(name = "interfaces")]
-pub static INTERFACES: HashMap<u32, Interface, INTERFACE_SLOTS> = HashMap::new();
+pub static INTERFACES: Array<Interface, INTERFACE_SLOTS> = Array::new();
 
 /// What each frontend slot has carried. Written by `account`, read by the agent.
 #[btf_map(name = "counters")]

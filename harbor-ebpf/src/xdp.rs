@@ -51,17 +51,20 @@ impl XdpPacket {
     }
 }
 
-/// What is known of an interface: one aligned word, which the agent writes as a whole.
+/// What is known of an interface.
 #[inline(always)]
-pub fn interface(ifindex: u32) -> Option<Interface> {
-    let found = INTERFACES.get_ptr(ifindex)?;
-    // SAFETY: from the lookup; an aligned element of eight octets, of which any are valid.
-    let word = unsafe { found.cast::<u64>().read_volatile() };
-    let [a, b, c, d, e, f, low, high] = word.to_ne_bytes();
-    Some(Interface {
-        hardware: [a, b, c, d, e, f],
-        flags: u16::from_ne_bytes([low, high]),
-    })
+fn interface(ifindex: u32) -> Option<&'static Interface> {
+    let found = INTERFACES.get(Interface::slot(ifindex))?;
+    (found.ifindex == ifindex).then_some(found)
+}
+
+/// Whether frames can be sent out of an interface from here.
+#[inline(always)]
+pub fn takes_frames(ifindex: u32) -> bool {
+    match interface(ifindex) {
+        Some(egress) => egress.flags & Interface::TAKES_FRAMES != 0,
+        None => false,
+    }
 }
 
 impl Packet for XdpPacket {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 use aya::{
-    maps::{HashMap, MapData},
+    maps::{Array, MapData},
     programs::{
         Xdp,
         links::{FdLink, LinkError, PinnedLink},
@@ -101,14 +101,17 @@ fn attach(program: &mut Xdp, interface: &str, pin: &Path) -> Result<(), Refusal>
 
 /// What the XDP program is told of interfaces: the `interfaces` map, and what it holds.
 pub(crate) struct InterfaceTable {
-    map: HashMap<MapData, u32, route::Interface>,
+    map: Array<MapData, route::Interface>,
+    /// By element.
     told: BTreeMap<u32, route::Interface>,
 }
 
 impl InterfaceTable {
     pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
-        let map: HashMap<MapData, u32, route::Interface> = tables::open(pins, INTERFACES)?;
-        let told = map.iter().filter_map(Result::ok).collect();
+        let map: Array<MapData, route::Interface> = tables::open(pins, INTERFACES)?;
+        let elements = (0..).zip(map.iter());
+        let used = elements.filter_map(|(slot, row)| Some((slot, row.ok()?)));
+        let told = used.filter(|(_, row)| row.ifindex != 0).collect();
         Ok(Self { map, told })
     }
 
@@ -121,17 +124,26 @@ impl InterfaceTable {
         let wanted: BTreeMap<u32, route::Interface> = interfaces
             .iter()
             .filter(|interface| interface.framing == Framing::Ethernet)
-            .map(|interface| (interface.index, row(interface, devices)))
+            .map(|interface| {
+                (
+                    route::Interface::slot(interface.index),
+                    row(interface, devices),
+                )
+            })
             .collect();
-        let tried = || format!("cannot write {INTERFACES}");
-        for (index, row) in &wanted {
-            if self.told.get(index) != Some(row) {
-                self.map.insert(index, row, 0).tried(tried)?;
-            }
+        let unused = self.told.keys().filter(|slot| !wanted.contains_key(slot));
+        let unused: Vec<u32> = unused.copied().collect();
+        for slot in unused {
+            tables::set(
+                &mut self.map,
+                (INTERFACES, slot),
+                &route::Interface::default(),
+            )?;
         }
-        for index in self.told.keys().filter(|index| !wanted.contains_key(index)) {
-            // One that is not there any more is as good.
-            let _ = self.map.remove(index);
+        for (slot, row) in &wanted {
+            if self.told.get(slot) != Some(row) {
+                tables::set(&mut self.map, (INTERFACES, *slot), row)?;
+            }
         }
         self.told = wanted;
         Ok(())
@@ -148,5 +160,7 @@ fn row(interface: &Interface, devices: &BTreeMap<u32, Device>) -> route::Interfa
             true => route::Interface::TAKES_FRAMES,
             false => 0,
         },
+        ifindex: interface.index,
+        _pad: 0,
     }
 }

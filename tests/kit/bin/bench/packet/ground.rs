@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kit::{Agent, Lab, Process, Topology, V4, finish, traffic};
+use kit::{Agent, Config, Lab, Process, Topology, V4, finish, traffic};
 use nix::libc;
 
 use super::frames::FIRST_PORT;
@@ -26,18 +26,21 @@ pub(crate) enum Mode {
     Route,
     /// Destination NAT and masquerade.
     Nftables,
-    /// An agent and its datapath.
+    /// An agent and its datapath at TC.
     Harbor,
+    /// The same, established flows at XDP.
+    HarborXdp,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 3] = [Self::Route, Self::Nftables, Self::Harbor];
+    pub(crate) const ALL: [Self; 4] = [Self::Route, Self::Nftables, Self::Harbor, Self::HarborXdp];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Route => "plain routing",
             Self::Nftables => "nftables",
-            Self::Harbor => "harbor",
+            Self::Harbor => "harbor tc",
+            Self::HarborXdp => "harbor xdp",
         }
     }
 }
@@ -90,8 +93,10 @@ impl Ground {
                 translate(&lab, app);
                 (public, None)
             }
-            Mode::Harbor => {
-                let agent = Agent::start(&lab);
+            Mode::Harbor | Mode::HarborXdp => {
+                let hook = if mode == Mode::Harbor { "tc" } else { "xdp" };
+                let config = format!("[datapath]\nmode = \"{hook}\"\n");
+                let agent = Agent::start_with(&lab, &Config::with(&config));
                 let port = PORT.to_string();
                 agent.create(&["udp-bench", "--port", &port, "--backend", &app.to_string()]);
                 (public, Some(agent))

@@ -17,7 +17,7 @@ use self::{
 use crate::{build, setup, shell};
 
 /// Deadlines of the suite are longer by this factor: the processor is emulated.
-const PATIENCE: &str = "40";
+const PATIENCE: &str = "8";
 /// No part takes longer, in seconds.
 const LONGEST: u32 = 5_400;
 

@@ -10,7 +10,7 @@ use crate::{
     code::Code,
     credible::is_credible,
     maps::Context,
-    opening::{HAS_OTHER, weigh},
+    opening::{HAS_OTHER, testify, weigh},
     packet::Packet,
     phases::Path,
     route,
@@ -50,7 +50,14 @@ fn try_find_error<A: Path, P: Packet>(
     account::step(Explanation::QUOTED, |_| {});
     if quoted.is_unreachable && flow::is_young(&quoted.key, way) {
         let (protocol, arrived_at) = (quoted.protocol, quoted.key.destination_port);
-        if weigh(context, protocol, arrived_at) & HAS_OTHER != 0 {
+        // Where clients and backends share an interface, that interface proves nothing: then only the
+        // backend's own host speaks against it. The flow moves all the same.
+        let is_proof = packet.ingress_ifindex() != way.ifindex || quoted.is_sent_by_receiver();
+        let outlook = weigh(context, protocol, arrived_at);
+        if is_proof {
+            testify(context);
+        }
+        if outlook & HAS_OTHER != 0 {
             flow::refuse(&context.way, context.quoted.key.protocol);
             return Err(Verdict::Drop(DropReason::BackendRefused));
         }

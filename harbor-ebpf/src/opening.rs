@@ -112,8 +112,8 @@ pub const HAS_OTHER: u32 = 1;
 /// So many backends are left that this one may be taken from others.
 const HAS_ROOM: u32 = 2;
 
-/// A flow's backend fails it: notes that, and answers with what becomes of the port without that backend,
-/// a sum of the constants above.
+/// A flow's backend fails it: what becomes of the port without that backend, a sum of the constants above.
+/// Leaves in `sighting` what was seen.
 #[inline(never)]
 pub fn weigh<A: Path>(context: &mut Context<A>, protocol: Protocol, arrived_at: u16) -> u32 {
     let now = clock::now_ns();
@@ -141,11 +141,15 @@ pub fn weigh<A: Path>(context: &mut Context<A>, protocol: Protocol, arrived_at: 
     } else {
         way.destination.ip()
     };
-    if way.word & Flow::<A>::REFUSED == 0 {
-        // What has refused the flow was noted when it did.
-        suspicion::testify(sighting);
-    }
     outlook
+}
+
+/// Holds what was weighed against the backend; a refusal was held against it when it happened.
+#[inline(always)]
+pub fn testify<A: Path>(context: &mut Context<A>) {
+    if context.way.word & Flow::<A>::REFUSED == 0 {
+        suspicion::testify(&mut context.sighting);
+    }
 }
 
 /// Ends a client's flow whose backend fails it, if another backend can take it.
@@ -172,6 +176,7 @@ pub fn reconsider<A: Path, P: Packet>(_packet: &mut P, context: &mut Context<A>)
     let parsed = &context.parsed;
     let (protocol, number) = (parsed.protocol, parsed.key.protocol);
     let outlook = weigh(context, protocol, parsed.key.destination_port);
+    testify(context);
     if context.frontend.is_served() {
         context.opens = u32::from(leave(context, outlook));
     } else if outlook & HAS_OTHER != 0 && flow::refuse(&context.way, number) {

@@ -1,6 +1,10 @@
 //! What strangers send to take backends from others, and what comes of it: nothing.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use kit::{
     CLIENT_MAC, NODE_MAC, Process, Wire, eventually,
@@ -10,7 +14,7 @@ use kit::{
 use serde_json::Value;
 
 use super::{SOON, Ward};
-use crate::scene::FAMILIES;
+use crate::scene::{FAMILIES, Scene};
 
 /// Where the first of the ten listens; the others follow.
 const FIRST: u16 = 9_400;
@@ -182,6 +186,71 @@ fn sprayed_errors_move_no_flow_and_narrow_no_path() {
         );
         assert_eq!(ejections(&ward), Vec::<Value>::new());
     }
+}
+
+#[test]
+fn a_routers_word_on_the_clients_own_link_ejects_nobody() {
+    for family in FAMILIES {
+        let scene = Scene::bridged().of(family);
+        let (to, app) = (scene.port("udp-game"), scene.app(0));
+        let lab = &scene.lab;
+        let client = &lab.client;
+        let hosts = [2, 90].map(|host| lab.client_host(family, host));
+        let length = if hosts[1].is_ipv4() { 24 } else { 64 };
+        client.ip(&format!("addr add {}/{length} dev eth0", hosts[1]));
+        // In the translation range, so that the port stays what it is: whoever spoofs can count on that.
+        let sockets = [20_000, 20_001].map(|source| {
+            let from = SocketAddr::new(hosts[usize::from(source % 2)], source);
+            let socket = eventually_ok(|| client.enter(|| UdpSocket::bind(from)));
+            socket.set_read_timeout(Some(SOON)).unwrap();
+            socket.send_to(b"who", to).unwrap();
+            socket.recv(&mut [0; 16]).unwrap();
+            (source, socket)
+        });
+        let wire = Wire::open(client, "eth0");
+        for (source, _) in &sockets {
+            let datagram = Transport::Udp(Udp {
+                source: *source,
+                destination: app.port(),
+                checksum: Checksum::Full,
+                payload: b"who".to_vec(),
+            });
+            let (node, router) = (lab.translation(family), lab.client_host(family, 91));
+            let sent = Frame::ip(NODE_MAC, CLIENT_MAC, (node, app.ip()), datagram);
+            let error = Transport::Icmp(Icmp::no_host(family, &sent.bytes()[14..]));
+            let error = Frame::ip(NODE_MAC, CLIENT_MAC, (router, node), error);
+            wire.send(&error.bytes());
+            // Two that come together would count as one.
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        for (_, socket) in &sockets {
+            // The flow itself moves: it was an error about it.
+            socket.send_to(b"who", to).unwrap();
+            let mut name = [0; 16];
+            let read = socket.recv(&mut name).unwrap();
+            assert!(name[..read].starts_with(b"app2"), "{name:?}");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let stranger = Asker::new(client, family);
+        assert_eq!(stranger.ask(to, b"who").unwrap(), "app1");
+        let events = scene.agent.items(&["events"]);
+        assert!(
+            events
+                .iter()
+                .all(|event| event["kind"] != "backend_ejected"),
+            "{events:?}"
+        );
+    }
+}
+
+/// What can be had once the address has been taken in.
+fn eventually_ok<T>(mut attempt: impl FnMut() -> std::io::Result<T>) -> T {
+    let mut had = None;
+    eventually(SOON, || {
+        had = attempt().ok();
+        had.is_some()
+    });
+    had.unwrap()
 }
 
 #[test]

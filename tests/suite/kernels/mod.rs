@@ -159,7 +159,7 @@ const RECORDED: [Recorded; 5] = [
     recorded("harbor_arm", 3_579, 4_242),
     recorded("harbor_lookup", 200, 1_069),
     recorded("harbor_sweep", 1_426, 2_887),
-    recorded("harbor_tc", 89_810, 81_123),
+    recorded("harbor_tc", 91_208, 81_454),
     recorded("harbor_xdp", 6_313, 11_541),
 ];
 const TOLERANCE: f64 = 0.05;

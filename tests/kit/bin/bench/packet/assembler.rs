@@ -98,6 +98,14 @@ impl Program {
         self.push(0x77, (to, 0), 0, immediate)
     }
 
+    /// Folds a sum once into 16 bits and a carry, by another register.
+    pub(crate) fn fold(&mut self, sum: u8, by: u8) -> &mut Self {
+        self.copy(by, sum)
+            .shift_right(by, 16)
+            .and(sum, 0xffff)
+            .plus(sum, by)
+    }
+
     /// `to` = its lower 16 bits in network order
     pub(crate) fn network_order(&mut self, to: u8) -> &mut Self {
         self.push(0xdc, (to, 0), 0, 16)

@@ -26,12 +26,35 @@ const RANDOM: i32 = 7;
 /// Offsets in an untagged frame with a plain IPv4 header.
 const KIND: i16 = 12;
 const PROTOCOL: i16 = 23;
+const HEADER_CHECKSUM: i16 = 24;
+/// The lower half of the source address.
+const SOURCE_TAIL: i16 = 28;
 const SOURCE_PORT: i16 = 34;
 const DESTINATION_PORT: i16 = 36;
 const CHECKSUM: i16 = 40;
 
-/// Sends datagrams of 64-octet frames to an endpoint, each from one of `flows` ports at random.
-pub(crate) fn source(from: IpAddr, to: (IpAddr, u16), flows: u32) -> Result<Loaded> {
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Senders {
+    /// One address.
+    One,
+    /// One of 65,536 at random.
+    Many,
+}
+
+/// Sends datagrams of 64-octet frames to an endpoint, each from one of so many ports at random.
+pub(crate) fn source(
+    from: IpAddr,
+    to: (IpAddr, u16),
+    (flows, senders): (u32, Senders),
+) -> Result<Loaded> {
+    let from = match (senders, from) {
+        (Senders::Many, IpAddr::V4(from)) => {
+            let [a, b, ..] = from.octets();
+            IpAddr::from([a, b, 0, 0])
+        }
+        _ => from,
+    };
     let transport = Transport::Udp(Udp {
         source: 0,
         destination: to.1,
@@ -40,6 +63,7 @@ pub(crate) fn source(from: IpAddr, to: (IpAddr, u16), flows: u32) -> Result<Load
     });
     let template = Frame::ip(NODE_MAC, CLIENT_MAC, (from, to.0), transport).bytes();
     let sum = !u16::from_ne_bytes([template[40], template[41]]);
+    let header_sum = !u16::from_ne_bytes([template[24], template[25]]);
     let mut program = Program::default();
     let (context, data, end, next) = (6, 7, 8, 9);
     program
@@ -56,8 +80,19 @@ pub(crate) fn source(from: IpAddr, to: (IpAddr, u16), flows: u32) -> Result<Load
             .wide(1, u64::from_ne_bytes(word))
             .store(DOUBLE, data, at, 1);
     }
+    program.call(RANDOM).copy(3, 0).shift_right(0, 16);
+    match senders {
+        Senders::One => program.set(3, 0),
+        Senders::Many => program
+            .and(3, 0xffff)
+            .store(HALF, data, SOURCE_TAIL, 3)
+            .set(1, header_sum.into())
+            .plus(1, 3)
+            .fold(1, 2)
+            .xor(1, 0xffff)
+            .store(HALF, data, HEADER_CHECKSUM, 1),
+    };
     program
-        .call(RANDOM)
         .and(0, flows as i32 - 1)
         .add(0, FIRST_PORT.into())
         .network_order(0)
@@ -65,10 +100,9 @@ pub(crate) fn source(from: IpAddr, to: (IpAddr, u16), flows: u32) -> Result<Load
         // The template's checksum is that of port 0; sums do not depend on the order of octets.
         .set(1, sum.into())
         .plus(1, 0)
-        .copy(2, 1)
-        .shift_right(2, 16)
-        .and(1, 0xffff)
-        .plus(1, 2)
+        .plus(1, 3)
+        .fold(1, 2)
+        .fold(1, 2)
         .xor(1, 0xffff)
         .store(HALF, data, CHECKSUM, 1)
         .leave(XDP_TX);

@@ -20,7 +20,7 @@ pub(crate) const APP_PORT: u16 = 9_002;
 const PORT: u16 = 35_002;
 
 /// What stands between client and app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Mode {
     /// The kernel forwards, nothing is translated: the yardstick.
     Route,
@@ -33,8 +33,6 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 4] = [Self::Route, Self::Nftables, Self::Harbor, Self::HarborXdp];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Route => "plain routing",
@@ -56,7 +54,7 @@ pub(crate) struct Ground {
 }
 
 /// One ground for each mode, with so many flows that have been answered twice.
-pub(crate) fn all(flows: u32) -> Result<Vec<Ground>> {
+pub(crate) fn all(modes: &[Mode], flows: u32) -> Result<Vec<Ground>> {
     let make = |mode: &Mode| {
         let ground = Ground::new(*mode)?;
         ground
@@ -64,7 +62,7 @@ pub(crate) fn all(flows: u32) -> Result<Vec<Ground>> {
             .context("flows cannot be established")?;
         Ok(ground)
     };
-    Mode::ALL.iter().map(make).collect()
+    modes.iter().map(make).collect()
 }
 
 impl Ground {

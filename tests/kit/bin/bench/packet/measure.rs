@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{
-    frames,
+    frames::{self, Senders},
     ground::{APP_PORT, Ground},
     kernel::Counter,
 };
@@ -34,7 +34,7 @@ pub(crate) struct Sample {
 }
 
 /// Sends through a ground for so many seconds.
-pub(crate) fn cost(ground: &Ground, flows: u32, seconds: f64) -> Result<Sample> {
+pub(crate) fn cost(ground: &Ground, flows: (u32, Senders), seconds: f64) -> Result<Sample> {
     let counter = Counter::new()?;
     let sink = frames::sink(APP_PORT, &counter)?;
     let lab = &ground.lab;

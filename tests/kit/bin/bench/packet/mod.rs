@@ -13,6 +13,8 @@ mod report;
 
 use anyhow::{Result, bail};
 
+use frames::Senders;
+use ground::Mode;
 pub(crate) use ground::forward;
 
 /// How to measure.
@@ -27,7 +29,16 @@ pub(crate) struct Arguments {
     /// Flows at once, powers of two
     #[arg(long, default_values_t = [256, 16_384])]
     flows: Vec<u32>,
+    /// What to measure, the yardstick first
+    #[arg(long = "mode", value_enum, default_values_t = [Mode::Route, Mode::Nftables, Mode::Harbor, Mode::HarborXdp])]
+    modes: Vec<Mode>,
+    /// Measure new flows as well: every packet opens one
+    #[arg(long)]
+    new: bool,
 }
+
+/// Ports that new flows come from, each from 65,536 addresses.
+const NEW: u32 = 256;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.rounds < 2 || !arguments.flows.iter().all(|flows| flows.is_power_of_two()) {
@@ -35,16 +46,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     report::header();
     for flows in &arguments.flows {
-        let grounds = ground::all(*flows)?;
-        let mut rounds = Vec::new();
-        for _ in 0..arguments.rounds {
-            let samples = grounds
-                .iter()
-                .map(|ground| measure::cost(ground, *flows, arguments.seconds))
-                .collect::<Result<Vec<_>>>()?;
-            rounds.push(samples);
-        }
-        report::rows(*flows, &grounds, &rounds);
+        row(arguments, *flows, Senders::One)?;
     }
+    if arguments.new {
+        row(arguments, NEW, Senders::Many)?;
+    }
+    Ok(())
+}
+
+/// Measures every mode in turn, round by round.
+fn row(arguments: &Arguments, flows: u32, senders: Senders) -> Result<()> {
+    let grounds = ground::all(&arguments.modes, flows)?;
+    let mut rounds = Vec::new();
+    for _ in 0..arguments.rounds {
+        let samples = grounds
+            .iter()
+            .map(|ground| measure::cost(ground, (flows, senders), arguments.seconds))
+            .collect::<Result<Vec<_>>>()?;
+        rounds.push(samples);
+    }
+    let name = match senders {
+        Senders::One => flows.to_string(),
+        Senders::Many => "each packet a new one".to_owned(),
+    };
+    report::rows(&name, &grounds, &rounds);
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(crate) fn header() {
 }
 
 /// One line a mode.
-pub(crate) fn rows(flows: u32, grounds: &[Ground], rounds: &[Vec<Sample>]) {
+pub(crate) fn rows(flows: &str, grounds: &[Ground], rounds: &[Vec<Sample>]) {
     for (index, ground) in grounds.iter().enumerate() {
         let of =
             |value: &dyn Fn(&[Sample]) -> f64| Spread::of(rounds.iter().map(|round| value(round)));

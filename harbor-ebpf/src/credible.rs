@@ -1,4 +1,5 @@
-//! Whether an ICMP error can be true (RFC 5927): anybody can send one, and little in it is hard to guess.
+//! Whether an ICMP error can be true (RFC 5927): anybody can send one, and little in it is hard to
+//! guess.
 
 use harbor_common::{
     checksum,
@@ -15,8 +16,9 @@ use crate::{
     way::Way,
 };
 
-/// Whether an error about a packet of this flow can be true: it comes from where that packet went, from
-/// a sender who can know, and quotes what was sent. `way` is the flow in the direction of the error.
+/// Whether an error about a packet of this flow can be true: it comes from where that packet went,
+/// from a sender who can know, and quotes what was sent. `way` is the flow in the direction of the
+/// error.
 #[inline(never)]
 pub fn is_credible<A: Stack>(quoted: &Quoted<A>, way: &Way<A>, ingress: u32) -> bool {
     // That a port is closed only its host can know.
@@ -26,11 +28,11 @@ pub fn is_credible<A: Stack>(quoted: &Quoted<A>, way: &Way<A>, ingress: u32) -> 
     let Some(sent) = opposite(&opposite_key(way, quoted.key.protocol), way.word) else {
         return false;
     };
-    // SAFETY: from the lookup in `opposite`; a recycled element fails the checks below, or the flow's
-    // next packet finds its successor.
+    // SAFETY: from the lookup in `opposite`; a recycled element fails the checks below, or the
+    // flow's next packet finds its successor.
     let sent: &Flow<A> = unsafe { &*sent };
-    // What went to a backend is spoken of by the backends' side. Clients' packets may leave and come
-    // by several uplinks.
+    // What went to a backend is spoken of by the backends' side. Clients' packets may leave and
+    // come by several uplinks.
     let is_from_clients = way.direction == Flow::<A>::FORWARD && ingress != way.ifindex;
     if ingress != sent.ifindex && !is_from_clients {
         return false;

@@ -1,8 +1,8 @@
 //! Rings of the latest flows: the oldest half-open one makes room for a new one.
 //!
-//! Each ring serves the frontends of some slots. A new flow takes the next place of its ring; whoever
-//! took that place one round ago goes, unless it lives. So there are never more half-open flows of a
-//! ring than it has places, and a port that is flooded evicts its own.
+//! Each ring serves the frontends of some slots. A new flow takes the next place of its ring;
+//! whoever took that place one round ago goes, unless it lives. So there are never more half-open
+//! flows of a ring than it has places, and a port that is flooded evicts its own.
 
 use harbor_common::{
     flow::{Flow, FlowKey},

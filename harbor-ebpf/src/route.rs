@@ -95,8 +95,8 @@ fn view(source: &Ip) -> u32 {
 /// The neighbour on the way of packets with this source to a destination by this interface:
 /// unspecified where the tables say nothing.
 ///
-/// Left to itself the kernel looks its routes up with the interface as a mere wish, and may answer with
-/// a neighbour on another one.
+/// Left to itself the kernel looks its routes up with the interface as a mere wish, and may answer
+/// with a neighbour on another one.
 #[inline(never)]
 pub fn neighbour(source: &Ip, destination: &Ip, ifindex: u32, via: &mut Ip) -> bool {
     let key = RouteKey {
@@ -134,8 +134,8 @@ pub fn control() -> Option<&'static Control> {
     CONTROL.get(0)
 }
 
-/// The hardware addresses of a next hop, if they can be relied on now. Once in a while they cannot: then
-/// the kernel is asked, by the packet at hand.
+/// The hardware addresses of a next hop, if they can be relied on now. Once in a while they cannot:
+/// then the kernel is asked, by the packet at hand.
 #[inline(always)]
 pub fn hardware(index: u32, ifindex: u32, now: u64) -> Option<[u32; 3]> {
     let (element, hop) = next_hop(index, ifindex)?;

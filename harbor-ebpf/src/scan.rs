@@ -29,8 +29,8 @@ pub struct Bounds {
     pub now: u64,
 }
 
-/// Whether another backend of the set than this one can take a flow now, and whether at least half of
-/// all are left if this one is avoided.
+/// Whether another backend of the set than this one can take a flow now, and whether at least half
+/// of all are left if this one is avoided.
 #[inline(always)]
 pub fn survey(set: &BackendSet, slot: u32, now: u64) -> (bool, bool) {
     let bounds = Bounds {
@@ -232,8 +232,8 @@ unsafe extern "C" fn weigh(index: u64, scan: *mut c_void) -> i64 {
     0
 }
 
-/// One step of the walk over all: finds one that is well, and counts those that are not, the avoided one
-/// apart.
+/// One step of the walk over all: finds one that is well, and counts those that are not, the
+/// avoided one apart.
 ///
 /// # Safety
 ///

@@ -1,6 +1,6 @@
-//! Socket lookup in the stack: a datagram that belongs to a flow and reached the stack all the same, put
-//! together from fragments that came out of order, goes to the agent, which sends it on with the flow's
-//! own tuple. Everything else finds its socket as ever.
+//! Socket lookup in the stack: a datagram that belongs to a flow and reached the stack all the
+//! same, put together from fragments that came out of order, goes to the agent, which sends it on
+//! with the flow's own tuple. Everything else finds its socket as ever.
 
 use aya_ebpf::{bindings::bpf_sk_lookup, programs::SkLookupContext};
 use harbor_common::{

@@ -1,8 +1,8 @@
 //! Backends that have failed a client's flow.
 //!
 //! What one flow has met moves that flow, and no other one. The agent is told and asks the backend
-//! itself; where none lives, the word of two clients with no success in between keeps new flows away
-//! for a while, as long as enough others can take them.
+//! itself; where none lives, the word of two clients with no success in between keeps new flows
+//! away for a while, as long as enough others can take them.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use harbor_common::{

@@ -25,8 +25,8 @@ use crate::{
 /// How many flows one list may name.
 const LIST: u32 = 50;
 
-/// A walk over the list of expired flows; run by `bpf_loop`, so that the verifier looks at one element
-/// of it and not at every way through all of them: kernels before 6.8 give up on that.
+/// A walk over the list of expired flows; run by `bpf_loop`, so that the verifier looks at one
+/// element of it and not at every way through all of them: kernels before 6.8 give up on that.
 struct List {
     skb: *mut __sk_buff,
     ended: u32,

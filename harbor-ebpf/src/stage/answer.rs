@@ -23,8 +23,8 @@ use crate::{
 const PLAIN_TCP: u8 = 5 << 4;
 const TCP: u8 = Protocol::Tcp.number() as u8;
 
-/// What an ICMP error says. No enum with a payload: a field that is set in one case only would be an
-/// uninitialised register in the other, which the verifier refuses.
+/// What an ICMP error says. No enum with a payload: a field that is set in one case only would be
+/// an uninitialised register in the other, which the verifier refuses.
 #[derive(Clone, Copy)]
 struct Complaint {
     /// [`DropReason::TooBig`] or [`DropReason::TtlExpired`].

@@ -33,8 +33,8 @@ pub fn prepare<A>(way: &Way<A>, control: &Control, now: u64) -> Ready {
     }
 }
 
-/// The neighbour that the kernel is to find for the packet at hand; unspecified where it knows best,
-/// because no agent lives or the tables say nothing.
+/// The neighbour that the kernel is to find for the packet at hand; unspecified where it knows
+/// best, because no agent lives or the tables say nothing.
 ///
 /// Called when the stages are done: from inside them the stack would not suffice.
 #[inline(never)]

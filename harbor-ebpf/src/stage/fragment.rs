@@ -1,9 +1,10 @@
 //! Fragments after the first: they carry no ports, so they follow the way that the first one took.
 //!
 //! The first fragment goes through the flow like any packet, and leaves its way behind under what
-//! all fragments of the datagram share. Of a datagram whose later fragment comes before the first, all
-//! are left to the stack, which puts it together (`steer`): the early one leaves a mark instead of a
-//! way. Whichever is entered first decides for the whole datagram, on whatever CPUs its fragments are.
+//! all fragments of the datagram share. Of a datagram whose later fragment comes before the first,
+//! all are left to the stack, which puts it together (`steer`): the early one leaves a mark instead
+//! of a way. Whichever is entered first decides for the whole datagram, on whatever CPUs its
+//! fragments are.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use harbor_common::{
@@ -63,8 +64,8 @@ pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
 /// Leaves a datagram to the stack, unless its first fragment passes at this moment: that one's way.
 #[inline(always)]
 fn leave<A: Stack>(parsed: &Parsed<A>, key: &FragmentKey, now: u64) -> Option<*mut FragmentWay> {
-    // What is lost of a TCP segment is sent again; what is not for this node is none of its business;
-    // and without an agent nobody carries what the stack puts together.
+    // What is lost of a TCP segment is sent again; what is not for this node is none of its
+    // business; and without an agent nobody carries what the stack puts together.
     let is_carried = match route::control() {
         Some(control) => control.valid_until_ns > now,
         None => false,
@@ -98,7 +99,8 @@ fn enter(key: &FragmentKey, way: &FragmentWay, now: u64) -> Option<*mut Fragment
         if is_fresh(seen_ns, now) {
             return Some(found);
         }
-        // Too old. Whoever takes its time away takes it out, so that nobody takes out its successor.
+        // Too old. Whoever takes its time away takes it out, so that nobody takes out its
+        // successor.
         // SAFETY: from the lookup above; the time is aligned to 8.
         if seen_ns != 0
             && unsafe { atomic::compare_exchange(&raw mut (*found).seen_ns, seen_ns, 0) }

@@ -18,8 +18,8 @@ use crate::{
     maps::{ADDRESSES, BACKEND_SETS, ENDPOINTS, FRONTENDS},
 };
 
-/// Looks at the destination port alone: the frontend that is served there, because a client speaks, or
-/// one that is not, because a backend answers to the translation range.
+/// Looks at the destination port alone: the frontend that is served there, because a client speaks,
+/// or one that is not, because a backend answers to the translation range.
 #[inline(always)]
 pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Frontend, Verdict> {
     const OTHER: Verdict = Verdict::Pass(PassReason::NotOurs);
@@ -55,7 +55,8 @@ pub fn set(frontend: &Frontend, family: u32) -> Option<&'static BackendSet> {
     BACKEND_SETS.get(frontend.set_index(family))
 }
 
-/// Whether a packet without a flow may open one of this frontend: only an orderly opening from outside.
+/// Whether a packet without a flow may open one of this frontend: only an orderly opening from
+/// outside.
 #[inline(always)]
 pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> Result<(), Verdict> {
     if !frontend.is_served() {
@@ -123,7 +124,8 @@ fn is_martian(source: &Ip) -> bool {
 #[inline(always)]
 fn roles(address: &Ip) -> u32 {
     match ADDRESSES.get_ptr(address) {
-        // SAFETY: a readable element; a concurrent change of one aligned word is either seen or not.
+        // SAFETY: a readable element; a concurrent change of one aligned word is either seen or
+        // not.
         Some(found) => unsafe { (*found).roles },
         None => 0,
     }

@@ -193,8 +193,8 @@ pub fn read<A: Errors, P: Packet>(packet: &mut P, quoted: &mut Quoted<A>) -> Res
     Ok(())
 }
 
-/// Rewrites the error for the other side of the flow. A backend is told of no size below `least`: for it
-/// all clients are on one way.
+/// Rewrites the error for the other side of the flow. A backend is told of no size below `least`:
+/// for it all clients are on one way.
 #[inline(never)]
 pub fn translate<A: Errors, P: Packet>(
     packet: &mut P,

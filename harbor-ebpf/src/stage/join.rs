@@ -1,14 +1,17 @@
-//! Tells a request to join a connection of Multipath TCP (RFC 8684, section 3.2) from one for a connection.
+//! Tells a request to join a connection of Multipath TCP (RFC 8684, section 3.2) from one for a
+//! connection.
 //!
 //! Which backend has that connection only its token says, and a client whose request is reset does
-//! without. It takes no turn, or clients with two addresses would all be sent to one of two backends.
+//! without. It takes no turn, or clients with two addresses would all be sent to one of two
+//! backends.
 
 use network_types::tcp::TcpHdr;
 
 use super::parse::Parsed;
 use crate::packet::Packet;
 
-/// An ordinary request has 40 octets at most: with the sizes, acknowledgments and times that all have.
+/// An ordinary request has 40 octets at most: with the sizes, acknowledgments and times that all
+/// have.
 const ORDINARY: u32 = 40;
 /// Octets of the option.
 const JOIN: u8 = 12;
@@ -16,8 +19,8 @@ const JOIN: u8 = 12;
 const KIND: u8 = 30;
 const SUBTYPE: u8 = 0x10;
 
-/// Whether a packet that opens a flow would join a connection. Linux and others put the option last, but
-/// for padding.
+/// Whether a packet that opens a flow would join a connection. Linux and others put the option
+/// last, but for padding.
 #[inline(never)]
 pub fn is_join<A, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
     let header = parsed.tcp.header;

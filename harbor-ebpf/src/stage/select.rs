@@ -38,7 +38,8 @@ pub fn select(
     if keeps {
         slot = kept(frontend, client, now);
         if slot != NOBODY && slot == avoided {
-            // This flow goes elsewhere, and what its sender keeps stays: anybody can send in his name.
+            // This flow goes elsewhere, and what its sender keeps stays: anybody can send in his
+            // name.
             slot = NOBODY;
             keeps = false;
         }

@@ -53,8 +53,8 @@ pub fn translate<A: IpHeader, P: Packet>(
     packet.set_words(l4, [ports]).ok_or(REFUSED)
 }
 
-/// Whether a device may still have to finish the packet's transport checksum: it is the pseudo header's
-/// sum. Of finished ones one in 65,536 is, too.
+/// Whether a device may still have to finish the packet's transport checksum: it is the pseudo
+/// header's sum. Of finished ones one in 65,536 is, too.
 #[inline(always)]
 pub fn may_be_pending<A: IpHeader, P: Packet>(packet: &P, parsed: &Parsed<A>) -> bool {
     let l4 = parsed.l4();

@@ -1,6 +1,6 @@
 //! Counts what happens. Never changes a verdict: a counter that cannot be found is skipped.
 //!
-//! All counters are per CPU and a program is not interrupted by itself, so plain additions do.
+//! All counters are per CPU and a program is not interrupted by itself, so plain additions suffice.
 
 use harbor_common::{addr::Ipv4, explain::Explanation, flow::Flow, verdict::Verdict};
 
@@ -25,7 +25,7 @@ pub fn exit(verdict: Verdict) {
     }
 }
 
-/// In a dry run: notes a step, and with it what `note` writes.
+/// In a dry run, notes a step, and lets `note` write down what it found.
 #[inline(always)]
 pub fn step(step: u32, note: impl FnOnce(&mut Explanation)) {
     if config::is_dry_run()

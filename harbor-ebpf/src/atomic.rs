@@ -1,6 +1,6 @@
-//! Atomic operations, by the instructions themselves: the BPF target has no `core::sync` ones.
+//! Atomic operations, written as instructions: the BPF target has none in `core::sync`.
 //!
-//! In a dry run they change nothing and say what would have come of it.
+//! In a dry run they change nothing, and answer as if they had.
 
 use core::arch::asm;
 
@@ -27,7 +27,7 @@ pub unsafe fn add(counter: *mut u64, amount: u64) {
     }
 }
 
-/// Adds, and returns the value before.
+/// Adds, and returns the value from before.
 ///
 /// # Safety
 ///
@@ -62,8 +62,8 @@ pub unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
         return true;
     }
     let found: u64;
-    // SAFETY: by the caller; the verifier checks the access. The instruction compares with, and
-    // answers in, register 0.
+    // SAFETY: by the caller; the verifier checks the access. The instruction compares with register
+    // 0, and returns what it found there.
     unsafe {
         asm!(
             "r0 = cmpxchg_64({word} + 0, r0, {new})",

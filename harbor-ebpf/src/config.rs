@@ -11,7 +11,7 @@ static SOURCE_PORT_FIRST: Global<u16> = Global::new(10_240);
 #[unsafe(no_mangle)]
 static SOURCE_PORT_COUNT: Global<u16> = Global::new(22_528);
 
-/// Slots of each share of the rings in use less one; the number of slots is a power of two.
+/// Slots in use of each share of the rings, less one; the number of slots is a power of two.
 #[unsafe(no_mangle)]
 static RING_MASK: Global<u32> = Global::new(RING_SLOTS - 1);
 
@@ -35,7 +35,7 @@ pub fn is_dry_run() -> bool {
     DRY_RUN.load() != 0
 }
 
-/// Slots in use of a ring of so many shares, less one.
+/// Slots in use of a ring with this many shares, less one.
 #[inline(always)]
 pub fn ring_mask(shares: u32) -> u32 {
     (RING_MASK.load() + 1) * shares - 1
@@ -47,7 +47,7 @@ pub fn is_source_port(port: u16) -> bool {
     port.wrapping_sub(SOURCE_PORT_FIRST.load()) < SOURCE_PORT_COUNT.load()
 }
 
-/// The port of the translation range that a random word chooses.
+/// The port of the translation range that a random number chooses.
 #[inline(always)]
 pub fn source_port(random: u32) -> u16 {
     let offset = (u64::from(random) * u64::from(SOURCE_PORT_COUNT.load())) >> 32;

@@ -1,4 +1,5 @@
-//! Whether an ICMP error can be true (RFC 5927): anybody can send one, and little in it is hard to guess.
+//! Whether an ICMP error can be true (RFC 5927): anybody can send one, and little in it is hard to
+//! guess.
 
 use harbor_common::{
     checksum,
@@ -15,22 +16,23 @@ use crate::{
     way::Way,
 };
 
-/// Whether an error about a packet of this flow can be true: it comes from where that packet went, from
-/// a sender who can know, and quotes what was sent. `way` is the flow in the direction of the error.
+/// Whether an error about a packet of this flow can be true: it comes from where that packet went,
+/// from a sender who can know, and quotes what was sent. `way` is the flow in the direction of the
+/// error.
 #[inline(never)]
 pub fn is_credible<A: Stack>(quoted: &Quoted<A>, way: &Way<A>, ingress: u32) -> bool {
-    // That a port is closed only its host can know.
+    // Only the host itself can know that its port is closed.
     if quoted.is_from_receiver && !quoted.is_sent_by_receiver() {
         return false;
     }
     let Some(sent) = opposite(&opposite_key(way, quoted.key.protocol), way.word) else {
         return false;
     };
-    // SAFETY: from the lookup in `opposite`; a recycled element fails the checks below, or the flow's
-    // next packet finds its successor.
+    // SAFETY: from the lookup in `opposite`; a recycled element fails the checks below, or the
+    // flow's next packet finds its successor.
     let sent: &Flow<A> = unsafe { &*sent };
-    // What went to a backend is spoken of by the backends' side. Clients' packets may leave and come
-    // by several uplinks.
+    // An error about a packet to a backend comes in on the backends' side. Packets of clients may
+    // leave and come in by several uplinks.
     let is_from_clients = way.direction == Flow::<A>::FORWARD && ingress != way.ifindex;
     if ingress != sent.ifindex && !is_from_clients {
         return false;
@@ -55,7 +57,7 @@ fn has_sent<A: Stack>(sent: &Flow<A>, quoted: &Quoted<A>, way: &Way<A>) -> bool 
     let mut marks = Marks::of(sent.acknowledged, sent.next_sequence).0;
     while marks != 0 {
         let mark = marks as u16;
-        // What a device finished on the way out nobody can know.
+        // Nobody can know a checksum that a device finished on the way out.
         if mark == pending && mark != 0 || mark == Marks::ANY {
             return true;
         }
@@ -71,7 +73,7 @@ fn has_sent<A: Stack>(sent: &Flow<A>, quoted: &Quoted<A>, way: &Way<A>) -> bool 
     false
 }
 
-/// As UDP writes it: 0 means that there is none.
+/// A checksum as UDP writes it: 0 would mean that there is none.
 #[inline(always)]
 const fn finished(check: u16) -> u16 {
     if check == 0 { 0xffff } else { check }

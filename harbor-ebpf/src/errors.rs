@@ -1,4 +1,5 @@
-//! An ICMP error about a packet of ours: whose it is, whether it can be true, and whom it is for.
+//! ICMP errors about packets that we have sent: which flow they belong to, whether they can be
+//! true, and who is to be told.
 
 use harbor_common::{
     explain::Explanation,
@@ -17,7 +18,7 @@ use crate::{
     stage::{emit, flow, icmp},
 };
 
-/// An ICMP error goes to whoever sent the packet that it is about.
+/// Relays an ICMP error to whoever sent the packet that it is about.
 #[inline(always)]
 pub fn relay<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
     match find_error(packet, context).result() {
@@ -26,8 +27,8 @@ pub fn relay<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Co
     }
 }
 
-/// Finds the flow of the packet that an ICMP error is about. An error that says that a flow's backend
-/// cannot be reached moves the flow, if another backend can take it.
+/// Finds the flow of the packet that an ICMP error is about. If the error says that the backend
+/// cannot be reached, the flow moves, provided that another backend can take it.
 #[inline(never)]
 fn find_error<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
     Code::of_result(try_find_error(packet, context))
@@ -65,7 +66,7 @@ fn try_find_error<A: Path, P: Packet>(
     Ok(())
 }
 
-/// An ICMP error goes to whoever sent the packet that it is about.
+/// Translates the error for the other side of its flow, and sends it there.
 #[inline(never)]
 fn pass_error<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
     match try_pass_error(packet, context) {

@@ -1,7 +1,7 @@
 //! The packet path at XDP: packets of established flows, and nothing else.
 //!
-//! Every check comes before the first thing that is written, in the packet or in a table. A packet that
-//! fails one goes up untouched and uncounted, and the path at TC decides as if there were no XDP.
+//! Every check comes before the first write to the packet or to a table. A packet that fails a
+//! check goes up untouched and uncounted, and the path at TC decides as if there were no XDP.
 
 use harbor_common::{
     control::Control,
@@ -24,7 +24,7 @@ use crate::{
     xdp,
 };
 
-/// Goes up: the reason is found out there.
+/// The packet goes up to TC, which finds its own reason.
 const UP: Verdict = Verdict::Pass(PassReason::NotOurs);
 
 /// Takes a packet of one family through the stages that an established flow needs.

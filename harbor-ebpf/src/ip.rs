@@ -15,7 +15,7 @@ pub trait IpHeader: Family {
     /// Protocol number of the family's ICMP.
     const ICMP: u8;
 
-    /// Reads the header at `offset`, its addresses to where they are wanted.
+    /// Reads the header at `offset`, and writes its addresses to where they are wanted.
     fn read<P: Packet>(
         packet: &P,
         offset: usize,
@@ -31,14 +31,14 @@ pub trait IpHeader: Family {
     fn write<P: Packet>(packet: &mut P, new: &Fresh<'_, Self>) -> Option<()>;
 }
 
-/// What a header says beside its addresses.
+/// What a header says besides its addresses.
 #[derive(Clone, Copy)]
 pub struct Facts {
     /// Time to live, or hop limit.
     pub ttl: u8,
     /// Protocol, or next header.
     pub protocol: u8,
-    /// Octets of the whole packet, as it says itself.
+    /// Octets of the whole packet, as the header says.
     pub length: u32,
     /// Nothing stands between this header and the transport's, and it is no fragment.
     pub is_plain: bool,

@@ -1,7 +1,7 @@
-//! Harbor's datapath, in the order in which a packet meets it: `pipeline` names the stages, each
-//! stage is one file, `packet` does all pointer arithmetic, `maps` holds every table.
+//! Harbor's datapath. `pipeline` is the path at TC and `established` the one at XDP; each stage is
+//! a file of its own, `packet` is a frame as the stages see it, and `maps` holds every table.
 //!
-//! Stages that need no kernel helper compile for the host too and are tested there.
+//! Stages that need no kernel helper also compile for the host, and are tested there.
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 

@@ -1,4 +1,4 @@
-//! What of a frame is directly readable: checked pointers into it, for each hook.
+//! Checked pointers into the directly readable part of a frame, for whatever hook it is at.
 
 use core::arch::asm;
 
@@ -13,11 +13,12 @@ fn locate((start, end): Bounds, offset: usize, size: usize) -> Option<usize> {
     (at + size <= end).then_some(at)
 }
 
-/// The header at `offset`, or `None` where what is readable ends before it does.
+/// The header at `offset`, or `None` where the readable part ends before it does.
 ///
 /// # Safety
 ///
-/// The bounds are those of the running program's frame, and nothing moves that while the answer is used.
+/// The bounds are those of the running program's frame, and nothing moves the frame while the
+/// result is used.
 #[inline(always)]
 pub unsafe fn view<'a, T: Header>(bounds: Bounds, offset: usize) -> Option<&'a T> {
     let at = locate(bounds, offset, size_of::<T>())?;
@@ -37,7 +38,7 @@ pub unsafe fn view_mut<'a, T: Header>(bounds: Bounds, offset: usize) -> Option<&
     Some(unsafe { &mut *(at as *mut T) })
 }
 
-/// Words at `offset` as they stand in the frame, each read at once.
+/// Words at `offset` as they stand in the frame, each read by one load.
 ///
 /// # Safety
 ///
@@ -63,7 +64,7 @@ pub unsafe fn words<const N: usize>(bounds: Bounds, offset: usize) -> Option<[u3
     Some(words)
 }
 
-/// Writes words at `offset`, each at once.
+/// Writes words at `offset`, each by one store.
 ///
 /// # Safety
 ///

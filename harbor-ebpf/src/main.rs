@@ -76,8 +76,9 @@ mod program {
         }
     }
 
-    /// Whether the packet, of which another CPU has just changed the flow, comes in once more: then it
-    /// finds what that has made. Only once, and not where a link's header was put in front of it.
+    /// Whether the packet is to come in once more, because another CPU has just changed its flow:
+    /// the second time it finds the result. Marks the packet, so that this happens only once. Never
+    /// where an Ethernet header was put in front of it.
     #[inline(always)]
     fn looks_again(skb: *mut __sk_buff) -> bool {
         // SAFETY: a context field; the verifier checks the access.
@@ -91,13 +92,15 @@ mod program {
         is_first && !config::is_bare()
     }
 
-    /// In `tc_index`: the packet was here before. Only queueing disciplines that set it read it.
+    /// In `tc_index`: the packet was here before. Only queueing disciplines that set the field read
+    /// it.
     const AGAIN: u32 = 0x4842;
 
     const AF_INET: u32 = 2;
     const AF_INET6: u32 = 10;
 
-    /// Has the kernel send the packet to the neighbour that the tables name, or that it finds itself.
+    /// Has the kernel send the packet to the neighbour that the tables name, or that it finds
+    /// itself.
     #[inline(always)]
     fn resolve<A: Stack>(ifindex: u32, nh_family: u32) -> i32 {
         let mut via = Ip::default();
@@ -143,7 +146,7 @@ mod program {
         Code::of(pipeline::run::<Ipv6, _>(&mut packet))
     }
 
-    /// The packet path at XDP: established flows alone; everything else goes up to TC.
+    /// The packet path at XDP: established flows only; everything else goes up to TC.
     #[xdp(frags)]
     fn harbor_xdp(ctx: XdpContext) -> u32 {
         // SAFETY: the context of this program.
@@ -169,7 +172,8 @@ mod program {
         }
     }
 
-    /// Where the stack looks for the socket of a datagram for this host. Passes all of them on.
+    /// Runs where the stack looks for the socket of a datagram for this host. Passes all of them
+    /// on.
     #[sk_lookup]
     fn harbor_lookup(ctx: SkLookupContext) -> u32 {
         steer::steer(&ctx);

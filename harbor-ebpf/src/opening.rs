@@ -1,4 +1,4 @@
-//! What becomes of a packet without a flow, and of one whose backend fails it.
+//! Opens flows, and decides about those that their backends fail.
 
 use harbor_common::{
     flow::Flow,
@@ -19,7 +19,7 @@ use crate::{
     way::Doubt,
 };
 
-/// A packet without a flow opens one, or does not.
+/// Opens a flow for a packet that has none, or says why not.
 #[inline(always)]
 pub fn open<A: Path, P: SocketBuffer>(packet: &mut P, context: &mut Context<A>) -> Code {
     Code::of_result(try_open(packet, context))
@@ -33,7 +33,7 @@ fn try_open<A: Path, P: SocketBuffer>(
     context.now = clock::now_ns();
     context.client = context.parsed.key.source.ip();
     frontend::admit(&context.parsed, &context.client, context.frontend)?;
-    // A backend would not answer a broken packet, and nothing would tell it from one that is gone.
+    // No backend answers a damaged packet, and then it would look like one that is gone.
     if !is_sound(packet, context) {
         return Err(Verdict::Drop(DropReason::BadChecksum));
     }
@@ -42,14 +42,15 @@ fn try_open<A: Path, P: SocketBuffer>(
     enter(packet, context)
 }
 
-/// Whether a client's packet that would open a flow is whole.
+/// Whether a packet that would open a flow is undamaged, as far as can be known: the checksum of a
+/// first fragment covers more than is here.
 #[inline(never)]
 fn is_sound<A: Path, P: SocketBuffer>(packet: &mut P, context: &Context<A>) -> bool {
     let parsed = &context.parsed;
     !matches!(parsed.oddity, Oddity::None) || translate::is_sound(packet, parsed)
 }
 
-/// Which backend a new flow goes to.
+/// Chooses the backend of a new flow.
 #[inline(never)]
 fn choose<A: Path>(context: &mut Context<A>) -> Code {
     Code::of_result(try_choose(context))
@@ -81,7 +82,7 @@ fn try_choose<A: Path>(context: &mut Context<A>) -> Result<(), Verdict> {
     limit::admit(&set.limits, slot, &context.client, now)
 }
 
-/// Enters the flow that was chosen.
+/// Enters a new flow into the tables, or takes back that it was counted.
 #[inline(always)]
 fn enter<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Result<(), Verdict> {
     let mut entered = prepare(context, packet.ingress_ifindex()).result();
@@ -109,11 +110,11 @@ fn complete<A: Path>(context: &mut Context<A>) -> Code {
 
 /// Another backend can take a flow now.
 pub const HAS_OTHER: u32 = 1;
-/// So many backends are left that this one may be taken from others.
+/// Enough backends would be left if new flows avoided this one.
 const HAS_ROOM: u32 = 2;
 
-/// A flow's backend fails it: what becomes of the port without that backend, a sum of the constants above.
-/// Leaves in `sighting` what was seen.
+/// Works out what the port has without a backend that fails a flow: a sum of the constants above. Leaves
+/// in `sighting` what was seen.
 #[inline(never)]
 pub fn weigh<A: Path>(context: &mut Context<A>, protocol: Protocol, arrived_at: u16) -> u32 {
     let now = clock::now_ns();
@@ -152,13 +153,13 @@ pub fn testify<A: Path>(context: &mut Context<A>) {
     }
 }
 
-/// Ends a client's flow whose backend fails it, if another backend can take it.
+/// Ends a client's flow that its backend fails, if another backend can take it.
 #[inline(never)]
 fn leave<A: Path>(context: &mut Context<A>, outlook: u32) -> bool {
     let Context { parsed, way, .. } = context;
     let is_silent = way.doubt == Doubt::Silent;
     let has_moved = way.word & Flow::<A>::MOVED != 0;
-    // Whoever answers late is waited for: on silence alone a flow moves once.
+    // A backend may merely be slow to answer: on silence alone a flow moves once.
     let may_leave = !is_silent || !has_moved || !scan::is_well(way.backend, clock::now_ns());
     if outlook & HAS_OTHER == 0 || !may_leave {
         flow::forgive(&parsed.key, way);
@@ -170,7 +171,7 @@ fn leave<A: Path>(context: &mut Context<A>, outlook: u32) -> bool {
     has_left
 }
 
-/// A flow's backend fails it: the flow stays, or ends so that the packet opens another one.
+/// Decides about a flow that its backend fails: it stays, or ends so that the packet opens another.
 #[inline(always)]
 pub fn reconsider<A: Path, P: Packet>(_packet: &mut P, context: &mut Context<A>) -> Code {
     let parsed = &context.parsed;

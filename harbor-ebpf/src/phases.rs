@@ -1,9 +1,9 @@
 //! The parts of the packet path that few packets need, as global functions of the program.
 //!
-//! The verifier checks a global function once and on its own, whatever leads to it, and afterwards takes
-//! a call of it for one step. So what it looks at is the sum of the phases, and not their product. Such a
-//! function takes the program's context alone, finds what is known of the packet in [`Context`], and
-//! returns one register (`code`).
+//! The verifier checks a global function once, by itself, whatever leads to it, and then takes each
+//! call of it for one step. So it looks at the sum of the phases and not at their product. Such a
+//! function takes the program's context and numbers, finds what is known of the packet in
+//! [`Context`], and returns one register (`code`).
 //!
 //! [`Context`]: crate::maps::Context
 
@@ -33,28 +33,29 @@ impl<A: Stack + icmp::Errors + answer::Complain> Path for A {}
 
 /// A packet with the phases of one family.
 pub trait Phases<A>: SocketBuffer {
-    /// A packet without a flow opens one, or does not.
+    /// Opens a flow for a packet that has none, or says why not.
     fn open(&mut self) -> Code;
 
-    /// A flow's backend fails it: the flow stays, or ends so that the packet opens another one.
+    /// Decides about a flow that its backend fails: it stays, or ends so that the packet opens
+    /// another.
     fn reconsider(&mut self) -> Code;
 
-    /// Tells the sender of a packet that it is dropped: by this verdict, or by what comes of it.
+    /// Tells the sender that the packet is dropped by this verdict; answers with the final one.
     fn answer(&mut self, verdict: Code) -> Code;
 
-    /// An ICMP error goes to whoever sent the packet that it is about.
+    /// Relays an ICMP error to whoever sent the packet that it is about.
     fn relay_error(&mut self) -> Code;
 
-    /// A later fragment goes where the first one went.
+    /// Sends a later fragment where the first one went.
     fn forward_fragment(&mut self) -> Code;
 }
 
-/// The family's context of the packet at hand.
+/// What is known of the packet at hand, in its family's place.
 #[inline(always)]
 fn context<A: Path>() -> Result<&'static mut Context<A>, Verdict> {
     match A::context() {
-        // SAFETY: this CPU's own element, which one run of the program at a time holds; the caller of a
-        // phase uses nothing of it until that returns.
+        // SAFETY: this CPU's own element, which one run of the program at a time holds; the caller
+        // of a phase uses nothing of it until the phase returns.
         Some(context) => Ok(unsafe { &mut *context }),
         None => Err(Verdict::Pass(PassReason::NotOurs)),
     }
@@ -71,7 +72,7 @@ macro_rules! phases {
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub unsafe extern "C" fn $name(skb: *mut __sk_buff $(, $argument: u64)*) -> u64 {
-                // Without a use of it the callers would leave the register as it is.
+                // LLVM must see the argument used, or callers would not set its register.
                 // SAFETY: no instruction.
                 unsafe { asm!("/* {0} */", in(reg) skb, options(nomem, nostack)) };
                 // SAFETY: by the caller.

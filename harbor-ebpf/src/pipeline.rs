@@ -1,7 +1,8 @@
-//! The packet path in reading order.
+//! The packet path at TC, in reading order.
 //!
-//! What most packets need is one function; what few need are functions of their own, each returning
-//! one register (`code`), so that the kernel's 512 octets of stack suffice for every chain of calls.
+//! What most packets need is inlined into one function. What few packets need are global functions
+//! (`phases`), each of which returns one register (`code`), so that the kernel's 512 octets of
+//! stack suffice for every chain of calls.
 
 use harbor_common::{
     explain::Explanation,
@@ -25,7 +26,7 @@ use crate::{
     way::Doubt,
 };
 
-/// The family of a frame, or why none of it is ours.
+/// The family of a frame, or why the frame is not ours.
 #[inline(always)]
 pub fn version<P: Packet>(packet: &mut P) -> Result<Version, Verdict> {
     parse::link(packet)
@@ -37,8 +38,8 @@ pub fn run<A: Path, P: Phases<A>>(packet: &mut P) -> Verdict {
     let Some(context) = A::context() else {
         return Verdict::Pass(PassReason::NotOurs);
     };
-    // SAFETY: this CPU's own element, which one run of the program at a time holds; of the phases'
-    // changes to it nothing is taken for known before they return.
+    // SAFETY: this CPU's own element, which one run of the program at a time holds. The phases
+    // change it too, and nothing that they may change is assumed to be as it was once they return.
     let context: &mut Context<A> = unsafe { &mut *context };
     match A::parse(packet, &mut context.parsed) {
         Ok(Kind::Whole) => match forward(packet, context) {
@@ -89,7 +90,7 @@ fn forward<A: Path, P: Phases<A>>(
     Ok(emit::emit(packet, &ready))
 }
 
-/// Tells the sender of a packet that it is dropped by this verdict.
+/// Tells the sender of a packet that the packet is dropped by this verdict.
 #[inline(always)]
 pub fn answer<A: Path, P: SocketBuffer>(
     packet: &mut P,
@@ -105,7 +106,7 @@ pub fn answer<A: Path, P: SocketBuffer>(
     }
 }
 
-/// A later fragment goes where the first one went.
+/// Sends a later fragment where the first one went.
 #[inline(always)]
 pub fn forward_fragment<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
     let now = clock::now_ns();

@@ -1,8 +1,8 @@
 //! Rings of the latest flows: the oldest half-open one makes room for a new one.
 //!
-//! Each ring serves the frontends of some slots. A new flow takes the next place of its ring; whoever
-//! took that place one round ago goes, unless it lives. So there are never more half-open flows of a
-//! ring than it has places, and a port that is flooded evicts its own.
+//! Each ring serves the frontends of some slots. A new flow takes the next place of its ring, and
+//! the flow that took that place one round ago is ended unless it is live. So a ring never has more
+//! half-open flows than places, and a flooded port evicts flows of its own ring alone.
 
 use harbor_common::{
     flow::{Flow, FlowKey},
@@ -43,9 +43,8 @@ pub fn next<A: Stack>(frontend: u32, protocol: Protocol) -> Option<Place> {
     })
 }
 
-/// Retires the flow that took this ring slot one round ago, if it still is half-open: so there are
-/// never more of those than the ring has slots, and live flows are out of reach. `former` is where
-/// its key is kept meanwhile: in the ring it may change.
+/// Retires the flow that took this slot one round ago, if it is still half-open; live flows are out
+/// of reach. `former` holds its key meanwhile, because the key in the ring may change.
 #[inline(never)]
 pub fn make_room<A: Stack>(index: u32, former: &mut FlowKey<A>) -> bool {
     let Some(slot) = A::ring_slot(index) else {
@@ -68,7 +67,7 @@ pub fn make_room<A: Stack>(index: u32, former: &mut FlowKey<A>) -> bool {
         && retire(former, word)
 }
 
-/// Takes the ring slot. Half-written it names nobody.
+/// Takes the slot. While it is half written, it names no flow.
 #[inline(always)]
 pub fn enter<A: Stack>(index: u32, cookie: u64, key: &FlowKey<A>) {
     if config::is_dry_run() {

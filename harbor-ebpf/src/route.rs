@@ -1,4 +1,5 @@
-//! Finds the way out: interface, next hop and size, from what the agent has read off the kernel.
+//! Finds routes: interface, next hop and largest packet, from what the agent has read from the
+//! kernel.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use harbor_common::{
@@ -12,10 +13,11 @@ use crate::{
     maps::{ADDRESSES, CONTROL, NEIGHBOURS, NEXT_HOPS, ROUTES},
 };
 
-/// How often a packet takes the kernel's own way, so that it notices a neighbour that is gone.
+/// How often a packet goes through the kernel's neighbour table, so that the kernel notices a
+/// neighbour that is gone.
 const PROBE_NS: u64 = 5_000_000_000;
 
-/// A way out.
+/// A route out of the node.
 #[derive(Clone, Copy, Default)]
 pub struct Exit {
     /// The interface; 0 = not known.
@@ -27,7 +29,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// By this interface, and no more known.
+    /// By this interface; nothing else is known.
     #[inline(always)]
     pub fn by(ifindex: u32) -> Self {
         Self {
@@ -47,7 +49,7 @@ impl Exit {
     }
 }
 
-/// The way of packets with this source to a destination, if it is known.
+/// Finds the route of packets with this source to a destination; whether it is known.
 #[inline(never)]
 pub fn find(source: &Ip, destination: &Ip, exit: &mut Exit) -> bool {
     let key = RouteKey {
@@ -92,11 +94,11 @@ fn view(source: &Ip) -> u32 {
     }
 }
 
-/// The neighbour on the way of packets with this source to a destination by this interface:
-/// unspecified where the tables say nothing.
+/// The next hop of packets with this source to a destination by this interface; false where the
+/// tables say nothing.
 ///
-/// Left to itself the kernel looks its routes up with the interface as a mere wish, and may answer with
-/// a neighbour on another one.
+/// Left to itself, the kernel takes the interface for a mere wish when it looks up its routes, and
+/// may answer with a neighbour on another one.
 #[inline(never)]
 pub fn neighbour(source: &Ip, destination: &Ip, ifindex: u32, via: &mut Ip) -> bool {
     let key = RouteKey {
@@ -117,7 +119,7 @@ pub fn neighbour(source: &Ip, destination: &Ip, ifindex: u32, via: &mut Ip) -> b
     true
 }
 
-/// Whether the way of packets with this source to a client can be vouched for.
+/// Whether the route of packets with this source to a client is known for certain.
 #[inline(always)]
 pub fn is_certain(source: &Ip, client: &Ip) -> bool {
     match control() {
@@ -128,14 +130,14 @@ pub fn is_certain(source: &Ip, client: &Ip) -> bool {
     }
 }
 
-/// What the agent keeps telling, if it has told anything.
+/// What the agent says, if it has said anything yet.
 #[inline(always)]
 pub fn control() -> Option<&'static Control> {
     CONTROL.get(0)
 }
 
-/// The hardware addresses of a next hop, if they can be relied on now. Once in a while they cannot: then
-/// the kernel is asked, by the packet at hand.
+/// The hardware addresses of a next hop, if they can be relied on now. Once in a while they cannot:
+/// then the kernel is asked, by the packet at hand.
 #[inline(always)]
 pub fn hardware(index: u32, ifindex: u32, now: u64) -> Option<[u32; 3]> {
     let (element, hop) = next_hop(index, ifindex)?;
@@ -148,7 +150,8 @@ pub fn hardware(index: u32, ifindex: u32, now: u64) -> Option<[u32; 3]> {
     Some(hop.hardware)
 }
 
-/// The same where the kernel cannot be asked: then a packet for which it is to be asked has none.
+/// The same where the kernel cannot be asked, at XDP: none if it is time to ask, which is not
+/// noted.
 #[inline(always)]
 pub fn fresh_hardware(index: u32, ifindex: u32, now: u64) -> Option<[u32; 3]> {
     let (_, hop) = next_hop(index, ifindex)?;

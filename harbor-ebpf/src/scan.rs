@@ -18,19 +18,19 @@ use crate::{
 /// No slot.
 pub const NOBODY: u32 = u32::MAX;
 
-/// When a backend is chosen, and which one not to.
+/// What a choice of a backend has to heed.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     /// The slot that the flow has left; [`NOBODY`] = none.
     pub avoided: u32,
-    /// Whether it counts for whose turn it is.
+    /// Whether the choice takes a turn.
     pub takes_turn: bool,
     /// The time.
     pub now: u64,
 }
 
-/// Whether another backend of the set than this one can take a flow now, and whether at least half of
-/// all are left if this one is avoided.
+/// Whether a backend of the set other than this one can take a flow now, and whether at least half
+/// of all are left if this one is avoided.
 #[inline(always)]
 pub fn survey(set: &BackendSet, slot: u32, now: u64) -> (bool, bool) {
     let bounds = Bounds {
@@ -63,7 +63,7 @@ pub enum Grade {
     Good,
 }
 
-/// How well it suits one now.
+/// How well a backend suits a new flow now.
 #[inline(always)]
 pub fn grade(slot: u32, now: u64) -> Grade {
     let Some(backend) = BACKENDS.get(slot) else {
@@ -87,10 +87,10 @@ fn at(set: &BackendSet, position: u32) -> u32 {
     set.backends[masked::<{ SET_BACKENDS - 1 }>(position as usize)]
 }
 
-/// A walk over a set's positions; run by `bpf_loop`, so that the verifier looks at one step of it
-/// and not at every way through all of them.
+/// A walk over a set's positions; run by `bpf_loop`, so that the verifier looks at one step and not
+/// at every path through all of them.
 pub struct Scan<'a> {
-    /// Whose positions.
+    /// The set that the positions are of.
     set: &'a BackendSet,
     /// Where the walk begins.
     pub turn: u64,
@@ -98,15 +98,15 @@ pub struct Scan<'a> {
     pub now: u64,
     /// Element of `turns` that orders the walk; 0 = the order of registration.
     pub turns: u32,
-    /// The slot that is not looked for.
+    /// The slot that is passed over.
     pub avoided: u32,
     /// The first backend that is well.
     pub found: u32,
     /// The first that is there at all.
     fallback: u32,
-    /// Of `least`: what `found` has, and its weight. Of `survey`: how many are not well.
+    /// In `weigh_all`, the flows of `found`; in `survey`, how many backends are not well.
     flows: u64,
-    /// See `flows`.
+    /// In `weigh_all`, the weight of `found`.
     weight: u64,
 }
 
@@ -232,8 +232,8 @@ unsafe extern "C" fn weigh(index: u64, scan: *mut c_void) -> i64 {
     0
 }
 
-/// One step of the walk over all: finds one that is well, and counts those that are not, the avoided one
-/// apart.
+/// One step of the walk over all: finds one that is well, and counts those that are not, the
+/// avoided one apart.
 ///
 /// # Safety
 ///

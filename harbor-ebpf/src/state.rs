@@ -1,5 +1,5 @@
-//! Keeps the states of flows: takes the steps of [`harbor_common::rules::transition`], and answers their
-//! questions from the flow's other entry.
+//! Keeps the states of flows: carries out the steps of [`harbor_common::rules::transition`], and
+//! answers their questions from the flow's other entry.
 
 use harbor_common::{
     flow::{Flow, FlowKey, OPENED_SHIFT, Phase},
@@ -23,7 +23,7 @@ const ACK_SLACK: u32 = 65_536;
 const WINDOW: u32 = 65_535;
 /// No segment moves a sequence number further at once.
 pub const LEAP: u32 = 1 << 22;
-/// A SYN that comes again sooner says nothing of the backend: half a second, see `Flow::opened`.
+/// A SYN that is repeated sooner says nothing about the backend: half a second, see `Flow::opened`.
 const PATIENCE: u32 = (500_000_000u64 >> OPENED_SHIFT) as u32;
 
 /// The key of a flow's other entry.
@@ -38,7 +38,8 @@ pub fn opposite_key<A: Stack>(way: &Way<A>, protocol: u32) -> FlowKey<A> {
     }
 }
 
-/// Takes the packet's flags into the state of its entry, and the flow's phase from there.
+/// Applies the packet's flags to the state of its entry, and to the other entry's where they
+/// concern it.
 #[inline(always)]
 pub fn advance_tcp<A: Stack>(
     entry: *mut Flow<A>,
@@ -70,7 +71,7 @@ fn is_forward<A>(way: &Way<A>) -> bool {
     way.direction == Flow::<A>::FORWARD
 }
 
-/// Whether a client's ACK takes the backend's SYN-ACK.
+/// Whether a client's ACK acknowledges the backend's SYN-ACK.
 #[inline(never)]
 fn takes_answer<A: Stack>(way: &Way<A>, tcp: &Tcp) -> bool {
     let Some(reply) = opposite(&opposite_key(way, TCP), way.word) else {
@@ -99,7 +100,7 @@ fn answers_syn<A: Stack>(way: &Way<A>, tcp: &Tcp) -> bool {
     }
 }
 
-/// Takes a reset into the flow's other entry if it lies in the window; whether it does.
+/// Marks the flow's other entry if a reset lies in the window; whether it does.
 #[inline(never)]
 fn reset<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, tcp: &Tcp) -> bool {
     let Some(other) = opposite(&opposite_key(way, TCP), way.word) else {
@@ -159,7 +160,7 @@ pub fn is_unanswered<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, now: u64) -> b
     }
 }
 
-/// Takes a datagram into the state of its entry, and of its flow's other one.
+/// Applies a datagram to the state of its entry, and of the flow's other one.
 #[inline(always)]
 pub fn advance_udp<A: Stack>(
     entry: *mut Flow<A>,

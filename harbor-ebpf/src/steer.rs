@@ -1,6 +1,6 @@
-//! Socket lookup in the stack: a datagram that belongs to a flow and reached the stack all the same, put
-//! together from fragments that came out of order, goes to the agent, which sends it on with the flow's
-//! own tuple. Everything else finds its socket as ever.
+//! Socket lookup in the stack. A datagram of a flow reaches the stack if it was reassembled from
+//! fragments that came out of order: it goes to the agent, which sends it on with the flow's own
+//! tuple. Everything else finds its socket as ever.
 
 use aya_ebpf::{bindings::bpf_sk_lookup, programs::SkLookupContext};
 use harbor_common::{
@@ -21,7 +21,7 @@ use crate::{
 const V4: u32 = 2;
 const V6: u32 = 10;
 
-/// Reads a field of the context, at its own width, as the verifier wants it.
+/// Reads a field of the context with the field's own width, as the verifier demands.
 macro_rules! field {
     ($lookup:expr, $name:ident) => {
         // SAFETY: a context field; the verifier checks the access.
@@ -78,7 +78,7 @@ fn key<A>(lookup: *const bpf_sk_lookup, source: A, destination: A) -> FlowKey<A>
 
 #[inline(always)]
 fn assign<A: Stack>(context: &SkLookupContext, key: FlowKey<A>) {
-    // The port may be the agent's own by now, for example for the sake of a header.
+    // The proxy may serve the port by now, for example for the sake of a PROXY header.
     if frontend::find(&key, Protocol::Udp).is_err() {
         return;
     }
@@ -94,7 +94,7 @@ fn assign<A: Stack>(context: &SkLookupContext, key: FlowKey<A>) {
         )
     };
     if word & Flow::<A>::DEAD == 0 && flow::backend_state(backend, generation) != Backend::GONE {
-        // Without an agent's socket the datagram takes its ordinary way.
+        // Without an agent's socket the datagram is delivered as any other.
         let _ = SOCKETS.redirect_sk_lookup(context, A::INDEX, 0);
     }
 }

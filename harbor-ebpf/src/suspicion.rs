@@ -1,8 +1,8 @@
 //! Backends that have failed a client's flow.
 //!
-//! What one flow has met moves that flow, and no other one. The agent is told and asks the backend
-//! itself; where none lives, the word of two clients with no success in between keeps new flows away
-//! for a while, as long as enough others can take them.
+//! What one flow has met moves that flow and no other. The agent is told, and asks the backend
+//! itself. While no agent runs, the failures of two clients with no success in between keep new
+//! flows away for a while, as long as enough other backends can take them.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use harbor_common::{
@@ -16,7 +16,7 @@ use crate::{
     route,
 };
 
-/// Whether new flows avoid a backend now, for what was seen while no agent lived.
+/// Whether new flows avoid a backend now because of what was seen while no agent ran.
 #[inline(always)]
 pub fn is_suspect(slot: u32, generation: u32, now: u64) -> bool {
     match BACKEND_STATE.get_ptr(slot) {
@@ -28,7 +28,7 @@ pub fn is_suspect(slot: u32, generation: u32, now: u64) -> bool {
     }
 }
 
-/// Whether an agent lives that judges backends.
+/// Whether an agent runs, which then judges backends.
 #[inline(always)]
 pub fn is_judged(now: u64) -> bool {
     match route::control() {
@@ -37,7 +37,7 @@ pub fn is_judged(now: u64) -> bool {
     }
 }
 
-/// Takes in what a client's flow has met.
+/// Takes note of a failure that a client's flow has met.
 #[inline(never)]
 pub fn testify(sighting: &mut Sighting) -> bool {
     let (Some(state), Some(control)) = (
@@ -83,7 +83,7 @@ pub fn testify(sighting: &mut Sighting) -> bool {
     true
 }
 
-/// The agent looks by itself, ten times a second.
+/// Reports to the agent, which reads the ring ten times a second and is not woken.
 #[inline(always)]
 fn tell(sighting: &Sighting) {
     if let Some(mut event) = EVENTS.reserve(0) {
@@ -92,7 +92,7 @@ fn tell(sighting: &Sighting) {
     }
 }
 
-/// A sum over who a client is: one subscriber has a whole network of IPv6 addresses. Never 0.
+/// A hash of who a client is: one subscriber has a whole network of IPv6 addresses. Never 0.
 #[inline(always)]
 fn subscriber(client: &Ip) -> u32 {
     let octets = &client.octets;
@@ -100,12 +100,12 @@ fn subscriber(client: &Ip) -> u32 {
         u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
     };
     let network = word(0) ^ word(4).rotate_left(13);
-    // The words of an IPv4 address's form before it are the same for all.
+    // All IPv4 addresses have the same words in front of them.
     let host = if client.is_v4() { word(12) } else { 0 };
     (network ^ host).wrapping_mul(0x9e37_79b1) | 1
 }
 
-/// Notes that a backend has taken a flow.
+/// Notes that a backend has accepted a flow.
 #[inline(always)]
 pub fn trust(slot: u32) {
     let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {

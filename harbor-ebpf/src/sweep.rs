@@ -1,5 +1,5 @@
-//! Ends flows whose time is over: those that the agent names, and, while there is no agent, those
-//! that the kernel's own timer finds.
+//! Ends expired flows: those that the agent names, and, while no agent runs, those that the
+//! kernel's own timer finds.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
@@ -25,8 +25,8 @@ use crate::{
 /// How many flows one list may name.
 const LIST: u32 = 50;
 
-/// A walk over the list of expired flows; run by `bpf_loop`, so that the verifier looks at one element
-/// of it and not at every way through all of them: kernels before 6.8 give up on that.
+/// A walk over the list of expired flows; run by `bpf_loop`, so that the verifier looks at one
+/// element and not at every path through all of them, on which kernels before 6.8 give up.
 struct List {
     skb: *mut __sk_buff,
     ended: u32,
@@ -69,7 +69,8 @@ unsafe extern "C" fn expire_at(index: u64, list: *mut c_void) -> i64 {
     0
 }
 
-/// Ends a flow that the agent names, if no packet has come since, or at any rate if it says so.
+/// Ends a flow that the agent names if no packet has come since, or in any case if the agent says
+/// so.
 #[inline(always)]
 fn expire(expired: &Expired) -> bool {
     if expired.family == Ipv4::INDEX {
@@ -97,7 +98,7 @@ fn expire_in<A: Stack>(expired: &Expired) -> bool {
     end(&key, expired.word, expired.seen_ns)
 }
 
-/// Ends the flow of a forward entry, or takes out a reply entry that has lost its own.
+/// Ends the flow of a forward entry, or removes a reply entry that has lost its forward entry.
 #[inline(never)]
 fn end<A: Stack>(key: &FlowKey<A>, word: u64, seen_ns: u64) -> bool {
     let Some(entry) = A::flows().get_ptr_mut(key) else {
@@ -143,7 +144,7 @@ pub struct Walk {
     pub budget: u64,
 }
 
-/// How many flows one walk ends at the most; the next one follows within a second.
+/// How many flows one walk ends at most; the next walk follows about a second later.
 pub const BUDGET: u64 = 8_192;
 
 /// Looks at one entry on a walk over a table; 1 ends the walk.
@@ -227,7 +228,7 @@ unsafe fn is_over<A: Stack>(
     is_gone || now.saturating_sub(seen) > u64::from(silence_s) * 1_000_000_000
 }
 
-/// How long the flow may be silent, by its port's choice or the node's.
+/// How long the flow may be silent, by its port's setting or the node's.
 #[inline(always)]
 fn silence_s<A: Stack>(key: &FlowKey<A>, phase: Phase, control: &Control) -> u32 {
     let idle_s = Protocol::from_number(key.protocol)

@@ -2,7 +2,8 @@
 //!
 //! Elements of a preallocated hash are recycled at once, so whoever uses one copies it first and
 //! then checks that its word has not changed. State changes only by compare-and-exchange; whoever
-//! turns a flow dead deletes it, and takes it out of the counts. The forward entry is the master.
+//! marks a flow dead also deletes it, and takes it out of the counts. The forward entry is the
+//! master.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use harbor_common::{
@@ -30,7 +31,7 @@ pub unsafe fn word<A>(entry: *const Flow<A>) -> u64 {
     unsafe { (&raw const (*entry).word).read_volatile() }
 }
 
-/// Changes state bits of an entry that must still be of the flow with this word.
+/// Changes state bits of an entry, which must still belong to the flow with this word.
 #[inline(always)]
 pub fn change_state<A>(
     entry: *mut Flow<A>,
@@ -74,7 +75,7 @@ pub fn unchanged<A>(entry: *mut Flow<A>, word: u64) -> Result<(), Verdict> {
     }
 }
 
-/// The other direction of a flow, if it still stands.
+/// The entry of a flow's other direction, if it is still there.
 #[inline(always)]
 pub fn opposite<A: Stack>(key: &FlowKey<A>, word: u64) -> Option<*mut Flow<A>> {
     let entry = A::flows().get_ptr_mut(key)?;
@@ -89,7 +90,7 @@ pub fn enter<A: Stack>(key: &FlowKey<A>, flow: *const Flow<A>) -> Result<(), i32
     if config::is_dry_run() {
         return Ok(());
     }
-    // SAFETY: the caller's place to put the flow together.
+    // SAFETY: points to the flow that the caller has filled in.
     A::flows().insert(key, unsafe { &*flow }, u64::from(BPF_NOEXIST))
 }
 
@@ -144,8 +145,8 @@ struct Ended {
     reply: (u64, u64),
 }
 
-/// Takes a flow out of its port's and its backend's counts. A slot's next tenant begins with empty
-/// ones, so a flow of the former tenant is not counted out of them.
+/// Takes a flow out of its port's and its backend's counts. The next backend in a slot begins with
+/// empty counts, so a flow of the former one is not taken out of them.
 #[inline(always)]
 fn uncount(ended: &Ended) {
     if let Some(state) = FRONTEND_STATE.get_ptr_mut(ended.frontend) {
@@ -183,7 +184,8 @@ unsafe fn subtract(count: *mut u64) {
     }
 }
 
-/// Ends the flow that either entry belongs to; `key` and `flow` are those of `flow`'s direction.
+/// Ends the flow that either of its entries belongs to; `key`, `word` and `direction` are of the
+/// entry at hand.
 #[inline(always)]
 pub fn retire_either<A: Stack>(
     key: &FlowKey<A>,

@@ -4,7 +4,7 @@ use harbor_common::checksum;
 
 use crate::packet::{Header, Packet, Refused, SocketBuffer, TransportSum};
 
-/// A frame in memory, with what a hook of the kernel knows beside the octets.
+/// A frame in memory, with what a hook of the kernel knows besides the octets.
 #[derive(Clone, Default)]
 pub(crate) struct Frame {
     pub(crate) octets: Vec<u8>,

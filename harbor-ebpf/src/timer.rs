@@ -1,7 +1,8 @@
-//! The kernel's own timer: while no agent lives it sweeps the flow tables, quiet or busy.
+//! The kernel's own timer: while no agent runs it sweeps the flow tables, whether packets come or
+//! not.
 //!
-//! The timer stands in a pinned map, so it fires as long as that map is there. It holds the program
-//! that armed it; a new agent arms it again with the new one.
+//! The timer is in a pinned map, so it fires as long as that map is there. It holds the program
+//! that armed it; a new agent arms it again with the new program.
 
 use core::{ffi::c_void, ptr};
 
@@ -66,8 +67,8 @@ extern "C" fn fired(_map: *mut c_void, _key: *mut c_void, value: *mut c_void) ->
     };
     if is_alone {
         let element = value.cast::<Timer>();
-        // Through the map, so that the verifier does not take the budget for a number that it can
-        // count down itself, one state at a time.
+        // Through the map: the verifier would count down a number that it knows, one state at a
+        // time.
         // SAFETY: the element of the `timer` map; its other field is this callback's alone.
         let budget = unsafe {
             (&raw mut (*element).budget).write_volatile(BUDGET);

@@ -1,8 +1,8 @@
-//! The way of one packet: the finished translation of its flow, as copied from the table.
+//! Where one packet goes: the finished translation of its flow, as copied from the table.
 
 use harbor_common::{event::Sighting, flow::Flow};
 
-/// What `translate` and `emit` need to know; of IPv4, one cache line.
+/// What `translate` and `emit` need to know; for IPv4, one cache line.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Way<A> {
@@ -20,7 +20,7 @@ pub struct Way<A> {
     pub port_delta: u16,
     /// `Flow::FORWARD` or `Flow::REPLY`.
     pub direction: u16,
-    /// The largest IP packet that the way out takes; 0 = not known.
+    /// The largest IP packet that the route takes; 0 = not known.
     pub mtu: u16,
     /// The interface that the packet leaves by.
     pub ifindex: u32,

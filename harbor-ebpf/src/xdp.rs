@@ -1,6 +1,7 @@
 //! [`Packet`] over a frame that the driver has just received, for XDP programs.
 //!
-//! Of a frame in several pieces only the first is readable, so that it seems shorter than it says.
+//! If a frame comes in several pieces, only the first one is readable, so the frame seems shorter
+//! than its IP header says.
 
 use core::{arch::asm, mem::offset_of};
 
@@ -31,8 +32,8 @@ impl XdpPacket {
         Self { context }
     }
 
-    /// Start and end of what is readable; by instructions that LLVM can neither repeat nor combine, as for
-    /// socket buffers.
+    /// Start and end of what is readable, read by instructions that LLVM can neither repeat nor
+    /// combine, as for socket buffers.
     #[inline(always)]
     fn bounds(&self) -> Bounds {
         let (start, end): (usize, usize);

@@ -1,8 +1,9 @@
-//! What a packet makes of its flow's entry: the flow's states (RFC 9293, RFC 5961), as pure steps.
+//! What a packet does to its flow's entry: the states of flows (RFC 9293, RFC 5961), as pure steps.
 //!
-//! A flow lives once the client has taken the backend's answer. FIN counts for each direction, a reset
-//! only as long as nothing contradicts it. What only the flow's other entry can tell is left as a
-//! question; a packet that neither changes a state nor asks one is [`Tcp::is_steady`].
+//! A flow is live once the client has acknowledged the backend's answer. FIN counts for each
+//! direction, a reset only as long as nothing contradicts it. What only the flow's other entry can
+//! tell is left as a question. A packet that neither changes the state nor raises a question is
+//! steady ([`Tcp::is_steady`]).
 
 use crate::{addr::Ipv4, flow::Flow};
 
@@ -30,23 +31,23 @@ pub const fn accepts(flags: u32) -> bool {
     flags & (SYN | ACK | RST) == SYN | ACK
 }
 
-/// What an entry's state lacks that the flow's other entry can tell.
+/// What the flow's other entry has to tell before it is known what a segment does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Nothing.
     None,
-    /// Does the client's acknowledgment take the backend's answer? Then the entry lives.
+    /// Does the client acknowledge the backend's answer? Then the entry becomes live.
     TakesAnswer,
     /// Does the backend's reset answer the client's SYN? Then the backend has refused the flow.
     AnswersSyn,
     /// Does the reset lie in the window? Then it counts, in both entries.
     InWindow,
-    /// None: the other direction was said to have reset the connection, and this one speaks on. That is
-    /// taken back in both entries.
+    /// No question: the other direction is marked as having reset the connection, and this one goes
+    /// on sending. The mark is taken back in both entries.
     Contradicts,
 }
 
-/// What a TCP segment makes of its entry.
+/// What a TCP segment does to its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp {
     /// State bits that are set, whatever else is found.
@@ -56,7 +57,7 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// A segment on an entry that does not live yet; nothing on one that does.
+    /// What a segment does to an entry that is not live yet; nothing to one that is.
     #[inline(always)]
     pub const fn opening(state: u64, flags: u32, is_forward: bool) -> Self {
         let (adds, question) = if state & F::LIVE != 0 {
@@ -80,8 +81,8 @@ impl Tcp {
         Self { adds, question }
     }
 
-    /// A segment on an entry that lives; nothing on any other: a reset or FIN before a flow lives answers
-    /// an older connection of the same tuple.
+    /// What a segment does to a live entry; nothing to any other, because a reset or FIN before a
+    /// flow is live answers an older connection of the same tuple.
     #[inline(always)]
     pub const fn closing(state: u64, flags: u32) -> Self {
         let is_live = state & F::LIVE != 0;
@@ -109,7 +110,7 @@ impl Tcp {
     }
 }
 
-/// What a datagram makes of its entry. An answer makes a flow live; a question after it a stream.
+/// What a datagram does to its entry. An answer makes a flow live; a question after that, a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Udp {
     /// State bits that are set.
@@ -121,7 +122,7 @@ pub struct Udp {
 }
 
 impl Udp {
-    /// A datagram in this direction.
+    /// What a datagram in this direction does.
     #[inline(always)]
     pub const fn of(state: u64, is_forward: bool) -> Self {
         if is_forward {

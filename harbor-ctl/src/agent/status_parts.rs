@@ -103,7 +103,9 @@ pub(super) fn nodes_part(own: &str, records: Option<&Vec<NodeRecord>>) -> PartSt
         return part("ok", text);
     }
     PartStatus {
-        fix: Some("harbor-ctl node list; one that is gone for good: harbor-ctl node forget".into()),
+        fix: Some(
+            "harbor-ctl node list; if one is gone for good: harbor-ctl node detach NODE".into(),
+        ),
         ..part("degraded", format!("{text}, away: {}", away.join(", ")))
     }
 }

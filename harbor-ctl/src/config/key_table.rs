@@ -91,7 +91,7 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Range),
     text("ports", "rest", "\"60s\"", "how long a released number is not drawn again")
     .form(Form::Period),
-    text("datapath", "mode", "\"auto\"", "who forwards: tc, the programs in the kernel; proxy, the agent itself, without BPF; auto, the programs where they can be had")
+    text("datapath", "mode", "\"auto\"", "who forwards: tc, the programs in the kernel, at TC alone; xdp, the same, and at XDP too wherever a driver can; auto, the programs where they can be had, at XDP too on physical interfaces; proxy, the agent itself, without BPF")
     .on_restart()
     .only(&["auto", "tc", "xdp", "proxy"], "a datapath of another kind"),
     text("datapath", "hook", "\"auto\"", "how the programs are attached")

@@ -23,8 +23,8 @@ use crate::{
 const PLAIN_TCP: u8 = 5 << 4;
 const TCP: u8 = Protocol::Tcp.number() as u8;
 
-/// What an ICMP error says. No enum with a payload: a field that is set in one case only would be an
-/// uninitialised register in the other, which the verifier refuses.
+/// What an ICMP error says. No enum with a payload: a field that is set in one case only would be
+/// an uninitialised register in the other, which the verifier refuses.
 #[derive(Clone, Copy)]
 struct Complaint {
     /// [`DropReason::TooBig`] or [`DropReason::TtlExpired`].
@@ -33,7 +33,7 @@ struct Complaint {
     mtu: u16,
 }
 
-/// How the families say it.
+/// How a family's ICMP says it.
 pub trait Complain: IpHeader {
     /// Kind, code and the four octets behind the checksum of "too big".
     fn too_big(mtu: u16) -> (u8, u8, [u8; 4]);
@@ -41,7 +41,7 @@ pub trait Complain: IpHeader {
     const EXPIRED: (u8, u8);
     /// The sum of the header of the packet at hand.
     fn sum_header<P: Packet>(packet: &P) -> Option<u32>;
-    /// What the message's checksum covers beside the message.
+    /// What the message's checksum covers besides the message.
     fn message_seed(source: &Self, destination: &Self, length: u16) -> u32;
 }
 
@@ -85,7 +85,7 @@ impl Complain for Ipv6 {
     }
 }
 
-/// Tells the sender of a packet that is dropped for this reason, where there is something to tell.
+/// Tells the sender of a packet why it is dropped, if there is something to tell.
 #[inline(always)]
 pub fn answer<A: Complain, P: SocketBuffer>(
     packet: &mut P,

@@ -22,7 +22,7 @@ use crate::{
 
 /// How often a source port is drawn before giving up.
 const DRAWS: u32 = 32;
-/// How many of them only try, without looking at who has the port.
+/// How many of these draws only try, without looking at who has the port.
 const HASTY_DRAWS: u32 = 4;
 /// A flow that nobody has answered for this long may lose its source port to a new one.
 const HALF_OPEN_NS: u64 = 1_000_000_000;
@@ -57,7 +57,7 @@ pub fn claim<A: Stack>(context: &mut Context<A>) -> Result<(), Verdict> {
     }
 }
 
-/// The search for a source; run by `bpf_loop`, so that the verifier looks at one draw of it.
+/// The search for a source; run by `bpf_loop`, so that the verifier looks at one draw only.
 struct Draws<'a, A> {
     context: &'a mut Context<A>,
     sources: &'a Sources,
@@ -97,7 +97,7 @@ unsafe extern "C" fn draw<A: Stack>(index: u64, draws: *mut c_void) -> i64 {
             + checksum::delta_port(key.destination_port, arrived.source_port),
     );
     draws.error = entered(key, &raw const *reply);
-    // Looking at the holder costs a cold line, so the first draws only try.
+    // Looking at the holder costs a cache miss, so the first draws only try.
     if draws.error == EEXIST && draw >= HASTY_DRAWS && take_over(key, reply.seen_ns) {
         draws.error = entered(key, &raw const *reply);
     }
@@ -113,7 +113,7 @@ fn entered<A: Stack>(key: &FlowKey<A>, reply: *const Flow<A>) -> i32 {
     }
 }
 
-/// One of the addresses that backends may see.
+/// One of the addresses that the backend may see.
 #[inline(always)]
 fn source<A: Stack>(sources: &Sources, turn: u32) -> A {
     let position = if sources.count == 1 {
@@ -124,8 +124,8 @@ fn source<A: Stack>(sources: &Sources, turn: u32) -> A {
     A::of(&sources.addresses[masked::<{ SOURCE_ADDRESSES - 1 }>(position as usize)])
 }
 
-/// Ends the flow that holds a wanted source port if nobody will miss it: both sides have closed
-/// it, or it has been half-open for a while, or it was one question with one answer.
+/// Ends the flow that holds a wanted source port if nobody will miss it: both sides have closed it,
+/// or one has reset it, or it has been half-open for a while, or was one question with one answer.
 #[inline(never)]
 fn take_over<A: Stack>(reply_key: &FlowKey<A>, now_ns: u64) -> bool {
     let Some(holder) = A::flows().get_ptr(reply_key) else {

@@ -11,7 +11,7 @@ use crate::{
     way::Way,
 };
 
-/// A way out, the hardware addresses looked up before the first octet of the packet changes.
+/// What sending needs, looked up before the first octet of the packet changes.
 #[derive(Clone, Copy)]
 pub struct Ready {
     ifindex: u32,
@@ -33,10 +33,10 @@ pub fn prepare<A>(way: &Way<A>, control: &Control, now: u64) -> Ready {
     }
 }
 
-/// The neighbour that the kernel is to find for the packet at hand; unspecified where it knows best,
-/// because no agent lives or the tables say nothing.
+/// The next hop that the kernel is to send the packet at hand to. False where the kernel is left to
+/// find it: no agent runs, or the tables say nothing.
 ///
-/// Called when the stages are done: from inside them the stack would not suffice.
+/// Called when the stages are done: inside them there would not be enough stack.
 #[inline(never)]
 pub fn neighbour<A: Stack>(now: u64, via: &mut Ip) -> bool {
     let (Some(context), Some(control)) = (A::context(), route::control()) else {
@@ -48,7 +48,7 @@ pub fn neighbour<A: Stack>(now: u64, via: &mut Ip) -> bool {
         && route::neighbour(&way.source.ip(), &way.destination.ip(), way.ifindex, via)
 }
 
-/// Addresses the frame, if that is ours to do.
+/// Writes the hardware addresses if they are known; else the kernel does that.
 #[inline(always)]
 pub fn emit<P: Packet>(packet: &mut P, ready: &Ready) -> Verdict {
     if let Some(hardware) = ready.hardware
@@ -59,14 +59,14 @@ pub fn emit<P: Packet>(packet: &mut P, ready: &Ready) -> Verdict {
     Verdict::Resolve(ready.ifindex)
 }
 
-/// Whether the packet, or each segment that it will become, fits the way out.
+/// Whether the packet, or each segment that it will be cut into, fits the route.
 #[inline(always)]
 pub fn fits<A: Stack, P: Packet>(packet: &P, parsed: &Parsed<A>, way: &Way<A>) -> bool {
     let mtu = u32::from(way.mtu);
     if mtu == 0 || parsed.length <= mtu {
         return true;
     }
-    // A super-packet is cut again on its way out: what counts is what comes of it.
+    // A super-packet is cut into segments again on its way out: the size of those counts.
     let segment = packet.segment_size();
     if segment == 0 {
         return false;

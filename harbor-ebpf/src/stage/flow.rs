@@ -21,12 +21,12 @@ use crate::{
     way::{Doubt, Way},
 };
 
-/// What there is to a packet.
+/// Whether a packet has a flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// No flow, or none any more.
     None,
-    /// A flow, whose way is known now.
+    /// A flow, whose translation has been copied.
     Way,
 }
 
@@ -66,13 +66,13 @@ pub fn follow<A: Stack>(
 #[inline(always)]
 pub fn find<A: Stack>(key: &FlowKey<A>, way: &mut Way<A>) -> Option<*mut Flow<A>> {
     let entry = A::flows().get_ptr_mut(key)?;
-    // SAFETY: from the lookup above; reads of a recycled element are caught by the comparison of words
-    // before the translation is used (`table`).
+    // SAFETY: from the lookup above; reads of a recycled element are caught by the comparison of
+    // words before the translation is used (`table`).
     unsafe { read(entry, way) };
     Some(entry)
 }
 
-/// Whether a packet leaves its flow as it is, with all that hangs on it.
+/// Whether a packet changes nothing about its flow but the counters.
 #[inline(always)]
 pub fn is_steady<A: Stack>(parsed: &Parsed<A>, way: &Way<A>) -> bool {
     let is_forward = way.direction == Flow::<A>::FORWARD;
@@ -91,7 +91,7 @@ pub fn is_steady<A: Stack>(parsed: &Parsed<A>, way: &Way<A>) -> bool {
         }
 }
 
-/// Whether no way has changed since the entry's was found.
+/// Whether no route has changed since the entry's was looked up.
 ///
 /// # Safety
 ///
@@ -102,8 +102,8 @@ pub unsafe fn is_routed<A>(entry: *const Flow<A>, control: &Control) -> bool {
     unsafe { (*entry).route_generation == control.route_generation }
 }
 
-/// Whether the flow's backend still serves it. If not, the flow ends: the next backend takes a datagram,
-/// or the new connection.
+/// Ends the flow if its backend no longer serves it. A client's datagram or new connection then
+/// goes to another backend; any other packet is dropped.
 #[inline(always)]
 fn check_backend<A: Stack>(parsed: &Parsed<A>, way: &Way<A>) -> Result<Found, Verdict> {
     let is_forward = way.direction == Flow::<A>::FORWARD;
@@ -125,7 +125,7 @@ fn check_backend<A: Stack>(parsed: &Parsed<A>, way: &Way<A>) -> Result<Found, Ve
     }
 }
 
-/// Whether a flow takes such a packet at all.
+/// Drops what no flow forwards: a TCP header in pieces, and a packet whose time to live ends here.
 #[inline(always)]
 fn guard<A>(parsed: &Parsed<A>) -> Result<(), Verdict> {
     if matches!(parsed.oddity, Oddity::TinyFragment) {
@@ -137,7 +137,7 @@ fn guard<A>(parsed: &Parsed<A>) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Takes the packet into the flow's state, and notes what speaks against its backend.
+/// Applies the packet to the flow's state, and notes what speaks against the backend.
 #[inline(always)]
 fn advance<A: Stack>(
     entry: *mut Flow<A>,
@@ -160,7 +160,7 @@ fn advance<A: Stack>(
             }
             state::advance_tcp(entry, way, parsed)?;
         }
-        // Its state stays as it is, because the flow is to end.
+        // The state stays as it is, because the flow is about to end.
         Protocol::Udp if is_forward && way.word & Flow::<A>::REFUSED != 0 => {
             way.doubt = Doubt::Refused;
         }
@@ -169,7 +169,7 @@ fn advance<A: Stack>(
     Ok(Found::Way)
 }
 
-/// Ends a flow whose client begins anew.
+/// Ends a flow, so that its client's packet opens a new one.
 #[inline(always)]
 fn again<A: Stack>(key: &FlowKey<A>, word: u64) -> Result<Found, Verdict> {
     if retire(key, word) {
@@ -179,8 +179,8 @@ fn again<A: Stack>(key: &FlowKey<A>, word: u64) -> Result<Found, Verdict> {
     }
 }
 
-/// Notes that the backend, whose packet this is, has refused the flow: the client's next packet goes to
-/// another one. Or that it has not, after all.
+/// Notes that the backend, whose packet this is, has refused the flow: the client's next packet
+/// goes to another one. Whether the flow was still there.
 #[inline(always)]
 pub fn refuse<A: Stack>(way: &Way<A>, protocol: u32) -> bool {
     match opposite(&opposite_key(way, protocol), way.word) {
@@ -192,7 +192,7 @@ pub fn refuse<A: Stack>(way: &Way<A>, protocol: u32) -> bool {
     }
 }
 
-/// The client's packet stays with a backend that has refused it: nobody else could take the flow.
+/// Takes back that a backend has refused the flow: no other one can take it.
 #[inline(always)]
 pub fn forgive<A: Stack>(key: &FlowKey<A>, way: &Way<A>) {
     if let Some(entry) = A::flows().get_ptr_mut(key) {
@@ -200,7 +200,7 @@ pub fn forgive<A: Stack>(key: &FlowKey<A>, way: &Way<A>) {
     }
 }
 
-/// Ends a packet's flow.
+/// Ends the flow that a packet belongs to.
 #[inline(never)]
 pub fn end<A: Stack>(key: &FlowKey<A>, way: &Way<A>) -> bool {
     retire_either(
@@ -251,8 +251,8 @@ pub fn quoted<A: Stack>(key: &FlowKey<A>, control: &Control, way: &mut Way<A>) -
     true
 }
 
-/// Whether no client would miss the flow: it travels towards the client, and nothing has come back
-/// yet, or it is UDP.
+/// Whether an error may move the flow: the error travels towards the client, and the flow is UDP or
+/// its backend has not accepted it yet.
 #[inline(always)]
 pub fn is_young<A: Stack>(key: &FlowKey<A>, way: &Way<A>) -> bool {
     way.direction == Flow::<A>::REPLY
@@ -275,7 +275,7 @@ pub fn backend_state(slot: u32, generation: u32) -> u32 {
     }
 }
 
-/// Looks the way up anew if ways have changed since the entry was written.
+/// Looks the route up again if routes have changed since the entry was written.
 ///
 /// # Safety
 ///
@@ -290,8 +290,8 @@ unsafe fn refresh_route<A: Stack>(entry: *mut Flow<A>, control: &Control, way: &
     if config::is_dry_run() {
         return;
     }
-    // SAFETY: by the caller. Aligned fields; a packet that reads some of them old and some new is
-    // sent on the old way or the new one, because a next hop names its interface.
+    // SAFETY: by the caller. Aligned fields; a packet that reads some of them old and some new
+    // leaves by the old route or by the new one, because a next hop names its interface.
     unsafe {
         (*entry).ifindex = way.ifindex;
         (*entry).next_hop = way.next_hop;
@@ -323,8 +323,8 @@ pub unsafe fn count<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed
     if config::is_dry_run() {
         return;
     }
-    // SAFETY: by the caller. Plain writes: the counts of a flow that two CPUs serve at once may
-    // lose one, which is documented, and no decision depends on them.
+    // SAFETY: by the caller. Plain writes: if two CPUs serve a flow at once, a count may be lost,
+    // which is documented; no decision depends on it.
     let flow = unsafe { &mut *entry };
     if flow.seen_ns != now {
         flow.seen_ns = now;
@@ -340,8 +340,8 @@ pub unsafe fn count<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed
     if tcp.flags & transition::RST != 0 {
         return;
     }
-    // Until the flow lives each side's first segment sets the numbers; afterwards a stray one, for
-    // example a repeated SYN, must not move them.
+    // Until the flow is live, segments set the numbers; afterwards a stray one, for example a
+    // repeated SYN, must not move them.
     let is_new = way.word & Flow::<A>::LIVE == 0;
     let next = tcp.sequence.wrapping_add(parsed.sequence_space());
     let is_ahead = is_new || next.wrapping_sub(flow.next_sequence) < LEAP;
@@ -358,8 +358,8 @@ pub unsafe fn count<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed
     }
 }
 
-/// Takes the numbers of a segment of which one at least lies behind, or has leapt. A number that has leapt
-/// is learnt anew where the other one proves that the sender knows the connection.
+/// Takes over the numbers of a segment of which at least one lies behind, or has leapt. A number
+/// that has leapt is believed if the other one proves that the sender knows the connection.
 #[inline(never)]
 fn learn<A>(flow: &mut Flow<A>, tcp: &Tcp, next: u32) -> bool {
     let sent = next.wrapping_sub(flow.next_sequence);

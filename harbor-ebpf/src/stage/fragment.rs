@@ -1,9 +1,10 @@
-//! Fragments after the first: they carry no ports, so they follow the way that the first one took.
+//! Fragments after the first: they carry no ports, so they go where the first one went.
 //!
-//! The first fragment goes through the flow like any packet, and leaves its way behind under what
-//! all fragments of the datagram share. Of a datagram whose later fragment comes before the first, all
-//! are left to the stack, which puts it together (`steer`): the early one leaves a mark instead of a
-//! way. Whichever is entered first decides for the whole datagram, on whatever CPUs its fragments are.
+//! The first fragment goes through its flow like any packet, and leaves its translation behind,
+//! under what all fragments of the datagram share. If a later fragment comes before the first, all
+//! of them are left to the stack, which reassembles the datagram (`steer`): the early one leaves a
+//! mark in place of a translation. Whichever is entered first decides for the whole datagram,
+//! whatever CPUs handle its fragments.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use harbor_common::{
@@ -26,13 +27,13 @@ use crate::{
 /// How long a datagram may take to arrive: the lower bound of RFC 1122, section 3.3.2.
 const REASSEMBLY_NS: u64 = 60_000_000_000;
 
-/// How often a place is tried that another CPU is clearing.
+/// How often to try a place that another CPU is clearing.
 const TRIES: u32 = 8;
 /// `bpf_map_update_elem` found the key taken.
 const EEXIST: i32 = -17;
 
-/// Remembers the way of a datagram's first fragment; whether the datagram goes that way, and not to
-/// the stack.
+/// Remembers the translation of a datagram's first fragment; whether the datagram follows it and is
+/// not left to the stack.
 #[inline(never)]
 pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
     if config::is_dry_run() {
@@ -54,17 +55,18 @@ pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
         if is_stacks(found) {
             return false;
         }
-        // The sender has begun to use its numbers again.
+        // An older datagram had the same identification.
         let _ = FRAGMENTS.insert(key, followed, 0);
     }
     true
 }
 
-/// Leaves a datagram to the stack, unless its first fragment passes at this moment: that one's way.
+/// Leaves a datagram to the stack. If its first fragment passes at this moment, answers with the
+/// translation of that one.
 #[inline(always)]
 fn leave<A: Stack>(parsed: &Parsed<A>, key: &FragmentKey, now: u64) -> Option<*mut FragmentWay> {
-    // What is lost of a TCP segment is sent again; what is not for this node is none of its business;
-    // and without an agent nobody carries what the stack puts together.
+    // A TCP segment that is lost is sent again, a datagram for another node is not ours, and
+    // without an agent nobody carries what the stack has reassembled.
     let is_carried = match route::control() {
         Some(control) => control.valid_until_ns > now,
         None => false,
@@ -84,7 +86,7 @@ fn leave<A: Stack>(parsed: &Parsed<A>, key: &FragmentKey, now: u64) -> Option<*m
     enter(key, &mark, now)
 }
 
-/// Enters a way where there is none; answers with the one that is there already.
+/// Enters a translation where there is none; else answers with the one that is there.
 #[inline(always)]
 fn enter(key: &FragmentKey, way: &FragmentWay, now: u64) -> Option<*mut FragmentWay> {
     for _ in 0..TRIES {
@@ -98,7 +100,8 @@ fn enter(key: &FragmentKey, way: &FragmentWay, now: u64) -> Option<*mut Fragment
         if is_fresh(seen_ns, now) {
             return Some(found);
         }
-        // Too old. Whoever takes its time away takes it out, so that nobody takes out its successor.
+        // Too old. Only the CPU that clears its time removes it, so that none removes its
+        // successor.
         // SAFETY: from the lookup above; the time is aligned to 8.
         if seen_ns != 0
             && unsafe { atomic::compare_exchange(&raw mut (*found).seen_ns, seen_ns, 0) }
@@ -137,7 +140,8 @@ fn key<A: Stack>(parsed: &Parsed<A>) -> FragmentKey {
     }
 }
 
-/// Takes up the way of the datagram's first fragment; a datagram without one is left to the stack.
+/// Takes over the translation of the datagram's first fragment; a datagram without one is left to
+/// the stack.
 #[inline(always)]
 pub fn follow<A: Stack>(parsed: &Parsed<A>, way: &mut Way<A>, now: u64) -> Result<(), Verdict> {
     const LEFT: Verdict = Verdict::Pass(PassReason::Fragment);
@@ -150,7 +154,7 @@ pub fn follow<A: Stack>(parsed: &Parsed<A>, way: &mut Way<A>, now: u64) -> Resul
         return Err(LEFT);
     }
     // SAFETY: from the lookup; an element recycled at this moment sends one fragment astray, which
-    // its receiver cannot put together with anything.
+    // its receiver cannot reassemble with anything.
     let found = unsafe { &*found };
     way.source = A::of(&found.source);
     way.destination = A::of(&found.destination);
@@ -165,7 +169,7 @@ pub fn follow<A: Stack>(parsed: &Parsed<A>, way: &mut Way<A>, now: u64) -> Resul
     Ok(())
 }
 
-/// Sends a fragment the way of its first: only addresses change, the checksum is in the first.
+/// Sends a fragment after its first: only addresses change, because the checksum is in the first.
 #[inline(always)]
 pub fn translate<A: Stack, P: Packet>(
     packet: &mut P,

@@ -18,8 +18,8 @@ use crate::{
     maps::{ADDRESSES, BACKEND_SETS, ENDPOINTS, FRONTENDS},
 };
 
-/// Looks at the destination port alone: the frontend that is served there, because a client speaks, or
-/// one that is not, because a backend answers to the translation range.
+/// Looks at the destination port alone. A client's packet finds the frontend that is served there,
+/// a backend's answer to the translation range one that is not served.
 #[inline(always)]
 pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Frontend, Verdict> {
     const OTHER: Verdict = Verdict::Pass(PassReason::NotOurs);
@@ -36,7 +36,7 @@ pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Frontend, 
     }
 }
 
-/// What stands at a (protocol, port).
+/// The frontend of a protocol and port, served or not.
 #[inline(always)]
 pub fn at(protocol: Protocol, port: u16) -> Option<Frontend> {
     let frontend = FRONTENDS.get_ptr(Frontend::index(protocol, port))?;
@@ -49,13 +49,14 @@ pub fn at(protocol: Protocol, port: u16) -> Option<Frontend> {
     })
 }
 
-/// The set in force of a frontend.
+/// A frontend's set in force.
 #[inline(always)]
 pub fn set(frontend: &Frontend, family: u32) -> Option<&'static BackendSet> {
     BACKEND_SETS.get(frontend.set_index(family))
 }
 
-/// Whether a packet without a flow may open one of this frontend: only an orderly opening from outside.
+/// Whether a packet without a flow may open one to this frontend: only an orderly beginning, from
+/// outside.
 #[inline(always)]
 pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> Result<(), Verdict> {
     if !frontend.is_served() {
@@ -85,10 +86,10 @@ pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> R
     Ok(())
 }
 
-/// A packet for the translation range outside any flow.
+/// Why a packet for the translation range outside any flow opens none.
 ///
-/// A backend must not open connections through that range; everybody else may have business with
-/// the host there (node ports, databases), so strangers pass.
+/// A backend must not open connections through that range. Others may have business with the host
+/// there (node ports, databases), so strangers pass.
 #[inline(always)]
 fn refuse_backend<A: Stack>(parsed: &Parsed<A>, source: &Ip) -> Verdict {
     if roles(&parsed.key.destination.ip()) & Address::TRANSLATION == 0 {
@@ -105,9 +106,9 @@ fn refuse_backend<A: Stack>(parsed: &Parsed<A>, source: &Ip) -> Verdict {
     }
 }
 
-/// Sources that no packet from another host has (RFC 6890): of IPv4 0/8, 127/8, and 224/3, which is
-/// multicast, the reserved block and broadcast; of IPv6 the unspecified and the loopback address,
-/// multicast, and IPv4 addresses in disguise.
+/// Whether no packet from another host can have this source (RFC 6890). For IPv4: 0/8, 127/8, and
+/// 224/3, which is multicast, the reserved block and broadcast. For IPv6: the unspecified and the
+/// loopback address, multicast, and IPv4 addresses in disguise.
 #[inline(always)]
 fn is_martian(source: &Ip) -> bool {
     let octets = &source.octets;
@@ -123,7 +124,8 @@ fn is_martian(source: &Ip) -> bool {
 #[inline(always)]
 fn roles(address: &Ip) -> u32 {
     match ADDRESSES.get_ptr(address) {
-        // SAFETY: a readable element; a concurrent change of one aligned word is either seen or not.
+        // SAFETY: a readable element; a concurrent change of one aligned word is either seen or
+        // not.
         Some(found) => unsafe { (*found).roles },
         None => 0,
     }

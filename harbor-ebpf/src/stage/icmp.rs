@@ -62,7 +62,7 @@ pub trait Errors: IpHeader {
     fn is_error(kind: u8) -> bool;
     /// Whether it says that the receiver cannot be reached, and not that a packet was too large.
     fn is_unreachable(kind: u8, code: u8) -> bool;
-    /// Whether it says that nobody takes the packet where it was sent to.
+    /// Whether it says what the receiver alone can know: that its protocol or port is closed.
     fn is_from_receiver(kind: u8, code: u8) -> bool;
     /// Whether it says that a packet was too large.
     fn is_too_big(kind: u8, code: u8) -> bool;
@@ -193,8 +193,8 @@ pub fn read<A: Errors, P: Packet>(packet: &mut P, quoted: &mut Quoted<A>) -> Res
     Ok(())
 }
 
-/// Rewrites the error for the other side of the flow. A backend is told of no size below `least`: for it
-/// all clients are on one way.
+/// Rewrites the error for the other side of the flow. A backend is told of no size below `least`:
+/// to it, all clients are on one path.
 #[inline(never)]
 pub fn translate<A: Errors, P: Packet>(
     packet: &mut P,
@@ -239,7 +239,7 @@ fn try_translate<A: Errors, P: Packet>(
     }
     let icmp: &mut Icmp = packet.view_mut(at.icmp).ok_or(REFUSED)?;
     if quoted.is_too_big && way.direction == Flow::<A>::FORWARD {
-        // The size stands in the lower half, and all of it does in either family.
+        // In either family the size ends in the lower half; IPv6's has 32 bits.
         let [a, b, c, d] = icmp.rest;
         let size = u16::from_be_bytes([c, d]);
         if size != 0 && u32::from(size) < least && a == 0 && b == 0 {
@@ -260,7 +260,7 @@ fn try_translate<A: Errors, P: Packet>(
 }
 
 /// What the changes of addresses inside and outside add up to, the former shifted by a word. A
-/// function of its own, or LLVM keeps all addresses on the stack from here to their rewriting.
+/// function of its own, or LLVM keeps all addresses on the stack until they are rewritten.
 #[inline(never)]
 fn deltas<A: Errors>(quoted: &Quoted<A>, way: &Way<A>) -> u64 {
     // The quoted packet went the other way, so its source is the error's destination.
@@ -271,7 +271,7 @@ fn deltas<A: Errors>(quoted: &Quoted<A>, way: &Way<A>) -> u64 {
     u64::from(inner) << 32 | u64::from(outer)
 }
 
-/// Brings the quoted datagram's checksum up to date; answers with what that adds to the message.
+/// Updates the quoted datagram's checksum; answers with what that adds to the message's.
 #[inline(always)]
 fn fix_quoted_checksum<P: Packet>(packet: &mut P, ports: usize, delta: u32) -> Option<u32> {
     let field: &mut [u8; 2] = packet.view_mut(ports + core::mem::offset_of!(UdpHdr, check))?;

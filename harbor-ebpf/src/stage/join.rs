@@ -1,14 +1,17 @@
-//! Tells a request to join a connection of Multipath TCP (RFC 8684, section 3.2) from one for a connection.
+//! Tells a request to join a connection of Multipath TCP (RFC 8684, section 3.2) from one for a new
+//! connection.
 //!
-//! Which backend has that connection only its token says, and a client whose request is reset does
-//! without. It takes no turn, or clients with two addresses would all be sent to one of two backends.
+//! Only the token in it says which backend has that connection, and a client whose request is reset
+//! does without the second path. Such a request takes no turn, or clients with two addresses would
+//! all be sent to one of two backends.
 
 use network_types::tcp::TcpHdr;
 
 use super::parse::Parsed;
 use crate::packet::Packet;
 
-/// An ordinary request has 40 octets at most: with the sizes, acknowledgments and times that all have.
+/// The header of an ordinary SYN has at most 40 octets, with the options that all have: segment
+/// size, window scale, selective acknowledgments, timestamps.
 const ORDINARY: u32 = 40;
 /// Octets of the option.
 const JOIN: u8 = 12;
@@ -16,8 +19,8 @@ const JOIN: u8 = 12;
 const KIND: u8 = 30;
 const SUBTYPE: u8 = 0x10;
 
-/// Whether a packet that opens a flow would join a connection. Linux and others put the option last, but
-/// for padding.
+/// Whether a packet that opens a flow would join a connection. Linux and others put the option
+/// last, before any padding.
 #[inline(never)]
 pub fn is_join<A, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
     let header = parsed.tcp.header;
@@ -37,7 +40,7 @@ pub fn is_join<A, P: Packet>(packet: &mut P, parsed: &Parsed<A>) -> bool {
         {
             return true;
         }
-        // Options begin at multiples of four wherever they are padded to them.
+        // Options begin at multiples of four where the sender pads them.
         at += 4;
     }
     false

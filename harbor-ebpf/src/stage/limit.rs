@@ -32,7 +32,7 @@ pub fn admit(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> Result<()
     }
 }
 
-/// Why a client may not open a flow now: 0 for no reason.
+/// Why a client may not open a flow now; 0 if it may.
 #[inline(never)]
 fn refusal(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> u32 {
     let Some(state) = FRONTEND_STATE.get_ptr_mut(frontend) else {
@@ -88,7 +88,7 @@ fn is_allowed(limits: &Limits, client: &Ip) -> bool {
     }
 }
 
-/// Takes `amount` from what is granted a second; whether that much was there.
+/// Takes `amount` from a bucket that fills at this rate; whether that much was in it.
 #[inline(always)]
 fn take(word: *mut u64, amount: u32, per_second: u64, now: u64) -> bool {
     if per_second == 0 {
@@ -99,7 +99,8 @@ fn take(word: *mut u64, amount: u32, per_second: u64, now: u64) -> bool {
     let Some(next) = bucket::take(found, bucket::cost(amount, per_second), now) else {
         return false;
     };
-    // Two CPUs that take at once: one of them takes for nothing, which no limit of this kind feels.
+    // If two CPUs take at once, one of them takes for nothing, which does not matter to such a
+    // limit.
     // SAFETY: as above.
     unsafe { atomic::compare_exchange(word, found, next) };
     true
@@ -161,8 +162,8 @@ fn set_of(slot: u32, protocol: Protocol, port: u16, family: u32) -> Option<&'sta
     frontend::set(&frontend, family)
 }
 
-/// Whether a backend has said more than the port allows before its client has spoken again;
-/// `follow` has counted this packet already.
+/// Whether a backend has sent more than the port allows before its client has spoken again; this
+/// packet has been counted already.
 #[inline(always)]
 fn exceeds_cap<A: Stack>(key: &FlowKey<A>, cap: u32) -> bool {
     match A::flows().get_ptr(key) {

@@ -1,5 +1,5 @@
-//! Opens a flow: makes room, puts its two entries together, and enters the forward direction once
-//! `claim` has entered the reply direction: both exist, or none.
+//! Opens a flow: makes room, fills in its two entries, and enters the forward direction once
+//! `claim` has entered the reply direction, so that both exist or neither does.
 
 use harbor_common::{
     backend::{Backend, BackendState},
@@ -23,7 +23,7 @@ use crate::{
 /// `bpf_map_update_elem` found the key taken.
 const EEXIST: i32 = -17;
 
-/// Makes room, and puts together all of a flow's two entries that does not depend on its source.
+/// Makes room, and fills in a flow's two entries, but for what depends on its source.
 #[inline(always)]
 pub fn prepare<A: Stack>(context: &mut Context<A>, ingress: u32) -> Result<(), Verdict> {
     let backend = BACKENDS.get(context.backend).ok_or(RACE)?;
@@ -35,7 +35,8 @@ pub fn prepare<A: Stack>(context: &mut Context<A>, ingress: u32) -> Result<(), V
     Ok(())
 }
 
-/// Enters the forward direction of a flow whose reply direction stands, or takes that out again.
+/// Enters the forward direction of a flow whose reply direction is in the table, or removes the
+/// latter.
 #[inline(always)]
 pub fn complete<A: Stack>(context: &mut Context<A>) -> Result<(), Verdict> {
     finish(context);
@@ -66,7 +67,7 @@ pub fn complete<A: Stack>(context: &mut Context<A>) -> Result<(), Verdict> {
     }
 }
 
-/// Puts together what of the forward entry does not depend on the source address and port.
+/// Fills in the forward entry, but for what depends on the source address and port.
 #[inline(always)]
 fn begin_forward<A: Stack>(context: &mut Context<A>, backend: &Backend, cookie: u64) {
     let Context {
@@ -106,15 +107,16 @@ fn begin_forward<A: Stack>(context: &mut Context<A>, backend: &Backend, cookie: 
     forward.opened = (context.now >> OPENED_SHIFT) as u32;
 }
 
-/// The way to a backend, as it was found for an earlier flow if no way has changed since.
+/// The route to a backend, as found for an earlier flow if no route has changed since.
 #[inline(always)]
 fn way_to(slot: u32, backend: &Backend, route_generation: u32) -> Exit {
     let mut exit = Exit::by(backend.ifindex);
     let Some(state) = BACKEND_STATE.get_ptr_mut(slot) else {
         return exit;
     };
-    // SAFETY: aligned words of a map value. Two CPUs that write at once write the same, and a way
-    // that is read half old and half new sends by one interface or the other: a next hop names its.
+    // SAFETY: aligned words of a map value. Two CPUs that write at once write the same, and a route
+    // that is read half old and half new leaves by the one interface or the other, because a next
+    // hop names its interface.
     let state: &mut BackendState = unsafe { &mut *state };
     if state.route_generation == route_generation && state.ifindex != 0 {
         exit.ifindex = state.ifindex;
@@ -134,7 +136,7 @@ fn way_to(slot: u32, backend: &Backend, route_generation: u32) -> Exit {
     exit
 }
 
-/// Puts together the reply entry and its key, but for what depends on the source.
+/// Fills in the reply entry and its key, but for what depends on the source.
 #[inline(always)]
 fn begin_reply<A: Stack>(context: &mut Context<A>, backend: &Backend, ingress: u32) {
     let Context {
@@ -158,7 +160,8 @@ fn begin_reply<A: Stack>(context: &mut Context<A>, backend: &Backend, ingress: u
     reply.source_port = key.destination_port;
     reply.destination_port = key.source_port;
     reply.direction = Flow::<A>::REPLY;
-    // The first reply looks its way up, as after a change: a flow that nobody answers need not.
+    // The first reply looks its route up, as after a change: a flow that nobody answers never has
+    // to.
     reply.mtu = 0;
     reply.ifindex = ingress;
     reply.next_hop = 0;
@@ -196,7 +199,7 @@ fn finish<A: Stack>(context: &mut Context<A>) {
     });
 }
 
-/// The first packet's way.
+/// Gives the first packet its translation.
 #[inline(always)]
 fn set_way<A: Stack>(way: &mut Way<A>, forward: &Flow<A>) {
     macro_rules! copy {

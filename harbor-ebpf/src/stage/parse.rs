@@ -19,7 +19,7 @@ use crate::{
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parsed<A> {
-    /// The five-tuple as it arrived; of a later fragment without its ports.
+    /// The five-tuple as it arrived; for a later fragment, without the ports.
     pub key: FlowKey<A>,
     /// Where the transport header starts; to be read by [`Parsed::l4`].
     transport: usize,
@@ -33,7 +33,7 @@ pub struct Parsed<A> {
     pub oddity: Oddity,
     /// TCP only.
     pub tcp: Tcp,
-    /// UDP only: what the datagram can be known by, see [`Marks`].
+    /// UDP only: what the datagram can be recognized by, see [`Marks`].
     pub mark: u16,
     /// The transport protocol, as in the key.
     pub protocol: Protocol,
@@ -87,7 +87,7 @@ impl<A> Parsed<A> {
         masked::<{ FARTHEST_L4 }>(self.transport)
     }
 
-    /// Whether this packet asks for a new connection, in a way that one may begin.
+    /// Whether this packet asks for a new connection, and is plain enough to begin one.
     #[inline(always)]
     pub const fn opens(&self) -> bool {
         transition::opens(self.tcp.flags) && matches!(self.oddity, Oddity::None)
@@ -117,17 +117,17 @@ const IPV4_VERSION: u8 = 4;
 /// "More fragments" in the word of flags and fragment offset (RFC 791, section 3.1).
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
-/// The same of the fragment header of IPv6 (RFC 8200, section 4.5).
+/// The same in the fragment header of IPv6 (RFC 8200, section 4.5).
 const MORE_FRAGMENTS_V6: u16 = 0x0001;
 const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 
-/// Extension headers that are read over (IANA protocol numbers).
+/// Extension headers that are skipped (IANA protocol numbers).
 const HOP_BY_HOP: u8 = 0;
 const DESTINATION_OPTIONS: u8 = 60;
 const FRAGMENT: u8 = 44;
-/// Routing header: a packet that carries one is none of ours.
+/// Routing header: a packet that carries one is not ours.
 const ROUTING: u8 = 43;
-/// How many extension headers are read over, and how many octets of them.
+/// How many extension headers are skipped, and how many octets of them.
 const EXTENSIONS: usize = 4;
 const EXTENSION_OCTETS: usize = 256;
 /// No transport header starts farther on; all bits set.
@@ -235,7 +235,7 @@ impl Parse for Ipv6 {
     }
 }
 
-/// What a first fragment is, or a whole packet, with options or without.
+/// What sets a first fragment or a whole packet apart, with options or without.
 #[inline(always)]
 const fn oddity(is_first: bool, has_options: bool) -> Oddity {
     match (is_first, has_options) {
@@ -251,7 +251,7 @@ const fn is_transport(next: u8) -> bool {
     next as u32 == Protocol::Tcp.number() || next as u32 == Protocol::Udp.number()
 }
 
-/// Reads over extension headers, a few of the known kinds; `next` becomes what follows them.
+/// Skips extension headers, a few of the known kinds; `next` becomes what follows them.
 #[inline(always)]
 fn walk<P: Packet>(
     packet: &mut P,
@@ -350,7 +350,7 @@ fn transport<A: IpHeader, P: Packet>(
 /// what the stated length does not count.
 ///
 /// Frames may be longer (Ethernet pads to 60 octets). A segmented super-packet above 64 KiB says 0
-/// (BIG TCP, Linux 6.3): then the frame knows.
+/// (BIG TCP, Linux 6.3): then the frame's length counts.
 #[inline(always)]
 fn packet_length<P: Packet>(packet: &P, stated: u16, header: usize) -> Option<u32> {
     let available = packet.length().saturating_sub(L3);

@@ -38,7 +38,8 @@ pub fn select(
     if keeps {
         slot = kept(frontend, client, now);
         if slot != NOBODY && slot == avoided {
-            // This flow goes elsewhere, and what its sender keeps stays: anybody can send in his name.
+            // This flow goes elsewhere, but the client keeps its backend: anybody can send in its
+            // name.
             slot = NOBODY;
             keeps = false;
         }
@@ -132,16 +133,16 @@ fn in_turn(set: &BackendSet, turn: u64, bounds: Bounds) -> u32 {
     scan.turns = set.turns;
     scan.run();
     if scan.found == NOBODY && set.turns != 0 {
-        // The table has shown suspects alone.
+        // The table has shown only suspects.
         scan.turns = 0;
         scan.run();
     }
     scan.choice()
 }
 
-/// The current backend while it is well, else the next in order of registration. That stays current
-/// only where the former one takes no flows any more: an instance that comes back does not take its
-/// clients back, and one that was avoided for a while does.
+/// The current backend while it is well, else the next in order of registration. The next one
+/// becomes current only if the former one takes no flows any more: an instance that comes back does
+/// not get its clients back, while one that was merely avoided for a while does.
 #[inline(never)]
 fn first(frontend: u32, family: u32, set: &BackendSet, bounds: Bounds) -> u32 {
     let Some(state) = FRONTEND_STATE.get_ptr_mut(frontend) else {
@@ -172,7 +173,7 @@ fn first(frontend: u32, family: u32, set: &BackendSet, bounds: Bounds) -> u32 {
         && let Some(backend) = BACKENDS.get(scan.found)
     {
         let new = u64::from(backend.generation) << 32 | u64::from(scan.found);
-        // SAFETY: as above. Who loses the race goes to this backend all the same.
+        // SAFETY: as above. Whoever loses the race goes to this backend all the same.
         unsafe { atomic::compare_exchange(pointer, current, new) };
     }
     scan.choice()

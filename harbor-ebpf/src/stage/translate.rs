@@ -53,8 +53,8 @@ pub fn translate<A: IpHeader, P: Packet>(
     packet.set_words(l4, [ports]).ok_or(REFUSED)
 }
 
-/// Whether a device may still have to finish the packet's transport checksum: it is the pseudo header's
-/// sum. Of finished ones one in 65,536 is, too.
+/// Whether a device may still have to finish the packet's transport checksum: then it is the sum of
+/// the pseudo header. One finished checksum in 65,536 looks the same.
 #[inline(always)]
 pub fn may_be_pending<A: IpHeader, P: Packet>(packet: &P, parsed: &Parsed<A>) -> bool {
     let l4 = parsed.l4();
@@ -101,7 +101,7 @@ const fn check_offset(protocol: Protocol) -> usize {
     }
 }
 
-/// The folded sum of the pseudo header of what takes so many octets.
+/// The folded sum of the pseudo header for a transport header and payload of this many octets.
 #[inline(always)]
 fn pseudo_sum<A: IpHeader>(parsed: &Parsed<A>, length: usize) -> u16 {
     checksum::fold(pseudo_header(

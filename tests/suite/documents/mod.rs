@@ -1,6 +1,7 @@
 //! The documentation is true: reference pages are what the source says, every command that is shown
 //! has been run, links lead somewhere, and walks through the code name functions that are there.
 
+mod advice;
 mod commands;
 mod editor;
 mod links;

@@ -33,7 +33,11 @@ fn defines(text: &str, function: &str) -> bool {
 fn every_step_of_a_walk_is_a_function_of_the_file_that_it_names() {
     let page = fs::read_to_string(root().join("docs/explanation/walks.md")).unwrap();
     let walks: Vec<&str> = page.split("\n## ").skip(1).collect();
-    assert_eq!(walks.len(), 3, "a packet, a SYN, a command");
+    assert_eq!(
+        walks.len(),
+        4,
+        "a packet, a SYN, a packet at XDP, a command"
+    );
     for walk in walks {
         let title = walk.lines().next().unwrap_or_default();
         let steps: Vec<Step<'_>> = walk.lines().filter_map(step).collect();

@@ -14,6 +14,8 @@ pub(super) struct XdpState {
     /// By the interface's index.
     attached: BTreeSet<u32>,
     pub(super) reports: Vec<XdpReport>,
+    /// The configuration allows it.
+    is_wanted: bool,
 }
 
 impl XdpState {
@@ -31,14 +33,25 @@ impl Forwarder {
     /// Attaches the XDP program where that is right, and takes it off where it is no longer. TC forwards all
     /// the same, so whatever stands in the way is told and no more.
     pub(super) fn keep_xdp(&mut self, chosen: &[Interface]) {
-        let found = match self.settings.mode {
-            Mode::Tc | Mode::Proxy => Ok(BTreeMap::new()),
-            Mode::Auto | Mode::Xdp => devices(),
+        // The kernel is asked only where the answer can matter.
+        let is_open = match self.settings.mode {
+            Mode::Tc | Mode::Proxy => false,
+            Mode::Auto => chosen.iter().any(|interface| interface.is_physical),
+            Mode::Xdp => true,
+        };
+        let found = match is_open {
+            true => devices(),
+            false => Ok(BTreeMap::new()),
         };
         let lack = found
             .as_ref()
             .err()
             .map(|error| format!("the kernel does not say which devices can (Linux 6.3): {error}"));
+        if let Some(lack) = lack.as_ref().filter(|_| self.xdp.is_on()) {
+            // It did before: what is attached stays.
+            tracing::warn!("{lack}");
+            return;
+        }
         let found = found.unwrap_or_default();
         if let Err(error) = self.interfaces.tell(&self.snapshot.interfaces, &found) {
             self.problems.insert(error.message);
@@ -57,6 +70,7 @@ impl Forwarder {
                 reason: verdict.unwrap_or_else(|reason| reason),
             });
         }
+        self.xdp.is_wanted = matches!(self.settings.mode, Mode::Auto | Mode::Xdp);
         self.prune_xdp(&reports);
         for report in &reports {
             if !report.attached && self.settings.mode == Mode::Xdp {
@@ -104,8 +118,13 @@ impl Forwarder {
         let pinned = self.datapath.pins.attached().unwrap_or_default();
         for attached in pinned.iter().filter(|attached| attached.hook == Hook::Xdp) {
             let name = attached.interface().unwrap_or_else(|| attached.words());
-            let keeps = |report: &XdpReport| report.attached && report.interface == name;
-            if reports.iter().any(keeps) {
+            let mut reports = reports.iter();
+            let keeps = match reports.find(|report| report.interface == name) {
+                Some(report) => report.attached,
+                // Down, for example: it stays as long as the one at TC does.
+                None => self.xdp.is_wanted && self.attached.contains_key(&attached.ifindex),
+            };
+            if keeps {
                 continue;
             }
             match self.datapath.detach_xdp(attached.ifindex) {

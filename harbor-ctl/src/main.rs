@@ -11,6 +11,7 @@ mod discovery;
 mod gateway;
 mod health;
 mod http;
+mod metrics;
 mod model;
 mod proxy;
 mod reconcile;

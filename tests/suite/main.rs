@@ -32,6 +32,7 @@ mod isolation;
 mod kernels;
 mod kit_itself;
 mod malformed;
+mod metrics;
 mod model;
 mod networks;
 mod openapi;

@@ -8,6 +8,7 @@ mod control;
 mod datapath;
 mod dea;
 mod discovery;
+mod doctor;
 mod gateway;
 mod health;
 mod http;

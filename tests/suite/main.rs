@@ -17,6 +17,7 @@ mod bpftool;
 mod cli;
 mod conflict;
 mod discovery;
+mod doctor;
 mod documents;
 mod edges;
 mod engines;

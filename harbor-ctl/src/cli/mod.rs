@@ -14,6 +14,7 @@ mod config_file;
 mod datapath;
 mod dea;
 mod dea_target;
+mod doctor;
 mod events;
 mod explain;
 mod failure;
@@ -59,6 +60,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
     let globals = arguments.globals;
     let outcome = match arguments.noun {
         Noun::Agent(noun) => agent::run(start, &globals, noun).map(u8::from),
+        Noun::Doctor(noun) => doctor::run(&globals, &noun).map(u8::from),
         Noun::Completions { shell } => {
             completions(shell);
             Ok(Exit::Ok.into())

@@ -20,7 +20,8 @@ const MADE: &str = "<!-- Made from the source; see docs/how-to/develop.md. -->";
 #[test]
 fn reference_pages_are_current() {
     let settings = settings();
-    let pages: [Page; 6] = [
+    let pages: [Page; 7] = [
+        ("docs/reference/checks.md", checks()),
         ("docs/reference/cli.md", cli()),
         ("docs/reference/configuration.md", configuration(&settings)),
         ("docs/reference/maps.md", map_page()),
@@ -74,6 +75,23 @@ fn verdicts() -> String {
         .map(|r| (*r as u32, r.name(), r.meaning()))
         .collect();
     section("Dropped: Harbor's, and not to be forwarded", drop);
+    page
+}
+
+/// What `doctor` looks at.
+fn checks() -> String {
+    let mut command = Command::new(binary("harbor-ctl"));
+    let listed = finish(command.args(["doctor", "--list", "-o", "json"])).ok();
+    let mut page = format!(
+        "# Checks\n\n{MADE}\n\nWhat `harbor-ctl doctor` looks at, in this order; see \
+         [what to do when something is wrong](../how-to/troubleshoot.md).\n\n\
+         | check | what is looked for | why it matters |\n|---|---|---|\n"
+    );
+    for check in listed.json()["items"].as_array().unwrap() {
+        let word = |key: &str| check[key].as_str().unwrap();
+        let (name, what, why) = (word("check"), word("what"), word("why"));
+        let _ = writeln!(page, "| `{name}` | {what} | {why} |");
+    }
     page
 }
 

@@ -38,6 +38,7 @@ mod model;
 mod networks;
 mod openapi;
 mod operate;
+mod package;
 mod proxy;
 mod real_servers;
 mod registry;

@@ -24,7 +24,7 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 20] = [
+const PROGRAMS: [(&str, &str); 23] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -45,6 +45,9 @@ const PROGRAMS: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("promtool", "prometheus"),
     ("prometheus", "prometheus"),
+    ("lintian", "lintian"),
+    ("man", "man-db"),
+    ("strip", "binutils"),
 ];
 
 /// Proxies, with what they need to pass TCP on.

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{
     agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, config::ConfigVerb,
     datapath::DatapathVerb, dea::DeaVerb, doctor::DoctorNoun, events::EventsNoun,
-    explain::ExplainNoun, flows::FlowsVerb, node::NodeVerb, ports::PortsVerb, state::StateVerb,
-    stats::StatsNoun, status::StatusNoun,
+    explain::ExplainNoun, flows::FlowsVerb, manual::ManualNoun, node::NodeVerb, ports::PortsVerb,
+    state::StateVerb, stats::StatsNoun, status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -165,6 +165,9 @@ pub(crate) enum Noun {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the pages for man(1)
+    #[command(hide = true)]
+    Manual(ManualNoun),
     /// Print the version
     Version,
 }

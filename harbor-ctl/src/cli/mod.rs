@@ -20,6 +20,7 @@ mod explain;
 mod failure;
 mod flows;
 mod listing;
+mod manual;
 mod meant;
 mod node;
 mod output;
@@ -65,6 +66,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
             completions(shell);
             Ok(Exit::Ok.into())
         }
+        Noun::Manual(noun) => manual::run(&noun).map(u8::from),
         Noun::Version => version::run(&globals).map(u8::from),
         Noun::Ports { verb } => with_session(&globals, async |s| ports::run(s, verb).await),
         Noun::Backends { verb } => with_session(&globals, async |s| backends::run(s, verb).await),

@@ -103,6 +103,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("proxy_header", &["proxy"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
 ];
 

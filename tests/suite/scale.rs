@@ -72,6 +72,8 @@ pub(crate) fn run(ports: usize, kept: Kept) -> String {
     assert_eq!((states.len(), up), (ports, ports));
 
     let memory = agent.process().memory() / 1_024;
+    let scraped = scraped(&agent);
+    let after = agent.process().memory() / 1_024;
     let changes = changes(&agent, &lab);
     let resync = redis.as_ref().map_or(String::new(), |redis| {
         let resync = refilled(redis, ports + CHANGES);
@@ -81,10 +83,23 @@ pub(crate) fn run(ports: usize, kept: Kept) -> String {
     format!(
         "{kept:?}, {ports} ports of {BACKENDS} backends: filled in {filled:.2?}, cold start to the last port \
          served {served:.2?}, announced to first packet at the new backend p50 {:.2?} p99 {:.2?}, \
-         agent {memory} MiB{resync}",
+         agent {memory} MiB, a scrape {scraped}, then {after} MiB{resync}",
         changes[CHANGES / 2],
         changes[CHANGES * 99 / 100],
     )
+}
+
+/// Scrapes the agent once; how long it took, and how much it was.
+fn scraped(agent: &Agent) -> String {
+    let begun = Instant::now();
+    let answer = Http::new(&agent.socket()).ask("GET /metrics", "", b"");
+    let took = begun.elapsed();
+    let (status, body) = answer.unwrap();
+    assert_eq!(status, 200);
+    let text = String::from_utf8(body).unwrap();
+    let ports = text.matches("\nharbor_port_state{").count();
+    assert_eq!(ports, agent.items(&["ports", "list"]).len());
+    format!("{took:.2?} for {} KiB", text.len() / 1_024)
 }
 
 /// Makes so many ports. Of the first backend app1 answers; of the others nobody has to be there.

@@ -30,6 +30,11 @@ pub(crate) fn release() -> Result<Vec<Executable>> {
     build(&["build", "--workspace", "--bins", "--release"])
 }
 
+/// Builds every program with this profile.
+pub(crate) fn with_profile(profile: &str) -> Result<Vec<Executable>> {
+    build(&["build", "--workspace", "--bins", "--profile", profile])
+}
+
 /// Builds every test, and the programs that they start: those of packages with integration tests.
 pub(crate) fn tests() -> Result<Vec<Executable>> {
     build(&["test", "--workspace", "--no-run"])

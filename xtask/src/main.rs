@@ -19,6 +19,7 @@ use clap::Parser;
 mod bench;
 mod build;
 mod ci;
+mod dist;
 mod ebpf;
 mod lab;
 mod lint;
@@ -54,6 +55,8 @@ enum Verb {
     Matrix(matrix::Arguments),
     /// Measure what a packet costs beside plain routing and nftables, or the proxy beside HAProxy and nginx
     Bench(bench::Arguments),
+    /// Build the Debian package, and a tarball of the same files
+    Dist(dist::Arguments),
     /// Check formatting and lints
     Lint,
     /// What a change must pass: lint, then all tests
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Matrix(arguments) => matrix::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Dist(arguments) => dist::run(&arguments),
         Verb::Lint => lint::run(),
         Verb::Ci => ci::run(),
     };

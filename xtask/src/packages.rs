@@ -11,12 +11,13 @@ use anyhow::{Context, Result};
 use crate::shell;
 
 /// Packages that bring a service, and its unit.
-const SERVICES: [(&str, &str); 5] = [
+const SERVICES: [(&str, &str); 6] = [
     ("haproxy", "haproxy.service"),
     ("mosquitto", "mosquitto.service"),
     ("nginx", "nginx.service"),
     ("openssh-server", "ssh.service"),
     ("postgresql", "postgresql.service"),
+    ("prometheus", "prometheus.service"),
 ];
 
 /// As long as this file exists, Debian's PostgreSQL makes no cluster of its own.

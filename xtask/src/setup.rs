@@ -22,9 +22,9 @@ pub(crate) enum Wish {
     Kernels,
 }
 
-/// Programs that the suite starts, and the Debian packages that they are in. redis-tools also holds
-/// the server, under another name.
-const PROGRAMS: [(&str, &str); 18] = [
+/// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
+/// as well, under another name.
+const PROGRAMS: [(&str, &str); 23] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -43,6 +43,11 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("ssh", "openssh-client"),
     ("openssl", "openssl"),
     ("curl", "curl"),
+    ("promtool", "prometheus"),
+    ("prometheus", "prometheus"),
+    ("lintian", "lintian"),
+    ("man", "man-db"),
+    ("strip", "binutils"),
 ];
 
 /// Proxies, with what they need to pass TCP on.

@@ -121,9 +121,11 @@ fn execute_suite(tests: &[Executable], filter: &[String]) -> Result<Outcome> {
     let suite = suite.context("cargo has built no suite")?;
     let threads = env::var_os("RUST_TEST_THREADS").unwrap_or_else(|| SUITE_THREADS.into());
     let schemathesis = python::program("schemathesis");
+    let interpreter = python::program("python");
     let variables = [
         ("HARBOR_CTL", ctl.as_os_str()),
         ("HARBOR_SCHEMATHESIS", schemathesis.as_os_str()),
+        ("HARBOR_PYTHON", interpreter.as_os_str()),
         ("RUST_TEST_THREADS", &threads),
     ];
     let mut command = shell::privileged(&suite.path, &variables);

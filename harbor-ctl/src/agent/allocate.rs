@@ -47,7 +47,8 @@ impl<R: Registry> Owner<R> {
         });
         let recorded = loop {
             service.port = self.draw_and_hold(&service, port).await?;
-            let allocated = self.registry.allocate(&service, rests).await;
+            let allocate = self.registry.allocate(&service, rests);
+            let allocated = self.meters.registry("allocate", allocate).await;
             let is_it = |r: &Service| (r.port, &r.node) == (service.port, &service.node);
             if !allocated.as_ref().is_ok_and(is_it) {
                 let proxy = &self.engines.proxy;
@@ -171,8 +172,9 @@ impl<R: Registry> Owner<R> {
     ) -> Result<DeletedPort, Refusal> {
         let rest = self.running.config.rest;
         let until = now().saturating_add(rest.as_secs());
-        self.registry
-            .release(&service.id, rest)
+        let release = self.registry.release(&service.id, rest);
+        self.meters
+            .registry("release", release)
             .await
             .map_err(|error| refused(&error))?;
         self.forget(&service.id);

@@ -18,6 +18,11 @@ impl Loads {
         Self(keyed.collect())
     }
 
+    /// In no order that matters.
+    pub(super) fn all(&self) -> impl Iterator<Item = &BackendReport> {
+        self.0.values()
+    }
+
     /// Of each of the service's protocols.
     pub(super) fn of_backend(&self, service: &Service, address: SocketAddr) -> Vec<&BackendReport> {
         let protocols = service.protocols.each().iter();

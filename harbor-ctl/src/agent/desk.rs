@@ -32,6 +32,7 @@ use crate::{
     },
     discovery::{Message, Sender},
     http::{Names, asked_by, requester},
+    metrics::OneAtATime,
     model::{
         Backend, ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal,
         RefusalKind, Service, SettingValues, Subject, counted,
@@ -40,20 +41,24 @@ use crate::{
     registry::Registry,
 };
 
-/// A handle to the owner, and to the events that it tells.
+/// A handle to the owner, to the events that it tells, and to who scrapes it.
 #[derive(Debug)]
-pub(super) struct Desk<R>(Arc<Mutex<Owner<R>>>, EventLog);
+pub(super) struct Desk<R>(Arc<Mutex<Owner<R>>>, EventLog, OneAtATime);
 
 impl<R> Clone for Desk<R> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0), self.1.clone())
+        Self(Arc::clone(&self.0), self.1.clone(), self.2.clone())
     }
 }
 
 impl<R: Registry> Desk<R> {
     pub(super) fn new(owner: Owner<R>) -> Self {
         let events = owner.told.log.clone();
-        Self(Arc::new(Mutex::new(owner)), events)
+        Self(Arc::new(Mutex::new(owner)), events, OneAtATime::default())
+    }
+
+    pub(super) fn scrapes(&self) -> &OneAtATime {
+        &self.2
     }
 
     pub(super) async fn lock(&self) -> OwnedMutexGuard<Owner<R>> {
@@ -159,7 +164,7 @@ impl<R: Registry> Desk<R> {
 }
 
 /// The engines' counters, as far as they answer.
-async fn readings(engines: &Engines, scope: Scope) -> Readings {
+pub(super) async fn readings(engines: &Engines, scope: Scope) -> Readings {
     let frontends = engines.frontends(scope.clone()).await;
     Readings {
         frontends: frontends.unwrap_or_default(),

@@ -71,12 +71,14 @@ impl<R: Registry> Owner<R> {
         };
         let lease = renews.then_some(self.running.config.lease);
         let Some(Refused { refusal, .. }) = refused_one else {
-            let recorded = self.registry.heard(&dea, spoken, lease).await;
+            let record = self.registry.heard(&dea, spoken, lease);
+            let recorded = self.meters.registry("heard", record).await;
             return recorded.map(|()| heard).map_err(|error| refused(&error));
         };
         // It lives, though it is refused; whoever says the same again is refused again.
         if let Some(known) = known.filter(|_| renews) {
-            let recorded = self.registry.heard(&dea, known.spoken, lease).await;
+            let record = self.registry.heard(&dea, known.spoken, lease);
+            let recorded = self.meters.registry("heard", record).await;
             recorded.map_err(|error| refused(&error))?;
         }
         Err(refusal)

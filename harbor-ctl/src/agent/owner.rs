@@ -29,6 +29,7 @@ use crate::{
     allocator::Numbers,
     config::Loaded,
     discovery::{KnownHosts, Leases},
+    metrics::Meters,
     model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
     registry::{Contents, Registry, RegistryError},
 };
@@ -101,6 +102,8 @@ pub(super) struct Owner<R> {
     pub(super) certificates: Certificates,
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
+    pub(super) metrics_problem: TcpProblem,
+    pub(super) meters: Meters,
     /// Why somebody who may look cannot connect.
     pub(super) socket_problem: Option<String>,
     pub(super) told: Told,
@@ -121,6 +124,8 @@ impl<R: Registry> Owner<R> {
             certificates: Certificates::default(),
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
+            metrics_problem: TcpProblem::default(),
+            meters: Meters::default(),
             socket_problem: None,
             told: Told::new(&services),
             clock: Clock::start(),
@@ -159,6 +164,7 @@ impl<R: Registry> Owner<R> {
                 Pending::These(ids) => engines.change(self.changes(ids)).await,
             }
         };
+        let apply = self.meters.reconcile(apply);
         let problem = match tokio::time::timeout(APPLY_LIMIT, apply).await {
             Ok(Ok(())) => None,
             Ok(Err(ForwardingError::Ended)) => return Err(ForwardingError::Ended),
@@ -240,7 +246,8 @@ impl<R: Registry> Owner<R> {
             if service == **current {
                 return Ok((service, answer));
             }
-            match self.registry.update(&service).await {
+            let update = self.registry.update(&service);
+            match self.meters.registry("update", update).await {
                 Ok(recorded) => {
                     self.unrecorded.remove(id);
                     self.take_over(recorded.clone());
@@ -278,7 +285,7 @@ impl<R: Registry> Owner<R> {
 
     /// Reads the registry again: somebody who shares it has changed something.
     pub(super) async fn look_again(&mut self) -> Result<(), Refusal> {
-        let loaded = self.registry.load().await;
+        let loaded = self.meters.registry("load", self.registry.load()).await;
         self.take_all(loaded.map_err(|error| refused(&error))?);
         Ok(())
     }

@@ -153,6 +153,7 @@ impl<R: Registry> Owner<R> {
         let are_terms_new = terms(to) != terms(from);
         to.is_passive_on = from.is_passive_on;
         to.min_path_mtu = from.min_path_mtu;
+        to.metrics.most_backends = from.metrics.most_backends;
         to.timeouts = from.timeouts;
         (to.connect_timeout, to.give_up) = (from.connect_timeout, from.give_up);
         for key in changed.iter().filter(|key| key.applies == Applies::AtOnce) {
@@ -172,13 +173,8 @@ impl<R: Registry> Owner<R> {
         if are_terms_new && let Err(error) = self.engines.set_terms(&self.running.config).await {
             tracing::error!("the timeouts were not changed: {error}");
         }
-        for port in self
-            .snapshot()
-            .range_report()
-            .outside
-            .iter()
-            .map(|p| p.port)
-        {
+        for port in self.snapshot().range_report().outside {
+            let port = port.port;
             tracing::info!("port {port} stays valid outside the range");
         }
         if is_rule_new {

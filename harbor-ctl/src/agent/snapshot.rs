@@ -32,6 +32,14 @@ impl<R: Registry> Owner<R> {
         }
     }
 
+    fn metrics_api(&self) -> TcpApi {
+        TcpApi {
+            listen: self.running.config.metrics.listen,
+            has_tls: false,
+            problem: self.metrics_problem.text(),
+        }
+    }
+
     /// The same, with these services alone.
     pub(super) fn snapshot_of(&self, services: Vec<Arc<Service>>) -> Snapshot {
         Snapshot {
@@ -51,6 +59,7 @@ impl<R: Registry> Owner<R> {
             registry: self.registry.describe(),
             control: self.control_api(),
             gateway: self.gateway_api(),
+            metrics: self.metrics_api(),
             configuration: self.configuration.clone(),
             nodes: self.told.nodes.clone(),
             lease: self.running.config.lease,

@@ -75,6 +75,9 @@ impl Snapshot {
             gateway: self
                 .gateway
                 .part("gateway.password_file", "harbor-ctl config show"),
+            metrics: self
+                .metrics
+                .part("metrics.listen", "harbor-ctl config show"),
             configuration: status_parts::configuration_part(&file, &self.configuration),
             events: events_part(&self.events),
             overall: String::new(),

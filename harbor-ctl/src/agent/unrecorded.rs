@@ -38,7 +38,8 @@ impl<R: Registry> Owner<R> {
             let Some(service) = self.services.get(&id).cloned() else {
                 continue;
             };
-            match self.registry.update(&service).await {
+            let update = self.registry.update(&service);
+            match self.meters.registry("update", update).await {
                 Ok(recorded) => self.take_over(recorded),
                 // Somebody else has changed it since, or it is gone: that is what counts.
                 Err(RegistryError::Changed(_) | RegistryError::NoService(_)) => {

@@ -6,9 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
     agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, config::ConfigVerb,
-    datapath::DatapathVerb, dea::DeaVerb, events::EventsNoun, explain::ExplainNoun,
-    flows::FlowsVerb, node::NodeVerb, ports::PortsVerb, state::StateVerb, stats::StatsNoun,
-    status::StatusNoun,
+    datapath::DatapathVerb, dea::DeaVerb, doctor::DoctorNoun, events::EventsNoun,
+    explain::ExplainNoun, flows::FlowsVerb, manual::ManualNoun, node::NodeVerb, ports::PortsVerb,
+    state::StateVerb, stats::StatsNoun, status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -127,6 +127,8 @@ pub(crate) enum Noun {
     },
     /// Show every part of the agent, its state, and the fix
     Status(StatusNoun),
+    /// Look at everything that Harbor assumes of this host, and say what to do
+    Doctor(DoctorNoun),
     /// Show what became of packets, and why
     Stats(StatsNoun),
     /// Show what has happened to ports, backends and nodes, and follow what happens
@@ -163,6 +165,9 @@ pub(crate) enum Noun {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the pages for man(1)
+    #[command(hide = true)]
+    Manual(ManualNoun),
     /// Print the version
     Version,
 }

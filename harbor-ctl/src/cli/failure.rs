@@ -70,6 +70,11 @@ impl Failure {
         self.exit
     }
 
+    /// What is wrong, without the fix.
+    pub(crate) fn description(&self) -> &str {
+        &self.description
+    }
+
     /// Whether nobody answers at the socket.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.exit == Exit::Unreachable

@@ -14,11 +14,13 @@ mod config_file;
 mod datapath;
 mod dea;
 mod dea_target;
+mod doctor;
 mod events;
 mod explain;
 mod failure;
 mod flows;
 mod listing;
+mod manual;
 mod meant;
 mod node;
 mod output;
@@ -59,10 +61,12 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
     let globals = arguments.globals;
     let outcome = match arguments.noun {
         Noun::Agent(noun) => agent::run(start, &globals, noun).map(u8::from),
+        Noun::Doctor(noun) => doctor::run(&globals, &noun).map(u8::from),
         Noun::Completions { shell } => {
             completions(shell);
             Ok(Exit::Ok.into())
         }
+        Noun::Manual(noun) => manual::run(&noun).map(u8::from),
         Noun::Version => version::run(&globals).map(u8::from),
         Noun::Ports { verb } => with_session(&globals, async |s| ports::run(s, verb).await),
         Noun::Backends { verb } => with_session(&globals, async |s| backends::run(s, verb).await),

@@ -106,11 +106,7 @@ mod tests {
                 None,
             ),
             datapath: part("ok", "tc on eth0 eth1", None),
-            proxy: part(
-                "ok",
-                "4 numbers held, 0 connections, 61 of 20000 descriptors",
-                None,
-            ),
+            proxy: part("ok", "4 numbers held, 0 connections", None),
             ports: part(
                 "degraded",
                 "4 of 5001 used; 38811/udp: no backend",
@@ -124,6 +120,7 @@ mod tests {
             nodes: part("ok", "this node alone", None),
             control: part("ok", "off: control.listen is not set", None),
             gateway: part("ok", "off: gateway.password_file is not set", None),
+            metrics: part("ok", "off: metrics.listen is not set", None),
             configuration: part("ok", "/etc/harbor/harbor.toml", None),
             events: part("ok", "12 kept", None),
             overall: "degraded".into(),
@@ -135,7 +132,7 @@ mod tests {
             "Agent     ok        0.1.0, up 3d4h, pid 812, /etc/harbor/harbor.toml\n\
              Config    ok        /etc/harbor/harbor.toml\n\
              Datapath  ok        tc on eth0 eth1\n\
-             Proxy     ok        4 numbers held, 0 connections, 61 of 20000 descriptors\n\
+             Proxy     ok        4 numbers held, 0 connections\n\
              Ports     degraded  4 of 5001 used; 38811/udp: no backend    -> harbor-ctl ports \
              show udp-game\n\
              Flows     ok        0 of 262144\n\
@@ -146,6 +143,7 @@ mod tests {
              Nodes     ok        this node alone\n\
              Control   ok        off: control.listen is not set\n\
              Gateway   ok        off: gateway.password_file is not set\n\
+             Metrics   ok        off: metrics.listen is not set\n\
              Events    ok        12 kept\n\
              Overall   degraded\n"
         );

@@ -251,9 +251,13 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     list("control", "announce_subjects", "[]", "subjects of certificates that may announce, and nothing else")
     .on_restart(),
-    text("metrics", "listen", "\"127.0.0.1:9442\"", "address of the metrics")
-    .on_restart()
-    .only(&["127.0.0.1:9442", ""], "metrics"),
+    text("metrics", "listen", "\"\"", "address of the metrics, which are at /metrics there; the control socket has them too")
+    .form(Form::Listen)
+    .on_restart(),
+    list("metrics", "hosts", "[]", "more names that the metrics are asked by, besides addresses and this node's own names")
+    .on_restart(),
+    text("metrics", "per_backend", "\"auto\"", "whether backends have metrics of their own; auto: while there are at most 1000 of them")
+    .one_of(&["auto", "on", "off"]),
     text("log", "level", "\"info\"", "the agent's log level").one_of(LEVELS),
     text("log", "datapath", "\"off\"", "log level of the kernel programs")
     .one_of(LEVELS),

@@ -3,7 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, LogConfig, Problem, Public, Value,
+    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, LogConfig, MetricsConfig, Problem,
+    Public, Value,
     keys::{KEYS, find},
     raw::Layers,
 };
@@ -59,6 +60,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) health: HealthDefaults,
     pub(crate) registry: RegistryConfig,
+    pub(crate) metrics: MetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
 }
@@ -158,6 +160,7 @@ impl Check {
                 ca_file: self.file("registry.ca_file"),
                 timeout: self.period("registry.timeout", Duration::from_millis(100)),
             },
+            metrics: self.metrics(),
             log: self.log(),
             paths: Paths {
                 run: self.path("paths.run"),

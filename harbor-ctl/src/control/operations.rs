@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     discovery::{Message, Sender},
+    metrics,
     model::{ConfigItem, PortRef, Refusal, SettingValues},
 };
 
@@ -20,7 +21,7 @@ use crate::{
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
-pub(crate) trait Operations: SharedOperations + BindingOperations {
+pub(crate) trait Operations: SharedOperations + BindingOperations + metrics::Source {
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;

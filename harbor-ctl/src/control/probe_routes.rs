@@ -1,9 +1,10 @@
-//! Routes for whoever only wants to know whether the agent lives and serves.
+//! Routes for whoever only watches: whether the agent lives and serves, and its metrics.
 
 use std::sync::Arc;
 
 use axum::{
     extract::State,
+    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
 use utoipa_axum::router::OpenApiRouter;
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     http::described,
+    metrics::response,
     model::{Refusal, RefusalKind},
 };
 
@@ -22,6 +24,7 @@ pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new()
         .routes(described!(O: live))
         .routes(described!(O: ready))
+        .routes(described!(O: metrics))
 }
 
 /// Whether the agent lives; the one question that needs no token.
@@ -50,4 +53,15 @@ async fn ready<O: Operations>(State(o): Shared<O>) -> Response {
             Refusal::new(RefusalKind::NotReady, "ports are not forwarded").fix("harbor-ctl status"),
         ),
     }
+}
+
+/// Metrics, as OpenMetrics for those who accept it, else in the text format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "status",
+    responses((status = 200, description = "as of now", body = String, content_type = "text/plain"), NotTold),
+)]
+async fn metrics<O: Operations>(State(o): Shared<O>, headers: HeaderMap) -> Response {
+    response(&*o, &headers).await
 }

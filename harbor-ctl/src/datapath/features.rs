@@ -43,7 +43,7 @@ impl Probed {
 }
 
 /// Asks the kernel.
-pub(super) fn kernel() -> KernelReport {
+pub(crate) fn kernel() -> KernelReport {
     let Probed {
         has_tcx,
         has_lookup,
@@ -88,7 +88,7 @@ pub(super) fn kernel() -> KernelReport {
 }
 
 /// Names the helper that this kernel lacks, before the verifier does in its own words.
-pub(super) fn check_helpers() -> Result<(), DatapathError> {
+pub(crate) fn check_helpers() -> Result<(), DatapathError> {
     let lacks =
         |helper| is_helper_supported(ProgramType::SchedClassifier, helper).is_ok_and(|has| !has);
     match NEEDED.iter().find(|(helper, _)| lacks(*helper)) {
@@ -106,7 +106,7 @@ const RIGHTS: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_NE
 const SYS_ADMIN: u32 = 21;
 
 /// Which rights this process lacks for the programs, and how it gets them.
-pub(super) fn lacking_rights() -> Option<String> {
+pub(crate) fn lacking_rights() -> Option<String> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let effective = status
         .lines()

@@ -48,6 +48,7 @@ pub(crate) use devices::{Device, devices};
 pub(crate) use elements::dump;
 pub(crate) use events::{HostChange, listen};
 pub(crate) use explain::Explainer;
+pub(crate) use features::{check_helpers, kernel, lacking_rights};
 pub(crate) use flows::FlowTables;
 pub(crate) use host::Host;
 pub(crate) use inspect::{detach, maps, status};

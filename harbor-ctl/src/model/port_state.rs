@@ -19,6 +19,14 @@ pub(crate) enum PortState {
 }
 
 impl PortState {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Up,
+        Self::Degraded,
+        Self::Down,
+        Self::Draining,
+        Self::Conflict,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Up => "up",

@@ -20,10 +20,12 @@ const MADE: &str = "<!-- Made from the source; see docs/how-to/develop.md. -->";
 #[test]
 fn reference_pages_are_current() {
     let settings = settings();
-    let pages: [Page; 5] = [
+    let pages: [Page; 7] = [
+        ("docs/reference/checks.md", checks()),
         ("docs/reference/cli.md", cli()),
         ("docs/reference/configuration.md", configuration(&settings)),
         ("docs/reference/maps.md", map_page()),
+        ("docs/reference/metrics.md", metrics()),
         ("docs/reference/verdicts.md", verdicts()),
         ("harbor-ctl/dist/harbor.toml", template()),
     ];
@@ -73,6 +75,51 @@ fn verdicts() -> String {
         .map(|r| (*r as u32, r.name(), r.meaning()))
         .collect();
     section("Dropped: Harbor's, and not to be forwarded", drop);
+    page
+}
+
+/// What `doctor` looks at.
+fn checks() -> String {
+    let mut command = Command::new(binary("harbor-ctl"));
+    let listed = finish(command.args(["doctor", "--list", "-o", "json"])).ok();
+    let mut page = format!(
+        "# Checks\n\n{MADE}\n\nWhat `harbor-ctl doctor` looks at, in this order; see \
+         [what to do when something is wrong](../how-to/troubleshoot.md).\n\n\
+         | check | what is looked for | why it matters |\n|---|---|---|\n"
+    );
+    for check in listed.json()["items"].as_array().unwrap() {
+        let word = |key: &str| check[key].as_str().unwrap();
+        let (name, what, why) = (word("check"), word("what"), word("why"));
+        let _ = writeln!(page, "| `{name}` | {what} | {why} |");
+    }
+    page
+}
+
+/// The families of metrics, as their table in the source has them.
+fn metrics() -> String {
+    let source = fs::read_to_string(root().join("harbor-ctl/src/metrics/family.rs")).unwrap();
+    let table = source.split("families! {\n").nth(1).unwrap();
+    let table = table.split("\n}").next().unwrap();
+    let mut page = format!(
+        "# Metrics\n\n{MADE}\n\nAs samples are called; see [how to monitor a node](../how-to/monitor.md).\n\n\
+         | name | kind | labels | meaning |\n|---|---|---|---|\n"
+    );
+    let mut quoted = table.split('"').skip(1).step_by(2);
+    for head in table
+        .split(": ")
+        .skip(1)
+        .filter(|part| part.contains(" \""))
+    {
+        let kind = head.split(' ').next().unwrap().to_lowercase();
+        let count = head.split(['[', ']']).nth(1).unwrap().matches('"').count() / 2;
+        let mut next = || quoted.next().unwrap();
+        let name = next();
+        let labels: Vec<&str> = (0..count).map(|_| next()).collect();
+        let total = if kind == "counter" { "_total" } else { "" };
+        let meaning = next();
+        let labels = labels.join(", ");
+        let _ = writeln!(page, "| `{name}{total}` | {kind} | {labels} | {meaning} |");
+    }
     page
 }
 

@@ -190,7 +190,10 @@ impl<R: Registry> Owner<R> {
             };
             let (name, port) = (&service.name, service.port);
             match doubt {
-                Some(_) => tracing::warn!(name, port, "{text}"),
+                Some(_) => {
+                    self.meters.ejected(&service.id);
+                    tracing::warn!(name, port, "{text}");
+                }
                 None => tracing::info!(name, port, "{text}"),
             }
             let mut backends = service.backends.iter();

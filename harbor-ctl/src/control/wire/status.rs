@@ -44,6 +44,8 @@ pub(crate) struct StatusReport {
     pub(crate) control: PartStatus,
     /// The platform API.
     pub(crate) gateway: PartStatus,
+    /// The listener of metrics.
+    pub(crate) metrics: PartStatus,
     pub(crate) configuration: PartStatus,
     pub(crate) events: PartStatus,
     /// The worst of the parts.
@@ -56,7 +58,7 @@ pub(crate) struct StatusReport {
 
 impl StatusReport {
     /// Every part by the name that people see, in the order in which they are shown.
-    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 14] {
+    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 15] {
         [
             ("Agent", &self.agent),
             ("Config", &self.configuration),
@@ -71,6 +73,7 @@ impl StatusReport {
             ("Nodes", &self.nodes),
             ("Control", &self.control),
             ("Gateway", &self.gateway),
+            ("Metrics", &self.metrics),
             ("Events", &self.events),
         ]
     }

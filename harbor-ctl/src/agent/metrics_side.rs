@@ -1,0 +1,47 @@
+//! Keeps the listener of metrics open: what stands in the way is shown and tried again.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use super::{desk::Desk, tcp_side::TcpProblem};
+use crate::{config::MetricsConfig, http::TcpSide, metrics, model::HttpLimits, registry::Registry};
+
+/// How long to wait before listening is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// Those who scrape are few.
+const LIMITS: HttpLimits = HttpLimits {
+    header_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(120),
+    connections: 64,
+    connections_per_peer: 16,
+};
+
+/// Serves until the runtime ends.
+pub(super) async fn run<R: Registry>(desk: Desk<R>) {
+    let (config, problem): (MetricsConfig, TcpProblem) = desk.metrics_side().await;
+    let Some(address) = config.listen else {
+        return;
+    };
+    loop {
+        match open(address).await {
+            Ok(listener) => {
+                problem.set(None);
+                tracing::info!("metrics: http://{}/metrics", listener.address());
+                let names = desk.names(&config.hosts).await;
+                metrics::serve(listener, names, (desk.clone(), LIMITS)).await;
+            }
+            Err(error) => {
+                let text = format!("metrics are not served by TCP: {error}");
+                if problem.text().as_ref() != Some(&text) {
+                    tracing::error!("{text}");
+                }
+                problem.set(Some(text));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpSide> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
+    TcpSide::bind(address, None).await.map_err(named)
+}

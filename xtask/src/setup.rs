@@ -24,7 +24,7 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -43,6 +43,7 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("ssh", "openssh-client"),
     ("openssl", "openssl"),
     ("curl", "curl"),
+    ("faketime", "faketime"),
 ];
 
 /// Proxies, with what they need to pass TCP on.

@@ -32,10 +32,23 @@ impl Length {
     }
 }
 
+/// The locks of a file, which end with this: the library leaks what it was doing when it panics, and a
+/// file that nobody uses would be another agent's for ever.
+#[derive(Debug)]
+pub(super) struct Locks(Arc<FileBackend>);
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.close() {
+            tracing::error!("a file was not closed: {error}");
+        }
+    }
+}
+
 /// A file as the library sees it.
 #[derive(Debug)]
 pub(super) struct Backing {
-    file: FileBackend,
+    file: Arc<FileBackend>,
     length: Length,
     #[cfg(test)]
     faults: Arc<faults::Faults>,
@@ -49,11 +62,15 @@ impl Backing {
         let file = options.open(path)?;
         let length = Length(Arc::new(AtomicU64::new(file.metadata()?.len())));
         Ok(Self {
-            file: FileBackend::new(file)?,
+            file: Arc::new(FileBackend::new(file)?),
             length,
             #[cfg(test)]
             faults: faults::of(path),
         })
+    }
+
+    pub(super) fn locks(&self) -> Locks {
+        Locks(Arc::clone(&self.file))
     }
 
     pub(super) fn length(&self) -> Length {

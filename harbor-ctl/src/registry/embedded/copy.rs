@@ -3,12 +3,12 @@
 //! Nobody waits for it. What could not be written is written later; until then the status says so.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{EmbeddedRegistry, SERVICES, engine, whole};
+use super::{EmbeddedRegistry, whole};
 use crate::{
     model::Service,
     registry::{
@@ -18,19 +18,24 @@ use crate::{
     },
 };
 
-/// Services as the registry holds them, and after how many of its changes.
-type Rows = (Vec<(String, Option<Service>)>, u64);
-
 /// The journal, and what it lacks.
 #[derive(Debug)]
 pub(super) struct SecondCopy {
     path: PathBuf,
     /// Or why there is none yet.
     journal: Mutex<Result<Journal, String>>,
-    /// Services that have changed since they were copied.
-    changed: Mutex<BTreeSet<String>>,
+    lacks: Mutex<Lacks>,
     /// Held while rows are written: the last to write has the latest.
     turn: Mutex<()>,
+}
+
+/// What is not copied yet: as it was acknowledged, for the file may be lost before it is copied.
+#[derive(Debug, Default)]
+struct Lacks {
+    /// Services that have changed; `None`: deleted.
+    rows: BTreeMap<String, Option<Service>>,
+    /// Everything, from the file.
+    all: bool,
 }
 
 impl SecondCopy {
@@ -42,7 +47,7 @@ impl SecondCopy {
         Self {
             path: path.to_owned(),
             journal: Mutex::new(journal),
-            changed: Mutex::default(),
+            lacks: Mutex::default(),
             turn: Mutex::default(),
         }
     }
@@ -72,14 +77,9 @@ impl SecondCopy {
     }
 
     /// Makes it the same as the registry is after so many changes.
-    pub(super) fn replace(&self, services: &[Service], changes: u64) {
-        if let Ok(journal) = self.journal()
-            && let Err(error) = journal.replace(services, &place(changes))
-        {
-            tracing::error!("the second copy of the registry was not written: {error}");
-            let ids = services.iter().map(|service| service.id.clone());
-            self.changed().extend(ids);
-        }
+    fn replace(&self, services: &[Service], changes: u64) -> Result<(), String> {
+        let done = self.journal()?.replace(services, &place(changes));
+        done.map_err(|error| error.to_string())
     }
 
     /// Why it is not what the registry is.
@@ -90,60 +90,53 @@ impl SecondCopy {
         }
     }
 
-    fn changed(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lacks(&self) -> MutexGuard<'_, Lacks> {
+        self.lacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl EmbeddedRegistry {
-    /// Copies these services, as they are then, without keeping the caller.
-    pub(super) fn copy_soon(&self, ids: impl IntoIterator<Item = String>) {
+    /// Copies these services (`None`: deleted) without keeping the caller.
+    pub(super) fn copy_soon(&self, rows: impl IntoIterator<Item = (String, Option<Service>)>) {
         if let Some(copy) = &self.copy {
-            copy.changed().extend(ids);
+            copy.lacks().rows.extend(rows);
             let registry = self.clone();
             tokio::task::spawn_blocking(move || registry.copy_now());
         }
     }
 
-    /// Copies what has changed. Blocks.
+    /// Copies what is not copied yet. Blocks.
     pub(super) fn copy_now(&self) {
         let Some(copy) = &self.copy else { return };
         let _turn = copy.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok((journal, looked)) = copy.look() else {
             return;
         };
-        if looked == Looked::Begun {
-            // Rows of services that are gone go too.
-            let held = copy.services().map(|(services, _)| services);
-            let all = self.load_now().map(|contents| contents.services);
-            let all = all.into_iter().flatten();
-            let all = all.chain(held.into_iter().flatten());
-            copy.changed().extend(all.map(|service| service.id));
-        }
-        let ids = std::mem::take(&mut *copy.changed());
-        if ids.is_empty() {
-            return;
-        }
-        let rows = self.rows(&ids);
-        if rows
-            .and_then(|(rows, changes)| journal.write(&rows, &place(changes)))
-            .is_err()
-        {
-            copy.changed().extend(ids);
+        let changes = self.file.acknowledged();
+        let Lacks { rows, mut all } = std::mem::take(&mut *copy.lacks());
+        all |= looked == Looked::Begun;
+        let written = match all {
+            true => self.copy_all(copy, changes),
+            false if rows.is_empty() => Ok(()),
+            false => {
+                let rows: Vec<_> = rows.clone().into_iter().collect();
+                let written = journal.write(&rows, &place(changes));
+                written.map_err(|error| error.to_string())
+            }
+        };
+        if written.is_err() {
+            let mut lacks = copy.lacks();
+            lacks.all |= all;
+            // What was acknowledged since is newer.
+            for (id, row) in rows {
+                lacks.rows.entry(id).or_insert(row);
+            }
         }
     }
 
-    fn rows(&self, ids: &BTreeSet<String>) -> Result<Rows, RegistryError> {
-        self.file.read(|transaction| {
-            let services = transaction.open_table(SERVICES).map_err(engine)?;
-            let row = |id: &String| {
-                let record = services.get(id.as_str()).map_err(engine)?;
-                let service = record.map(|record| serde_json::from_slice(record.value()));
-                Ok((id.clone(), service.transpose().map_err(engine)?))
-            };
-            let rows: Result<_, RegistryError> = ids.iter().map(row).collect();
-            Ok((rows?, changes(transaction)?))
-        })
+    fn copy_all(&self, copy: &SecondCopy, changes: u64) -> Result<(), String> {
+        let contents = self.load_now().map_err(|error| error.to_string())?;
+        copy.replace(&contents.services, changes)
     }
 
     /// Opens the second copy too, and serves from it if the file was made anew. A file that has lost
@@ -173,7 +166,11 @@ impl EmbeddedRegistry {
                     count_from(transaction, latest)
                 })?;
             }
-            copy.replace(&self.load_now()?.services, self.file.read(changes)?);
+            let services = self.load_now()?.services;
+            if let Err(error) = copy.replace(&services, self.file.acknowledged()) {
+                tracing::error!("the second copy of the registry was not written: {error}");
+                copy.lacks().all = true;
+            }
         }
         self.copy = Some(Arc::new(copy));
         Ok(self)

@@ -84,7 +84,7 @@ impl EmbeddedRegistry {
         let held = self.held().take();
         self.copy_soon(
             held.iter()
-                .flat_map(|held| held.services.iter().map(|s| s.id.clone())),
+                .flat_map(|held| held.services.iter().map(|s| (s.id.clone(), None))),
         );
         Ok(held.map_or(0, |held| held.emptied.ports))
     }

@@ -166,7 +166,7 @@ impl Registry for EmbeddedRegistry {
             Ok(service)
         });
         let recorded = done.await?;
-        self.copy_soon([id]);
+        self.copy_soon([(id, Some(recorded.clone()))]);
         Ok(recorded)
     }
 
@@ -190,7 +190,7 @@ impl Registry for EmbeddedRegistry {
             Ok(service)
         });
         let recorded = done.await?;
-        self.copy_soon([id]);
+        self.copy_soon([(id, Some(recorded.clone()))]);
         Ok(recorded)
     }
 
@@ -218,7 +218,7 @@ impl Registry for EmbeddedRegistry {
             Ok(())
         });
         done.await?;
-        self.copy_soon([id]);
+        self.copy_soon([(id, None)]);
         Ok(())
     }
 
@@ -310,7 +310,8 @@ impl Registry for EmbeddedRegistry {
         let (taken, services) = (services.to_vec(), services.to_vec());
         self.write(move |transaction| whole::import(transaction, &services))
             .await?;
-        self.copy_soon(taken.iter().map(|service| service.id.clone()));
+        let row = |service: &Service| (service.id.clone(), Some(service.clone()));
+        self.copy_soon(taken.iter().map(row));
         self.take_back(&taken).await
     }
 

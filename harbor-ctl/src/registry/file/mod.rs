@@ -89,6 +89,11 @@ impl File {
         self.troubled().as_ref().map(|trouble| trouble.away.clone())
     }
 
+    /// How many changes it has acknowledged, in its whole life.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
     /// Whether it cannot be used any more, however well its disk is.
     pub(super) fn is_spoilt(&self) -> bool {
         let trouble = self.troubled();
@@ -235,7 +240,7 @@ impl File {
             (error.to_string(), is_spoilt)
         })?;
         let found = changes_in(&whole.database).map_err(|why| (why, true))?;
-        match self.acknowledged.load(Ordering::SeqCst) {
+        match self.acknowledged() {
             wanted if found < wanted => {
                 let text = format!("it has lost its last changes: {found} of {wanted} are there");
                 Err((text, true))

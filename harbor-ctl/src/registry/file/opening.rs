@@ -6,7 +6,7 @@ use redb::{Database, DatabaseError, StorageError};
 
 use super::super::{
     RegistryError,
-    backing::{Backing, Length},
+    backing::{Backing, Length, Locks},
     panics::answered,
 };
 
@@ -18,6 +18,8 @@ pub(super) struct Whole {
     pub(super) database: Database,
     /// How long it is meant to be.
     pub(super) length: Length,
+    #[expect(dead_code, reason = "dropped last: nobody uses the file then")]
+    locks: Locks,
 }
 
 /// Device and number: another file in its place is none of ours.
@@ -34,12 +36,16 @@ pub(super) fn open_whole(path: &Path) -> Result<Whole, RegistryError> {
     // A cache of a gigabyte, the library's own, is memory that nobody gets back.
     let open = || -> Result<Whole, DatabaseError> {
         let backing = Backing::open(path)?;
-        let length = backing.length();
+        let (length, locks) = (backing.length(), backing.locks());
         let mut builder = Database::builder();
         builder.set_cache_size(4 * 1024 * 1024);
         let mut database = builder.create_with_backend(backing)?;
         database.check_integrity()?;
-        Ok(Whole { database, length })
+        Ok(Whole {
+            database,
+            length,
+            locks,
+        })
     };
     match answered(open) {
         Some(Ok(whole)) => Ok(whole),

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     super::{PAUSE, eventually},
-    Model, STEPS, cut, each, fail,
+    Model, PATIENCE, STEPS, cut, each, fail,
 };
 use crate::{
     model::{Protocols, Service, testing::service},
@@ -120,10 +120,11 @@ impl Node {
         let _ = heard.await;
         drop(registry);
         // What is being copied is copied to its end, and the files are free then.
-        eventually("the files are free", || async {
-            !matches!(self.open(), Err(RegistryError::InUse(_)))
-        })
-        .await;
+        let begun = tokio::time::Instant::now();
+        while let Err(RegistryError::InUse(path)) = self.open() {
+            assert!(begun.elapsed() < PATIENCE, "{} is not free", path.display());
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn create(&mut self) -> Option<String> {

@@ -39,12 +39,18 @@ pub struct Instance {
 impl Instance {
     /// Starts an instance of a service on an app host, counted from 0; it greets with its name.
     #[track_caller]
-    pub fn start(
+    pub fn start(lab: &Lab, app: u8, names: (&str, &str), port: u16, more: &[&str]) -> Self {
+        Self::start_with(lab, app, names, port, (more, Vec::new()))
+    }
+
+    /// The same on a host with environment variables of its own.
+    #[track_caller]
+    pub fn start_with(
         lab: &Lab,
         app: u8,
         (service, name): (&str, &str),
         port: u16,
-        more: &[&str],
+        (more, variables): (&[&str], Vec<(String, String)>),
     ) -> Self {
         let address = SocketAddr::new(lab.app(crate::V4, app), port);
         let server = binary("harbor-traffic").display().to_string();
@@ -66,7 +72,8 @@ impl Instance {
                 &["--drain", "0s"]
             })
             .args(more)
-            .args(["--", "sh", "-c", &line]);
+            .args(["--", "sh", "-c", &line])
+            .envs(variables);
         Self {
             announcer: Process::start(&mut command, lab.folder(), &format!("run-{name}")),
             address,

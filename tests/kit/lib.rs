@@ -34,6 +34,7 @@ pub mod trickle;
 mod tunnel;
 pub mod verdict;
 mod wire;
+mod wrong_clock;
 
 pub use agent::{Agent, Config};
 pub use beyond::{Beyond, SMALL_MTU, without_offloads};
@@ -51,3 +52,4 @@ pub use service_manager::ServiceManager;
 pub use small_disk::SmallDisk;
 pub use tunnel::Tunnel;
 pub use wire::Wire;
+pub use wrong_clock::WrongClock;

@@ -43,7 +43,7 @@ impl<R: Registry> Owner<R> {
         if let Some(known) = known.filter(|known| message.spoken <= known.spoken) {
             return self.is_stale(&message, known.spoken);
         }
-        self.check_epoch(&message)?;
+        self.check_epoch(&message, known.map(|host| host.spoken))?;
         let has_lease = known.is_some_and(AppHost::has_lease);
         let Message { dea, spoken, says } = message;
         let mut heard = self.answer(true);
@@ -104,6 +104,7 @@ impl<R: Registry> Owner<R> {
             format!("{dea} has started again since: epoch {old} is over, {new} is its epoch");
         let refusal = Refusal::new(RefusalKind::Conflict, text)
             .field("epoch")
+            .epoch(new.saturating_add(1))
             .fix("end the older announcer, or give one of them another name");
         self.tell_refused(Entry::whole(dea), &refusal);
         Err(refusal)

@@ -101,6 +101,7 @@ impl<R: Registry> Owner<R> {
                 Err(refusal) => tracing::error!("a backend that left was not forgotten: {refusal}"),
             }
         }
+        self.shorten_rests().await;
         if self.resting.values().any(|until| *until <= time) {
             match self.registry.end_rests().await {
                 Err(_) if self.registry.condition().cannot_record() => {}

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config,
     discovery::{self, Instance, Message, Sender},
-    model::{Backend, BackendRule, PortRef, Readiness, Refusal, RefusalKind, Service},
+    model::{Backend, BackendRule, PortRef, Readiness, Refusal, RefusalKind, Service, Spoken},
     registry::Registry,
 };
 
@@ -44,16 +44,19 @@ impl<R: Registry> Owner<R> {
 
     /// An epoch is milliseconds since 1970, or less: one that is far ahead would shut its app host out for
     /// as long.
-    pub(super) fn check_epoch(&mut self, message: &Message) -> Result<(), Refusal> {
-        let (epoch, most) = (
-            message.spoken.epoch,
-            (now() + EPOCH_AHEAD).saturating_mul(1_000),
-        );
+    pub(super) fn check_epoch(
+        &mut self,
+        message: &Message,
+        known: Option<Spoken>,
+    ) -> Result<(), Refusal> {
+        let time = now().saturating_mul(1_000);
+        let (epoch, most) = (message.spoken.epoch, time + EPOCH_AHEAD * 1_000);
         if epoch <= most {
             return Ok(());
         }
         let text = format!("epoch = {epoch}: more than a day ahead, {most} is the most");
-        let refusal = Refusal::invalid("epoch", text);
+        let after = known.map_or(0, |known| known.epoch.saturating_add(1));
+        let refusal = Refusal::invalid("epoch", text).epoch(time.max(after));
         let refusal = refusal.fix("use milliseconds since 1970, and set the app host's clock");
         self.tell_refused(Entry::whole(&message.dea), &refusal);
         Err(refusal)

@@ -283,8 +283,9 @@ async fn say_once(session: &Session, announce: Announce) -> Result<(), Failure> 
         says: Says::One(Box::new(instance)),
     };
     // By the rules that the agent has too.
-    let message = Message::parse(message.document().to_string().as_bytes())?;
-    let heard = way(session, &announce.target)?.say(&message).await?;
+    let mut message = Message::parse(message.document().to_string().as_bytes())?;
+    let way = way(session, &announce.target)?;
+    let heard = way.begin(&mut message, Duration::ZERO).await?;
     if !session.output.is_for_people() {
         return session.output.text("", &heard);
     }

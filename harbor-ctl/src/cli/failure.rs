@@ -88,6 +88,7 @@ impl Failure {
                 description: self.description.clone(),
                 field: self.field.clone(),
                 fix: self.fix.clone(),
+                epoch: None,
             };
             // A structure of strings always serialises.
             return serde_json::to_string(&body).unwrap_or_default() + "\n";
@@ -160,6 +161,7 @@ impl From<Refusal> for Failure {
             description,
             field,
             fix,
+            ..
         } = refusal;
         Self {
             exit: exit_of(kind),

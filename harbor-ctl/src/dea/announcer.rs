@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, ToSocketAddrs as _, UdpSocket},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Say, Way};
+use super::{Say, Way, way::epoch_now};
 use crate::{
     control::{ClientError, wire::Heard},
     discovery::{Entry, Instance, Message, Says, digest},
@@ -34,6 +34,9 @@ pub(super) struct Announcer {
     way: Way,
     dea: String,
     spoken: Spoken,
+    started: Instant,
+    /// It was heard: its epoch is one that counts.
+    has_begun: bool,
     /// What was said last.
     told: BTreeMap<Name, Instance>,
     /// What Harbor did not take over, until something else is said of it.
@@ -57,6 +60,8 @@ impl Announcer {
                 epoch: epoch_now(),
                 seq: 0,
             },
+            started: Instant::now(),
+            has_begun: false,
             told: BTreeMap::new(),
             refused: BTreeMap::new(),
             is_behind: false,
@@ -184,14 +189,19 @@ impl Announcer {
 
     async fn send(&mut self, says: Says) -> Result<Heard, ClientError> {
         self.spoken.seq += 1;
-        let message = Message {
+        let mut message = Message {
             dea: self.dea.clone(),
             spoken: self.spoken,
             says,
         };
-        let heard = self.way.say(&message).await;
+        let heard = match self.has_begun {
+            true => self.way.say(&message).await,
+            false => self.way.begin(&mut message, self.started.elapsed()).await,
+        };
         match &heard {
             Ok(heard) => {
+                self.spoken.epoch = message.spoken.epoch;
+                self.has_begun = true;
                 self.heartbeat = Duration::from_secs(heard.heartbeat_s.clamp(1, 3_600));
                 if self.trouble.take().is_some() {
                     (self.say)("Harbor hears again");
@@ -241,12 +251,6 @@ fn is_final(refusal: &Refusal) -> bool {
 
 fn name(instance: &Instance) -> Name {
     (instance.service.clone(), instance.instance.clone())
-}
-
-/// An epoch that is newer than any before: milliseconds since 1970.
-pub(crate) fn epoch_now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(1, |since| since.as_millis() as u64)
 }
 
 /// The address of this host towards another one.

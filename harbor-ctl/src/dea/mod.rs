@@ -20,11 +20,11 @@ use crate::{
     model::{Protocols, Readiness},
 };
 use announcer::Announcer;
-pub(crate) use announcer::{epoch_now, local_address};
+pub(crate) use announcer::local_address;
 use app::App;
 pub(crate) use environment::Service;
 use environment::variables;
-pub(crate) use way::Way;
+pub(crate) use way::{Way, epoch_now};
 
 /// Words for the operator.
 pub(crate) type Say = fn(&str);

@@ -8,10 +8,14 @@ use std::{
 
 use crate::model::AppHost;
 
+/// Nobody gives leases that are longer than so many of ours: the registry's clock was ahead.
+const TOO_LONG: u32 = 10;
+
 /// What is to be done about leases now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// App hosts that begin a whole lease: not heard since the registry was opened.
+    /// App hosts that begin a whole lease: not heard since the registry was opened, or with a lease that
+    /// a clock which was ahead has left.
     pub(crate) begin: Vec<String>,
     /// App hosts whose instances are gone.
     pub(crate) over: Vec<String>,
@@ -63,6 +67,7 @@ impl Leases {
             let dea = host.dea.clone();
             match host.lease_left {
                 None => turn.begin.push(dea),
+                Some(left) if left > lease * TOO_LONG => turn.begin.push(dea),
                 Some(left) if !left.is_zero() || now < self.grace => {}
                 Some(_) if holders.contains(host.dea.as_str()) => turn.over.push(dea),
                 Some(_) => turn.forget.push(dea),
@@ -110,6 +115,16 @@ mod tests {
         let turn = leases.turn(&[host("a", None)], &holders, (LEASE, start + 2 * LEASE));
         assert_eq!(turn.begin, ["b", "a"]);
         assert_eq!((turn.over, turn.forget), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_lease_that_a_clock_which_was_ahead_has_left_begins_anew() {
+        let start = Instant::now();
+        let mut leases = Leases::new(LEASE, start);
+        let hosts = [host("a", Some(171)), host("b", Some(30 * 86_400))];
+        let holders = BTreeSet::from(["a", "b"]);
+        let turn = leases.turn(&hosts, &holders, (LEASE, start + 2 * LEASE));
+        assert_eq!(turn.begin, ["a", "b"]);
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub(crate) struct Refusal {
     /// The parameter at fault.
     pub(crate) field: Option<String>,
     pub(crate) fix: Option<String>,
+    /// With the field `epoch`: one that would be taken.
+    pub(crate) epoch: Option<u64>,
 }
 
 impl Refusal {
@@ -113,6 +115,7 @@ impl Refusal {
             description: description.into(),
             field: None,
             fix: None,
+            epoch: None,
         }
     }
 
@@ -126,6 +129,11 @@ impl Refusal {
 
     pub(crate) fn field(mut self, field: &str) -> Self {
         self.field = Some(field.to_owned());
+        self
+    }
+
+    pub(crate) fn epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
         self
     }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use redb::{ReadableTable, TableDefinition, TableError};
@@ -57,37 +57,53 @@ pub(super) struct Position {
     pub(super) seq: u64,
 }
 
-/// The journal's file.
+/// The journal's file; another one after it was spoilt.
 #[derive(Clone, Debug)]
-pub(super) struct Journal(Arc<File>);
+pub(super) struct Journal(Arc<RwLock<Arc<File>>>);
+
+/// What a look at the journal has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    Same,
+    /// It could not be used any more: another was begun, and everything is to be written.
+    Begun,
+}
 
 impl Journal {
     /// Opens or makes the file of this cluster's journal. One that may not be opened is left alone.
     pub(super) fn open(path: &Path) -> Result<Self, RegistryError> {
-        let file = match File::open(path) {
-            Err(RegistryError::Spoilt { why, .. }) => {
-                let aside = free_name(path);
-                tracing::error!(
-                    "the journal {} cannot be read and is set aside as {}: {why}",
-                    path.display(),
-                    aside.display()
-                );
-                std::fs::rename(path, &aside).map_err(engine)?;
-                File::open(path)?
-            }
-            opened => opened?,
-        };
-        Ok(Self(Arc::new(file)))
+        Ok(Self(Arc::new(RwLock::new(Arc::new(open_or_begin(path)?)))))
+    }
+
+    fn file(&self) -> Arc<File> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Since when it cannot be written, and why.
     pub(super) fn trouble(&self) -> Option<Away> {
-        self.0.trouble()
+        self.file().trouble()
     }
 
-    /// Tries again to use a file that could not be used.
-    pub(super) fn look(&self) {
-        self.0.look();
+    /// Tries again to use a file that could not be used. What it holds is known here too, so one that
+    /// was spoilt is set aside. Blocks.
+    pub(super) fn look(&self) -> Looked {
+        let file = self.file();
+        file.look();
+        if !file.is_spoilt() {
+            return Looked::Same;
+        }
+        let path = file.path().to_owned();
+        match open_or_begin(&path) {
+            Ok(fresh) => {
+                *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+                tracing::error!("the journal {} is written anew", path.display());
+                Looked::Begun
+            }
+            Err(error) => {
+                tracing::error!("the journal was not begun anew: {error}");
+                Looked::Same
+            }
+        }
     }
 
     /// Every good row, and how far it goes.
@@ -95,7 +111,7 @@ impl Journal {
         &self,
         rule: &BackendRule,
     ) -> Result<(Vec<Service>, Position), RegistryError> {
-        self.0.read(|transaction| {
+        self.file().read(|transaction| {
             let mut services = Vec::new();
             let table = match transaction.open_table(SERVICES) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(Default::default()),
@@ -107,7 +123,7 @@ impl Journal {
                     Ok(service) => services.push(service),
                     Err(why) => tracing::error!(
                         "a row of the journal {} is skipped: {why}",
-                        self.0.path().display()
+                        self.file().path().display()
                     ),
                 }
             }
@@ -128,7 +144,7 @@ impl Journal {
 
     /// Services that were deleted.
     pub(super) fn deleted(&self) -> Result<Vec<(String, Deleted)>, RegistryError> {
-        self.0.read(|transaction| {
+        self.file().read(|transaction| {
             let table = match transaction.open_table(DELETED) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
                 table => table.map_err(engine)?,
@@ -150,7 +166,7 @@ impl Journal {
 
     /// Remembers (`None`: forgets) deleted services, all or nothing. Blocks.
     pub(super) fn bury(&self, rows: &[(String, Option<Deleted>)]) -> Result<(), RegistryError> {
-        self.0.write(|transaction| {
+        self.file().write(|transaction| {
             let mut table = transaction.open_table(DELETED).map_err(engine)?;
             for (id, deleted) in rows {
                 match deleted {
@@ -195,7 +211,7 @@ impl Journal {
         rows: &[(String, Option<Service>)],
         position: &Position,
     ) -> Result<(), RegistryError> {
-        self.0.write(|transaction| {
+        self.file().write(|transaction| {
             let mut services = transaction.open_table(SERVICES).map_err(engine)?;
             for (id, service) in rows {
                 match service {
@@ -220,6 +236,22 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+/// Opens a file, or makes it; a spoilt one is set aside.
+fn open_or_begin(path: &Path) -> Result<File, RegistryError> {
+    let why = match File::open(path) {
+        Err(RegistryError::Spoilt { why, .. }) => why,
+        opened => return opened,
+    };
+    let aside = free_name(path);
+    tracing::error!(
+        "the journal {} cannot be read and is set aside as {}: {why}",
+        path.display(),
+        aside.display()
+    );
+    std::fs::rename(path, &aside).map_err(engine)?;
+    File::open(path)
 }
 
 /// A name for a spoilt file that no other one has.

@@ -1,8 +1,9 @@
 //! Durable state: services, numbers that rest after their release, and how far app hosts have spoken.
 //!
 //! A verb returns only when its change would survive a loss of power. Every verb is idempotent:
-//! a caller that did not hear the answer asks again. Seconds are those of the registry's own clock.
+//! a caller that did not hear the answer asks again. Seconds are those of this host's clock.
 
+mod backing;
 mod embedded;
 mod file;
 mod journal;
@@ -18,7 +19,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::mpsc;
@@ -31,6 +32,12 @@ pub(crate) use record::check as check_record;
 pub(crate) use redis::{Announcements, Password, RedisRegistry, RedisSettings, Target, probe};
 
 use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken};
+
+/// Seconds since 1970, by this host's clock.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
 
 /// Everything the registry holds, but for app hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,10 +145,8 @@ pub(crate) trait Registry: Send + Sync + 'static {
     /// Forgets rests that are over.
     fn end_rests(&self) -> impl Future<Output = Result<(), RegistryError>> + Send;
 
-    /// Ends every rest at this second at the latest. An engine with a clock of its own does nothing.
-    fn limit_rests(&self, _latest: u64) -> impl Future<Output = Result<(), RegistryError>> + Send {
-        async { Ok(()) }
-    }
+    /// Ends every rest at this second at the latest.
+    fn limit_rests(&self, latest: u64) -> impl Future<Output = Result<(), RegistryError>> + Send;
 
     /// Every app host with what is left of its lease.
     fn app_hosts(&self) -> impl Future<Output = Result<Vec<AppHost>, RegistryError>> + Send;

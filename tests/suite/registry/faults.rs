@@ -16,9 +16,11 @@ use super::Shared;
 use crate::{scene::Scene, soak};
 
 /// A fault is noticed within this time, on any machine: the configured timeout is half a second.
-const NOTICED: Duration = Duration::from_secs(10);
+pub(super) const NOTICED: Duration = Duration::from_secs(10);
 /// In sync again after its return.
 const IN_SYNC: Duration = Duration::from_secs(2);
+/// All is well within this time after the cause is gone.
+pub(super) const HEALED: Duration = Duration::from_secs(5);
 /// Connections that talk all the time.
 const LIVE: usize = 50;
 const PORTS: usize = 12;
@@ -97,20 +99,20 @@ fn mend(scene: &Scene) {
 }
 
 /// What must be the same whatever happens: every port with its backends.
-fn inventory(scene: &Scene) -> Vec<Value> {
+pub(super) fn inventory(scene: &Scene) -> Vec<Value> {
     let document = scene.agent.ctl_json(&["state", "export"]);
     let mut services = document["services"].as_array().unwrap().clone();
     services.sort_by_key(|service| service["id"].to_string());
     services
 }
 
-fn registry(scene: &Scene) -> Value {
+pub(super) fn registry(scene: &Scene) -> Value {
     scene.agent.ctl_json_whatever(&["status"])["registry"].clone()
 }
 
 /// In sync: the registry is well, and it, its journal and the kernel agree.
 #[track_caller]
-fn is_in_sync(scene: &Scene) {
+pub(super) fn is_in_sync(scene: &Scene) {
     eventually(IN_SYNC, || registry(scene)["state"] == "ok");
     let check = scene.agent.ctl(&["state", "check"]);
     assert_eq!(check.code, 0, "{}", check.stdout);
@@ -131,7 +133,7 @@ fn populated() -> (Shared, SocketAddr) {
 }
 
 /// Does something while connections are opened all the time and others talk; none may fail.
-fn under_traffic(scene: &Scene, web: SocketAddr, work: impl FnOnce()) -> usize {
+pub(super) fn under_traffic(scene: &Scene, web: SocketAddr, work: impl FnOnce()) -> usize {
     let client = scene.lab.client.clone();
     let live = traffic::Live::open(&client, web, LIVE);
     let ends = AtomicBool::new(false);

@@ -2,12 +2,14 @@
 //! server, faults of every kind, real traffic.
 
 mod churn;
+mod clocks;
 mod disk;
 mod doors;
 mod faults;
 mod lost;
 mod malformed;
 mod nodes;
+mod sentinels;
 mod state;
 
 pub(crate) use nodes::other;

@@ -51,6 +51,10 @@ impl Registry for Door {
         self.inner.end_rests().await
     }
 
+    async fn limit_rests(&self, latest: u64) -> Result<(), RegistryError> {
+        self.inner.limit_rests(latest).await
+    }
+
     async fn app_hosts(&self) -> Result<Vec<AppHost>, RegistryError> {
         self.inner.app_hosts().await
     }

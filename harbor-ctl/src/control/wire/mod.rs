@@ -67,6 +67,9 @@ pub(crate) struct ErrorBody {
     pub(crate) field: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fix: Option<String>,
+    /// With the field `epoch`: one that would be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<u64>,
 }
 
 fn kinds() -> Object {
@@ -83,12 +86,14 @@ impl From<Refusal> for ErrorBody {
             description,
             field,
             fix,
+            epoch,
         } = refusal;
         Self {
             error: kind.name().into(),
             description,
             field,
             fix,
+            epoch,
         }
     }
 }
@@ -100,12 +105,14 @@ impl From<ErrorBody> for Refusal {
             description,
             field,
             fix,
+            epoch,
         } = body;
         Self {
             kind: RefusalKind::from_name(&error),
             description,
             field,
             fix,
+            epoch,
         }
     }
 }

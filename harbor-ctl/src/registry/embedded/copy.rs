@@ -3,29 +3,39 @@
 //! Nobody waits for it. What could not be written is written later; until then the status says so.
 
 use std::{
-    collections::BTreeSet,
-    path::Path,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{EmbeddedRegistry, SERVICES, engine};
+use super::{EmbeddedRegistry, whole};
 use crate::{
     model::Service,
     registry::{
         RegistryError,
-        journal::{Journal, Position, everything},
+        file::{changes, count_from},
+        journal::{Journal, Looked, Position, everything},
     },
 };
 
 /// The journal, and what it lacks.
 #[derive(Debug)]
 pub(super) struct SecondCopy {
-    /// Or why there is none.
-    journal: Result<Journal, String>,
-    /// Services that have changed since they were copied.
-    changed: Mutex<BTreeSet<String>>,
+    path: PathBuf,
+    /// Or why there is none yet.
+    journal: Mutex<Result<Journal, String>>,
+    lacks: Mutex<Lacks>,
     /// Held while rows are written: the last to write has the latest.
     turn: Mutex<()>,
+}
+
+/// What is not copied yet: as it was acknowledged, for the file may be lost before it is copied.
+#[derive(Debug, Default)]
+struct Lacks {
+    /// Services that have changed; `None`: deleted.
+    rows: BTreeMap<String, Option<Service>>,
+    /// Everything, from the file.
+    all: bool,
 }
 
 impl SecondCopy {
@@ -35,111 +45,142 @@ impl SecondCopy {
             tracing::error!("there is no second copy of the registry: {error}");
         }
         Self {
-            journal,
-            changed: Mutex::default(),
+            path: path.to_owned(),
+            journal: Mutex::new(journal),
+            lacks: Mutex::default(),
             turn: Mutex::default(),
         }
     }
 
-    /// Every service that it holds; none where it cannot be read.
-    pub(super) fn services(&self) -> Vec<Service> {
-        let Ok(journal) = &self.journal else {
-            return Vec::new();
-        };
-        match journal.read(&everything()) {
-            Ok((services, _)) => services,
-            Err(error) => {
-                tracing::error!("the second copy of the registry was not read: {error}");
-                Vec::new()
-            }
-        }
+    fn journal(&self) -> Result<Journal, String> {
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.clone()
     }
 
-    /// Makes it the same as the registry.
-    pub(super) fn replace(&self, services: &[Service]) {
-        if let Ok(journal) = &self.journal
-            && let Err(error) = journal.replace(services, &place())
-        {
-            tracing::error!("the second copy of the registry was not written: {error}");
-            let ids = services.iter().map(|service| service.id.clone());
-            self.changed().extend(ids);
+    /// The journal, opened by now if it could not be before, and whether everything is to be written.
+    fn look(&self) -> Result<(Journal, Looked), String> {
+        if let Ok(journal) = self.journal() {
+            let looked = journal.look();
+            return Ok((journal, looked));
         }
+        let opened = Journal::open(&self.path).map_err(|error| error.to_string());
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.clone_from(&opened);
+        opened.map(|journal| (journal, Looked::Begun))
+    }
+
+    /// Every service that it holds, as of how many changes.
+    pub(super) fn services(&self) -> Result<(Vec<Service>, u64), String> {
+        let read = self.journal()?.read(&everything());
+        let (services, position) = read.map_err(|error| error.to_string())?;
+        Ok((services, position.seq))
+    }
+
+    /// Makes it the same as the registry is after so many changes.
+    fn replace(&self, services: &[Service], changes: u64) -> Result<(), String> {
+        let done = self.journal()?.replace(services, &place(changes));
+        done.map_err(|error| error.to_string())
     }
 
     /// Why it is not what the registry is.
     pub(super) fn problem(&self) -> Option<String> {
-        match &self.journal {
+        match self.journal() {
             Ok(journal) => journal.trouble().map(|away| away.reason),
-            Err(why) => Some(why.clone()),
+            Err(why) => Some(why),
         }
     }
 
-    fn changed(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lacks(&self) -> MutexGuard<'_, Lacks> {
+        self.lacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl EmbeddedRegistry {
-    /// Copies these services, as they are then, without keeping the caller.
-    pub(super) fn copy_soon(&self, ids: impl IntoIterator<Item = String>) {
+    /// Copies these services (`None`: deleted) without keeping the caller.
+    pub(super) fn copy_soon(&self, rows: impl IntoIterator<Item = (String, Option<Service>)>) {
         if let Some(copy) = &self.copy {
-            copy.changed().extend(ids);
+            copy.lacks().rows.extend(rows);
             let registry = self.clone();
             tokio::task::spawn_blocking(move || registry.copy_now());
         }
     }
 
-    /// Copies what has changed. Blocks.
+    /// Copies what is not copied yet. Blocks.
     pub(super) fn copy_now(&self) {
         let Some(copy) = &self.copy else { return };
-        let Ok(journal) = &copy.journal else { return };
-        journal.look();
         let _turn = copy.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids = std::mem::take(&mut *copy.changed());
-        if ids.is_empty() {
+        let Ok((journal, looked)) = copy.look() else {
             return;
-        }
-        let rows = self.rows(&ids);
-        if rows
-            .and_then(|rows| journal.write(&rows, &place()))
-            .is_err()
-        {
-            copy.changed().extend(ids);
+        };
+        let changes = self.file.acknowledged();
+        let Lacks { rows, mut all } = std::mem::take(&mut *copy.lacks());
+        all |= looked == Looked::Begun;
+        let written = match all {
+            true => self.copy_all(copy, changes),
+            false if rows.is_empty() => Ok(()),
+            false => {
+                let rows: Vec<_> = rows.clone().into_iter().collect();
+                let written = journal.write(&rows, &place(changes));
+                written.map_err(|error| error.to_string())
+            }
+        };
+        if written.is_err() {
+            let mut lacks = copy.lacks();
+            lacks.all |= all;
+            // What was acknowledged since is newer.
+            for (id, row) in rows {
+                lacks.rows.entry(id).or_insert(row);
+            }
         }
     }
 
-    fn rows(
-        &self,
-        ids: &BTreeSet<String>,
-    ) -> Result<Vec<(String, Option<Service>)>, RegistryError> {
-        self.file.read(|transaction| {
-            let services = transaction.open_table(SERVICES).map_err(engine)?;
-            let row = |id: &String| {
-                let record = services.get(id.as_str()).map_err(engine)?;
-                let service = record.map(|record| serde_json::from_slice(record.value()));
-                Ok((id.clone(), service.transpose().map_err(engine)?))
-            };
-            ids.iter().map(row).collect()
-        })
+    fn copy_all(&self, copy: &SecondCopy, changes: u64) -> Result<(), String> {
+        let contents = self.load_now().map_err(|error| error.to_string())?;
+        copy.replace(&contents.services, changes)
     }
 
-    /// Opens the second copy too, and serves from it if the file was made anew.
+    /// Opens the second copy too, and serves from it if the file was made anew. A file that has lost
+    /// changes which its copy has, as one that was cut or put back, is put right from the copy.
     pub(super) fn with_copy(mut self, path: &Path) -> Result<Self, RegistryError> {
         let copy = SecondCopy::open(path);
-        let services = self.load_now()?.services;
-        match self.is_undecided() {
-            true => self.hold_services(copy.services()),
-            false => copy.replace(&services),
+        let found = self.file.read(changes)?;
+        if self.is_undecided() {
+            // Whether it is new by right nobody can say without the copy.
+            let copied = copy.services().map_err(|why| RegistryError::Unopened {
+                path: path.to_owned(),
+                why,
+            });
+            let (copied, latest) = copied?;
+            self.file
+                .write(|transaction| count_from(transaction, latest))?;
+            self.hold_services(copied);
+        } else {
+            let (copied, latest) = copy.services().unwrap_or_default();
+            if latest > found {
+                tracing::error!(
+                    "the registry had lost its last changes ({found} of {latest} are there): put \
+                     right from its second copy"
+                );
+                self.file.write(|transaction| {
+                    whole::replace(transaction, &copied)?;
+                    count_from(transaction, latest)
+                })?;
+            }
+            let services = self.load_now()?.services;
+            if let Err(error) = copy.replace(&services, self.file.acknowledged()) {
+                tracing::error!("the second copy of the registry was not written: {error}");
+                copy.lacks().all = true;
+            }
         }
         self.copy = Some(Arc::new(copy));
         Ok(self)
     }
 }
 
-/// Rows of one node's own registry are as of no place in particular.
-fn place() -> Position {
+/// Rows of one node's own registry are as of a number of its changes.
+fn place(changes: u64) -> Position {
     Position {
         incarnation: "embedded".into(),
-        seq: 0,
+        seq: changes,
     }
 }

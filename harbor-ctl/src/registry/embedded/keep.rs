@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{EmbeddedRegistry, META, SERVICES, engine, number_in};
 use crate::{
     model::Service,
-    registry::{Condition, Emptied, News, RegistryError},
+    registry::{Away, Condition, Emptied, News, RegistryError},
 };
 
 /// How often the file is looked at.
@@ -84,7 +84,7 @@ impl EmbeddedRegistry {
         let held = self.held().take();
         self.copy_soon(
             held.iter()
-                .flat_map(|held| held.services.iter().map(|s| s.id.clone())),
+                .flat_map(|held| held.services.iter().map(|s| (s.id.clone(), None))),
         );
         Ok(held.map_or(0, |held| held.emptied.ports))
     }
@@ -118,9 +118,19 @@ impl EmbeddedRegistry {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Since when the file cannot be used, and why.
+    fn trouble(&self) -> Option<Away> {
+        let mut away = self.file.trouble()?;
+        if self.file.is_spoilt() {
+            away.reason
+                .push_str("; restart the agent, which says what can be done");
+        }
+        Some(away)
+    }
+
     pub(super) fn condition_now(&self) -> Condition {
         Condition {
-            failed: self.file.trouble(),
+            failed: self.trouble(),
             emptied: self.held().as_ref().map(|held| held.emptied),
             not_kept: self.copy.as_ref().and_then(|copy| copy.problem()),
             ..Condition::default()
@@ -140,8 +150,11 @@ async fn run(registry: EmbeddedRegistry, news: mpsc::Sender<News>) {
     let mut was_failing = false;
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while !news.is_closed() {
-        ticks.tick().await;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = news.closed() => return,
+        }
         let looked = registry.clone();
         let look = tokio::task::spawn_blocking(move || {
             looked.file.look();

@@ -12,7 +12,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use redb::{ReadableTable, WriteTransaction};
@@ -23,7 +23,7 @@ use self::{
     keep::Held,
     rows::{APP_HOSTS, META, NUMBERS, RESTING, SERVICES, contents, held, number, number_in, put},
 };
-use super::{Condition, Contents, Emptied, News, Registry, RegistryError, Rests, file::File};
+use super::{Condition, Contents, Emptied, News, Registry, RegistryError, Rests, file::File, now};
 use crate::model::{AppHost, Service, Spoken};
 
 const SCHEMA: u64 = 1;
@@ -166,7 +166,7 @@ impl Registry for EmbeddedRegistry {
             Ok(service)
         });
         let recorded = done.await?;
-        self.copy_soon([id]);
+        self.copy_soon([(id, Some(recorded.clone()))]);
         Ok(recorded)
     }
 
@@ -190,7 +190,7 @@ impl Registry for EmbeddedRegistry {
             Ok(service)
         });
         let recorded = done.await?;
-        self.copy_soon([id]);
+        self.copy_soon([(id, Some(recorded.clone()))]);
         Ok(recorded)
     }
 
@@ -218,7 +218,7 @@ impl Registry for EmbeddedRegistry {
             Ok(())
         });
         done.await?;
-        self.copy_soon([id]);
+        self.copy_soon([(id, None)]);
         Ok(())
     }
 
@@ -310,7 +310,8 @@ impl Registry for EmbeddedRegistry {
         let (taken, services) = (services.to_vec(), services.to_vec());
         self.write(move |transaction| whole::import(transaction, &services))
             .await?;
-        self.copy_soon(taken.iter().map(|service| service.id.clone()));
+        let row = |service: &Service| (service.id.clone(), Some(service.clone()));
+        self.copy_soon(taken.iter().map(row));
         self.take_back(&taken).await
     }
 
@@ -361,12 +362,6 @@ impl Registry for EmbeddedRegistry {
 
 fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RegistryError {
     RegistryError::Engine(error.into())
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

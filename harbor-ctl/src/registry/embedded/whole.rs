@@ -6,7 +6,7 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::{
     super::{Contents, RegistryError},
-    APP_HOSTS, EmbeddedRegistry, NUMBERS, RESTING, engine, held, number, put,
+    APP_HOSTS, EmbeddedRegistry, NUMBERS, RESTING, SERVICES, engine, held, number, put,
 };
 use crate::model::{Service, Spoken};
 
@@ -72,6 +72,20 @@ pub(in crate::registry) fn write_copy(
         }
         Ok(())
     })
+}
+
+/// Makes the services exactly these, with their numbers; the copy that they are from is newer.
+pub(super) fn replace(
+    transaction: &WriteTransaction,
+    services: &[Service],
+) -> Result<(), RegistryError> {
+    let mut table = transaction.open_table(SERVICES).map_err(engine)?;
+    table.retain(|_, _| false).map_err(engine)?;
+    drop(table);
+    let mut numbers = transaction.open_table(NUMBERS).map_err(engine)?;
+    numbers.retain(|_, _| false).map_err(engine)?;
+    drop(numbers);
+    import(transaction, services)
 }
 
 /// Places services with their numbers; what cannot be placed ends the transaction.

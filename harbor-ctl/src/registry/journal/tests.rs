@@ -58,7 +58,7 @@ fn skips(rows: u32) {
         }
         Ok(())
     };
-    journal.0.write(spoil).unwrap();
+    journal.file().write(spoil).unwrap();
     let (read, _) = journal.read(&BackendRule::default()).unwrap();
     assert_eq!(read, vec![good]);
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::super::{journal::Position, record};
+use super::super::{journal::Position, now, record};
 use super::{
     link::Fault,
     state::{Record, Snapshot},
@@ -109,7 +109,8 @@ pub(super) fn snapshot(answer: SnapshotAnswer, rules: &Rules<'_>) -> Snapshot {
         let record = rules.record(&id, &bytes, size);
         (id, record)
     };
-    let rest = |(key, until): &(Bytes, Bytes)| Some((half(&text(key))?, number(until)));
+    let now = now();
+    let rest = |(key, left): &(Bytes, Bytes)| Some((half(&text(key))?, now + number(left)));
     Snapshot {
         position: Position {
             incarnation: text(&incarnation),

@@ -34,6 +34,7 @@ const ALONE: Duration = Duration::from_secs(3);
 struct Pace {
     beat: Option<Instant>,
     snapshot: Instant,
+    journal: Instant,
     /// The last announcement heard; empty: none yet.
     announced: String,
     /// How often the server was connected to when everything was compared last.
@@ -80,6 +81,7 @@ async fn run(engine: Weak<Engine>, connections: u64) {
     let mut pace = Pace {
         beat: None,
         snapshot: Instant::now(),
+        journal: Instant::now(),
         announced: String::new(),
         connections,
         memory_ms: MEMORY_MS,
@@ -90,6 +92,10 @@ async fn run(engine: Weak<Engine>, connections: u64) {
         let Some(engine) = engine.upgrade().filter(|engine| !engine.memory().has_left) else {
             return;
         };
+        if pace.journal.elapsed() >= BEAT {
+            pace.journal = Instant::now();
+            engine.look_at_journal().await;
+        }
         match engine.round(&mut pace).await {
             Ok(()) | Err(RegistryError::Fenced(_)) => {}
             Err(RegistryError::Away(reason)) => engine.be_away(&reason),

@@ -8,6 +8,7 @@ mod announcements;
 mod answers;
 mod bounded;
 mod follower;
+mod keep;
 mod link;
 mod scripts;
 mod state;
@@ -15,6 +16,7 @@ mod sync;
 mod verbs;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -79,6 +81,8 @@ struct Memory {
     is_fenced: bool,
     has_left: bool,
     not_kept: Option<String>,
+    /// Services that are not in the journal as they are known.
+    unkept: BTreeSet<String>,
 }
 
 impl RedisRegistry {
@@ -171,7 +175,10 @@ impl Engine {
             withheld: memory.state.withheld.clone(),
             unplaced: memory.state.unplaced.clone(),
             refused: memory.state.refused(),
-            not_kept: memory.not_kept.clone(),
+            not_kept: memory.not_kept.clone().or_else(|| {
+                let trouble = self.journal.trouble();
+                trouble.map(|away| away.reason)
+            }),
         }
     }
 
@@ -258,41 +265,6 @@ impl Engine {
             },
             _ => RegistryError::Away(fault.text),
         }
-    }
-
-    /// Writes these services, as they are known now, to the journal.
-    async fn keep(&self, ids: &[String]) {
-        let _turn = self.keeping.lock().await;
-        let (rows, graves, position) = {
-            let memory = self.memory();
-            let row = |id: &String| (id.clone(), memory.state.known.get(id).cloned());
-            let gone = ids
-                .iter()
-                .filter(|id| !memory.state.known.contains_key(*id));
-            let grave = |id: &String| (id.clone(), memory.state.deleted.get(id).copied());
-            (
-                ids.iter().map(row).collect::<Vec<_>>(),
-                gone.map(grave).collect::<Vec<_>>(),
-                memory.state.position.clone(),
-            )
-        };
-        let journal = self.journal.clone();
-        let write = move || {
-            if !graves.is_empty() {
-                journal.bury(&graves)?;
-            }
-            journal.write(&rows, &position)
-        };
-        let written = tokio::task::spawn_blocking(write).await;
-        let problem = match written {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(problem) = &problem {
-            tracing::error!("the journal was not written: {problem}");
-        }
-        self.memory().not_kept = problem;
     }
 }
 

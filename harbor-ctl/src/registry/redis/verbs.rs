@@ -9,7 +9,9 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    super::{Condition, Contents, News, Quota, Registry, RegistryError, Rests, embedded::whole},
+    super::{
+        Condition, Contents, News, Quota, Registry, RegistryError, Rests, embedded::whole, now,
+    },
     Engine, RedisRegistry,
     answers::{self, half},
     follower,
@@ -247,6 +249,14 @@ impl Registry for RedisRegistry {
     async fn end_rests(&self) -> Result<(), RegistryError> {
         self.0
             .change::<i64>(&self.0.scripts.rests, &[])
+            .await
+            .map(drop)
+    }
+
+    async fn limit_rests(&self, latest: u64) -> Result<(), RegistryError> {
+        let words = [latest.saturating_sub(now()).to_string()];
+        self.0
+            .change::<i64>(&self.0.scripts.rests, &words)
             .await
             .map(drop)
     }

@@ -13,8 +13,11 @@ for _, id in ipairs(redis.call('HKEYS', services)) do
     table.insert(answer[3], { id, record, size })
   end
 end
+local now = math.floor(now_ms() / 1000)
 local rests = redis.call('ZRANGE', resting, 0, -1, 'WITHSCORES')
 for i = 1, #rests, 2 do
-  if #rests[i] <= 16 then table.insert(answer[4], { rests[i], rests[i + 1] }) end
+  -- What is left of it: the clock of a node may be another.
+  local left = math.max(0, math.min(tonumber(rests[i + 1]) - now, 2592000))
+  if #rests[i] <= 16 then table.insert(answer[4], { rests[i], string.format('%d', left) }) end
 end
 return answer

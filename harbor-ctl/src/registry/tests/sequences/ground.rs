@@ -11,7 +11,10 @@ use tokio::{
 
 use crate::{
     model::{BackendRule, RegistryUrl},
-    registry::{RedisRegistry, RedisSettings, Registry as _},
+    registry::{
+        RedisRegistry, RedisSettings, Registry as _,
+        backing::faults::{self, Fault},
+    },
 };
 
 /// A way to the server that can be cut.
@@ -70,6 +73,8 @@ pub(super) struct Node {
     pub(super) settings: RedisSettings,
     pub(super) door: Door,
     pub(super) running: Option<Running>,
+    /// Its journal has a hole that nobody can see before it is opened again.
+    pub(super) is_holed: bool,
     _folder: tempfile::TempDir,
 }
 
@@ -101,6 +106,7 @@ impl Node {
             settings,
             door,
             running: None,
+            is_holed: false,
             _folder: folder,
         };
         node.start().await;
@@ -126,6 +132,16 @@ impl Node {
             drop(running.registry);
             let _ = running.heard.await;
         }
+    }
+
+    /// Whether what it knows is on its disk, which is well.
+    pub(super) fn keeps(&self) -> bool {
+        let is_kept = |registry: &RedisRegistry| registry.condition().not_kept.is_none();
+        !faults::of(&self.settings.journal).is_set() && self.registry().is_none_or(is_kept)
+    }
+
+    pub(super) fn heal(&self) {
+        faults::of(&self.settings.journal).set(Fault::None, 0);
     }
 
     pub(super) fn registry(&self) -> Option<&RedisRegistry> {
@@ -171,4 +187,21 @@ impl Dump {
         let done = pipe.query_async::<redis::Value>(&mut server).await;
         done.unwrap();
     }
+}
+
+/// Sets the server's clock by so many seconds, as far as one cluster can see.
+pub(super) async fn set_clock(mut server: MultiplexedConnection, cluster: &str, by: i64) {
+    const SHIFT: &str = "
+        for i, key in ipairs({ 'seen', 'leases', 'buried', 'resting' }) do
+          local by = i < 4 and ARGV[1] * 1000 or ARGV[1]
+          for _, name in ipairs(redis.call('ZRANGE', KEYS[1] .. key, 0, -1)) do
+            redis.call('ZINCRBY', KEYS[1] .. key, -by, name)
+          end
+        end
+        redis.call('HINCRBY', KEYS[1] .. 'meta', 'guard', -ARGV[1] * 1000)";
+    let script = redis::Script::new(SHIFT);
+    let mut call = script.prepare_invoke();
+    call.key(format!("{{harbor:{cluster}}}:")).arg(by);
+    let done = call.invoke_async::<redis::Value>(&mut server).await;
+    done.unwrap();
 }

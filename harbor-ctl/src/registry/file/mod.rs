@@ -4,43 +4,59 @@
 //! again, with pauses, and is in trouble until [`File::look`] finds that it takes changes. Whoever keeps
 //! something here calls [`File::read`] and [`File::write`].
 
+mod opening;
+
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use redb::{
-    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _, StorageError,
-    TableDefinition, WriteTransaction,
+    Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use super::{Away, RegistryError, panics::answered};
+use opening::{PANICKED, Whole, identity, open_whole, spoilt, unopened};
 
 /// Written to see whether the file takes changes again.
 const PROBE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("probe");
+/// How many changes were made, under a name: one that has fewer than were acknowledged went back.
+const CHANGES: TableDefinition<'_, &str, u64> = TableDefinition::new("changes");
+const COUNT: &str = "count";
 /// More than a change needs: on a full disk small ones still find room in the file now and then.
 const PROBE_BYTES: usize = 256 * 1024;
 /// Between attempts to open a file anew: at first, and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(2)];
-const PANICKED: &str = "its pages do not fit together";
 
 /// An open file, or why it is not.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
-    /// Device and number: another file in its place is none of ours.
     identity: (u64, u64),
-    /// With the number of times it was opened.
-    open: RwLock<(u64, Option<Database>)>,
+    open: RwLock<Open>,
     trouble: Mutex<Option<Trouble>>,
+    /// How many changes were acknowledged.
+    acknowledged: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// How often it was opened.
+    generation: u64,
+    whole: Option<Whole>,
 }
 
 #[derive(Debug)]
 struct Trouble {
     away: Away,
+    /// No disk heals that: what it holds is not what was written.
+    is_spoilt: bool,
     pause: Duration,
     /// Not opened anew before.
     next: Instant,
@@ -49,13 +65,18 @@ struct Trouble {
 impl File {
     /// Opens the file, or makes it where there is none.
     pub(super) fn open(path: &Path) -> Result<Self, RegistryError> {
-        let database = open_whole(path)?;
-        let identity = identity(path).map_err(|error| unopened(path, &error.to_string()))?;
+        let whole = open_whole(path)?;
+        let changes = changes_in(&whole.database).map_err(|why| spoilt(path, &why))?;
+        let found = fs::metadata(path).map_err(|error| unopened(path, &error.to_string()))?;
         Ok(Self {
             path: path.to_owned(),
-            identity,
-            open: RwLock::new((0, Some(database))),
+            identity: identity(&found),
+            open: RwLock::new(Open {
+                generation: 0,
+                whole: Some(whole),
+            }),
             trouble: Mutex::default(),
+            acknowledged: changes.into(),
         })
     }
 
@@ -66,6 +87,17 @@ impl File {
     /// Since when it cannot be used, and why.
     pub(super) fn trouble(&self) -> Option<Away> {
         self.troubled().as_ref().map(|trouble| trouble.away.clone())
+    }
+
+    /// How many changes it has acknowledged, in its whole life.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// Whether it cannot be used any more, however well its disk is.
+    pub(super) fn is_spoilt(&self) -> bool {
+        let trouble = self.troubled();
+        trouble.as_ref().is_some_and(|trouble| trouble.is_spoilt)
     }
 
     pub(super) fn read<T>(
@@ -80,6 +112,7 @@ impl File {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
+        self.miss();
         self.with(|database| {
             let mut transaction = database.begin_write().map_err(engine)?;
             transaction
@@ -87,7 +120,9 @@ impl File {
                 .map_err(engine)?;
             // An error drops the transaction, which aborts it.
             let answer = change(&transaction)?;
+            let count = count(&transaction)?;
             transaction.commit().map_err(engine)?;
+            self.acknowledged.fetch_max(count, Ordering::SeqCst);
             Ok(answer)
         })
     }
@@ -103,8 +138,29 @@ impl File {
                 let lasted = over.away.since.elapsed();
                 tracing::info!("{} works again after {lasted:.1?}", self.path.display());
             }
-        } else if let Err(why) = self.is_there() {
-            let generation = self.opened().0;
+        } else {
+            self.miss();
+        }
+    }
+
+    /// Gives the file up if it is not where and what it was: nothing is to be built upon that.
+    fn miss(&self) {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let Open {
+            generation,
+            whole: Some(whole),
+        } = &*open
+        else {
+            return;
+        };
+        let is_there = self.is_there();
+        let missed = is_there.and_then(|found| match whole.length.cut_from(found) {
+            Some(length) => Err(format!("it was cut from {length} to {found} bytes")),
+            None => Ok(()),
+        });
+        let generation = *generation;
+        drop(open);
+        if let Err(why) = missed {
             self.give_up(generation, &why);
         }
     }
@@ -129,11 +185,11 @@ impl File {
     ) -> Result<T, RegistryError> {
         self.make_ready()?;
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let (generation, Some(database)) = &*open else {
+        let Some(whole) = &open.whole else {
             return Err(self.failed());
         };
-        let generation = *generation;
-        let done = answered(|| work(database));
+        let generation = open.generation;
+        let done = answered(|| work(&whole.database));
         drop(open);
         let why = match done {
             Some(Err(RegistryError::Engine(error))) => error.to_string(),
@@ -146,12 +202,13 @@ impl File {
 
     /// Opens the file anew, if it was given up and it is time to try.
     fn make_ready(&self) -> Result<(), RegistryError> {
-        let is_open = |open: &(u64, Option<Database>)| open.1.is_some();
-        if is_open(&self.open.read().unwrap_or_else(PoisonError::into_inner)) {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        if open.whole.is_some() {
             return Ok(());
         }
+        drop(open);
         let mut open = self.opened();
-        if is_open(&open) {
+        if open.whole.is_some() {
             return Ok(());
         }
         if let Some(trouble) = &*self.troubled()
@@ -159,26 +216,43 @@ impl File {
         {
             return Err(RegistryError::Failed(trouble.away.reason.clone()));
         }
-        let opened = self.is_there().and_then(|()| {
-            let opened = open_whole(&self.path);
-            opened.map_err(|error| error.to_string())
-        });
-        match opened {
-            Ok(database) => {
-                *open = (open.0 + 1, Some(database));
+        match self.open_again() {
+            Ok(whole) => {
+                open.generation += 1;
+                open.whole = Some(whole);
                 Ok(())
             }
-            Err(why) => {
-                self.remember(&why);
+            Err((why, is_spoilt)) => {
+                self.remember(&why, is_spoilt);
                 Err(RegistryError::Failed(self.reason(&why)))
             }
         }
     }
 
-    /// Whether the path leads to the file that was opened.
-    fn is_there(&self) -> Result<(), String> {
-        match identity(&self.path) {
-            Ok(found) if found == self.identity => Ok(()),
+    /// Opens the file anew if it is the one that it was; or why not, and whether it never will be.
+    fn open_again(&self) -> Result<Whole, (String, bool)> {
+        // The library would begin a new one in it.
+        if self.is_there().map_err(|why| (why, false))? == 0 {
+            return Err(("it holds nothing any more".into(), true));
+        }
+        let whole = open_whole(&self.path).map_err(|error| {
+            let is_spoilt = matches!(error, RegistryError::Spoilt { .. });
+            (error.to_string(), is_spoilt)
+        })?;
+        let found = changes_in(&whole.database).map_err(|why| (why, true))?;
+        match self.acknowledged() {
+            wanted if found < wanted => {
+                let text = format!("it has lost its last changes: {found} of {wanted} are there");
+                Err((text, true))
+            }
+            _ => Ok(whole),
+        }
+    }
+
+    /// Whether the path leads to the file that was opened; how long that is.
+    fn is_there(&self) -> Result<u64, String> {
+        match fs::metadata(&self.path) {
+            Ok(found) if identity(&found) == self.identity => Ok(found.len()),
             Ok(_) => Err("another file is in its place: restart the agent to use that".into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err("the file is gone: put it back where it was".into())
@@ -190,15 +264,15 @@ impl File {
     /// Closes the file that was opened so many times, unless it was opened anew since.
     fn give_up(&self, generation: u64, why: &str) {
         let mut open = self.opened();
-        if open.0 == generation
-            && let Some(database) = open.1.take()
+        if open.generation == generation
+            && let Some(whole) = open.whole.take()
         {
-            let _ = answered(move || drop(database));
-            self.remember(why);
+            let _ = answered(move || drop(whole));
+            self.remember(why, false);
         }
     }
 
-    fn remember(&self, why: &str) {
+    fn remember(&self, why: &str, is_spoilt: bool) {
         let reason = self.reason(why);
         let mut trouble = self.troubled();
         let now = Instant::now();
@@ -207,11 +281,13 @@ impl File {
                 trouble.pause = (trouble.pause * 2).min(PAUSES[1]);
                 trouble.next = now + trouble.pause;
                 trouble.away.reason = reason;
+                trouble.is_spoilt = is_spoilt;
             }
             None => {
                 tracing::error!("given up until it can be used again: {reason}");
                 *trouble = Some(Trouble {
                     away: Away { reason, since: now },
+                    is_spoilt,
                     pause: PAUSES[0],
                     next: now + PAUSES[0],
                 });
@@ -235,57 +311,45 @@ impl File {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn opened(&self) -> RwLockWriteGuard<'_, (u64, Option<Database>)> {
+    fn opened(&self) -> RwLockWriteGuard<'_, Open> {
         self.open.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+/// How many changes a database holds.
+fn changes_in(database: &Database) -> Result<u64, String> {
+    let read = || changes(&database.begin_read().map_err(engine)?);
+    let read = answered(read).ok_or(PANICKED)?;
+    read.map_err(|error| error.to_string())
 }
 
-/// Opens a file whose every page has its checksum, or makes one.
-fn open_whole(path: &Path) -> Result<Database, RegistryError> {
-    // Opening anything else may wait for ever.
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(spoilt(path, "it is no regular file"));
-    }
-    // A cache of a gigabyte, the library's own, is memory that nobody gets back.
-    let open = || -> Result<Database, DatabaseError> {
-        let mut builder = Database::builder();
-        let mut database = builder.set_cache_size(4 * 1024 * 1024).create(path)?;
-        database.check_integrity()?;
-        Ok(database)
-    };
-    match answered(open) {
-        Some(Ok(database)) => Ok(database),
-        Some(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(RegistryError::InUse(path.to_owned())),
-        Some(Err(DatabaseError::Storage(StorageError::Io(error)))) if !is_content(&error) => {
-            Err(unopened(path, &error.to_string()))
+/// How many changes were made up to this state.
+pub(super) fn changes(transaction: &ReadTransaction) -> Result<u64, RegistryError> {
+    match transaction.open_table(CHANGES) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(0),
+        table => {
+            let count = table.map_err(engine)?.get(COUNT).map_err(engine)?;
+            Ok(count.map_or(0, |count| count.value()))
         }
-        Some(Err(error)) => Err(spoilt(path, &error.to_string())),
-        None => Err(spoilt(path, PANICKED)),
     }
 }
 
-/// Whether an error is about what a file holds, not about the disk or somebody's rights.
-fn is_content(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+/// Counts a change.
+fn count(transaction: &WriteTransaction) -> Result<u64, RegistryError> {
+    let mut table = transaction.open_table(CHANGES).map_err(engine)?;
+    let before = table.get(COUNT).map_err(engine)?.map(|count| count.value());
+    let count = before.unwrap_or_default() + 1;
+    table.insert(COUNT, count).map_err(engine)?;
+    Ok(count)
 }
 
-fn unopened(path: &Path, why: &str) -> RegistryError {
-    RegistryError::Unopened {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    }
-}
-
-fn spoilt(path: &Path, why: &str) -> RegistryError {
-    RegistryError::Spoilt {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    }
+/// Has the count go on from that of another file.
+pub(super) fn count_from(transaction: &WriteTransaction, other: u64) -> Result<(), RegistryError> {
+    let mut table = transaction.open_table(CHANGES).map_err(engine)?;
+    let before = table.get(COUNT).map_err(engine)?.map(|count| count.value());
+    let count = before.unwrap_or_default().max(other);
+    table.insert(COUNT, count).map_err(engine)?;
+    Ok(())
 }
 
 fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RegistryError {
@@ -293,79 +357,4 @@ fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Registr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(file: &File) -> Result<(), RegistryError> {
-        file.write(|transaction| {
-            let mut table = transaction.open_table(PROBE).map_err(engine)?;
-            table.insert("a", &b"1"[..]).map_err(engine)?;
-            Ok(())
-        })
-    }
-
-    /// Asks until it is time to try again.
-    fn eventually(holds: impl Fn() -> bool) {
-        let end = Instant::now() + Duration::from_secs(10);
-        while !holds() {
-            assert!(Instant::now() < end, "not within 10 s");
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn a_file_that_fails_is_opened_anew_and_works_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = File::open(&folder.path().join("a.redb")).unwrap();
-        let failing = |_: &WriteTransaction| -> Result<(), RegistryError> {
-            Err(engine(io::Error::from(io::ErrorKind::StorageFull)))
-        };
-        let error = file.write(failing).unwrap_err();
-        assert!(matches!(error, RegistryError::Failed(_)), "{error}");
-        let reason = file.trouble().unwrap().reason;
-        assert!(reason.contains("a.redb: no storage space"), "{reason}");
-        // At once nothing is tried.
-        assert!(put(&file).is_err());
-        eventually(|| put(&file).is_ok());
-        file.look();
-        assert_eq!(file.trouble(), None);
-    }
-
-    #[test]
-    fn a_panic_of_the_library_is_a_failure_like_any_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = File::open(&folder.path().join("a.redb")).unwrap();
-        let error = file.write(|_| -> Result<(), _> { panic!("spoilt") });
-        assert!(matches!(error, Err(RegistryError::Failed(_))));
-        eventually(|| put(&file).is_ok());
-    }
-
-    #[test]
-    fn a_file_that_is_moved_away_is_missed_and_never_made_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, aside) = (folder.path().join("a.redb"), folder.path().join("b"));
-        let file = File::open(&path).unwrap();
-        fs::rename(&path, &aside).unwrap();
-        file.look();
-        assert!(file.trouble().unwrap().reason.contains("gone"));
-        file.look();
-        assert!(put(&file).is_err() && !path.exists());
-        fs::rename(&aside, &path).unwrap();
-        eventually(|| {
-            file.look();
-            file.trouble().is_none()
-        });
-        put(&file).unwrap();
-    }
-
-    #[test]
-    fn what_is_no_file_or_may_not_be_read_is_named_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.redb");
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let error = File::open(&path).unwrap_err();
-        assert!(matches!(error, RegistryError::Spoilt { .. }), "{error}");
-        let below = File::open(&folder.path().join("none/a.redb")).unwrap_err();
-        assert!(matches!(below, RegistryError::Unopened { .. }), "{below}");
-    }
-}
+mod tests;

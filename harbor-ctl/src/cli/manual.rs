@@ -1,4 +1,4 @@
-//! `harbor-ctl manual`: the pages for man(1), from the same source as `--help`. The package is made with it.
+//! The hidden verb `manual`: the pages for man(1), from the same source as `--help`. The package is made with it.
 
 use std::{fs, path::PathBuf};
 

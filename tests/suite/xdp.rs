@@ -6,7 +6,7 @@ use kit::{Config, Lab, eventually, finish, traffic};
 
 use crate::{
     engines::Engine,
-    scene::{APP_PORT, FAMILIES, Scene},
+    scene::{FAMILIES, Scene},
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -196,7 +196,13 @@ pub(crate) fn swap(rounds: usize, connections: usize) {
     }
     let tally = live.finish();
     assert_eq!(tally.errors, Vec::<String>::new());
-    assert_eq!(scene.app(0).port(), APP_PORT);
+    scene.agent.kill();
+    scene.agent.ctl(&["datapath", "detach", "--yes"]).ok();
+    for interface in ["eth0", "eth1"] {
+        let mut ip = scene.lab.node.command("ip");
+        let shown = finish(ip.args(["link", "show", interface])).ok().stdout;
+        assert!(!shown.contains("xdp"), "{shown}");
+    }
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{setup, test};
+use crate::{matrix, setup, test};
+
+/// The one that is no test: `cargo xtask matrix` with all its parts.
+const MATRIX: &str = "matrix";
 
 /// A long test.
 #[derive(clap::Args)]
@@ -12,10 +15,16 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.name.as_deref() == Some(MATRIX) {
+        return matrix::run(&matrix::Arguments::default());
+    }
     setup::run(setup::Wish::Everything)?;
     let filter = match &arguments.name {
         Some(name) => vec!["--ignored".into(), "--nocapture".into(), name.clone()],
-        None => vec!["--ignored".into(), "--list".into()],
+        None => {
+            println!("{MATRIX}: every part on every kernel, by emulation (hours)");
+            vec!["--ignored".into(), "--list".into()]
+        }
     };
     test::long(&filter)
 }

@@ -22,7 +22,7 @@ const PATIENCE: &str = "8";
 const LONGEST: u32 = 5_400;
 
 /// Which kernels, and which part of the suite.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Arguments {
     /// One kernel: 6.1, 6.12, newest or the name of a Debian suite; all of them without this
     #[arg(long)]

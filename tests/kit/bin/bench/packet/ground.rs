@@ -43,6 +43,15 @@ impl Mode {
     }
 }
 
+/// What is sent through the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// For the port, or with plain routing for the app.
+    Own,
+    /// For the app, in every mode: the node routes it.
+    Foreign,
+}
+
 /// A lab in one mode, its flows established.
 pub(crate) struct Ground {
     pub(crate) mode: Mode,
@@ -54,9 +63,9 @@ pub(crate) struct Ground {
 }
 
 /// One ground for each mode, with so many flows that have been answered twice.
-pub(crate) fn all(modes: &[Mode], flows: u32) -> Result<Vec<Ground>> {
+pub(crate) fn all(modes: &[Mode], flows: u32, traffic: Traffic) -> Result<Vec<Ground>> {
     let make = |mode: &Mode| {
-        let ground = Ground::new(*mode)?;
+        let ground = Ground::new(*mode, traffic)?;
         ground
             .establish(flows)
             .context("flows cannot be established")?;
@@ -66,7 +75,7 @@ pub(crate) fn all(modes: &[Mode], flows: u32) -> Result<Vec<Ground>> {
 }
 
 impl Ground {
-    fn new(mode: Mode) -> Result<Self> {
+    fn new(mode: Mode, traffic: Traffic) -> Result<Self> {
         let lab = Lab::new(Topology::Direct);
         let app = SocketAddr::new(lab.app(V4, 0), APP_PORT);
         let server = traffic::serve(&lab.apps[0], lab.folder(), "app1", &[app]);
@@ -98,6 +107,15 @@ impl Ground {
                 let port = PORT.to_string();
                 agent.create(&["udp-bench", "--port", &port, "--backend", &app.to_string()]);
                 (public, Some(agent))
+            }
+        };
+        let to = match traffic {
+            Traffic::Own => to,
+            Traffic::Foreign => {
+                if agent.is_some() {
+                    forward(&lab);
+                }
+                app
             }
         };
         Ok(Self {

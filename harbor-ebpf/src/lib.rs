@@ -9,6 +9,7 @@ pub mod bound;
 pub mod code;
 pub mod ip;
 pub mod packet;
+pub mod parsed;
 pub mod stage;
 #[cfg(test)]
 mod testing;
@@ -30,6 +31,8 @@ pub mod errors;
 pub mod established;
 #[cfg(target_arch = "bpf")]
 pub mod family;
+#[cfg(target_arch = "bpf")]
+pub mod frontends;
 #[cfg(target_arch = "bpf")]
 pub mod linear;
 #[cfg(target_arch = "bpf")]

@@ -20,17 +20,8 @@ mod program {
         verdict::Verdict,
     };
     use harbor_ebpf::{
-        account, clock,
-        code::Code,
-        config, established,
-        family::Stack,
-        packet::Packet,
-        pipeline,
-        skb::SkbPacket,
-        stage::{emit, parse::Version},
-        steer, sweep,
-        table::RACE,
-        timer,
+        account, clock, code::Code, config, established, family::Stack, packet::Packet,
+        parsed::Version, pipeline, skb::SkbPacket, stage::emit, steer, sweep, table::RACE, timer,
         xdp::XdpPacket,
     };
 

@@ -26,10 +26,7 @@ use harbor_common::{
     verdict::VERDICT_NUMBERS,
 };
 
-use crate::{
-    stage::{icmp::Quoted, parse::Parsed},
-    way::Way,
-};
+use crate::{parsed::Parsed, stage::icmp::Quoted, way::Way};
 
 /// Facts about the installation. Written by the agent; the datapath does not read it.
 #[btf_map(name = "meta")]

@@ -9,12 +9,14 @@ use harbor_common::{
 use crate::{
     clock,
     code::Code,
+    frontends,
     maps::Context,
     packet::{Packet, SocketBuffer},
+    parsed::Oddity,
     phases::Path,
     route,
     scan::{self, Bounds},
-    stage::{claim, flow, frontend, join, limit, open, parse::Oddity, select, translate},
+    stage::{claim, flow, frontend, join, limit, open, select, translate},
     suspicion,
     way::Doubt,
 };
@@ -67,7 +69,7 @@ fn try_choose<A: Path>(context: &mut Context<A>) -> Result<(), Verdict> {
     const NONE: Verdict = Verdict::Drop(DropReason::NoBackend);
     let now = context.now;
     let slot = context.frontend.slot;
-    let set = frontend::set(&context.frontend, A::INDEX).ok_or(NONE)?;
+    let set = frontends::set(&context.frontend, A::INDEX).ok_or(NONE)?;
     let public = context.parsed.key.destination.ip();
     if set.handed != 0 || !route::is_certain(&public, &context.client) {
         return Err(Verdict::Pass(PassReason::Unrouted));
@@ -125,9 +127,9 @@ pub fn weigh<A: Path>(context: &mut Context<A>, protocol: Protocol, arrived_at: 
         ..
     } = context;
     let mut outlook = 0;
-    if let Some(frontend) = frontend::at(protocol, way.public_port(arrived_at))
+    if let Some(frontend) = frontends::at(protocol, way.public_port(arrived_at))
         && frontend.is_served()
-        && let Some(set) = frontend::set(&frontend, A::INDEX)
+        && let Some(set) = frontends::set(&frontend, A::INDEX)
     {
         let (has_other, has_room) = scan::survey(set, way.backend, now);
         outlook = u32::from(has_other) * HAS_OTHER + u32::from(has_room) * HAS_ROOM;

@@ -14,16 +14,15 @@ use crate::{
     code::Code,
     maps::Context,
     packet::{Packet, SocketBuffer},
+    parsed::{Kind, Oddity, Parsed, Version},
     phases::{Path, Phases},
     route, scan,
     stage::{
         answer, emit,
         flow::{self, Found},
-        fragment, frontend, limit,
-        parse::{self, Kind, Oddity, Version},
-        translate,
+        fragment, frontend, limit, parse, translate,
     },
-    way::Doubt,
+    way::{Doubt, Way},
 };
 
 /// The family of a frame, or why the frame is not ours.
@@ -109,11 +108,23 @@ pub fn answer<A: Path, P: SocketBuffer>(
 /// Sends a later fragment where the first one went.
 #[inline(always)]
 pub fn forward_fragment<A: Path, P: Packet>(packet: &mut P, context: &mut Context<A>) -> Code {
-    let now = clock::now_ns();
     let Context { parsed, way, .. } = context;
-    if let Err(verdict) = fragment::follow(parsed, way, now) {
-        return Code::of(verdict);
+    match try_forward_fragment(packet, parsed, way) {
+        Ok(verdict) | Err(verdict) => Code::of(verdict),
     }
+}
+
+#[inline(always)]
+fn try_forward_fragment<A: Path, P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed<A>,
+    way: &mut Way<A>,
+) -> Result<Verdict, Verdict> {
+    let now = clock::now_ns();
+    fragment::follow(parsed, way, now)?;
     account::translated(way.frontend, way.direction, parsed.length);
-    Code::of(fragment::translate(packet, parsed, way, now))
+    let control = route::control().ok_or(translate::REFUSED)?;
+    let ready = emit::prepare(way, control, now);
+    fragment::translate(packet, parsed, way)?;
+    Ok(emit::emit(packet, &ready))
 }

@@ -10,7 +10,7 @@ use harbor_common::{
 
 use crate::{
     family::Stack,
-    stage::parse::{Parsed, Tcp},
+    parsed::{Parsed, Tcp},
     suspicion,
     table::{self, RACE, change_state, opposite},
     way::{Doubt, Way},

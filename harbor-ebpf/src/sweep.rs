@@ -17,6 +17,7 @@ use harbor_common::{
 
 use crate::{
     family::Stack,
+    frontends,
     maps::BACKENDS,
     stage::frontend,
     table::{self, opposite, remove, retire},
@@ -232,8 +233,8 @@ unsafe fn is_over<A: Stack>(
 #[inline(always)]
 fn silence_s<A: Stack>(key: &FlowKey<A>, phase: Phase, control: &Control) -> u32 {
     let idle_s = Protocol::from_number(key.protocol)
-        .and_then(|protocol| frontend::at(protocol, key.destination_port))
-        .and_then(|frontend| frontend::set(&frontend, A::INDEX))
+        .and_then(|protocol| frontends::at(protocol, key.destination_port))
+        .and_then(|frontend| frontends::set(&frontend, A::INDEX))
         .map_or(0, |set| set.limits.idle_s);
     phase.silence_s(key.protocol, idle_s, control)
 }

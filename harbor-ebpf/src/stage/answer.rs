@@ -13,7 +13,7 @@ use harbor_common::{
 };
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
-use super::parse::{Oddity, Parsed};
+use crate::parsed::{Oddity, Parsed};
 use crate::{
     ip::{Fresh, IpHeader, pseudo_header},
     packet::{Ethernet, Icmp, L3, Packet, SocketBuffer},
@@ -291,7 +291,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        stage::parse::{Kind, Parse},
+        parsed::Kind,
+        stage::parse::Parse,
         testing::{Frame, is_error_sound, is_sound, is_sound_v6, tcp, tcp_v6, udp},
     };
 

@@ -3,7 +3,7 @@
 
 use harbor_common::{addr::Ip, control::Control, verdict::Verdict};
 
-use super::parse::Parsed;
+use crate::parsed::Parsed;
 use crate::{
     family::Stack,
     packet::{L3, Packet},

@@ -10,7 +10,7 @@ use harbor_common::{
     verdict::{DropReason, Verdict},
 };
 
-use super::parse::{Oddity, Parsed, Tcp};
+use crate::parsed::{Oddity, Parsed, Tcp};
 use crate::{
     account, config,
     family::Stack,

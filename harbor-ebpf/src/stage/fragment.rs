@@ -13,7 +13,7 @@ use harbor_common::{
     verdict::{DropReason, PassReason, Verdict},
 };
 
-use super::{emit, parse::Parsed};
+use crate::parsed::Parsed;
 use crate::{
     atomic, config,
     family::Stack,
@@ -169,26 +169,19 @@ pub fn follow<A: Stack>(parsed: &Parsed<A>, way: &mut Way<A>, now: u64) -> Resul
     Ok(())
 }
 
-/// Sends a fragment after its first: only addresses change, because the checksum is in the first.
+/// Rewrites a fragment after its first: only addresses change, because the checksum is in the first.
 #[inline(always)]
 pub fn translate<A: Stack, P: Packet>(
     packet: &mut P,
     parsed: &Parsed<A>,
     way: &Way<A>,
-    now: u64,
-) -> Verdict {
-    let Some(control) = route::control() else {
-        return Verdict::Drop(DropReason::Rewrite);
-    };
-    let ready = emit::prepare(way, control, now);
+) -> Result<(), Verdict> {
     let new = Rewrite {
         source: &way.source,
         destination: &way.destination,
         ttl: (parsed.ttl - 1) as u8,
         delta: way.address_delta,
     };
-    match A::rewrite(packet, L3, &new) {
-        Some(()) => emit::emit(packet, &ready),
-        None => Verdict::Drop(DropReason::Rewrite),
-    }
+    let written = A::rewrite(packet, L3, &new);
+    written.ok_or(Verdict::Drop(DropReason::Rewrite))
 }

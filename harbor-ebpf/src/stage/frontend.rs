@@ -5,17 +5,18 @@ use harbor_common::{
     backend::Endpoint,
     explain::Explanation,
     flow::FlowKey,
-    frontend::{BackendSet, Frontend},
+    frontend::Frontend,
     protocol::Protocol,
     rules::transition,
     verdict::{DropReason, PassReason, Verdict},
 };
 
-use super::parse::{Oddity, Parsed};
+use crate::parsed::{Oddity, Parsed};
 use crate::{
     account, config,
     family::Stack,
-    maps::{ADDRESSES, BACKEND_SETS, ENDPOINTS, FRONTENDS},
+    frontends,
+    maps::{ADDRESSES, ENDPOINTS},
 };
 
 /// Looks at the destination port alone. A client's packet finds the frontend that is served there,
@@ -23,7 +24,7 @@ use crate::{
 #[inline(always)]
 pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Frontend, Verdict> {
     const OTHER: Verdict = Verdict::Pass(PassReason::NotOurs);
-    let frontend = at(protocol, key.destination_port).ok_or(OTHER)?;
+    let frontend = frontends::at(protocol, key.destination_port).ok_or(OTHER)?;
     if frontend.is_served() {
         account::step(Explanation::FRONTEND, |note| note.frontend = frontend.slot);
         return Ok(frontend);
@@ -34,25 +35,6 @@ pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Frontend, 
     } else {
         Err(OTHER)
     }
-}
-
-/// The frontend of a protocol and port, served or not.
-#[inline(always)]
-pub fn at(protocol: Protocol, port: u16) -> Option<Frontend> {
-    let frontend = FRONTENDS.get_ptr(Frontend::index(protocol, port))?;
-    // SAFETY: an aligned element of eight bytes, which the agent changes as one value; the volatile
-    // read takes slot and generation at once.
-    let word = unsafe { frontend.cast::<u64>().read_volatile() };
-    Some(Frontend {
-        slot: word as u32,
-        generation: (word >> 32) as u32,
-    })
-}
-
-/// A frontend's set in force.
-#[inline(always)]
-pub fn set(frontend: &Frontend, family: u32) -> Option<&'static BackendSet> {
-    BACKEND_SETS.get(frontend.set_index(family))
 }
 
 /// Whether a packet without a flow may open one to this frontend: only an orderly beginning, from

@@ -7,8 +7,8 @@
 
 use network_types::tcp::TcpHdr;
 
-use super::parse::Parsed;
 use crate::packet::Packet;
+use crate::parsed::Parsed;
 
 /// The header of an ordinary SYN has at most 40 octets, with the options that all have: segment
 /// size, window scale, selective acknowledgments, timestamps.
@@ -52,7 +52,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        stage::parse::{Kind, Parse},
+        parsed::Kind,
+        stage::parse::Parse,
         testing::{Frame, tcp},
     };
 

@@ -13,10 +13,11 @@ use harbor_common::{
     verdict::{DropReason, Verdict},
 };
 
-use super::{frontend, parse::Parsed};
+use crate::parsed::Parsed;
 use crate::{
     atomic,
     family::Stack,
+    frontends,
     maps::{ACL, FRONTEND_STATE},
     way::Way,
 };
@@ -155,11 +156,11 @@ fn excess(slot: u32, limits: &Limits, length: u32, now: u64) -> u32 {
 /// The set in force of the port whose frontend has this slot.
 #[inline(always)]
 fn set_of(slot: u32, protocol: Protocol, port: u16, family: u32) -> Option<&'static BackendSet> {
-    let frontend = frontend::at(protocol, port)?;
+    let frontend = frontends::at(protocol, port)?;
     if !frontend.is_served() || frontend.slot != slot {
         return None;
     }
-    frontend::set(&frontend, family)
+    frontends::set(&frontend, family)
 }
 
 /// Whether a backend has sent more than the port allows before its client has spoken again; this

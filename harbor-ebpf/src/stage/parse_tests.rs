@@ -1,6 +1,8 @@
 //! Frames in, fields or reasons out.
 
 use super::*;
+use harbor_common::rules::transition;
+
 use crate::testing::{Frame, tcp, tcp_v6, udp, udp_v6, v6};
 
 /// Reads a frame as the pipeline does.

@@ -10,7 +10,7 @@ use harbor_common::{
 };
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
-use super::parse::Parsed;
+use crate::parsed::Parsed;
 use crate::{
     ip::{IpHeader, Rewrite, pseudo_header},
     packet::{ChecksumChange, L3, Packet, Ports, SocketBuffer, TransportSum},
@@ -121,7 +121,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        stage::parse::{Kind, Parse},
+        parsed::Kind,
+        stage::parse::Parse,
         testing::{Frame, is_sound, is_sound_v6, tcp, tcp_v6, udp, udp_v6},
     };
 

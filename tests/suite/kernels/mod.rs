@@ -159,8 +159,8 @@ const RECORDED: [Recorded; 5] = [
     recorded("harbor_arm", 3_579, 4_242),
     recorded("harbor_lookup", 200, 1_069),
     recorded("harbor_sweep", 1_426, 2_887),
-    recorded("harbor_tc", 91_208, 81_454),
-    recorded("harbor_xdp", 6_313, 11_541),
+    recorded("harbor_tc", 90_717, 81_706),
+    recorded("harbor_xdp", 7_917, 11_611),
 ];
 const TOLERANCE: f64 = 0.05;
 

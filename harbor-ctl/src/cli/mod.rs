@@ -9,6 +9,7 @@ mod agent;
 mod arguments;
 mod backends;
 mod bindings;
+mod complete;
 mod config;
 mod config_file;
 mod datapath;
@@ -35,7 +36,7 @@ mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use crate::model::Refusal;
 use arguments::{Arguments, Noun};
@@ -48,6 +49,15 @@ pub(crate) type StartAgent = fn(Option<PathBuf>, Vec<String>) -> Result<(), Refu
 
 /// Parses, runs, and turns the outcome into an exit code.
 pub(crate) fn run(start: StartAgent) -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words
+        .next()
+        .is_some_and(|first| first == complete::QUESTION)
+    {
+        let words = words.map(|word| word.to_string_lossy().into_owned());
+        let _ = complete::answer(&words.collect::<Vec<_>>());
+        return ExitCode::SUCCESS;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -60,7 +70,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
     let outcome = match arguments.noun {
         Noun::Agent(noun) => agent::run(start, &globals, noun).map(u8::from),
         Noun::Completions { shell } => {
-            completions(shell);
+            complete::print(shell);
             Ok(Exit::Ok.into())
         }
         Noun::Version => version::run(&globals).map(u8::from),
@@ -114,11 +124,6 @@ fn usage(error: &clap::Error) -> ExitCode {
         eprintln!("fix:   {fix}");
     }
     ExitCode::from(u8::from(Exit::Usage))
-}
-
-fn completions(shell: clap_complete::Shell) {
-    let mut command = Arguments::command();
-    clap_complete::generate(shell, &mut command, "harbor-ctl", &mut std::io::stdout());
 }
 
 fn end_quietly_on_broken_pipe() {

@@ -121,3 +121,51 @@ fn a_drain_is_planned_and_an_app_that_refuses_is_not() {
     assert_eq!(names(&["--protocol", "udp"]), Vec::<String>::new());
     assert_eq!(shown("web")["public"], web.to_string());
 }
+
+#[test]
+fn a_port_counts_on_when_another_engine_serves_it() {
+    let scene = Scene::routed();
+    let web = scene.port("web");
+    let counted = || -> (u64, u64) {
+        let counters = scene.agent.ctl_json(&["ports", "show", "web"])["counters"][0].clone();
+        let number = |key: &str| counters[key].as_u64().unwrap();
+        (number("flows_total"), number("forward_packets"))
+    };
+    let path = || scene.agent.ctl_json(&["ports", "show", "web"])["path"].clone();
+    let mut expected = 0;
+    let mut packets = 0;
+    for (client_ip, engine) in [("snat", "tc"), ("proxy-v2", "proxy"), ("snat", "tc")] {
+        let set = format!("client_ip={client_ip}");
+        scene.agent.ctl(&["ports", "set", "web", &set]).ok();
+        eventually(SOON, || path() == engine);
+        assert!(counted().0 >= expected, "{:?} of {expected}", counted());
+        traffic::connect(&scene.lab.client, web, 10);
+        expected += 10;
+        eventually(SOON, || counted().0 == expected);
+        assert!(counted().1 > packets, "{:?} after {packets}", counted());
+        packets = counted().1;
+    }
+    // Its number is somebody else's then.
+    scene.agent.ctl(&["ports", "delete", "web", "--yes"]).ok();
+    let number = web.port().to_string();
+    scene.agent.create(&["web", "--port", &number]);
+    assert_eq!(counted().0, 0);
+}
+
+#[test]
+fn a_dead_backend_that_nobody_probes_any_more_is_not_said_to_be_up_again() {
+    let scene = Scene::routed();
+    let agent = &scene.agent;
+    for (key, value) in [("health.interval", "1s"), ("health.check", "tcp")] {
+        agent.ctl(&["config", "set", key, value]).ok();
+    }
+    let dead = SocketAddr::new(scene.lab.app(V4, 0), 9_099).to_string();
+    agent.create(&["web", "--backend", &dead]);
+    let has = |kind: &str| !agent.items(&["events", "--kind", kind]).is_empty();
+    eventually(SOON, || has("backend_failing"));
+    agent.ctl(&["config", "set", "health.check", "off"]).ok();
+    eventually(SOON, || has("backend_unknown"));
+    assert!(!has("backend_recovered"));
+    assert!(!agent.log("node").contains("up again"));
+    assert!(agent.log("node").contains("not probed any more"));
+}

@@ -246,7 +246,10 @@ impl Engines {
         question: Question,
         own: &BTreeSet<std::net::IpAddr>,
     ) -> Result<Finding, ForwardingError> {
-        let proxied = || self.proxy.explain(&question);
+        // What is for another host never comes to a socket of this one.
+        let destination = question.destination.ip();
+        let is_here = own.contains(&destination) || destination.is_loopback();
+        let proxied = || self.proxy.explain(&question, is_here);
         let Some(forwarding) = self.kernel() else {
             return Ok(proxied());
         };

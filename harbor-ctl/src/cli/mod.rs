@@ -116,11 +116,19 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    for line in error.render().to_string().lines() {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let fix = meant::meant(error, &words.collect::<Vec<_>>());
+    // Whoever types `attach` does not mean the verb whose letters are nearest.
+    let is_tip = |line: &&str| fix.is_some() && line.trim_start().starts_with("tip:");
+    for line in error
+        .render()
+        .to_string()
+        .lines()
+        .filter(|line| !is_tip(line))
+    {
         eprintln!("{}", crate::model::escaped(line));
     }
-    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-    if let Some(fix) = meant::meant(error, &words.collect::<Vec<_>>()) {
+    if let Some(fix) = fix {
         eprintln!("fix:   {fix}");
     }
     ExitCode::from(u8::from(Exit::Usage))

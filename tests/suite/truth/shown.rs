@@ -173,3 +173,27 @@ fn a_dead_backend_that_nobody_probes_any_more_is_not_said_to_be_up_again() {
     assert!(!agent.log("node").contains("up again"));
     assert!(agent.log("node").contains("not probed any more"));
 }
+
+#[test]
+fn an_explanation_names_a_missing_route_and_never_forwards_for_another_host() {
+    let scene = Scene::routed();
+    let web = scene.port("web");
+    let far = scene.agent.create(&["far", "--backend", "172.31.9.9:80"]);
+    let explain = |to: SocketAddr| {
+        let client = scene.lab.client_address(V4);
+        let words = ["explain", "--src", &format!("{client}:40000"), "--dst"];
+        scene
+            .agent
+            .ctl_json(&[&words[..], &[&to.to_string()]].concat())
+    };
+    let lost = explain(scene.at(far));
+    assert_eq!(lost["verdict"], "drop");
+    let why = lost["why"].to_string();
+    assert!(
+        why.contains("no route to") && why.contains("172.31.9.9"),
+        "{why}"
+    );
+    assert_eq!(explain(web)["verdict"], "forward");
+    let elsewhere = SocketAddr::new([10, 77, 9, 9].into(), web.port());
+    assert_eq!(explain(elsewhere)["verdict"], "pass");
+}

@@ -25,7 +25,6 @@ pub struct Redis {
     address: SocketAddr,
     folder: PathBuf,
     more: Vec<String>,
-    variables: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -44,19 +43,10 @@ impl Redis {
             address,
             folder: folder.into(),
             more: more.iter().map(|&word| word.into()).collect(),
-            variables: Vec::new(),
             process: None,
         };
         redis.restart();
         redis
-    }
-
-    /// Starts it anew with these environment variables; what it held is gone.
-    #[track_caller]
-    pub fn restart_with(&mut self, variables: Vec<(String, String)>) {
-        self.kill();
-        self.variables = variables;
-        self.restart();
     }
 
     /// Starts it anew, empty.
@@ -80,7 +70,6 @@ impl Redis {
         command.args(["--port", &self.address.port().to_string()]);
         command.args(["--bind", &self.address.ip().to_string()]);
         command.args(self.more.iter().skip_while(|word| word.ends_with(".conf")));
-        command.envs(self.variables.iter().cloned());
         let name = format!("redis-{}", self.address.port());
         self.process = Some(Process::start(&mut command, &self.folder, &name));
     }

@@ -15,6 +15,7 @@ mod architecture;
 mod beyond;
 mod bpftool;
 mod cli;
+mod completion;
 mod conflict;
 mod discovery;
 mod doctor;

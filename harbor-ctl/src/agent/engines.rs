@@ -11,6 +11,7 @@ use std::{
 use super::{
     AgentError,
     forwarding::{Change, Forwarding, ForwardingError},
+    kept_counts::KeptCounts,
     settings,
 };
 use crate::{
@@ -78,6 +79,7 @@ pub(super) struct Engines {
     pub(super) mode: Mode,
     pub(super) kernel: Link,
     pub(super) proxy: Proxy,
+    pub(super) kept_counts: KeptCounts,
 }
 
 impl Engines {
@@ -90,6 +92,7 @@ impl Engines {
             mode: config.mode,
             kernel: Link::start(config).await?,
             proxy,
+            kept_counts: KeptCounts::default(),
         })
     }
 
@@ -167,11 +170,15 @@ impl Engines {
             None => Vec::new(),
         };
         for report in &mut reports {
+            self.kept_counts.add_to_kernel(report);
             if let Some(more) = proxied.remove(&key(report)) {
                 report.add(&more);
             }
         }
         proxied.retain(|key, _| !unheld.contains_key(key));
+        for report in proxied.values_mut() {
+            self.kept_counts.add_to_proxy(report);
+        }
         reports.extend(proxied.into_values());
         Ok(reports)
     }
@@ -239,7 +246,10 @@ impl Engines {
         question: Question,
         own: &BTreeSet<std::net::IpAddr>,
     ) -> Result<Finding, ForwardingError> {
-        let proxied = || self.proxy.explain(&question);
+        // What is for another host never comes to a socket of this one.
+        let destination = question.destination.ip();
+        let is_here = own.contains(&destination) || destination.is_loopback();
+        let proxied = || self.proxy.explain(&question, is_here);
         let Some(forwarding) = self.kernel() else {
             return Ok(proxied());
         };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     control::EventLog,
-    model::{EventKind, Happening, NodeRecord, Service, Subject, service_events},
+    model::{EventKind, Happening, HealthRule, NodeRecord, Service, Subject, service_events},
     registry::Registry,
 };
 
@@ -40,6 +40,16 @@ impl Told {
             trouble: None,
         }
     }
+}
+
+/// A backend that nobody probes has not recovered: how it is, nobody knows.
+fn asked(happening: Happening, is_probed: bool) -> Happening {
+    if is_probed || happening.kind != EventKind::BackendRecovered {
+        return happening;
+    }
+    let address = happening.subject.address.clone().unwrap_or_default();
+    let text = format!("backend {address} is no longer known to fail: it is not probed any more");
+    Happening::new(EventKind::BackendUnknown, happening.subject, text)
 }
 
 impl<R: Registry> Owner<R> {
@@ -75,8 +85,14 @@ impl<R: Registry> Owner<R> {
             if before == after {
                 continue;
             }
+            let is_probed = after.is_some_and(|service| {
+                HealthRule::of(service, &self.running.config.health).is_some()
+            });
             for happening in service_events(before.map(|s| &**s), after.map(|s| &**s)) {
-                self.told.log.tell(happening);
+                self.told.log.tell(asked(happening, is_probed));
+            }
+            if let (Some(released), None) = (before, after) {
+                self.engines.kept_counts.forget(released);
             }
             match after {
                 Some(service) => self.told.services.insert(id.clone(), Arc::clone(service)),

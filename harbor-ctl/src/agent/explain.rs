@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{backend_view::Loads, view::Snapshot};
 use crate::{
     control::wire::{ExplainReport, ExplainedBackend, Stage},
-    model::{Backend, BackendState, Finding, FoundBackend, Question, SETTINGS, Service},
+    model::{Backend, BackendState, Engine, Finding, FoundBackend, Question, SETTINGS, Service},
 };
 
 /// The whole answer.
@@ -28,6 +28,7 @@ pub(super) fn report(
         interface: found.interface.clone(),
         why: [
             why(question, found, (service, snapshot)),
+            without_route(found, service, loads),
             suspects(found, service, loads),
         ]
         .concat(),
@@ -157,6 +158,29 @@ fn why(
         why.extend(others.filter_map(not_now));
     }
     why
+}
+
+/// Backends that could take the flow if there were a way to them: the kernel has no place for these.
+fn without_route(found: &Finding, service: Option<&Service>, loads: &Loads) -> Vec<String> {
+    let Some(service) = service.filter(|_| found.name == "no-backend") else {
+        return Vec::new();
+    };
+    let is_placed = |backend: &&Backend| {
+        let own = loads.of_backend(service, backend.address);
+        own.iter().any(|report| report.engine != Engine::Proxy)
+    };
+    let taking = service.backends.iter().filter(|b| b.takes_new_flows());
+    let line = |backend: &Backend| {
+        let ip = backend.address.ip();
+        format!(
+            "this node has no route to {}: ip route get {ip}",
+            name(backend)
+        )
+    };
+    taking
+        .filter(|backend| !is_placed(backend))
+        .map(line)
+        .collect()
 }
 
 /// Backends that failed lately, where that had a say.

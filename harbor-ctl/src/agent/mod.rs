@@ -30,6 +30,7 @@ mod given_certificates;
 mod health;
 mod health_part;
 mod heap;
+mod kept_counts;
 mod metrics;
 mod metrics_side;
 mod nodes;

@@ -5,10 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, config::ConfigVerb,
-    datapath::DatapathVerb, dea::DeaVerb, doctor::DoctorNoun, events::EventsNoun,
-    explain::ExplainNoun, flows::FlowsVerb, manual::ManualNoun, node::NodeVerb, ports::PortsVerb,
-    state::StateVerb, stats::StatsNoun, status::StatusNoun,
+    agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, complete::Shell,
+    config::ConfigVerb, datapath::DatapathVerb, dea::DeaVerb, doctor::DoctorNoun,
+    events::EventsNoun, explain::ExplainNoun, flows::FlowsVerb, manual::ManualNoun, node::NodeVerb,
+    ports::PortsVerb, state::StateVerb, stats::StatsNoun, status::StatusNoun,
 };
 use crate::model::parse_period;
 
@@ -163,7 +163,7 @@ pub(crate) enum Noun {
     /// Print the completion script of a shell
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
     /// Write the pages for man(1)
     #[command(hide = true)]

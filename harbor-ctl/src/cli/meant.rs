@@ -54,7 +54,9 @@ pub(super) fn meant(error: &clap::Error, words: &[String]) -> Option<String> {
     let place = words.iter().position(|word| *word == wrong)?;
     let command = Arguments::command();
     let mut before = words[..place].iter().rev();
-    let noun = before.find_map(|word| command.find_subcommand(word))?;
+    let noun = before.find_map(|word| command.find_subcommand(word));
+    // Without a noun it is about ports, which is what there is most of.
+    let noun = noun.or_else(|| command.find_subcommand("ports"))?;
     let name = noun.get_name();
     let by_itself = BY_ITSELF
         .iter()
@@ -65,7 +67,8 @@ pub(super) fn meant(error: &clap::Error, words: &[String]) -> Option<String> {
     let same = SYNONYMS
         .iter()
         .filter(|(words, _)| words.contains(&wrong.as_str()));
-    let mut verbs = same.flat_map(|(_, verbs)| verbs.iter());
+    let own = [wrong.as_str()];
+    let mut verbs = own.iter().chain(same.flat_map(|(_, verbs)| verbs.iter()));
     let verb = verbs.find(|verb| noun.find_subcommand(verb).is_some())?;
     Some(format!("harbor-ctl {name} {verb}"))
 }
@@ -86,7 +89,11 @@ mod tests {
             ("config edit", Some("harbor-ctl config set")),
             ("-o json node ls", Some("harbor-ctl node list")),
             ("bindings describe x", Some("harbor-ctl bindings show")),
+            ("ls", Some("harbor-ctl ports list")),
+            ("rm web", Some("harbor-ctl ports delete")),
+            ("list", Some("harbor-ctl ports list")),
             ("ports frobnicate", None),
+            ("frobnicate", None),
         ] {
             let words: Vec<String> = ["harbor-ctl"]
                 .into_iter()

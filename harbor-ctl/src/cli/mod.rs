@@ -9,6 +9,7 @@ mod agent;
 mod arguments;
 mod backends;
 mod bindings;
+mod complete;
 mod config;
 mod config_file;
 mod datapath;
@@ -37,7 +38,7 @@ mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use crate::model::Refusal;
 use arguments::{Arguments, Noun};
@@ -50,6 +51,15 @@ pub(crate) type StartAgent = fn(Option<PathBuf>, Vec<String>) -> Result<(), Refu
 
 /// Parses, runs, and turns the outcome into an exit code.
 pub(crate) fn run(start: StartAgent) -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words
+        .next()
+        .is_some_and(|first| first == complete::QUESTION)
+    {
+        let words = words.map(|word| word.to_string_lossy().into_owned());
+        let _ = complete::answer(&words.collect::<Vec<_>>());
+        return ExitCode::SUCCESS;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -63,7 +73,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Agent(noun) => agent::run(start, &globals, noun).map(u8::from),
         Noun::Doctor(noun) => doctor::run(&globals, &noun).map(u8::from),
         Noun::Completions { shell } => {
-            completions(shell);
+            complete::print(shell);
             Ok(Exit::Ok.into())
         }
         Noun::Manual(noun) => manual::run(&noun).map(u8::from),
@@ -110,19 +120,22 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    for line in error.render().to_string().lines() {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let fix = meant::meant(error, &words.collect::<Vec<_>>());
+    // Whoever types `attach` does not mean the verb whose letters are nearest.
+    let is_tip = |line: &&str| fix.is_some() && line.trim_start().starts_with("tip:");
+    for line in error
+        .render()
+        .to_string()
+        .lines()
+        .filter(|line| !is_tip(line))
+    {
         eprintln!("{}", crate::model::escaped(line));
     }
-    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-    if let Some(fix) = meant::meant(error, &words.collect::<Vec<_>>()) {
+    if let Some(fix) = fix {
         eprintln!("fix:   {fix}");
     }
     ExitCode::from(u8::from(Exit::Usage))
-}
-
-fn completions(shell: clap_complete::Shell) {
-    let mut command = Arguments::command();
-    clap_complete::generate(shell, &mut command, "harbor-ctl", &mut std::io::stdout());
 }
 
 fn end_quietly_on_broken_pipe() {

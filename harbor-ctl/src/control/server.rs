@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     http::{self, Door, Names, Peer, Requester, Strangers, TcpSide, asked_by, served, untold},
-    model::{HttpLimits, Refusal, RefusalKind},
+    model::{EventKind, Happening, HttpLimits, Refusal, RefusalKind, Subject},
 };
 
 /// A request that takes longer is answered with a timeout; a change it began is still finished.
@@ -42,7 +42,7 @@ pub(crate) async fn serve<O: Operations>(
     (operations, limits): (O, HttpLimits),
     stop: impl Future<Output = ()>,
 ) {
-    let doorkeeper = (groups, Strangers::new(log));
+    let doorkeeper = (groups, strangers(&operations));
     let guard = middleware::from_fn_with_state(Arc::new(doorkeeper), admit);
     let router = router(operations).layer(guard);
     http::serve(Door::Socket(listener), router, limits, stop).await;
@@ -57,15 +57,24 @@ pub(crate) async fn serve_tcp<O: Operations>(
     let access = Access {
         tokens,
         names: (!listener.has_tls()).then_some(names),
-        strangers: Strangers::new(log),
+        strangers: strangers(&operations),
     };
     let guard = middleware::from_fn_with_state(Arc::new(access), authorize);
     let router = router(operations).layer(guard);
     http::serve(Door::Network(listener), router, limits, pending()).await;
 }
 
-fn log(text: &str) {
-    tracing::warn!("{text}");
+/// Those who are not let in stand in the log and among the events.
+fn strangers<O: Operations>(operations: &O) -> Strangers {
+    let events = operations.events();
+    let tell = move |text: &str| {
+        events.tell(Happening::new(
+            EventKind::RequestRefused,
+            Subject::default(),
+            text,
+        ));
+    };
+    Strangers::new(|text| tracing::warn!("{text}"), tell)
 }
 
 /// All routes, and the document that describes them.

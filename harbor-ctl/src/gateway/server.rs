@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     http::{self, Door, Names, Strangers, TcpSide, described, served},
-    model::{HttpLimits, Refusal, RefusalKind, check_name},
+    model::{EventKind, Happening, HttpLimits, Refusal, RefusalKind, Subject, check_name},
 };
 
 const BODY_LIMIT: usize = 64 * 1024;
@@ -42,18 +42,26 @@ pub(crate) async fn serve<B: Broker>(
     (keeper, names): (Keeper, Names),
     (broker, limits): (B, HttpLimits),
 ) {
+    let broker = Arc::new(broker);
+    let events = Arc::clone(&broker);
+    let tell = move |text: &str| {
+        events.note(Happening::new(
+            EventKind::RequestRefused,
+            Subject::default(),
+            text,
+        ));
+    };
     let doorkeeper = Doorkeeper {
         keeper,
         names: (!listener.has_tls()).then_some(names),
-        strangers: Strangers::new(|text| tracing::warn!(target: LOG, "{text}")),
+        strangers: Strangers::new(|text| tracing::warn!(target: LOG, "{text}"), tell),
     };
     let router = router(broker, doorkeeper);
     http::serve(Door::Network(listener), router, limits, pending()).await;
 }
 
 /// All routes, and the document that describes them: that is there for everybody.
-fn router<B: Broker>(broker: B, doorkeeper: Doorkeeper) -> Router {
-    let broker = Arc::new(broker);
+fn router<B: Broker>(broker: Arc<B>, doorkeeper: Doorkeeper) -> Router {
     let state = (Arc::new(doorkeeper), Arc::clone(&broker));
     let guard = middleware::from_fn_with_state(state, guard::<B>);
     let (router, mut document) = OpenApiRouter::with_openapi(described::document())

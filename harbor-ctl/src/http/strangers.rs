@@ -1,4 +1,5 @@
-//! Requests that nobody may make: slowed down, and told in the log once a peer and minute.
+//! Requests that nobody may make: slowed down, and told once a peer and minute, in the log and as an
+//! event.
 
 use std::{
     collections::HashMap,
@@ -10,12 +11,15 @@ use std::{
 use axum::http::{Method, Uri};
 use tokio::time::{Instant, sleep};
 
-use super::{Peer, guests::Origin};
+use super::{Peer, Requester, asked_by, guests::Origin};
 
 /// How long further requests are counted before they are told.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Peers that are told apart; all others are one.
 const LIMIT: usize = 4_096;
+/// Peers of which events tell; of more at once only the log does, which has its bounds: events of other
+/// things must not make room for them.
+const EVENTS: usize = 64;
 /// Refused at once, and again for each second after.
 const BURST: f64 = 20.0;
 const PER_SECOND: f64 = 5.0;
@@ -25,14 +29,23 @@ const PAUSE: Duration = Duration::from_millis(500);
 const SHOWN: usize = 200;
 
 /// Those who ask without a right.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Strangers {
     all: Arc<Mutex<HashMap<Option<Origin>, Tries>>>,
     log: fn(&str),
+    tell: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for Strangers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Strangers")
+    }
 }
 
 #[derive(Debug)]
 struct Tries {
+    /// An event tells of them too.
+    is_event: bool,
     /// After the first, which was told.
     more: u64,
     allowance: f64,
@@ -40,17 +53,20 @@ struct Tries {
 }
 
 impl Strangers {
-    /// `log` writes a line where the listener's lines belong.
-    pub(crate) fn new(log: fn(&str)) -> Self {
+    /// `log` writes a line where the listener's lines belong, `tell` makes an event of it.
+    pub(crate) fn new(log: fn(&str), tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self {
             all: Arc::default(),
             log,
+            tell: Arc::new(tell),
         }
     }
 
     /// Notes a request that is refused; takes its time if there are many of that peer.
     pub(crate) async fn refuse(&self, peer: &Peer, (method, uri): (&Method, &Uri), why: &str) {
-        if self.note(peer, (method, uri), why) {
+        let requester = Requester::new(Some(peer), None);
+        let note = async { self.note(peer, (method, uri), why) };
+        if asked_by(Some(requester), note).await {
             sleep(PAUSE).await;
         }
     }
@@ -73,7 +89,9 @@ impl Strangers {
             tries.allowance = (tries.allowance - 1.0).max(0.0);
             return is_many;
         }
+        let is_event = all.len() < EVENTS;
         let first = Tries {
+            is_event,
             more: 0,
             allowance: BURST - 1.0,
             last: now,
@@ -82,6 +100,9 @@ impl Strangers {
         drop(all);
         let path: String = uri.path().chars().take(SHOWN).collect();
         (self.log)(&format!("refused: {why}, {method} {path}, {peer}"));
+        if is_event {
+            (self.tell)(&format!("{method} {path}: refused: {why}"));
+        }
         let strangers = self.clone();
         tokio::spawn(async move {
             sleep(WINDOW).await;
@@ -91,11 +112,16 @@ impl Strangers {
     }
 
     fn sum_up(&self, origin: Option<Origin>) {
-        let tries = self.all().remove(&origin);
-        let more = tries.map_or(0, |tries| tries.more);
+        let Some(Tries { more, is_event, .. }) = self.all().remove(&origin) else {
+            return;
+        };
         if more > 0 {
             let who = origin.map_or_else(|| "others".to_owned(), |origin| origin.to_string());
-            (self.log)(&format!("refused {more} more within a minute, {who}"));
+            let text = format!("refused {more} more within a minute, {who}");
+            (self.log)(&text);
+            if is_event {
+                (self.tell)(&text);
+            }
         }
     }
 
@@ -120,12 +146,16 @@ mod tests {
     use super::*;
 
     static LINES: AtomicUsize = AtomicUsize::new(0);
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
 
     #[tokio::test]
     async fn a_peer_is_told_once_a_minute_with_a_count_and_slowed_down() {
-        let strangers = Strangers::new(|line| {
+        let log = |line: &str| {
             assert!(line.len() < 400, "{line}");
             LINES.fetch_add(1, Ordering::Relaxed);
+        };
+        let strangers = Strangers::new(log, |_| {
+            TOLD.fetch_add(1, Ordering::Relaxed);
         });
         let peer = |last: u16| Peer::Network {
             address: ([10, 0, (last >> 8) as u8, last as u8], 5).into(),
@@ -142,6 +172,7 @@ mod tests {
             note(last);
         });
         assert_eq!(strangers.all().len(), LIMIT + 1);
+        assert_eq!(TOLD.load(Ordering::Relaxed), EVENTS);
         let before = LINES.load(Ordering::Relaxed);
         strangers.sum_up(Some(Origin::of(&peer(1))));
         strangers.sum_up(Some(Origin::of(&peer(2))));

@@ -16,7 +16,7 @@ use crate::model::{
     ClientName, Finding, FlowFilter, FlowRecord, FoundBackend, Protocol, Question, Steps, TcpFlag,
 };
 
-pub(super) fn explain(proxy: &Proxy, question: &Question) -> Finding {
+pub(super) fn explain(proxy: &Proxy, question: &Question, is_here: bool) -> Finding {
     let key = (question.protocol, question.destination.port());
     let (frontend, is_held) = {
         let board = proxy.board();
@@ -25,7 +25,7 @@ pub(super) fn explain(proxy: &Proxy, question: &Question) -> Finding {
             board.seats.contains_key(&key),
         )
     };
-    let is_ours = proxy.0.common.only.has(question.destination.ip());
+    let is_ours = is_here && proxy.0.common.only.has(question.destination.ip());
     let mut finding = Finding {
         steps: Steps {
             parsed: true,

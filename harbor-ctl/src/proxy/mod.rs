@@ -249,9 +249,9 @@ impl Proxy {
         self.board().eject(suspect, doubt);
     }
 
-    /// What would become of this packet.
-    pub(crate) fn explain(&self, question: &Question) -> Finding {
-        explain::explain(self, question)
+    /// What would become of this packet, which is for this host or not.
+    pub(crate) fn explain(&self, question: &Question, is_here: bool) -> Finding {
+        explain::explain(self, question, is_here)
     }
 
     /// The proxy's own state.

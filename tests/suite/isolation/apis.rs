@@ -227,6 +227,18 @@ fn requests_without_a_right_are_told_once_a_minute_and_no_line_is_long() {
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(refused[0].contains("address=10.77.1.2"), "{refused:?}");
     assert!(size() - before < 8_192, "{} bytes of log", size() - before);
+    // The record of events has it too: who, what for, and why.
+    let events = agent.items(&["events", "--kind", "request_refused"]);
+    assert_eq!(events.len(), 1, "{events:?}");
+    let (text, actor) = (events[0]["text"].as_str().unwrap(), &events[0]["actor"]);
+    assert!(
+        text.contains("no token") && text.starts_with("GET /x"),
+        "{text}"
+    );
+    let address = actor["address"].as_str().unwrap();
+    assert!(address.starts_with("10.77.1.2"), "{address}");
+    let audited = agent.ctl(&["events", "--audit"]).ok().stdout;
+    assert!(audited.contains("no token"), "{audited}");
     // With a right, but as long.
     let token = fs::read_to_string(app_host::token(&lab)).unwrap();
     let header = format!("Authorization: Bearer {}\r\n", token.trim());

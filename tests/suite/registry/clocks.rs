@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kit::{
-    Config, Lab, V4, WrongClock,
+    Config, Lab, Redis, V4, WrongClock,
     app_host::{self, Instance},
     eventually,
     traffic::{self, Live},
@@ -22,7 +22,7 @@ const YEARS: i64 = 315_360_000;
 const LEASE: u64 = 3;
 
 /// Each clock in turn, and right again after each.
-const CLOCKS: [i64; 8] = [MINUTES, 0, -MINUTES, 0, YEARS, 0, -YEARS, 0];
+const CLOCKS: [i64; 5] = [-MINUTES, 0, YEARS, -YEARS, 0];
 
 fn registry(scene: &Scene) -> Value {
     scene.agent.ctl_json_whatever(&["status"])["registry"]["state"].clone()
@@ -86,7 +86,7 @@ fn a_node_whose_clock_is_set_serves_on_and_keeps_leases_drains_and_rests() {
         });
         eventually(SOON, || {
             let range = scene.agent.ctl_json(&["ports", "range"]);
-            range["resting"] == 0
+            range["tcp"]["resting"] == 0
         });
         let again = scene.agent.create(&["again", "--port", &gone.to_string()]);
         assert_eq!(again, gone);
@@ -96,23 +96,37 @@ fn a_node_whose_clock_is_set_serves_on_and_keeps_leases_drains_and_rests() {
     assert_eq!(live.finish().errors, [""; 0]);
 }
 
+/// Sets the clock of a Redis by so many seconds: to it, all that it holds is of another time. (The library
+/// that gives processes another time does not get on with the server's allocator.)
+fn set_clock(redis: &Redis, by: i64) {
+    const SHIFT: &str = "
+        for _, key in ipairs({ 'seen', 'leases', 'buried', 'resting' }) do
+          local by = key == 'resting' and ARGV[1] or ARGV[1] * 1000
+          for _, name in ipairs(redis.call('ZRANGE', KEYS[1] .. key, 0, -1)) do
+            redis.call('ZINCRBY', KEYS[1] .. key, -by, name)
+          end
+        end
+        redis.call('HINCRBY', KEYS[1] .. 'meta', 'guard', -ARGV[1] * 1000)";
+    let words = ["eval", SHIFT, "1", "{harbor:harbor}:", &by.to_string()];
+    redis.say(&words).ok();
+}
+
 #[test]
 fn a_redis_whose_clock_is_set_is_used_on_and_keeps_leases() {
     let lab = Lab::routed();
-    let clock = WrongClock::new(lab.folder(), "redis");
-    let mut redis = redis_of(&lab);
-    redis.restart_with(clock.variables());
+    let redis = redis_of(&lab);
     let more = app_host::reachable(&lab, "3s") + &redis.config("one");
     let scene = Scene::on(lab, &Config::with(&more));
     let web = scene.port("web");
     scene.agent.create(&["apps"]);
     let _one = Instance::start(&scene.lab, 0, ("apps", "one"), 4_100, &[]);
     let live = Live::open(&scene.lab.client, web, 10);
+    let mut before = 0;
     for (number, ahead) in CLOCKS.into_iter().enumerate() {
         let name = format!("dead-{number}");
         let mut dead = Instance::start(&scene.lab, 1, ("apps", &name), 4_200, &[]);
         eventually(SOON, || names(&scene, "apps").contains(&name));
-        clock.set(ahead);
+        set_clock(&redis, ahead - std::mem::replace(&mut before, ahead));
         dead.cut();
         eventually(SOON, || names(&scene, "apps") == ["one"]);
         scene.agent.create(&["more"]);
@@ -132,7 +146,7 @@ fn an_announcer_is_heard_whose_hosts_clock_was_ahead_or_went_back() {
     let redis = redis_of(&lab);
     let more = app_host::reachable(&lab, "3s") + &redis.config("one");
     let scene = Scene::on(lab, &Config::with(&more));
-    let to = scene.at(scene.agent.create(&["apps"]));
+    let to = scene.at(scene.agent.create(&["apps", "drain_s=0"]));
     let url = redis.url();
     let ways: [&[&str]; 2] = [&[], &["--to", &url]];
     // Years ahead, ten minutes ahead, right, ten minutes back, years back: each starts anew.

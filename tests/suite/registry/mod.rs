@@ -10,6 +10,7 @@ mod lost;
 mod malformed;
 mod nodes;
 mod sentinels;
+mod sequences;
 mod state;
 
 pub(crate) use nodes::other;

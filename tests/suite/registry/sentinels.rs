@@ -193,5 +193,6 @@ fn what_a_master_took_that_was_cut_off_from_the_others_is_not_lost_when_it_is_de
     assert_eq!(now.len(), before.len() + 1, "{now:?}");
     assert!(now.iter().all(|service| service["id"] != deleted));
     assert!(named("only-there").is_some() && named("late").is_some());
-    assert_eq!(named("port2").unwrap()["settings"]["drain_s"], 31);
+    let changed = named("port2").unwrap().to_string();
+    assert!(changed.contains("\"drain_s\":31"), "{changed}");
 }

@@ -121,3 +121,79 @@ fn a_drain_is_planned_and_an_app_that_refuses_is_not() {
     assert_eq!(names(&["--protocol", "udp"]), Vec::<String>::new());
     assert_eq!(shown("web")["public"], web.to_string());
 }
+
+#[test]
+fn a_port_counts_on_when_another_engine_serves_it() {
+    let scene = Scene::routed();
+    let web = scene.port("web");
+    let counted = || -> (u64, u64) {
+        let counters = scene.agent.ctl_json(&["ports", "show", "web"])["counters"][0].clone();
+        let number = |key: &str| counters[key].as_u64().unwrap();
+        (number("flows_total"), number("forward_packets"))
+    };
+    let path = || scene.agent.ctl_json(&["ports", "show", "web"])["path"].clone();
+    let mut before = (0, 0);
+    for (client_ip, engine) in [("snat", "tc"), ("proxy-v2", "proxy"), ("snat", "tc")] {
+        let set = format!("client_ip={client_ip}");
+        scene.agent.ctl(&["ports", "set", "web", &set]).ok();
+        eventually(SOON, || path() == engine);
+        let kept = counted();
+        assert!(
+            kept.0 >= before.0 && kept.1 >= before.1,
+            "{kept:?} after {before:?}"
+        );
+        // The app does not speak the PROXY protocol, and hangs up on some.
+        traffic::connect(&scene.lab.client, web, 10);
+        let least = if engine == "tc" { 10 } else { 1 };
+        eventually(SOON, || counted().0 >= kept.0 + least);
+        before = counted();
+        println!("{engine}: {before:?}");
+    }
+    // Its number is somebody else's then.
+    scene.agent.ctl(&["ports", "delete", "web", "--yes"]).ok();
+    let number = web.port().to_string();
+    scene.agent.create(&["web", "--port", &number]);
+    assert_eq!(counted().0, 0);
+}
+
+#[test]
+fn a_dead_backend_that_nobody_probes_any_more_is_not_said_to_be_up_again() {
+    let scene = Scene::routed();
+    let agent = &scene.agent;
+    for (key, value) in [("health.interval", "1s"), ("health.check", "tcp")] {
+        agent.ctl(&["config", "set", key, value]).ok();
+    }
+    let dead = SocketAddr::new(scene.lab.app(V4, 0), 9_099).to_string();
+    agent.create(&["web", "--backend", &dead]);
+    let has = |kind: &str| !agent.items(&["events", "--kind", kind]).is_empty();
+    eventually(SOON, || has("backend_failing"));
+    agent.ctl(&["config", "set", "health.check", "off"]).ok();
+    eventually(SOON, || has("backend_unknown"));
+    assert!(!has("backend_recovered"));
+    assert!(!agent.log("node").contains("up again"));
+    assert!(agent.log("node").contains("not probed any more"));
+}
+
+#[test]
+fn an_explanation_names_a_missing_route_and_never_forwards_for_another_host() {
+    let scene = Scene::routed();
+    let web = scene.port("web");
+    let far = scene.agent.create(&["far", "--backend", "172.31.9.9:80"]);
+    let explain = |to: SocketAddr| {
+        let client = scene.lab.client_address(V4);
+        let words = ["explain", "--src", &format!("{client}:40000"), "--dst"];
+        scene
+            .agent
+            .ctl_json(&[&words[..], &[&to.to_string()]].concat())
+    };
+    let lost = explain(scene.at(far));
+    assert_eq!(lost["verdict"], "drop");
+    let why = lost["why"].to_string();
+    assert!(
+        why.contains("no route to") && why.contains("172.31.9.9"),
+        "{why}"
+    );
+    assert_eq!(explain(web)["verdict"], "forward");
+    let elsewhere = SocketAddr::new([10, 77, 9, 9].into(), web.port());
+    assert_eq!(explain(elsewhere)["verdict"], "pass");
+}

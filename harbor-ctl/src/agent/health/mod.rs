@@ -151,6 +151,10 @@ impl<R: Registry> Owner<R> {
             let of_service = judged.entry(key.service.to_string()).or_default();
             of_service.insert(key.address, failing);
         }
+        let defaults = &self.running.config.health;
+        let tell = |service: &Service, index| {
+            tell(service, index, HealthRule::of(service, defaults).is_some());
+        };
         lay_over(&mut self.services, &mut judged, tell);
         judged.keys().for_each(|id| self.pending.note(id));
         for (id, states) in judged {
@@ -235,14 +239,15 @@ fn lay_over(services: &mut Services, states: &mut States, tell: impl Fn(&Service
 }
 
 /// Tells of a backend whose state is another one.
-fn tell(service: &Service, index: usize) {
+fn tell(service: &Service, index: usize, is_probed: bool) {
     let (Service { name, port, .. }, backend) = (service, &service.backends[index]);
     let (instance, address) = (&backend.instance, backend.address);
     match backend.failing.as_deref() {
         Some(Failing { reason, .. }) => {
             tracing::warn!(name, port, instance, %address, "backend is failing: {reason}");
         }
-        None => tracing::info!(name, port, instance, %address, "backend is up again"),
+        None if is_probed => tracing::info!(name, port, instance, %address, "backend is up again"),
+        None => tracing::info!(name, port, instance, %address, "backend is not probed any more"),
     }
 }
 

@@ -207,7 +207,7 @@ fn explain_says_what_would_happen_and_changes_nothing() {
     let explain = |from: &str, to: u16, flags| {
         let to = format!("127.0.0.1:{to}");
         let question = Question::read(from, &to, Protocol::Tcp, flags).unwrap();
-        proxy.explain(&question)
+        proxy.explain(&question, true)
     };
     for _ in 0..2 {
         let found = explain("198.51.100.7:4000", port, vec![]);

@@ -6,6 +6,7 @@
 
 mod announcements;
 mod answers;
+mod audit;
 mod bounded;
 mod follower;
 mod keep;

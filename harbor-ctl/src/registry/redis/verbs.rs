@@ -1,10 +1,6 @@
 //! The registry's verbs, each one script; what was acknowledged is known and kept at once.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -179,45 +175,6 @@ impl Engine {
         let forgotten = self.run::<i64>(&self.scripts.forget_node, &words, 1).await;
         forgotten.map(drop)
     }
-
-    /// Compares the registry and the journal with what this node knows.
-    async fn audit(&self) -> Result<Vec<String>, RegistryError> {
-        let snapshot = self.snapshot().await?;
-        let (journal, rule) = (self.journal.clone(), self.memory().rule.clone());
-        let rows = tokio::task::spawn_blocking(move || journal.read(&rule)).await;
-        let (rows, _) = rows.map_err(|error| RegistryError::Engine(error.into()))??;
-        let known = self.memory().state.known.clone();
-        let found = snapshot.records.into_iter();
-        let found = found
-            .filter_map(|(id, record)| Some((id, record.ok()?)))
-            .collect();
-        let rows = rows
-            .into_iter()
-            .map(|service| (service.id.clone(), service))
-            .collect();
-        let mut differences = differences("the registry", &known, &found);
-        differences.extend(self::differences("the journal", &known, &rows));
-        Ok(differences)
-    }
-}
-
-/// What `place` holds otherwise than this node knows it.
-fn differences(
-    place: &str,
-    known: &BTreeMap<String, Service>,
-    found: &BTreeMap<String, Service>,
-) -> Vec<String> {
-    let ids: BTreeSet<&String> = known.keys().chain(found.keys()).collect();
-    let compare = |id: &String| match (known.get(id), found.get(id)) {
-        (Some(one), None) => Some(format!("{place} lacks port {} ({})", one.port, one.name)),
-        (None, Some(one)) => Some(format!("{place} has port {} ({}) more", one.port, one.name)),
-        (Some(one), Some(other)) if one != other => Some(format!(
-            "{place} has another port {} ({})",
-            one.port, one.name
-        )),
-        _ => None,
-    };
-    ids.into_iter().filter_map(compare).collect()
 }
 
 impl Registry for RedisRegistry {

@@ -28,10 +28,11 @@ use crate::{
 };
 
 /// How many sequences run beside each other.
-const ABREAST: usize = 24;
+const ABREAST: usize = 12;
 const STEPS: usize = 12;
-/// The settled state is waited for so long; nothing depends on how long it takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The settled state is waited for so long; nothing depends on how long it takes, and a soak has the lowest
+/// priority.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What was answered, and what may be so or not.
 #[derive(Debug, Default)]

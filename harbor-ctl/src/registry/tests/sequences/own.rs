@@ -9,10 +9,7 @@ use rand::{
 };
 use tokio::task::JoinHandle;
 
-use super::{
-    super::{PAUSE, eventually},
-    Model, PATIENCE, STEPS, cut, each, fail,
-};
+use super::{super::PAUSE, Model, PATIENCE, STEPS, cut, each, fail};
 use crate::{
     model::{Protocols, Service, testing::service},
     registry::{
@@ -210,7 +207,7 @@ impl Node {
             self.stop().await;
         }
         for _ in 0..2 {
-            for _ in 0..200 {
+            for _ in 0..2_000 {
                 self.start().await;
                 if self.running.is_some() {
                     break;
@@ -218,17 +215,17 @@ impl Node {
                 tokio::time::sleep(PAUSE).await;
             }
             self.take_back().await;
-            eventually(
-                &format!(
-                    "{} is well\n{}\n{:?} {:?}",
-                    self.name,
-                    told.join("\n"),
-                    self.refused,
-                    self.running.as_ref().map(|running| running.0.condition())
-                ),
-                || async { self.is_well() && self.running.is_some() },
-            )
-            .await;
+            let begun = tokio::time::Instant::now();
+            while !self.is_well() || self.running.is_none() {
+                let condition = self.running.as_ref().map(|running| running.0.condition());
+                let (refused, told) = (&self.refused, told.join("\n"));
+                assert!(
+                    begun.elapsed() < PATIENCE,
+                    "{}\n{told}\n{refused:?} {condition:?}",
+                    self.name
+                );
+                tokio::time::sleep(PAUSE).await;
+            }
             let (registry, _) = self.running.as_ref().unwrap();
             let found = registry.load().await.unwrap().services;
             let found: BTreeMap<String, Service> =

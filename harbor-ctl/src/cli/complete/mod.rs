@@ -1,0 +1,214 @@
+//! Completion by the program itself: shells ask it with the words of a line, so that names of ports and
+//! keys are those that there are now.
+//!
+//! What comes next follows from the command line's own description. An agent that does not answer at
+//! once has no names: nobody waits in a shell.
+
+mod script;
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use clap::{Arg, Command, CommandFactory as _, Parser as _};
+use serde_json::Value;
+
+use super::{arguments::Arguments, session::Session};
+use crate::{
+    config::{KEYS, Key},
+    control::wire::List,
+    model::{EventKind, SETTINGS},
+};
+
+pub(super) use script::{Shell, print};
+
+/// The first word of a shell's question.
+pub(super) const QUESTION: &str = "__complete";
+/// An agent has answered within this time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Answers a shell's question: one candidate a line. The last word is the one that is being typed.
+pub(super) fn answer(words: &[String]) -> io::Result<()> {
+    let mut lines = String::new();
+    for candidate in candidates(words) {
+        lines.push_str(&candidate);
+        lines.push('\n');
+    }
+    io::stdout().lock().write_all(lines.as_bytes())
+}
+
+/// What may be typed in place of the last word.
+fn candidates(words: &[String]) -> Vec<String> {
+    let Some((current, before)) = words.split_last() else {
+        return Vec::new();
+    };
+    let mut command = Arguments::command();
+    command.build();
+    let place = Place::after(&command, before);
+    let all = match (place.option, current.starts_with('-')) {
+        (Some(option), _) => values(option, before, &place.given),
+        (None, true) => flags(place.command),
+        (None, false) => place.next(before),
+    };
+    let fits = |candidate: &String| candidate.starts_with(current.as_str());
+    let mut all: Vec<String> = all.into_iter().filter(fits).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Where on the command line the next word stands.
+struct Place<'a> {
+    command: &'a Command,
+    /// The option whose value it is.
+    option: Option<&'a Arg>,
+    /// What was given without a name.
+    given: Vec<String>,
+}
+
+impl<'a> Place<'a> {
+    fn after(command: &'a Command, words: &[String]) -> Self {
+        let mut place = Self {
+            command,
+            option: None,
+            given: Vec::new(),
+        };
+        for word in words {
+            if place.option.take().is_some() {
+                continue;
+            }
+            if word.starts_with('-') {
+                place.option = place.option_of(word);
+            } else if let Some(verb) = place.command.find_subcommand(word) {
+                place.command = verb;
+            } else {
+                place.given.push(word.clone());
+            }
+        }
+        place
+    }
+
+    /// The option of this flag, if its value is the next word.
+    fn option_of(&self, word: &str) -> Option<&'a Arg> {
+        let is_it = |arg: &&Arg| match word.strip_prefix("--") {
+            Some(long) => arg.get_long() == Some(long),
+            None => arg.get_short().is_some_and(|short| word.ends_with(short)),
+        };
+        let mut all = self.command.get_arguments();
+        all.find(|arg| is_it(arg) && arg.get_action().takes_values())
+    }
+
+    /// Verbs, or values of the next argument.
+    fn next(&self, words: &[String]) -> Vec<String> {
+        if self.command.has_subcommands() {
+            let verbs = self.command.get_subcommands();
+            let shown = verbs.filter(|verb| !verb.is_hide_set());
+            return shown.map(|verb| verb.get_name().to_owned()).collect();
+        }
+        let all: Vec<&Arg> = self.command.get_positionals().collect();
+        let next = all.get(self.given.len()).or(all.last());
+        next.map_or_else(Vec::new, |arg| values(arg, words, &self.given))
+    }
+}
+
+fn flags(command: &Command) -> Vec<String> {
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let longs = shown.filter_map(|arg| arg.get_long());
+    longs.map(|long| format!("--{long}")).collect()
+}
+
+/// Values that an argument can have, as far as they can be known.
+fn values(arg: &Arg, words: &[String], given: &[String]) -> Vec<String> {
+    let possible = arg.get_possible_values();
+    if !possible.is_empty() {
+        let names = possible.iter().map(|value| value.get_name().to_owned());
+        return names.collect();
+    }
+    let name = arg.get_value_names().and_then(|names| names.first());
+    match name.map_or(arg.get_id().as_str(), |name| name.as_str()) {
+        "PORT" | "port" => ports(words),
+        "INSTANCE|IP:PORT" => names(words, &backends_of(given), &["instance", "address"]),
+        "NODE" | "node" | "ID" if words.iter().any(|word| word == "node") => {
+            names(words, "/v1/nodes", &["id"])
+        }
+        "NAME" | "dea" if words.iter().any(|word| word == "forget") => {
+            names(words, "/v1/deas", &["dea"])
+        }
+        "KEY=VALUE" => SETTINGS.iter().map(|(key, _)| format!("{key}=")).collect(),
+        "KEY" | "KEY VALUE" if given.is_empty() => KEYS.iter().map(Key::path).collect(),
+        "KIND,..." => EventKind::ALL.iter().map(|k| k.name().to_owned()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn ports(words: &[String]) -> Vec<String> {
+    names(words, "/v1/ports", &["name", "port"])
+}
+
+fn backends_of(given: &[String]) -> String {
+    let port = given.first().map_or("", String::as_str);
+    format!("/v1/backends?port={}", crate::control::segment(port))
+}
+
+/// These fields of everything that the agent lists at a path.
+fn names(words: &[String], path: &str, fields: &[&str]) -> Vec<String> {
+    let listed = asked(words, path);
+    let items = listed.into_iter().flat_map(|list| list.items);
+    let each = items.flat_map(|item| {
+        let texts = fields.iter().filter_map(|field| match &item[*field] {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>()
+    });
+    each.collect()
+}
+
+/// Asks the agent that the line is for.
+fn asked(words: &[String], path: &str) -> Option<List<Value>> {
+    let named = |flag: &str| {
+        let place = words.iter().position(|word| word == flag)?;
+        Some([flag.to_owned(), words.get(place + 1)?.clone()])
+    };
+    let places = ["--socket", "--config"]
+        .iter()
+        .filter_map(|flag| named(flag));
+    let line = ["harbor-ctl".to_owned()].into_iter();
+    let line = line.chain(places.flatten()).chain(["version".to_owned()]);
+    let mut globals = Arguments::try_parse_from(line).ok()?.globals;
+    globals.timeout = PATIENCE;
+    let session = Session::new(&globals).ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().ok()?;
+    runtime.block_on(async { session.client().ok()?.get(path).await.ok() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(line: &str) -> Vec<String> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        candidates(&words)
+    }
+
+    #[test]
+    fn verbs_flags_values_and_keys_follow_from_what_can_be_typed() {
+        assert_eq!(after("po"), ["ports"]);
+        assert_eq!(after("ports cr"), ["create"]);
+        assert_eq!(after("-o json ports cr"), ["create"]);
+        assert_eq!(after("ports list -o y"), ["yaml"]);
+        assert_eq!(after("ports create web --prot"), ["--protocol"]);
+        assert_eq!(after("ports create web --protocol b"), ["both"]);
+        assert_eq!(after("ports create web drain"), ["drain_s="]);
+        assert_eq!(after("ports set web max_c"), ["max_connections="]);
+        assert_eq!(after("config get ports.ran"), ["ports.range"]);
+        assert_eq!(after("config set log.lev"), ["log.level"]);
+        assert_eq!(after("events --kind port_ch"), ["port_changed"]);
+        assert_eq!(after("completions ba"), ["bash"]);
+        assert!(after("").contains(&"status".to_owned()));
+        assert_eq!(after("frobnicate x"), [""; 0]);
+    }
+}

@@ -23,7 +23,8 @@ pub(crate) async fn serve<S: Source>(
     names: Names,
     (source, limits): (S, HttpLimits),
 ) {
-    let strangers = Strangers::new(|text| tracing::warn!("{text}"));
+    // Nothing can be changed here, so a line of the log is enough.
+    let strangers = Strangers::new(|text| tracing::warn!("{text}"), |_| ());
     let guard = middleware::from_fn_with_state(Arc::new((names, strangers)), ours);
     let router = Router::new()
         .route("/metrics", get(metrics::<S>))

@@ -24,7 +24,7 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 23] = [
+const PROGRAMS: [(&str, &str); 24] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -48,6 +48,7 @@ const PROGRAMS: [(&str, &str); 23] = [
     ("lintian", "lintian"),
     ("man", "man-db"),
     ("strip", "binutils"),
+    ("tmux", "tmux"),
 ];
 
 /// Proxies, with what they need to pass TCP on.

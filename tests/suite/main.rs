@@ -51,6 +51,7 @@ mod scale;
 mod scene;
 mod soak;
 mod sources;
+mod support;
 mod systemd;
 mod truth;
 mod turnover;

@@ -24,7 +24,7 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 24] = [
+const PROGRAMS: [(&str, &str); 25] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -49,6 +49,7 @@ const PROGRAMS: [(&str, &str); 24] = [
     ("man", "man-db"),
     ("strip", "binutils"),
     ("faketime", "faketime"),
+    ("tmux", "tmux"),
 ];
 
 /// Proxies, with what they need to pass TCP on.

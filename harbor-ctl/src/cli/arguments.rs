@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{
     agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, complete::Shell,
     config::ConfigVerb, datapath::DatapathVerb, dea::DeaVerb, doctor::DoctorNoun,
-    events::EventsNoun, explain::ExplainNoun, flows::FlowsVerb, manual::ManualNoun, node::NodeVerb,
-    ports::PortsVerb, state::StateVerb, stats::StatsNoun, status::StatusNoun,
+    events::EventsNoun, explain::ExplainNoun, flows::FlowsVerb, logs::LogsNoun, manual::ManualNoun,
+    node::NodeVerb, ports::PortsVerb, state::StateVerb, stats::StatsNoun, status::StatusNoun,
+    support::SupportVerb, top::TopNoun,
 };
 use crate::model::parse_period;
 
@@ -129,8 +130,17 @@ pub(crate) enum Noun {
     Status(StatusNoun),
     /// Look at everything that Harbor assumes of this host, and say what to do
     Doctor(DoctorNoun),
+    /// Show ports by what they carry now, as it changes
+    Top(TopNoun),
     /// Show what became of packets, and why
     Stats(StatsNoun),
+    /// Show what the agent has written to its logs, and follow it
+    Logs(LogsNoun),
+    /// Collect what somebody who helps needs to see
+    Support {
+        #[command(subcommand)]
+        verb: SupportVerb,
+    },
     /// Show what has happened to ports, backends and nodes, and follow what happens
     Events(EventsNoun),
     /// Show what would become of a packet, and why

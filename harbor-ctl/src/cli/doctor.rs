@@ -120,6 +120,20 @@ pub(super) fn run(globals: &Globals, noun: &DoctorNoun) -> Result<Exit, Failure>
     })
 }
 
+/// What every check finds, with nothing mended.
+pub(super) fn report(session: &Session) -> Result<impl Serialize, Failure> {
+    let checks: Vec<&Check> = CHECKS.iter().collect();
+    Ok(List::of("CheckList", examined(session, &checks, false)?))
+}
+
+fn examined(session: &Session, checks: &[&Check], fix: bool) -> Result<Vec<CheckItem>, Failure> {
+    let patient = patient(session)?;
+    let items = checks
+        .iter()
+        .flat_map(|check| examine(check, &patient, fix));
+    Ok(items.collect())
+}
+
 /// Looks once, mends if it is to, and looks again at what was mended.
 fn examine(check: &Check, patient: &Patient, fix: bool) -> Vec<CheckItem> {
     let mut findings = (check.look)(patient);

@@ -21,6 +21,7 @@ mod explain;
 mod failure;
 mod flows;
 mod listing;
+mod logs;
 mod manual;
 mod meant;
 mod node;
@@ -32,7 +33,9 @@ mod session;
 mod state;
 mod stats;
 mod status;
+mod support;
 mod table;
+mod top;
 mod version;
 mod yaml;
 
@@ -83,6 +86,9 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Bindings { verb } => with_session(&globals, async |s| bindings::run(s, verb).await),
         Noun::Flows { verb } => with_session(&globals, async |s| flows::run(s, verb).await),
         Noun::Status(noun) => with_session(&globals, async |s| status::run(s, noun).await),
+        Noun::Logs(noun) => with_session(&globals, async |s| logs::run(s, noun).await),
+        Noun::Support { verb } => support::run(&globals, verb).map(u8::from),
+        Noun::Top(noun) => top::run(&globals, &noun).map(u8::from),
         Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),
         Noun::Events(noun) => with_session(&globals, async |s| events::run(s, noun).await),
         Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),

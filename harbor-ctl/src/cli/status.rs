@@ -1,25 +1,38 @@
 //! `harbor-ctl status`: every part, its state, what is wrong and what to do.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 
 use super::{
     failure::{Exit, Failure},
+    output,
     session::Session,
 };
 use crate::{
-    control::wire::{PartStatus, StatusReport},
-    model::escaped,
+    control::{
+        ClientError,
+        wire::{PartStatus, StatusReport},
+    },
+    model::{RefusalKind, escaped},
 };
 
 const EXAMPLES: &str = "\
-Exit codes: 0 all is well, 7 degraded, 3 the agent is not reachable, 8 --wait ran out of time.
+Exit codes: 0 all is well, 7 degraded or not ready, 3 the agent is not reachable, 8 --wait ran out of time.
 
 Examples:
   harbor-ctl status
-  harbor-ctl status --wait --timeout 60s";
+  harbor-ctl status --wait --timeout 60s
+  harbor-ctl status --watch
+  harbor-ctl status --ready";
 
+/// How often `--watch` asks.
+const AGAIN: Duration = Duration::from_secs(1);
+/// To the upper left, and everything after it gone.
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 /// How often `--wait` asks.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -29,9 +42,21 @@ pub(crate) struct StatusNoun {
     /// Wait until every part is ok, at most --timeout
     #[arg(long)]
     wait: bool,
+    /// Show it again whenever it changes, until interrupted
+    #[arg(long, conflicts_with = "wait")]
+    watch: bool,
+    /// Say only whether ports are served: for scripts that check a node
+    #[arg(long, conflicts_with_all = ["wait", "watch"])]
+    ready: bool,
 }
 
 pub(super) async fn run(session: &Session, noun: StatusNoun) -> Result<Exit, Failure> {
+    if noun.ready {
+        return ready(session).await;
+    }
+    if noun.watch {
+        return watch(session).await;
+    }
     let deadline = Instant::now() + session.globals.timeout;
     loop {
         let asked = ask(session).await;
@@ -51,6 +76,64 @@ pub(super) async fn run(session: &Session, noun: StatusNoun) -> Result<Exit, Fai
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Whether ports are served, as `/readyz` says.
+async fn ready(session: &Session) -> Result<Exit, Failure> {
+    let (text, exit) = match session.client()?.text("/readyz").await {
+        Ok(_) => ("ready", Exit::Ok),
+        Err(ClientError::Refused(refusal)) if refusal.kind == RefusalKind::NotReady => {
+            ("not ready", Exit::Degraded)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let report = serde_json::json!({ "ready": exit == Exit::Ok });
+    session.output.text(&format!("{text}\n"), &report)?;
+    Ok(exit)
+}
+
+/// On a terminal the same place is written anew; elsewhere each change follows the one before.
+async fn watch(session: &Session) -> Result<Exit, Failure> {
+    let is_terminal = session.output.is_for_people() && std::io::stdout().is_terminal();
+    let mut last = None;
+    loop {
+        let shown = match ask(session).await {
+            Ok(report) => {
+                let text = text(&report);
+                Ok((steady(&report), text, report))
+            }
+            Err(failure) if failure.is_unreachable() => Err("the agent is not running\n"),
+            Err(failure) => return Err(failure),
+        };
+        let state = shown
+            .as_ref()
+            .map_or_else(|gone| (*gone).to_owned(), |(steady, ..)| steady.clone());
+        let is_new = last.replace(state.clone()).as_ref() != Some(&state);
+        if is_terminal {
+            let text = shown
+                .as_ref()
+                .map_or_else(|gone| *gone, |(_, text, _)| text);
+            output::print(&format!("{CLEAR}{text}"))?;
+        } else if is_new {
+            match &shown {
+                Ok((_, text, report)) => session.output.text(text, report)?,
+                Err(gone) => session.say(gone.trim_end()),
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// What of a report is no mere passing of time.
+fn steady(report: &StatusReport) -> String {
+    let parts = report.parts();
+    let lines = parts.iter().map(|(name, part)| match *name {
+        "Agent" => format!("{name} {}\n", part.state),
+        // Of a registry that is away it says for how long.
+        "Registry" if part.state != "ok" => format!("{name} {}\n", part.state),
+        _ => format!("{name} {} {}\n", part.state, part.text),
+    });
+    lines.collect()
 }
 
 async fn ask(session: &Session) -> Result<StatusReport, Failure> {

@@ -173,6 +173,20 @@ impl Client {
         Ok(whole)
     }
 
+    /// What is no JSON, as it is.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| self.failed(&error))?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        let strange =
+            |error: serde_json::Error| ClientError::Transport(format!("{status}: {error}"));
+        let body: ErrorBody = serde_json::from_str(&text).map_err(strange)?;
+        Err(ClientError::Refused(body.into()))
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -104,6 +104,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("ratatui", &["cli"]),
     ("comfy_table", &["cli"]),
 ];
 

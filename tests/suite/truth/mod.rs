@@ -22,10 +22,14 @@ const SOON: Duration = Duration::from_secs(20);
 const CONTROL: u16 = 9_555;
 
 /// Parts whose faults are made elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
     (
         "agent",
         "one that does not answer has no status: exit code 3, suite/cli.rs",
+    ),
+    (
+        "metrics",
+        "an address that another has: suite/metrics/mod.rs",
     ),
     ("proxy", "a want of descriptors: suite/proxy/held.rs"),
 ];

@@ -22,6 +22,9 @@ const SET: i64 = 5;
 /// What was created further ahead of now than this was created by a clock that was wrong.
 const AHEAD: u64 = 86_400;
 
+/// The longest rest that nodes are believed to give each other's numbers.
+const SHARED_REST: Duration = Duration::from_secs(3_600);
+
 /// The clock as it was when it was looked at last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
@@ -86,9 +89,14 @@ impl<R: Registry> Owner<R> {
         self.shorten_rests().await;
     }
 
-    /// No number rests for longer than numbers do now.
+    /// No number rests for longer than numbers do now. Nodes that share a registry may have another rest
+    /// each: there only what a clock has left is too long.
     pub(super) async fn shorten_rests(&mut self) {
-        let latest = now().saturating_add(self.running.config.rest.as_secs());
+        let rest = match R::IS_SHARED {
+            true => self.running.config.rest.max(SHARED_REST),
+            false => self.running.config.rest,
+        };
+        let latest = now().saturating_add(rest.as_secs());
         // Two clocks that count seconds differ by one now and then.
         if self.resting.values().all(|until| *until <= latest + 2) {
             return;
@@ -97,6 +105,9 @@ impl<R: Registry> Owner<R> {
             Ok(()) => {
                 let each = self.resting.values_mut();
                 each.for_each(|until| *until = latest.min(*until));
+            }
+            Err(error) if self.registry.condition().away.is_some() => {
+                tracing::debug!("rests are shortened later: {error}");
             }
             Err(error) => tracing::error!("rests were not shortened: {error}"),
         }

@@ -136,13 +136,119 @@ fn a_state_folder_that_is_moved_under_a_running_agent_is_missed_until_it_is_back
     let state = scene.agent.folder().join("state");
     let aside = scene.agent.folder().join("aside");
     fs::rename(&state, &aside).unwrap();
-    eventually(SAID, || registry(&scene.agent)["state"] == "failed");
-    let refused = scene.agent.ctl(&["ports", "create", "more"]);
-    assert_eq!(refused.code, 7, "{}", refused.stderr);
+    is_failed(&scene.agent);
+    is_served(&scene);
     fs::rename(&aside, &state).unwrap();
     eventually(HEALED, || registry(&scene.agent)["state"] == "ok");
     scene.agent.create(&["after"]);
     assert_eq!(events(&scene.agent), "ok");
+    live.progress();
+    assert_eq!(live.finish().errors, [""; 0]);
+}
+
+/// It is said within two seconds, by the exit code too, and nothing is changed.
+#[track_caller]
+fn is_failed(agent: &Agent) {
+    eventually(SAID, || registry(agent)["state"] == "failed");
+    assert_eq!(agent.ctl(&["status"]).code, 7);
+    let refused = agent.ctl(&["ports", "create", "more"]);
+    assert_eq!(refused.code, 7, "{}", refused.stderr);
+}
+
+/// New connections to the port called web reach both apps.
+#[track_caller]
+fn is_served(scene: &Scene) {
+    let number = scene.agent.ctl_json(&["ports", "show", "web"])["port"].as_u64();
+    let to = scene.at(u16::try_from(number.unwrap()).unwrap());
+    let tally = traffic::connect(&scene.lab.client, to, 10);
+    let seen = (tally.of("app1"), tally.of("app2"), tally.errors.len());
+    assert_eq!(seen, (5, 5, 0), "{tally:?}");
+}
+
+fn cut(path: &std::path::Path, length: u64) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(length).unwrap();
+}
+
+#[test]
+fn a_registry_that_is_cut_under_a_running_agent_is_named_and_costs_no_connection_and_no_port() {
+    for length in [0, 10_000] {
+        let mut scene = Scene::routed();
+        let live = Live::open(&scene.lab.client, scene.port("web"), 10);
+        scene.port("api");
+        let before = scene.agent.ctl_json(&["state", "export"])["services"].clone();
+        let state = scene.agent.folder().join("state");
+        let file = state.join("harbor.redb");
+        cut(&file, length);
+        is_failed(&scene.agent);
+        eventually(SAID, || {
+            let text = registry(&scene.agent)["text"].to_string();
+            text.contains("harbor.redb") && text.contains("restart the agent")
+        });
+        is_served(&scene);
+        // As the fix says: the agent names the file, and serves what its journal holds without it.
+        assert_eq!(scene.agent.stop(), 0);
+        // The library may have written to the end of what it knew when it closed the file.
+        if fs::metadata(&file).unwrap().len() > 0 {
+            scene.agent.launch();
+            assert_eq!(
+                scene.agent.wait_until_ended(),
+                5,
+                "{}",
+                scene.agent.printed()
+            );
+            assert!(scene.agent.printed().contains("is spoilt"));
+            fs::rename(&file, state.join("harbor.redb.spoilt")).unwrap();
+        }
+        scene.agent.restart();
+        assert!(
+            registry(&scene.agent)["text"]
+                .to_string()
+                .contains("2 ports are in the kernel")
+        );
+        let document = state.join("state.json");
+        fs::write(&document, scene.agent.ctl(&["state", "export"]).ok().stdout).unwrap();
+        scene
+            .agent
+            .ctl(&["state", "import", document.to_str().unwrap()])
+            .ok();
+        assert_eq!(
+            scene.agent.ctl_json(&["state", "export"])["services"],
+            before
+        );
+        assert_eq!(scene.agent.ctl(&["state", "check"]).code, 0);
+        is_served(&scene);
+        live.progress();
+        assert_eq!(live.finish().errors, [""; 0]);
+    }
+}
+
+#[test]
+fn a_journal_that_is_cut_under_a_running_agent_is_written_anew_by_itself() {
+    let mut scene = Scene::routed();
+    let live = Live::open(&scene.lab.client, scene.port("web"), 10);
+    let state = scene.agent.folder().join("state");
+    for length in [0, 10_000] {
+        cut(&state.join("journal.redb"), length);
+        eventually(SAID, || {
+            registry(&scene.agent)["text"]
+                .to_string()
+                .contains("journal")
+        });
+        assert_eq!(scene.agent.ctl(&["status"]).code, 7);
+        eventually(HEALED, || registry(&scene.agent)["state"] == "ok");
+        is_served(&scene);
+    }
+    // It holds everything again: it is all that is left of the registry.
+    assert_eq!(scene.agent.stop(), 0);
+    fs::remove_file(state.join("harbor.redb")).unwrap();
+    scene.agent.restart();
+    assert!(
+        registry(&scene.agent)["text"]
+            .to_string()
+            .contains("1 port is in the kernel")
+    );
+    assert_eq!(scene.agent.items(&["backends", "list", "web"]).len(), 2);
     live.progress();
     assert_eq!(live.finish().errors, [""; 0]);
 }

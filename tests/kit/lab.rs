@@ -195,33 +195,6 @@ impl Lab {
         self.bpffs().join("harbor")
     }
 
-    /// `<bpf>/v<layout>/maps`.
-    pub fn maps(&self) -> PathBuf {
-        self.bpf()
-            .join(format!("v{}", harbor_common::maps::LAYOUT))
-            .join("maps")
-    }
-
-    /// The pin of one of the node's interfaces: a link, or without tcx the program of a filter.
-    pub fn link(&self, interface: &str) -> PathBuf {
-        let links = self
-            .bpf()
-            .join(format!("v{}/links", harbor_common::maps::LAYOUT));
-        let index = self.node.ifindex(interface);
-        let filter = links.join(format!("clsact-{index}"));
-        match filter.exists() {
-            true => filter,
-            false => links.join(index.to_string()),
-        }
-    }
-
-    /// The pin of the XDP link of one of the node's interfaces.
-    pub fn xdp_link(&self, interface: &str) -> PathBuf {
-        let index = self.node.ifindex(interface);
-        let links = format!("v{}/links", harbor_common::maps::LAYOUT);
-        self.bpf().join(links).join(format!("xdp-{index}"))
-    }
-
     /// Removes the wire between client and node, and makes it anew with the same addresses.
     pub fn renew_client_link(&self) {
         self.node.ip("link del eth0");

@@ -25,6 +25,7 @@ pub mod http;
 mod lab;
 mod netns;
 mod offloads;
+mod pins;
 mod process;
 mod redis;
 mod service_manager;

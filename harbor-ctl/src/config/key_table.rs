@@ -93,7 +93,7 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Period),
     text("datapath", "mode", "\"auto\"", "who forwards: tc, the programs in the kernel, at TC alone; xdp, the same, and at XDP too wherever a driver can; auto, the programs where they can be had, at XDP too on physical interfaces; proxy, the agent itself, without BPF")
     .on_restart()
-    .only(&["auto", "tc", "xdp", "proxy"], "a datapath of another kind"),
+    .only(&["auto", "tc", "xdp", "proxy"], "another mode than auto, tc, xdp and proxy"),
     text("datapath", "hook", "\"auto\"", "how the programs are attached")
     .on_restart()
     .one_of(&["auto", "tcx", "clsact"]),

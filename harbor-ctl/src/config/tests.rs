@@ -87,7 +87,7 @@ fn a_registry_is_read_whole_and_a_password_in_its_address_is_not_repeated() {
 
 #[test]
 fn what_this_version_lacks_is_refused_by_name() {
-    let found = problems("[datapath]\nmode = \"xdp\"\n");
+    let found = problems("[datapath]\nmode = \"dpdk\"\n");
     assert_eq!(found.len(), 1, "{found:?}");
     for words in ["datapath.mode", "this version does not have"] {
         assert!(found[0].message.contains(words), "{found:?}");

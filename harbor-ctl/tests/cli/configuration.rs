@@ -31,7 +31,7 @@ fn a_wrong_configuration_stops_the_agent_with_every_error() {
 
 #[test]
 fn a_capability_that_is_missing_is_refused_by_name() {
-    let mut rig = Rig::configured("[datapath]\nmode = \"xdp\"\n");
+    let mut rig = Rig::configured("[datapath]\nmode = \"dpdk\"\n");
     rig.spawn();
     assert_eq!(rig.wait(), Some(2));
     assert!(
@@ -86,7 +86,7 @@ fn a_bad_key_or_value_is_refused_and_the_file_stays() {
         ("port_range", "20000-30000"),
         ("log.level", "loud"),
         ("ports.rest", "soon"),
-        ("datapath.mode", "xdp"),
+        ("datapath.mode", "dpdk"),
     ] {
         rig.ctl(&["config", "set", key, value]).refused(2, &[]);
     }

@@ -197,11 +197,18 @@ pub(crate) fn swap(rounds: usize, connections: usize) {
     let tally = live.finish();
     assert_eq!(tally.errors, Vec::<String>::new());
     scene.agent.kill();
-    scene.agent.ctl(&["datapath", "detach", "--yes"]).ok();
+    let file = scene.agent.config_file().display().to_string();
+    scene
+        .agent
+        .ctl(&["datapath", "detach", "--yes", "--config", &file])
+        .ok();
     for interface in ["eth0", "eth1"] {
-        let mut ip = scene.lab.node.command("ip");
-        let shown = finish(ip.args(["link", "show", interface])).ok().stdout;
-        assert!(!shown.contains("xdp"), "{shown}");
+        // The kernel lets a link go a moment after its last name.
+        eventually(SOON, || {
+            let mut ip = scene.lab.node.command("ip");
+            let shown = finish(ip.args(["link", "show", interface])).ok().stdout;
+            !shown.contains("xdp")
+        });
     }
 }
 

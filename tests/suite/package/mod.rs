@@ -211,7 +211,10 @@ fn the_package_is_complete_and_stripped() {
     let folder = extracted();
     let share = folder.path().join("usr/share");
     for (file, words) in [
-        ("bash-completion/completions/harbor-ctl", "complete -F"),
+        (
+            "bash-completion/completions/harbor-ctl",
+            "-F _harbor_ctl harbor-ctl",
+        ),
         ("zsh/vendor-completions/_harbor-ctl", "#compdef harbor-ctl"),
         (
             "fish/vendor_completions.d/harbor-ctl.fish",

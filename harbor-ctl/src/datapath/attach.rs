@@ -171,28 +171,38 @@ impl Datapath {
     }
 }
 
-fn attach_tcx(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<(), Refusal> {
+/// Has a program take the place of the one behind a pinned link; whether there was such a link. One whose
+/// interface was deleted, or that somebody has detached, is none, and its pin goes.
+pub(super) fn replace(
+    pin: &Path,
+    attach: impl FnOnce(FdLink) -> Result<(), Refusal>,
+) -> Result<bool, Refusal> {
     let held = match PinnedLink::from_pin(pin) {
-        Ok(pinned) => Some(SchedClassifierLink::try_from(FdLink::from(pinned))?),
-        Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => None,
+        Ok(pinned) => FdLink::from(pinned),
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+            return Ok(false);
+        }
         Err(error) => return Err(error.into()),
     };
-    if let Some(link) = held {
-        match program.attach_to_link(link) {
-            Ok(id) => {
-                // The pin keeps the link; dropping our descriptor is harmless.
-                program.take_link(id)?;
-                return Ok(());
-            }
-            // ENOLINK: the interface was deleted, and one of the same name made since.
-            Err(error) => {
-                let refusal = Refusal::from(error);
-                if refusal.errno != Some(libc::ENOLINK) {
-                    return Err(refusal);
-                }
-                pins::remove(pin)?;
-            }
+    match attach(held) {
+        Ok(()) => Ok(true),
+        Err(refusal) if refusal.errno == Some(libc::ENOLINK) => {
+            pins::remove(pin)?;
+            Ok(false)
         }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+fn attach_tcx(program: &mut SchedClassifier, interface: &str, pin: &Path) -> Result<(), Refusal> {
+    let is_replaced = replace(pin, |held| {
+        let id = program.attach_to_link(SchedClassifierLink::try_from(held)?)?;
+        // The pin keeps the link; dropping our descriptor is harmless.
+        program.take_link(id)?;
+        Ok(())
+    })?;
+    if is_replaced {
+        return Ok(());
     }
     let order = TcAttachOptions::TcxOrder(LinkOrder::default());
     let id = program.attach_with_options(interface, TcAttachType::Ingress, order)?;

@@ -1,12 +1,12 @@
 //! The XDP program on interfaces: natively, by links that are pinned as those of TC are.
 
-use std::{collections::BTreeMap, io::ErrorKind, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use aya::{
     maps::{Array, MapData},
     programs::{
         Xdp,
-        links::{FdLink, LinkError, PinnedLink},
+        links::FdLink,
         xdp::{XdpLink, XdpMode},
     },
 };
@@ -14,7 +14,7 @@ use harbor_common::{maps::INTERFACES, route};
 
 use super::{
     Datapath, DatapathError, Interface, Pins, Tried as _,
-    attach::{Hook, Refusal},
+    attach::{Hook, Refusal, replace},
     devices::Device,
     interfaces::Framing,
     object::XDP_PROGRAM,
@@ -72,26 +72,14 @@ impl Datapath {
 }
 
 fn attach(program: &mut Xdp, interface: &str, pin: &Path) -> Result<(), Refusal> {
-    let held = match PinnedLink::from_pin(pin) {
-        Ok(pinned) => Some(XdpLink::try_from(FdLink::from(pinned))?),
-        Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(error.into()),
-    };
-    if let Some(link) = held {
-        match program.attach_to_link(link) {
-            Ok(id) => {
-                // The pin keeps the link.
-                program.take_link(id)?;
-                return Ok(());
-            }
-            Err(error) => {
-                let refusal = Refusal::from(error);
-                if refusal.errno != Some(libc::ENOLINK) {
-                    return Err(refusal);
-                }
-                pins::remove(pin)?;
-            }
-        }
+    let is_replaced = replace(pin, |held| {
+        let id = program.attach_to_link(XdpLink::try_from(held)?)?;
+        // The pin keeps the link.
+        program.take_link(id)?;
+        Ok(())
+    })?;
+    if is_replaced {
+        return Ok(());
     }
     let id = program.attach(interface, XdpMode::Driver)?;
     let link: FdLink = program.take_link(id)?.try_into()?;

@@ -1,6 +1,7 @@
 //! An agent of its own in a temporary directory, and the command line pointed at it.
 
 use std::{
+    cell::Cell,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use nix::{
+    sched::{CloneFlags, unshare},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -84,6 +86,7 @@ pub(crate) struct Rig {
 impl Rig {
     /// Writes a configuration; nothing runs yet.
     pub(crate) fn configured(more: &str) -> Self {
+        own_network();
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let mut text = String::from("[paths]\n");
@@ -210,6 +213,23 @@ impl Drop for Rig {
             eprintln!("--- the agent printed:\n{}---", self.printed());
         }
     }
+}
+
+thread_local! {
+    /// Whether this test's thread has left the machine's network.
+    static IN_OWN_NETWORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Gives the test a network namespace of its own, with a loopback that is up: no connection that
+/// somebody else opens can hold a number that the test counts on. The agent and the command line
+/// inherit it. Whoever may not make namespaces stays where it is.
+fn own_network() {
+    if IN_OWN_NETWORK.replace(true) || unshare(CloneFlags::CLONE_NEWNET).is_err() {
+        return;
+    }
+    let mut up = Command::new("ip");
+    let up = up.args(["link", "set", "lo", "up"]).status();
+    assert!(up.expect("ip, of iproute2").success());
 }
 
 /// `harbor-ctl` in an environment of its own.

@@ -44,6 +44,10 @@ pub trait Family: Copy + Eq + Default {
     /// The address as tables of both families hold it.
     fn ip(&self) -> Ip;
 
+    /// Whom the address stands for: an IPv4 address for itself, an IPv6 address for its network of 64
+    /// bits, all of which one subscriber has.
+    fn network(&self) -> Ip;
+
     /// This family's address in an [`Ip`] of this family.
     fn of(ip: &Ip) -> Self;
 
@@ -77,6 +81,11 @@ impl Family for Ipv4 {
         Ip {
             octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
         }
+    }
+
+    #[inline(always)]
+    fn network(&self) -> Ip {
+        self.ip()
     }
 
     #[inline(always)]
@@ -129,6 +138,12 @@ impl Family for Ipv6 {
         Ip {
             octets: self.octets,
         }
+    }
+
+    #[inline(always)]
+    fn network(&self) -> Ip {
+        let [a, b, ..] = self.words();
+        Self::from_words([a, b, 0, 0]).ip()
     }
 
     #[inline(always)]

@@ -28,10 +28,14 @@ pub struct Control {
     pub udp_stream_s: u32,
     /// Backends are told of no smaller path MTU: to a backend, all clients are on one path.
     pub min_path_mtu: u32,
+    /// Flows that one client may keep at all ports together; 0 = not limited.
+    pub flows_per_client: u32,
+    /// Flows that one port may keep, whatever its own settings say; 0 = not limited.
+    pub flows_per_port: u32,
     /// Zero.
     pub _pad: u32,
 }
-crate::assert_size!(Control, 48);
+crate::assert_size!(Control, 56);
 
 impl Control {
     /// Some port is limited in packets or bytes: the port's limits have to be looked up for every
@@ -44,4 +48,7 @@ impl Control {
     pub const PARTIAL: u32 = 4;
     /// Failures of clients' flows take no backend away from others.
     pub const IMPASSIVE: u32 = 8;
+    /// A sender in a network that the node is part of must be reached by the interface that its packet
+    /// came in by, whatever `rp_filter` says.
+    pub const GUARDED: u32 = 16;
 }

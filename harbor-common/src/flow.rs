@@ -5,7 +5,7 @@
 //! Only the kernel side deletes entries, and only after it has marked the forward one dead.
 
 use crate::{
-    addr::{Ipv4, Ipv6},
+    addr::{Family, Ip, Ipv4, Ipv6},
     control::Control,
     protocol::Protocol,
 };
@@ -146,6 +146,9 @@ impl<A> Flow<A> {
     pub const MOVED: u64 = 256;
     /// Reply entry, TCP: the backend has sent something, but has not accepted.
     pub const HEARD: u64 = 512;
+    /// Forward entry: the flow is among those that its port and its client keep (see
+    /// [`Phase::is_kept`]).
+    pub const KEPT: u64 = 1_024;
     /// Bits of [`Flow::word`] that hold the state; the cookie lies above.
     pub const STATE_BITS: u32 = 16;
 
@@ -167,6 +170,31 @@ impl<A: Copy> Flow<A> {
             source_port: self.destination_port,
             destination_port: self.source_port,
             protocol,
+        }
+    }
+}
+
+/// Whose kept flows are counted; key of `clients`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientKey {
+    /// The frontend's slot; [`ClientKey::ALL_PORTS`] = those at all ports.
+    pub frontend: u32,
+    /// The client's address; of IPv6 its network of 64 bits.
+    pub network: Ip,
+}
+crate::assert_size!(ClientKey, 20);
+
+impl ClientKey {
+    /// In `frontend`: flows at all ports together.
+    pub const ALL_PORTS: u32 = u32::MAX;
+
+    /// The key of a client at a frontend.
+    #[inline(always)]
+    pub fn new<A: Family>(frontend: u32, client: &A) -> Self {
+        Self {
+            frontend,
+            network: client.network(),
         }
     }
 }
@@ -228,6 +256,17 @@ impl Phase {
             Self::Live
         } else {
             Self::Opening
+        }
+    }
+
+    /// Whether a flow in this phase never makes room for a new one: both sides have shown that they
+    /// use it. Each client and each port may keep so many.
+    #[inline(always)]
+    pub const fn is_kept(self, protocol: u32) -> bool {
+        match self {
+            Self::Live => protocol == Protocol::Tcp.number(),
+            Self::Stream => true,
+            Self::Opening | Self::Closed | Self::Reset | Self::Dead => false,
         }
     }
 
@@ -324,6 +363,22 @@ mod tests {
         assert_eq!(silence(Phase::Live, Protocol::Udp, 60), 31);
         assert_eq!(silence(Phase::Stream, Protocol::Udp, 0), 180);
         assert_eq!(silence(Phase::Stream, Protocol::Udp, 60), 60);
+    }
+
+    #[test]
+    fn what_both_sides_use_is_kept() {
+        let (tcp, udp) = (Protocol::Tcp.number(), Protocol::Udp.number());
+        let all = [
+            (Phase::Opening, [false, false]),
+            (Phase::Live, [true, false]),
+            (Phase::Stream, [true, true]),
+            (Phase::Closed, [false, false]),
+            (Phase::Reset, [false, false]),
+            (Phase::Dead, [false, false]),
+        ];
+        for (phase, kept) in all {
+            assert_eq!([tcp, udp].map(|number| phase.is_kept(number)), kept);
+        }
     }
 
     #[test]

@@ -38,8 +38,9 @@ pub struct FragmentWay {
     pub frontend: u32,
     /// Folded one's complement difference of the addresses.
     pub address_delta: u32,
-    /// Zero.
-    pub _pad: u32,
+    /// The identification that the fragments leave with: towards a backend all clients have one
+    /// address, so their own would meet.
+    pub identification: u32,
 }
 crate::assert_size!(FragmentWay, 64);
 

@@ -109,6 +109,8 @@ pub struct Limits {
     pub new_per_second: u32,
     /// Flows at once.
     pub max_flows: u32,
+    /// Flows that one client may keep: an IPv4 address, or an IPv6 network of 64 bits.
+    pub max_per_client: u32,
     /// Seconds for which a client's address keeps its backend.
     pub affinity_s: u32,
     /// Seconds of silence after which an established flow is forgotten; 0 = the node's timeouts.
@@ -119,8 +121,10 @@ pub struct Limits {
     pub acl: u32,
     /// What applies to an address that the list does not name: 0 = allow, 1 = deny.
     pub acl_default: u32,
+    /// Zero.
+    pub _pad: u32,
 }
-crate::assert_size!(Limits, 40);
+crate::assert_size!(Limits, 48);
 
 /// The most backends that one set can hold; a power of two, so that an index can be masked.
 pub const SET_BACKENDS: usize = 128;
@@ -148,7 +152,7 @@ pub struct BackendSet {
     /// Weights of the backends, for [`Policy::LeastFlows`]; at least 1 for each in use.
     pub weights: [u8; SET_BACKENDS],
 }
-crate::assert_size!(BackendSet, 40 + 24 + 5 * SET_BACKENDS);
+crate::assert_size!(BackendSet, 48 + 24 + 5 * SET_BACKENDS);
 
 impl Default for BackendSet {
     fn default() -> Self {
@@ -207,8 +211,10 @@ pub struct FrontendState {
     pub bytes_ns: u64,
     /// Flows that a limit, a list or a full table refused.
     pub refused: u64,
+    /// Flows that are kept now, both families (see [`crate::flow::Phase::is_kept`]).
+    pub kept: u64,
 }
-crate::assert_size!(FrontendState, 64);
+crate::assert_size!(FrontendState, 72);
 
 /// What the keys of the `acl` trie hold behind their prefix length, which counts the 32 bits of
 /// `list` and those of the network's prefix (an IPv4 prefix has 96 more, see [`crate::addr::Ip`]).

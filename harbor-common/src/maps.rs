@@ -5,7 +5,7 @@
 //! have at most 15 bytes, the kernel's limit. Every change of a key or value here raises [`LAYOUT`].
 
 /// Version of all keys and values together; part of the pin path.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";
@@ -21,8 +21,14 @@ pub const BACKEND_SETS: &str = "backend_sets";
 pub const TURNS: &str = "turns";
 /// What the datapath keeps for each frontend slot.
 pub const FRONTEND_STATE: &str = "frontend_state";
+/// Until when each frontend slot takes no new flows, because its organization keeps as many as it may.
+pub const CLOSED: &str = "closed";
 /// Who may open flows.
 pub const ACL: &str = "acl";
+/// How many flows each client keeps.
+pub const CLIENTS: &str = "clients";
+/// What the datapath counts for all ports together; one element.
+pub const TOTALS: &str = "totals";
 /// The backends that clients keep.
 pub const AFFINITY: &str = "affinity";
 /// Backend slots.
@@ -67,7 +73,7 @@ pub const EXPLANATION: &str = "explanation";
 pub const EVENTS: &str = "events";
 
 /// All of them, in the order in which a packet meets them.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 31] = [
     META,
     CONTROL,
     FRONTENDS,
@@ -78,7 +84,10 @@ pub const ALL: [&str; 28] = [
     BACKEND_SETS,
     TURNS,
     FRONTEND_STATE,
+    CLOSED,
     ACL,
+    CLIENTS,
+    TOTALS,
     AFFINITY,
     BACKENDS,
     BACKEND_STATE,
@@ -106,6 +115,9 @@ pub const FRONTEND_SLOTS: usize = 16_384;
 pub const TURN_TABLES: usize = 4_096;
 /// How many entries all lists of allowed and denied networks can have together.
 pub const ACL_ENTRIES: usize = 65_536;
+/// How many clients' kept flows are counted, at all ports together; whoever's count was unused for the
+/// longest is forgotten first.
+pub const CLIENT_SLOTS: usize = 65_536;
 /// How many clients' affinities are remembered; the longest unused is forgotten first.
 pub const AFFINITIES: usize = 65_536;
 /// How many backends can exist at once, all ports together.
@@ -125,22 +137,22 @@ pub const INTERFACE_SLOTS: usize = 4_096;
 pub const FRAGMENT_SLOTS: usize = 8_192;
 /// Size of the `events` ring: a few hundred events.
 pub const EVENT_BYTES: usize = 16_384;
-/// Shares of each of `ring` and `ring6`. A ring is one share for TCP and several for UDP; frontends
-/// are spread over the rings by slot, so that one port's half-open flows evict those of few others.
+/// Shares of each of `ring` and `ring6`.
 pub const RING_SHARES: u32 = 32;
-/// TCP's part of the shares, each of which is a ring.
-pub const TCP_RINGS: u32 = 16;
-/// UDP's rings, of four shares each, because a UDP client that is never answered is no attack.
-pub const UDP_RINGS: u32 = 4;
-/// Elements of one share: a fifth of a backend's source ports, so the half-open TCP flows of one
-/// port leave most of them to others. A small flow table uses only some of them; see [`ring_slots`].
+/// Shares of one ring. Frontends are spread over the rings by slot, so that flows of one port evict
+/// those of few others.
+pub const SHARES_PER_RING: u32 = 4;
+/// Rings of each protocol; a power of two.
+pub const RINGS: u32 = RING_SHARES / SHARES_PER_RING / 2;
+/// Elements of one share. So a ring has room for the clients of a port that is flooded with 48,000
+/// SYNs a second, as long as they answer within a third of a second. A small flow table uses only
+/// some of them; see [`ring_slots`].
 pub const RING_SLOTS: u32 = 4_096;
-const _: () = assert!(TCP_RINGS + 4 * UDP_RINGS == RING_SHARES);
 /// Default capacity of each of `flows` and `flows6` in flows; each takes two entries.
 pub const DEFAULT_FLOWS: usize = 262_144;
 
 /// How many slots of each share a table for this many flows uses: a power of two, and all shares
-/// together at most half of the table, so that half-open flows leave room for live ones.
+/// together at most half of the table, so that flows that make room leave room for those that do not.
 pub const fn ring_slots(flows: u32) -> u32 {
     let share = flows / 2 / RING_SHARES;
     if share >= RING_SLOTS {

@@ -5,12 +5,12 @@ use crate::{
     backend::{Backend, BackendState, Endpoint, Sources},
     control::Control,
     explain::Explanation,
-    flow::{Expired, Flow, FlowKey, Hand, RingSlot},
+    flow::{ClientKey, Expired, Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::Meta,
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
-    stats::FrontendCounters,
+    stats::{FrontendCounters, Totals},
 };
 
 macro_rules! pod {
@@ -29,6 +29,7 @@ pod!(
     Backend,
     BackendSet,
     BackendState,
+    ClientKey,
     Control,
     Endpoint,
     Expired,
@@ -55,5 +56,6 @@ pod!(
     RingSlot<Ipv6>,
     Route,
     Sources,
+    Totals,
     TurnTable,
 );

@@ -28,8 +28,17 @@ pub struct Route {
     pub ifindex: u32,
     /// The largest IP packet that this route takes.
     pub mtu: u32,
+    /// Sum of the constants below.
+    pub flags: u32,
 }
-crate::assert_size!(Route, 24);
+crate::assert_size!(Route, 28);
+
+impl Route {
+    /// To a network that one interface alone is part of.
+    pub const CONNECTED: u32 = 1;
+    /// Other interfaces lead there as well.
+    pub const SEVERAL: u32 = 2;
+}
 
 /// Key of the `neighbours` hash; its value is an index of `next_hops`.
 #[repr(C)]
@@ -70,7 +79,8 @@ impl NextHop {
         [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 }
-/// What the XDP program must know of an interface; an element of `interfaces`, see [`Interface::slot`].
+
+/// What the programs must know of an interface; an element of `interfaces`, see [`Interface::slot`].
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
@@ -94,4 +104,8 @@ impl Interface {
 
     /// XDP programs can send frames out of it.
     pub const TAKES_FRAMES: u16 = 1;
+    /// `rp_filter=1`: an IPv4 sender must be reached by this interface (RFC 3704, strict).
+    pub const STRICT: u16 = 2;
+    /// `rp_filter=2`: an IPv4 sender must be reached at all (RFC 3704, loose).
+    pub const LOOSE: u16 = 4;
 }

@@ -1,5 +1,16 @@
 //! Counters: the datapath keeps them per CPU, and readers add them up.
 
+/// What the datapath counts for all ports together; the element of the `totals` map.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Flows that are kept now (see [`crate::flow::Phase::is_kept`]).
+    pub kept: u64,
+    /// Identifications that were given to fragmented datagrams so far.
+    pub identifications: u64,
+}
+crate::assert_size!(Totals, 16);
+
 /// What one frontend has carried; an element of the `counters` map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -75,6 +75,9 @@ reasons! {
         ReplyCap = 49, "reply-cap", "the client has sent one datagram only, and the port caps what may come back";
         TooBig = 50, "too-big", "larger than the way out takes; the sender is told by ICMP";
         BackendRefused = 51, "backend-refused", "a backend refused a new flow; the client's next packet goes to another";
+        ClientQuota = 53, "client-quota", "the client keeps as many flows at the port, or at all ports, as one client may";
+        FlowCeiling = 54, "flow-ceiling", "the port, or its organization, keeps as many flows as the operator allows";
+        ReversePath = 55, "reverse-path", "the sender is not reached by the interface that the packet came in by: a forged source, by rp_filter or policy.reverse_path";
         BadChecksum = 52, "bad-checksum", "the packet would open a flow, and its checksum is wrong: no backend would answer it";
     }
 }

@@ -75,3 +75,17 @@ pub unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
     }
     found == old
 }
+
+/// Takes one from a count, unless it was cleared meanwhile.
+///
+/// # Safety
+///
+/// `count` points into a map value and is aligned to 8.
+#[inline(always)]
+pub unsafe fn subtract(count: *mut u64) {
+    // SAFETY: by the caller.
+    if unsafe { count.read_volatile() } != 0 {
+        // SAFETY: by the caller.
+        unsafe { add(count, u64::MAX) };
+    }
+}

@@ -27,6 +27,12 @@ pub trait IpHeader: Family {
     /// one; `delta` is the addresses' difference.
     fn rewrite<P: Packet>(packet: &mut P, offset: usize, new: &Rewrite<'_, Self>) -> Option<()>;
 
+    /// The identification of a fragment whose fragment header, in IPv6, stands at `offset`.
+    fn identification<P: Packet>(packet: &P, offset: usize) -> Option<u32>;
+
+    /// Writes the identification of such a fragment, and the header's checksum if it has one.
+    fn renumber<P: Packet>(packet: &mut P, offset: usize, identification: u32) -> Option<()>;
+
     /// Writes a whole header at the usual place: no options, no fragment, time to live 64.
     fn write<P: Packet>(packet: &mut P, new: &Fresh<'_, Self>) -> Option<()>;
 }
@@ -76,6 +82,10 @@ const FRAGMENT_V4: u16 = 0x3fff;
 const DONT_FRAGMENT: [u8; 2] = [0x40, 0];
 /// Where time to live, protocol and checksum stand in an IPv4 header, and then the addresses.
 const TTL_V4: usize = 8;
+/// The identification in an IPv4 header; a word with flags and offset, and time to live follows.
+const IDENTIFICATION_V4: usize = 4;
+/// The identification in IPv6's fragment header.
+const IDENTIFICATION_V6: usize = 4;
 /// Time to live of what we send ourselves.
 const TTL: u8 = 64;
 
@@ -122,6 +132,26 @@ impl IpHeader for Ipv4 {
                 u32::from_ne_bytes(new.destination.octets),
             ],
         )
+    }
+
+    #[inline(always)]
+    fn identification<P: Packet>(packet: &P, _: usize) -> Option<u32> {
+        let [word] = packet.words(L3 + IDENTIFICATION_V4)?;
+        let [high, low, ..] = word.to_ne_bytes();
+        Some(u32::from(u16::from_be_bytes([high, low])))
+    }
+
+    #[inline(always)]
+    fn renumber<P: Packet>(packet: &mut P, _: usize, identification: u32) -> Option<()> {
+        let at = L3 + IDENTIFICATION_V4;
+        let [fragment, ttl] = packet.words(at)?;
+        let [high, low, c, d] = fragment.to_ne_bytes();
+        let [ttl, protocol, e, f] = ttl.to_ne_bytes();
+        let [a, b] = (identification as u16).to_be_bytes();
+        let delta = checksum::delta16(u16::from_ne_bytes([high, low]), u16::from_ne_bytes([a, b]));
+        let [e, f] = checksum::apply(u16::from_ne_bytes([e, f]), delta).to_ne_bytes();
+        let words = [[a, b, c, d], [ttl, protocol, e, f]];
+        packet.set_words(at, words.map(u32::from_ne_bytes))
     }
 
     #[inline(always)]
@@ -180,6 +210,17 @@ impl IpHeader for Ipv6 {
         let ip: &mut Ipv6Hdr = packet.view_mut(offset)?;
         ip.hop_limit = new.ttl;
         Some(())
+    }
+
+    #[inline(always)]
+    fn identification<P: Packet>(packet: &P, offset: usize) -> Option<u32> {
+        let [word] = packet.words(offset + IDENTIFICATION_V6)?;
+        Some(u32::from_be(word))
+    }
+
+    #[inline(always)]
+    fn renumber<P: Packet>(packet: &mut P, offset: usize, identification: u32) -> Option<()> {
+        packet.set_words(offset + IDENTIFICATION_V6, [identification.to_be()])
     }
 
     #[inline(always)]

@@ -20,6 +20,8 @@ pub mod account;
 #[cfg(target_arch = "bpf")]
 pub mod atomic;
 #[cfg(target_arch = "bpf")]
+pub mod clients;
+#[cfg(target_arch = "bpf")]
 pub mod clock;
 #[cfg(target_arch = "bpf")]
 pub mod config;
@@ -43,6 +45,8 @@ pub mod opening;
 pub mod phases;
 #[cfg(target_arch = "bpf")]
 pub mod pipeline;
+#[cfg(target_arch = "bpf")]
+pub mod reverse_path;
 #[cfg(target_arch = "bpf")]
 pub mod ring;
 #[cfg(target_arch = "bpf")]

@@ -13,20 +13,20 @@ use harbor_common::{
     control::Control,
     event::Sighting,
     explain::Explanation,
-    flow::{Flow, FlowKey, Hand, RingSlot},
+    flow::{ClientKey, Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::{
-        ACL_ENTRIES, ADDRESS_SLOTS, AFFINITIES, BACKEND_SLOTS, DEFAULT_FLOWS, EVENT_BYTES,
-        FRAGMENT_SLOTS, FRONTEND_INDEXES, FRONTEND_SLOTS, INTERFACE_SLOTS, Meta, NEIGHBOUR_SLOTS,
-        RING_SHARES, RING_SLOTS, ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
+        ACL_ENTRIES, ADDRESS_SLOTS, AFFINITIES, BACKEND_SLOTS, CLIENT_SLOTS, DEFAULT_FLOWS,
+        EVENT_BYTES, FRAGMENT_SLOTS, FRONTEND_INDEXES, FRONTEND_SLOTS, INTERFACE_SLOTS, Meta,
+        NEIGHBOUR_SLOTS, RING_SHARES, RING_SLOTS, ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
     },
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
-    stats::FrontendCounters,
+    stats::{FrontendCounters, Totals},
     verdict::VERDICT_NUMBERS,
 };
 
-use crate::{parsed::Parsed, stage::icmp::Quoted, way::Way};
+use crate::{parsed::Parsed, route::Exit, stage::icmp::Quoted, way::Way};
 
 /// Facts about the installation. Written by the agent; the datapath does not read it.
 #[btf_map(name = "meta")]
@@ -70,10 +70,23 @@ pub static TURNS: Array<TurnTable, TURN_TABLES> = Array::new();
 #[btf_map(name = "frontend_state")]
 pub static FRONTEND_STATE: Array<FrontendState, FRONTEND_SLOTS> = Array::new();
 
+/// Until when each frontend slot takes no new flows, `CLOCK_MONOTONIC` nanoseconds. Written by the agent.
+#[btf_map(name = "closed")]
+pub static CLOSED: Array<u64, FRONTEND_SLOTS> = Array::new();
+
 /// Lists of networks that may open flows or may not. Written by the agent. A miss means the list's
 /// default.
 #[btf_map(name = "acl")]
 pub static ACL: LpmTrie<AclNetwork, u32, ACL_ENTRIES> = LpmTrie::new();
+
+/// How many flows a client keeps, at a frontend or at all ports. Written by the datapath. A miss means
+/// none; the count that was unused for the longest is forgotten first.
+#[btf_map(name = "clients")]
+pub static CLIENTS: LruHashMap<ClientKey, u64, CLIENT_SLOTS> = LruHashMap::new();
+
+/// What is counted for all ports together. Written by the datapath.
+#[btf_map(name = "totals")]
+pub static TOTALS: Array<Totals, 1> = Array::new();
 
 /// The backend that a client keeps. Written by the datapath. A miss means "by policy".
 #[btf_map(name = "affinity")]
@@ -98,7 +111,7 @@ pub static ENDPOINTS: HashMap<Endpoint, u32, BACKEND_SLOTS, { BPF_F_NO_PREALLOC 
 pub static SOURCES: Array<Sources, SOURCE_LISTS> = Array::new();
 
 /// Hands over the latest flows. Written by the datapath alone: a new flow takes the slot that its
-/// cookie names, and its former holder goes if it still is half-open.
+/// cookie names, and its former holder goes unless it is kept.
 #[btf_map(name = "ring")]
 pub static RING: Array<RingSlot<Ipv4>, { (RING_SHARES * RING_SLOTS) as usize }> = Array::new();
 
@@ -192,6 +205,10 @@ pub struct Context<A> {
     pub former: FlowKey<A>,
     /// The packet's sender.
     pub client: Ip,
+    /// Under which its kept flows are counted.
+    pub client_key: ClientKey,
+    /// The way back to it, if that is known.
+    pub back: Exit,
     /// The time, `CLOCK_MONOTONIC` nanoseconds (coarse).
     pub now: u64,
     /// The frontend that a new flow is for.

@@ -1,7 +1,7 @@
 //! Opens flows, and decides about those that their backends fail.
 
 use harbor_common::{
-    flow::Flow,
+    flow::{ClientKey, Flow},
     protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},
 };
@@ -14,7 +14,7 @@ use crate::{
     packet::{Packet, SocketBuffer},
     parsed::Oddity,
     phases::Path,
-    route,
+    reverse_path, route,
     scan::{self, Bounds},
     stage::{claim, flow, frontend, join, limit, open, select, translate},
     suspicion,
@@ -39,6 +39,9 @@ fn try_open<A: Path, P: SocketBuffer>(
     if !is_sound(packet, context) {
         return Err(Verdict::Drop(DropReason::BadChecksum));
     }
+    let public = context.parsed.key.destination.ip();
+    let Context { client, back, .. } = &mut *context;
+    reverse_path::check(&public, client, packet.ingress_ifindex(), back)?;
     context.is_join = u32::from(join::is_join(packet, &context.parsed));
     choose(context).result()?;
     enter(packet, context)
@@ -81,7 +84,11 @@ fn try_choose<A: Path>(context: &mut Context<A>) -> Result<(), Verdict> {
     };
     context.backend = select::select(slot, A::INDEX, set, &context.client, bounds)?;
     context.is_capped = u32::from(set.limits.reply_cap != 0);
-    limit::admit(&set.limits, slot, &context.client, now)
+    context.client_key = ClientKey::new(slot, &context.parsed.key.source);
+    let Context {
+        client, client_key, ..
+    } = context;
+    limit::admit(&set.limits, slot, client, client_key, now)
 }
 
 /// Enters a new flow into the tables, or takes back that it was counted.

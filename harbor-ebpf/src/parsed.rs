@@ -5,7 +5,7 @@ use harbor_common::{flow::FlowKey, protocol::Protocol, rules::transition};
 use crate::{bound::masked, packet::L3};
 
 /// No transport header starts farther on; all bits set.
-const FARTHEST_L4: usize = 511;
+pub const FARTHEST_L4: usize = 511;
 
 /// What the later stages need to know of a packet; of IPv4, one cache line.
 #[repr(C)]

@@ -80,11 +80,15 @@ fn forward<A: Path, P: Phases<A>>(
         return Err(Verdict::Drop(DropReason::TooBig));
     }
     let is_first = matches!(parsed.oddity, Oddity::FirstFragment | Oddity::OddFragment);
-    if is_first && !fragment::remember(parsed, way, now) {
+    if is_first && !(fragment::is_numbered(packet, parsed) && fragment::remember(parsed, way, now))
+    {
         return Err(Verdict::Pass(PassReason::Fragment));
     }
     let ready = emit::prepare(way, control, now);
     translate::translate(packet, parsed, way)?;
+    if is_first {
+        fragment::renumber_first(packet, parsed, way)?;
+    }
     account::translated(way.frontend, way.direction, parsed.length);
     Ok(emit::emit(packet, &ready))
 }

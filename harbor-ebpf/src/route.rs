@@ -26,6 +26,8 @@ pub struct Exit {
     pub next_hop: u32,
     /// The largest IP packet; 0 = not known.
     pub mtu: u32,
+    /// The flags of the route that was found.
+    pub flags: u32,
 }
 
 impl Exit {
@@ -73,6 +75,7 @@ pub fn find(source: &Ip, destination: &Ip, exit: &mut Exit) -> bool {
     };
     exit.ifindex = route.ifindex;
     exit.mtu = route.mtu;
+    exit.flags = route.flags;
     exit.next_hop = match NEIGHBOURS.get_ptr(neighbour) {
         // SAFETY: from the lookup; one aligned word.
         Some(index) => unsafe { *index },

@@ -9,6 +9,7 @@ use harbor_common::{
 };
 
 use crate::{
+    clients, config,
     family::Stack,
     parsed::{Parsed, Tcp},
     suspicion,
@@ -63,7 +64,37 @@ pub fn advance_tcp<A: Stack>(
         change_opposite(way, TCP, 0, Flow::<A>::RST);
         clears |= Flow::<A>::RESET;
     }
-    change_state(entry, way.word, adds, clears)
+    change_state(entry, way.word, adds, clears)?;
+    let has_begun = is_forward(way) && adds & Flow::<A>::LIVE != 0;
+    let may_be_over = adds & (Flow::<A>::FIN | Flow::<A>::RST) != 0;
+    if has_begun || may_be_over || closing.question == Question::Contradicts {
+        recount(entry, way, &parsed.key);
+    }
+    Ok(())
+}
+
+/// Counts the flow among those that are kept, or no longer, after its phase may have changed.
+#[inline(never)]
+fn recount<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, key: &FlowKey<A>) -> bool {
+    let Some(other) = opposite(&opposite_key(way, key.protocol), way.word) else {
+        return false;
+    };
+    let (forward, reply, client) = if is_forward(way) {
+        (entry, other, &key.source)
+    } else {
+        (other, entry, &way.destination)
+    };
+    // SAFETY: from lookups of this program run.
+    let phase = unsafe { Phase::of(table::word(forward), table::word(reply)) };
+    let is_kept = phase.is_kept(key.protocol);
+    if config::is_dry_run() || !table::set_kept(forward, way.word, is_kept) {
+        return false;
+    }
+    if is_kept {
+        clients::keep(way.frontend, client)
+    } else {
+        clients::release(way.frontend, client)
+    }
 }
 
 #[inline(always)]
@@ -176,7 +207,11 @@ pub fn advance_udp<A: Stack>(
     {
         return Err(RACE);
     }
-    change_state(entry, way.word, step.adds, step.clears)
+    change_state(entry, way.word, step.adds, step.clears)?;
+    if step.adds & Flow::<A>::STREAM != 0 {
+        recount(entry, way, &parsed.key);
+    }
+    Ok(())
 }
 
 /// Changes the state of the flow's other entry; whether that was still there.

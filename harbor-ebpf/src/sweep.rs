@@ -19,7 +19,6 @@ use crate::{
     family::Stack,
     frontends,
     maps::BACKENDS,
-    stage::frontend,
     table::{self, opposite, remove, retire},
 };
 

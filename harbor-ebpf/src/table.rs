@@ -12,13 +12,16 @@ use harbor_common::{
 };
 
 use crate::{
-    atomic, config,
+    atomic, clients, config,
     family::Stack,
     maps::{BACKEND_STATE, BACKENDS, FRONTEND_STATE},
 };
 
 /// Another CPU was faster.
 pub const RACE: Verdict = Verdict::Drop(DropReason::FlowRace);
+
+/// How often to mark a flow whose word other CPUs change.
+const KEPT_TRIES: u32 = 3;
 
 /// The word of an entry as it is now.
 ///
@@ -61,6 +64,31 @@ pub fn change_state<A>(
     } else {
         Err(RACE)
     }
+}
+
+/// Marks the flow of a forward entry as kept, or as not kept; whether this call did.
+#[inline(always)]
+pub fn set_kept<A>(entry: *mut Flow<A>, word: u64, is_kept: bool) -> bool {
+    // SAFETY: the word is aligned to 8 and stands in a map value.
+    let pointer = unsafe { &raw mut (*entry).word };
+    for _ in 0..KEPT_TRIES {
+        // SAFETY: as above.
+        let found = unsafe { pointer.read_volatile() };
+        let new = if is_kept {
+            found | Flow::<A>::KEPT
+        } else {
+            found & !Flow::<A>::KEPT
+        };
+        let is_other = Flow::<A>::cookie(found) != Flow::<A>::cookie(word);
+        if new == found || is_other || found & Flow::<A>::DEAD != 0 {
+            return false;
+        }
+        // SAFETY: as above.
+        if unsafe { atomic::compare_exchange(pointer, found, new) } {
+            return true;
+        }
+    }
+    false
 }
 
 /// Checks that the element was not recycled while it was copied.
@@ -118,6 +146,9 @@ pub fn retire<A: Stack>(key: &FlowKey<A>, word: u64) -> bool {
     // SAFETY: from the lookup above; dead entries are deleted by this call alone.
     let flow: &Flow<A> = unsafe { &*entry };
     let opposite_key = flow.opposite_key(key.protocol);
+    if word & Flow::<A>::KEPT != 0 {
+        clients::release(flow.frontend, &key.source);
+    }
     let mut ended = Ended {
         frontend: flow.frontend,
         backend: flow.backend,
@@ -151,7 +182,7 @@ struct Ended {
 fn uncount(ended: &Ended) {
     if let Some(state) = FRONTEND_STATE.get_ptr_mut(ended.frontend) {
         // SAFETY: a field of a map value, aligned to 8.
-        unsafe { subtract(&raw mut (*state).flows) };
+        unsafe { atomic::subtract(&raw mut (*state).flows) };
     }
     let is_tenant = match BACKENDS.get(ended.backend) {
         Some(backend) => backend.generation == ended.generation,
@@ -160,27 +191,13 @@ fn uncount(ended: &Ended) {
     if is_tenant && let Some(state) = BACKEND_STATE.get_ptr_mut(ended.backend) {
         // SAFETY: fields of a map value, aligned to 8.
         unsafe {
-            subtract(&raw mut (*state).flows);
+            atomic::subtract(&raw mut (*state).flows);
             atomic::add(&raw mut (*state).ended, 1);
             atomic::add(&raw mut (*state).forward_packets, ended.forward.0);
             atomic::add(&raw mut (*state).forward_bytes, ended.forward.1);
             atomic::add(&raw mut (*state).reply_packets, ended.reply.0);
             atomic::add(&raw mut (*state).reply_bytes, ended.reply.1);
         }
-    }
-}
-
-/// Takes one from a count, unless it was cleared meanwhile.
-///
-/// # Safety
-///
-/// `count` points into a map value and is aligned to 8.
-#[inline(always)]
-unsafe fn subtract(count: *mut u64) {
-    // SAFETY: by the caller.
-    if unsafe { count.read_volatile() } != 0 {
-        // SAFETY: by the caller.
-        unsafe { atomic::add(count, u64::MAX) };
     }
 }
 

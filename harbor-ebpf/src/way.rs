@@ -32,6 +32,8 @@ pub struct Way<A> {
     pub backend: u32,
     /// The slot's generation when the flow began.
     pub backend_generation: u32,
+    /// A fragment's new identification.
+    pub identification: u32,
     /// Why another backend should have the flow, if one can.
     pub doubt: Doubt,
     /// The flow's word as it was read.

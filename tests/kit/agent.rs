@@ -248,6 +248,15 @@ impl Agent {
         self.ctl(&[arguments, &["-o", "json"]].concat()).ok().json()
     }
 
+    /// The elements of one of its maps.
+    #[track_caller]
+    pub fn dump(&self, map: &str) -> Vec<Value> {
+        let file = self.config_file();
+        let file = file.to_str().expect("a path in UTF-8");
+        let shown = self.ctl_json(&["datapath", "dump", map, "--config", file]);
+        shown["items"].as_array().expect("elements").clone()
+    }
+
     /// Runs `harbor-ctl` with `-o json` for what it prints, whatever it finds.
     #[track_caller]
     pub fn ctl_json_whatever(&self, arguments: &[&str]) -> Value {

@@ -137,6 +137,7 @@ impl<R: Registry> Owner<R> {
         let (from, to) = (&written.config, &mut self.running.config);
         to.range = from.range;
         to.rest = from.rest;
+        let are_terms_new = terms(to) != terms(from);
         to.limits = from.limits;
         to.public.clone_from(&from.public);
         to.hostname.clone_from(&from.hostname);
@@ -150,8 +151,7 @@ impl<R: Registry> Owner<R> {
         to.log.level = from.log.level;
         let datapath_level = (to.log.datapath != from.log.datapath).then_some(from.log.datapath);
         to.log.datapath = from.log.datapath;
-        let are_terms_new = terms(to) != terms(from);
-        to.is_passive_on = from.is_passive_on;
+        (to.is_passive_on, to.is_guarded) = (from.is_passive_on, from.is_guarded);
         to.min_path_mtu = from.min_path_mtu;
         to.metrics.most_backends = from.metrics.most_backends;
         to.timeouts = from.timeouts;

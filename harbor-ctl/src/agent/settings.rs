@@ -29,5 +29,7 @@ pub(super) fn terms(config: &Config) -> Terms {
         timeouts: config.timeouts,
         min_path_mtu: config.min_path_mtu,
         is_passive: config.is_passive_on,
+        is_guarded: config.is_guarded,
+        shares: config.limits.shares.or_parts_of(config.flows),
     }
 }

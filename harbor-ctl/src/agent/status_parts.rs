@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     control::wire::{PartStatus, PortItem},
-    model::{DatapathReport, NodeRecord, counted, format_age},
+    model::{DatapathReport, Filled, NodeRecord, counted, format_age},
 };
 
 /// A certificate that ends within this time is told.
@@ -211,13 +211,30 @@ impl Snapshot {
             text.push_str(&format!(
                 "; datapath.flows = {wanted}, but tables in the kernel keep their size"
             ));
-        } else if used * 100 < room * NEARLY_FULL {
-            return part("ok", text);
-        } else {
-            text.push_str("; nearly full: new flows are refused when it is");
         }
+        let filled = report.map_or(&[][..], |report| &report.filled);
+        let (clients, others): (Vec<&Filled>, Vec<&Filled>) = filled
+            .iter()
+            .filter(|filled| filled.percent() >= NEARLY_FULL)
+            .partition(|filled| filled.what == "client");
+        // A client that keeps as many flows as it may is that client's matter alone.
+        for client in clients {
+            text.push_str(&format!("; {client}"));
+        }
+        for other in &others {
+            text.push_str(&format!("; nearly full: {other}"));
+        }
+        let fix = match others.first().map(|other| other.what.as_str()) {
+            None if room == wanted => return part("ok", text),
+            None | Some("flow table") => anew,
+            Some("port") => "harbor-ctl config set limits.flows_per_port N, or end flows: \
+                             harbor-ctl flows list"
+                .into(),
+            Some("organization") => "harbor-ctl config set limits.flows_per_organization N".into(),
+            Some(_) => "add a backend, or an address: datapath.source_addresses".into(),
+        };
         PartStatus {
-            fix: Some(anew),
+            fix: Some(fix),
             ..part("degraded", text)
         }
     }

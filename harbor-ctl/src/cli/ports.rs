@@ -35,6 +35,7 @@ Keys (an empty value or none puts back the default):
   allowed_cidrs=NET,...    networks that may open flows; others may not
   denied_cidrs=NET,...     networks that may not; the narrower network wins
   max_connections=N        flows at once
+  max_per_client=N         flows at once of one client (of IPv6: one /64)
   new_per_second=N         new flows a second
   packets_per_second=N     packets a second, both directions
   bytes_per_second=N       bytes a second, both directions

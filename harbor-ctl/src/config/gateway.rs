@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::validated::Check;
-use crate::model::HttpLimits;
+use crate::model::{HttpLimits, Shares};
 
 /// `[gateway]`, where it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(crate) struct Limits {
     pub(crate) ports: usize,
     pub(crate) ports_per_organization: usize,
     pub(crate) ports_per_space: usize,
+    pub(crate) shares: Shares,
 }
 
 impl Check {
@@ -116,6 +117,11 @@ impl Check {
             ports: limit("limits.ports"),
             ports_per_organization: limit("limits.ports_per_organization"),
             ports_per_space: limit("limits.ports_per_space"),
+            shares: Shares {
+                port: limit("limits.flows_per_port") as u32,
+                organization: limit("limits.flows_per_organization") as u32,
+                client: limit("limits.flows_per_client") as u32,
+            },
         }
     }
 }

@@ -132,6 +132,8 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Networks),
     text("policy", "passive", "\"on\"", "whether new flows avoid a backend that was confirmed to fail clients' flows; never more than half of a port's backends")
     .one_of(&["on", "off"]),
+    text("policy", "reverse_path", "\"connected\"", "which senders of new flows must be reached by the interface that they come in by: connected, those in networks that the node is part of, and what rp_filter says of others; system, what rp_filter says")
+    .one_of(&["connected", "system"]),
     number("policy", "min_path_mtu", "1280", "the smallest path MTU that a backend is told of: for it all clients of a node are on one path, so one client's word would count for all")
     .within(68, 9_000),
     text("health", "check", "\"off\"", "how backends of ports without `health` are probed: off, tcp, http:/PATH, udp:SEND/EXPECT")
@@ -205,6 +207,12 @@ pub(crate) static KEYS: &[Key] = &[
     .within(0, 131_072),
     number("limits", "ports_per_space", "0", "ports at once of one space of a platform; 0: no limit")
     .within(0, 131_072),
+    number("limits", "flows_per_port", "0", "flows that one port keeps at once, whatever its own settings say; 0: a quarter of datapath.flows")
+    .within(0, 16_777_216),
+    number("limits", "flows_per_organization", "0", "flows that all ports of one organization of a platform keep at once; 0: half of datapath.flows")
+    .within(0, 16_777_216),
+    number("limits", "flows_per_client", "0", "flows that one client (of IPv6: one /64) keeps at once at all ports together; 0: a sixteenth of datapath.flows")
+    .within(0, 16_777_216),
     text("control", "admin_group", "\"harbor\"", "group, by name or number, whose members may ask everything by the socket; empty: root alone")
     .form(Form::Group)
     .on_restart(),

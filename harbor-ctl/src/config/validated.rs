@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) backend_networks: Vec<IpNet>,
     /// `[policy].passive`
     pub(crate) is_passive_on: bool,
+    /// `[policy].reverse_path` is `connected`.
+    pub(crate) is_guarded: bool,
     pub(crate) lease: Duration,
     pub(crate) control: ControlConfig,
     /// `None`: off.
@@ -145,6 +147,7 @@ impl Check {
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),
             min_path_mtu: self.number("policy.min_path_mtu") as u32,
+            is_guarded: self.text("policy.reverse_path") == "connected",
             backend_networks: self.list("policy.backend_networks", parse_network),
             app_hosts: self.file("discovery.hosts"),
             is_passive_on: self.text("policy.passive") == "on",

@@ -29,7 +29,7 @@ impl Heart {
         let found = map.get(&0, 0).tried(|| format!("cannot read {CONTROL}"))?;
         let control = Control {
             route_generation: found.route_generation,
-            flags: passive(found.flags, terms),
+            flags: flags(found.flags, terms),
             ..said(terms)
         };
         Ok(Self { map, control })
@@ -40,7 +40,7 @@ impl Heart {
         self.control = Control {
             valid_until_ns: self.control.valid_until_ns,
             route_generation: self.control.route_generation,
-            flags: passive(self.control.flags, terms),
+            flags: flags(self.control.flags, terms),
             ..said(terms)
         };
     }
@@ -55,7 +55,7 @@ impl Heart {
     /// Says whether sources are routed in different ways, and whether some way is not known.
     pub(crate) fn tell_ways(&mut self, has_views: bool, is_partial: bool) {
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-        let kept = self.control.flags & (Control::METERED | Control::IMPASSIVE);
+        let kept = self.control.flags & (Control::METERED | Control::IMPASSIVE | Control::GUARDED);
         self.control.flags =
             kept | flag(has_views, Control::VIEWED) | flag(is_partial, Control::PARTIAL);
     }
@@ -77,12 +77,14 @@ impl Heart {
     }
 }
 
-/// The flags, with what is to be made of what clients' flows meet.
-fn passive(flags: u32, terms: &Terms) -> u32 {
-    match terms.is_passive {
-        true => flags & !Control::IMPASSIVE,
-        false => flags | Control::IMPASSIVE,
-    }
+/// The flags, with those that the configuration decides.
+fn flags(found: u32, terms: &Terms) -> u32 {
+    let set = |flags: u32, flag: u32, is_set: bool| match is_set {
+        true => flags | flag,
+        false => flags & !flag,
+    };
+    let flags = set(found, Control::IMPASSIVE, !terms.is_passive);
+    set(flags, Control::GUARDED, terms.is_guarded)
 }
 
 fn said(terms: &Terms) -> Control {
@@ -107,6 +109,8 @@ fn said(terms: &Terms) -> Control {
         udp_single_s: seconds(udp_single),
         udp_stream_s: seconds(udp_stream),
         min_path_mtu: terms.min_path_mtu,
+        flows_per_client: terms.shares.client,
+        flows_per_port: terms.shares.port,
         ..Control::default()
     }
 }

@@ -151,6 +151,7 @@ mod tests {
 
     fn route(table: u32, prefix: &str, kind: RouteKind) -> KernelRoute {
         KernelRoute {
+            is_connected: false,
             prefix: prefix.parse().unwrap(),
             table,
             metric: 0,

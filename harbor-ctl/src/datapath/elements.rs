@@ -11,15 +11,15 @@ use harbor_common::{
     backend::{Backend, BackendState, Endpoint, Sources},
     control::Control,
     explain::Explanation,
-    flow::{Flow, FlowKey, Hand, RingSlot},
+    flow::{ClientKey, Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
     frontend::{
         AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, Limits, Policy,
         TURNS, TurnTable,
     },
     maps::{self as names, Meta},
-    route::{Neighbour, NextHop, Route, RouteKey},
-    stats::FrontendCounters,
+    route::{Interface, Neighbour, NextHop, Route, RouteKey},
+    stats::{FrontendCounters, Totals},
     verdict::Verdict,
 };
 use serde_json::{Value, json};
@@ -40,6 +40,10 @@ pub(crate) fn dump(bpf: &Path, map: &str) -> Result<Vec<Value>, DatapathError> {
         names::BACKEND_SETS => array(&pins, map, set),
         names::TURNS => array(&pins, map, turns),
         names::FRONTEND_STATE => array(&pins, map, frontend_state),
+        names::CLOSED => array(&pins, map, |_, until: &u64| json!({ "until_ns": until })),
+        names::CLIENTS => hash(&pins, map, client_key, |kept: &u64| json!({ "kept": kept })),
+        names::TOTALS => array(&pins, map, totals),
+        names::INTERFACES => array(&pins, map, interface),
         names::ACL => trie(
             &pins,
             map,
@@ -167,6 +171,8 @@ fn control(_: u32, control: &Control) -> Value {
     json!({
         "valid_until_ns": control.valid_until_ns, "route_generation": control.route_generation,
         "metered": control.flags & Control::METERED != 0,
+        "guarded": control.flags & Control::GUARDED != 0,
+        "flows_per_client": control.flows_per_client, "flows_per_port": control.flows_per_port,
         "opening_s": control.opening_s, "tcp_established_s": control.tcp_established_s,
         "tcp_closed_s": control.tcp_closed_s, "tcp_reset_s": control.tcp_reset_s,
         "udp_single_s": control.udp_single_s, "udp_stream_s": control.udp_stream_s,
@@ -215,6 +221,7 @@ fn limits(limits: &Limits) -> Value {
         "bytes_per_second": limits.bytes_per_second,
         "packets_per_second": limits.packets_per_second,
         "new_per_second": limits.new_per_second, "max_flows": limits.max_flows,
+        "max_per_client": limits.max_per_client,
         "affinity_s": limits.affinity_s, "idle_s": limits.idle_s, "reply_cap": limits.reply_cap,
         "acl": limits.acl, "acl_default": if limits.acl_default == 0 { "allow" } else { "deny" },
     })
@@ -232,7 +239,28 @@ fn frontend_state(_: u32, state: &FrontendState) -> Value {
     json!({
         "cursor": state.cursor, "current": state.current.map(current), "flows": state.flows,
         "new_flows_ns": state.new_flows_ns, "packets_ns": state.packets_ns,
-        "bytes_ns": state.bytes_ns, "refused": state.refused,
+        "bytes_ns": state.bytes_ns, "refused": state.refused, "kept": state.kept,
+    })
+}
+
+fn client_key(key: &ClientKey) -> Value {
+    let frontend = (key.frontend != ClientKey::ALL_PORTS).then_some(key.frontend);
+    json!({ "frontend": frontend, "client": key.network.to_string() })
+}
+
+fn totals(_: u32, totals: &Totals) -> Value {
+    json!({ "kept": totals.kept, "identifications": totals.identifications })
+}
+
+fn interface(_: u32, interface: &Interface) -> Value {
+    let is = |flag| interface.flags & flag != 0;
+    json!({
+        "ifindex": interface.ifindex, "takes_frames": is(Interface::TAKES_FRAMES),
+        "rp_filter": match (is(Interface::STRICT), is(Interface::LOOSE)) {
+            (true, _) => "strict",
+            (_, true) => "loose",
+            _ => "off",
+        },
     })
 }
 
@@ -354,7 +382,10 @@ fn route_key(key: &Key<RouteKey>) -> Value {
 
 fn route(route: &Route) -> Value {
     let gateway = (!route.gateway.is_unspecified()).then(|| route.gateway.to_string());
-    json!({ "gateway": gateway, "ifindex": route.ifindex, "mtu": route.mtu })
+    json!({
+        "gateway": gateway, "ifindex": route.ifindex, "mtu": route.mtu,
+        "connected": route.flags & Route::CONNECTED != 0,
+    })
 }
 
 fn neighbour(neighbour: &Neighbour) -> Value {

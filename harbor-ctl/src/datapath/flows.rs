@@ -249,7 +249,7 @@ where
         }
         let reply = other.unwrap_or_default();
         let seen_ns = flow.seen_ns.max(reply.seen_ns);
-        let silence_s = judgement.silence_s(flow, key.protocol, Phase::of(flow.word, reply.word));
+        let silence_s = judgement.silence_s(flow, &reply, key.protocol);
         let is_over = now.saturating_sub(seen_ns) > seconds_ns(silence_s);
         Some((expired(key, flow.word, seen_ns), is_over))
     }

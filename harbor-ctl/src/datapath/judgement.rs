@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashMap as Map};
 
 use harbor_common::{
+    addr::Family,
     control::Control,
     flow::{Flow, Phase},
 };
+
+use super::Pressure;
 
 /// What lives in the tables, by frontend slot and by backend slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,7 +16,8 @@ pub(crate) struct Sweep {
     pub(crate) by_frontend: BTreeMap<u32, Load>,
     /// By slot and generation.
     pub(crate) by_backend: Map<(u32, u32), Load>,
-    pub(crate) flows: u64,
+    /// Of each family.
+    pub(crate) flows: [u64; 2],
     pub(crate) ended: u64,
 }
 
@@ -21,6 +25,8 @@ pub(crate) struct Sweep {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) flows: u64,
+    /// Those of them that never make room for others.
+    pub(crate) kept: u64,
     pub(crate) forward_packets: u64,
     pub(crate) forward_bytes: u64,
     pub(crate) reply_packets: u64,
@@ -36,6 +42,8 @@ pub(crate) struct Judgement {
     pub(crate) idle_s: Map<u32, u32>,
     /// Generation of every backend slot's backend, 0 where it is gone.
     pub(crate) generations: Vec<u32>,
+    /// Where room is short.
+    pub(crate) pressure: Pressure,
 }
 
 impl Judgement {
@@ -44,13 +52,25 @@ impl Judgement {
         tenant != Some(&flow.backend_generation)
     }
 
-    pub(super) fn silence_s<A>(&self, flow: &Flow<A>, protocol: u32, phase: Phase) -> u32 {
+    /// How long a flow may be silent.
+    pub(super) fn silence_s<A: Family>(
+        &self,
+        flow: &Flow<A>,
+        reply: &Flow<A>,
+        protocol: u32,
+    ) -> u32 {
         let idle_s = self.idle_s.get(&flow.frontend).copied().unwrap_or(0);
-        phase.silence_s(protocol, idle_s, &self.control)
+        let phase = Phase::of(flow.word, reply.word);
+        let silence_s = phase.silence_s(protocol, idle_s, &self.control);
+        let table = (A::INDEX as usize, protocol);
+        self.pressure.shorten(silence_s, (flow, reply), table)
     }
 
     /// No flow is forgotten sooner.
     pub(super) fn shortest_s(&self) -> u32 {
+        if self.pressure.is_any() {
+            return 1;
+        }
         let Control {
             opening_s,
             tcp_established_s,
@@ -74,7 +94,7 @@ impl Judgement {
 }
 
 impl Sweep {
-    pub(super) fn count<A>(&mut self, flow: &Flow<A>) {
+    pub(super) fn count<A: Family>(&mut self, flow: &Flow<A>) {
         let loads = [
             self.by_frontend.entry(flow.frontend).or_default(),
             self.by_backend
@@ -85,6 +105,7 @@ impl Sweep {
         for load in loads {
             if is_forward {
                 load.flows += 1;
+                load.kept += u64::from(flow.word & Flow::<A>::KEPT != 0);
                 load.forward_packets += flow.packets;
                 load.forward_bytes += flow.bytes;
             } else {
@@ -92,7 +113,7 @@ impl Sweep {
                 load.reply_bytes += flow.bytes;
             }
         }
-        self.flows += u64::from(is_forward);
+        self.flows[A::INDEX as usize] += u64::from(is_forward);
     }
 }
 
@@ -122,10 +143,12 @@ mod tests {
         assert_eq!(judgement.shortest_s(), 2);
         let flow = |frontend| Flow::<Ipv4> {
             frontend,
+            word: Flow::<Ipv4>::LIVE,
             ..Flow::default()
         };
-        assert_eq!(judgement.silence_s(&flow(3), 6, Phase::Live), 2);
-        assert_eq!(judgement.silence_s(&flow(5), 6, Phase::Live), 7_440);
+        let answer = flow(3);
+        assert_eq!(judgement.silence_s(&flow(3), &answer, 6), 2);
+        assert_eq!(judgement.silence_s(&flow(5), &answer, 6), 7_440);
         assert!(judgement.is_orphan(&flow(3)));
     }
 }

@@ -11,7 +11,7 @@ use rtnetlink::{
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
         route::{
             RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop,
-            RouteNextHopFlags, RouteType,
+            RouteNextHopFlags, RouteProtocol, RouteType,
         },
         rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
     },
@@ -126,6 +126,7 @@ fn route(message: &RouteMessage) -> Option<KernelRoute> {
         metric: 0,
         hops: Vec::new(),
         mtu: 0,
+        is_connected: header.protocol == RouteProtocol::Kernel,
         kind: match header.kind {
             // Every interface has it, and addresses alone do not tell which is meant.
             _ if header.destination_prefix_length >= 10 && is_link_local(message) => RouteKind::Own,

@@ -51,6 +51,8 @@ pub(super) struct KernelRoute {
     pub(super) hops: Vec<Hop>,
     /// 0 = the interface's.
     pub(super) mtu: u32,
+    /// The kernel made it from an address of the interface.
+    pub(super) is_connected: bool,
     pub(super) kind: RouteKind,
 }
 
@@ -190,11 +192,16 @@ fn merged(routes: &[KernelRoute]) -> Vec<KernelRoute> {
             }
             Entry::Occupied(mut place) => {
                 let held = place.get_mut();
+                let leaves_by = |route: &KernelRoute| route.hops.first().map(|hop| hop.ifindex);
+                // A network that two interfaces are part of is connected by either.
+                let is_one = held.is_connected
+                    && (!route.is_connected || leaves_by(held) == leaves_by(route));
                 if route.metric < held.metric {
                     *held = route.clone();
                 } else if route.metric == held.metric {
                     held.hops.extend(&route.hops);
                 }
+                held.is_connected &= is_one;
             }
         }
     }
@@ -230,12 +237,19 @@ fn way(route: &KernelRoute, kernel: &KernelWays, snapshot: &Snapshot) -> Option<
     {
         return None;
     }
+    let leads_by_several = usable().any(|other| other.ifindex != hop.ifindex);
+    let is_connected = route.is_connected && hop.gateway.is_none();
     Some(Route {
         gateway: hop.gateway.map(Ip::from).unwrap_or_default(),
         ifindex: hop.ifindex,
         mtu: match route.mtu {
             0 => link.mtu,
             mtu => mtu.min(link.mtu),
+        },
+        flags: match (leads_by_several, is_connected) {
+            (true, _) => Route::SEVERAL,
+            (false, true) => Route::CONNECTED,
+            (false, false) => 0,
         },
     })
 }

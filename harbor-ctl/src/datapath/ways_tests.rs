@@ -43,6 +43,7 @@ fn route(prefix: &str, gateway: Option<&str>, ifindex: u32) -> KernelRoute {
         metric: 0,
         hops: vec![hop(gateway, ifindex)],
         mtu: 0,
+        is_connected: false,
         kind: RouteKind::Unicast,
     }
 }
@@ -93,6 +94,7 @@ fn plain_routes_say_interface_gateway_and_mtu() {
         gateway: gateway("10.0.0.1"),
         ifindex: 2,
         mtu: 1500,
+        flags: 0,
     };
     assert_eq!(found(&ways, "0.0.0.0/0"), Some(expected));
     let direct = found(&ways, "10.9.0.0/16").unwrap();

@@ -87,7 +87,7 @@ fn attach(program: &mut Xdp, interface: &str, pin: &Path) -> Result<(), Refusal>
     Ok(())
 }
 
-/// What the XDP program is told of interfaces: the `interfaces` map, and what it holds.
+/// What the programs are told of interfaces: the `interfaces` map, and what it holds.
 pub(crate) struct InterfaceTable {
     map: Array<MapData, route::Interface>,
     /// By element.
@@ -111,7 +111,6 @@ impl InterfaceTable {
     ) -> Result<(), DatapathError> {
         let wanted: BTreeMap<u32, route::Interface> = interfaces
             .iter()
-            .filter(|interface| interface.framing == Framing::Ethernet)
             .map(|interface| {
                 (
                     route::Interface::slot(interface.index),
@@ -139,16 +138,32 @@ impl InterfaceTable {
 }
 
 fn row(interface: &Interface, devices: &BTreeMap<u32, Device>) -> route::Interface {
-    let takes_frames = devices
-        .get(&interface.index)
-        .is_some_and(Device::takes_frames);
+    let device = devices.get(&interface.index);
+    let is_ethernet = interface.framing == Framing::Ethernet;
+    let takes_frames = is_ethernet && device.is_some_and(Device::takes_frames);
     route::Interface {
         hardware: interface.hardware,
-        flags: match takes_frames {
-            true => route::Interface::TAKES_FRAMES,
-            false => 0,
-        },
+        flags: reverse_path(&interface.name)
+            | match takes_frames {
+                true => route::Interface::TAKES_FRAMES,
+                false => 0,
+            },
         ifindex: interface.index,
         _pad: 0,
+    }
+}
+
+/// What the kernel asks of senders on an interface: the stricter of the node's `rp_filter` and the
+/// interface's own.
+fn reverse_path(interface: &str) -> u16 {
+    let read = |name: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.trim().parse::<u16>().unwrap_or(0)
+    };
+    match read("all").max(read(interface)) {
+        0 => 0,
+        1 => route::Interface::STRICT,
+        _ => route::Interface::LOOSE,
     }
 }

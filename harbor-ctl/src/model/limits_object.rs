@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::{Refusal, RefusalKind, SettingValue};
 
 /// The settings that `limits` is made of.
-pub(crate) const LIMITS: [&str; 4] = [
+pub(crate) const LIMITS: [&str; 5] = [
     "max_connections",
+    "max_per_client",
     "new_per_second",
     "packets_per_second",
     "bytes_per_second",

@@ -34,6 +34,42 @@ pub(crate) struct DatapathReport {
     /// How many flows of one family there is room for: pinned tables keep their size.
     #[serde(default)]
     pub(crate) flow_capacity: u32,
+    /// The fullest of each kind: flow tables, port, organization, source ports, client.
+    #[serde(default)]
+    pub(crate) filled: Vec<Filled>,
+}
+
+/// How much of something is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Filled {
+    /// `flow table`, `port`, `organization`, `source ports towards` or `client`.
+    pub(crate) what: String,
+    /// Which of them.
+    pub(crate) name: String,
+    /// Flows that it has.
+    pub(crate) used: u64,
+    /// Flows that it may have; 0 = not limited.
+    pub(crate) room: u64,
+}
+
+impl Filled {
+    /// How full it is, in hundredths.
+    pub(crate) fn percent(&self) -> u64 {
+        match self.room {
+            0 => 0,
+            room => self.used.saturating_mul(100) / room,
+        }
+    }
+}
+
+impl std::fmt::Display for Filled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.what, self.name, self.used)?;
+        match self.room {
+            0 => Ok(()),
+            room => write!(f, " of {room}"),
+        }
+    }
 }
 
 /// Whether an interface has the XDP program, beside the one at TC.

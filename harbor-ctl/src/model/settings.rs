@@ -34,6 +34,8 @@ pub(crate) struct PortSettings {
     pub(crate) denied_cidrs: Vec<IpNet>,
     /// Flows at once.
     pub(crate) max_connections: u32,
+    /// Flows that one client keeps at once: an IPv4 address, or an IPv6 network of 64 bits.
+    pub(crate) max_per_client: u32,
     /// New flows a second.
     pub(crate) new_per_second: u32,
     /// Packets a second, both directions.
@@ -79,6 +81,7 @@ impl Default for PortSettings {
             allowed_cidrs: Vec::new(),
             denied_cidrs: Vec::new(),
             max_connections: 0,
+            max_per_client: 4_096,
             new_per_second: 0,
             packets_per_second: 0,
             bytes_per_second: 0,
@@ -99,12 +102,13 @@ impl Default for PortSettings {
 }
 
 /// Every key, with what it means; the order in which they are shown.
-pub(crate) const SETTINGS: [(&str, &str); 21] = [
+pub(crate) const SETTINGS: [(&str, &str); 22] = [
     ("policy", "how new TCP connections find their backend"),
     ("udp_policy", "how new UDP flows find their backend"),
     ("allowed_cidrs", "networks that may open flows"),
     ("denied_cidrs", "networks that may not"),
     ("max_connections", "flows at once"),
+    ("max_per_client", "flows at once of one client"),
     ("new_per_second", "new flows a second"),
     ("packets_per_second", "packets a second, both directions"),
     ("bytes_per_second", "bytes a second, both directions"),
@@ -196,6 +200,9 @@ impl PortSettings {
                 self.max_connections =
                     value.small(u64::from(u32::MAX), defaults.max_connections)?;
             }
+            "max_per_client" => {
+                self.max_per_client = value.small(u64::from(u32::MAX), defaults.max_per_client)?;
+            }
             "new_per_second" => {
                 self.new_per_second = value.small(1_000_000_000, defaults.new_per_second)?;
             }
@@ -249,6 +256,7 @@ impl PortSettings {
             "allowed_cidrs" => networks(&self.allowed_cidrs),
             "denied_cidrs" => networks(&self.denied_cidrs),
             "max_connections" => limit(self.max_connections.into()),
+            "max_per_client" => limit(self.max_per_client.into()),
             "new_per_second" => limit(self.new_per_second.into()),
             "packets_per_second" => limit(self.packets_per_second.into()),
             "bytes_per_second" => limit(self.bytes_per_second),
@@ -309,6 +317,7 @@ mod tests {
             ("allowed_cidrs", "10.0.0.0/8,2001:db8::/32"),
             ("denied_cidrs", "10.1.0.0/16"),
             ("max_connections", "100"),
+            ("max_per_client", "64"),
             ("new_per_second", "10"),
             ("packets_per_second", "1000"),
             ("bytes_per_second", "5000000000"),

@@ -27,4 +27,34 @@ pub(crate) struct Terms {
     pub(crate) min_path_mtu: u32,
     /// `[policy].passive`
     pub(crate) is_passive: bool,
+    /// `[policy].reverse_path` is `connected`.
+    pub(crate) is_guarded: bool,
+    pub(crate) shares: Shares,
+}
+
+/// `[limits]`: flows that are kept at once, both sides having shown that they use them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shares {
+    pub(crate) port: u32,
+    pub(crate) organization: u32,
+    pub(crate) client: u32,
+}
+
+impl Shares {
+    /// What is not said is a part of the table: of one family's flows, a quarter for a port, half for an
+    /// organization, and a sixteenth for a client.
+    pub(crate) fn or_parts_of(self, flows: u32) -> Self {
+        let or = |said: u32, part: u32| {
+            if said == 0 {
+                (flows / part).max(1)
+            } else {
+                said
+            }
+        };
+        Self {
+            port: or(self.port, 4),
+            organization: or(self.organization, 2),
+            client: or(self.client, 16),
+        }
+    }
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, only::Only,
-    patience::Patience, seats::Key,
+    ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, limits::release,
+    only::Only, patience::Patience, seats::Key,
 };
 use crate::model::{Doubt, Evidence, Suspect, Testimony, Witness};
 
@@ -90,15 +90,10 @@ impl Common {
     }
 
     /// Takes back what `begin` and `admit` have counted as there now.
-    pub(super) fn end(&self, frontend: &Frontend) {
+    pub(super) fn end(&self, frontend: &Frontend, client: IpAddr) {
         self.flows.fetch_sub(1, Relaxed);
-        release(frontend);
+        release(frontend, client);
     }
-}
-
-/// Takes back what `admit` has counted, for a flow that could not be opened after all.
-pub(super) fn release(frontend: &Frontend) {
-    frontend.standing.load.flows.fetch_sub(1, Relaxed);
 }
 
 /// The address that `rustix` has read, as people write it.

@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
+use harbor_common::addr::Ip;
 use rustls::ServerConfig;
 
 use super::{
@@ -56,6 +57,8 @@ pub(super) struct Standing {
     pub(super) tls: Mutex<Option<Arc<ServerConfig>>>,
     /// Which backend a client keeps, and until when. Only ports with `affinity_s` lock it.
     pub(super) kept: Mutex<HashMap<IpAddr, (u64, u64)>>,
+    /// Flows of each client now, by its address or network.
+    pub(super) clients: Mutex<HashMap<Ip, u32>>,
 }
 
 impl Frontend {
@@ -161,6 +164,7 @@ impl Standing {
             bytes: AtomicU64::default(),
             tls: Mutex::default(),
             kept: Mutex::default(),
+            clients: Mutex::default(),
         }
     }
 

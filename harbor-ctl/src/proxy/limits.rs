@@ -3,14 +3,22 @@
 //! Rates are kept by the rule of [`harbor_common::rules::bucket`].
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     net::IpAddr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use harbor_common::{rules::bucket, verdict::DropReason};
+use harbor_common::{
+    addr::{Family as _, Ip, Ipv4, Ipv6},
+    rules::bucket,
+    verdict::DropReason,
+};
 use ipnet::IpNet;
 
-use super::frontend::Frontend;
+use super::frontend::{Frontend, Standing};
 use crate::model::PortSettings;
 
 /// The networks that a port names, the narrowest first.
@@ -65,16 +73,58 @@ pub(super) fn admit(frontend: &Frontend, client: IpAddr, now: u64) -> Result<(),
         DropReason::Denied
     } else if !take(&standing.new_flows, 1, new_flows, now) {
         DropReason::NewFlowLimit
+    } else if !take_in(standing, client, settings.max_per_client) {
+        DropReason::ClientQuota
     } else {
         let before = standing.load.flows.fetch_add(1, Relaxed);
         if settings.max_connections == 0 || before < u64::from(settings.max_connections) {
             return Ok(());
         }
-        standing.load.flows.fetch_sub(1, Relaxed);
+        release(frontend, client);
         DropReason::FlowQuota
     };
     standing.refused.fetch_add(1, Relaxed);
     Err(refused)
+}
+
+/// Takes back what `admit` has counted.
+pub(super) fn release(frontend: &Frontend, client: IpAddr) {
+    let standing = &*frontend.standing;
+    standing.load.flows.fetch_sub(1, Relaxed);
+    if let Entry::Occupied(mut of_client) = clients(standing).entry(network(client)) {
+        *of_client.get_mut() -= 1;
+        if *of_client.get() == 0 {
+            of_client.remove();
+        }
+    }
+}
+
+/// Counts a flow of a client, if it has fewer than this; 0 = not limited.
+fn take_in(standing: &Standing, client: IpAddr, most: u32) -> bool {
+    let mut clients = clients(standing);
+    let of_client = clients.entry(network(client)).or_default();
+    let has_room = most == 0 || *of_client < most;
+    *of_client += u32::from(has_room);
+    has_room
+}
+
+fn clients(standing: &Standing) -> MutexGuard<'_, HashMap<Ip, u32>> {
+    let clients = standing.clients.lock();
+    clients.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whom an address stands for, as in the kernel.
+fn network(client: IpAddr) -> Ip {
+    match client {
+        IpAddr::V4(v4) => Ipv4::new(v4.octets()).network(),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => Ipv4::new(v4.octets()).network(),
+            None => Ipv6 {
+                octets: v6.octets(),
+            }
+            .network(),
+        },
+    }
 }
 
 /// What `admit` would say, without counting anything.
@@ -82,10 +132,14 @@ pub(super) fn would_admit(frontend: &Frontend, client: IpAddr, now: u64) -> Resu
     let (settings, standing) = (frontend.settings(), &*frontend.standing);
     let flows = standing.load.flows.load(Relaxed);
     let most = u64::from(settings.max_connections);
+    let of_client = clients(standing).get(&network(client)).copied();
+    let most_of_one = settings.max_per_client;
     if !frontend.lists.allow(client) {
         Err(DropReason::Denied)
     } else if !has(&standing.new_flows, 1, settings.new_per_second.into(), now) {
         Err(DropReason::NewFlowLimit)
+    } else if most_of_one != 0 && of_client.unwrap_or(0) >= most_of_one {
+        Err(DropReason::ClientQuota)
     } else if most != 0 && flows >= most {
         Err(DropReason::FlowQuota)
     } else {

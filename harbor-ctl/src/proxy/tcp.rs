@@ -9,12 +9,12 @@ use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
 use super::{
-    common::{Common, release},
+    common::Common,
     connection::{Connection, Ground, Next, Side, Stage},
     descriptors::Descriptor,
     frontend::Frontend,
     leg::reset,
-    limits::admit,
+    limits::{admit, release},
     opening::Search,
     poll::{Name, Poll},
     relay::Kit,
@@ -74,7 +74,8 @@ impl Connections {
         if !here.common.has_room(1) {
             return reset(&client.0);
         }
-        if admit(frontend, client.1.ip(), here.now).is_err() {
+        let from = client.1.ip();
+        if admit(frontend, from, here.now).is_err() {
             return reset(&client.0);
         }
         self.turn = self.turn.wrapping_add(1);
@@ -94,7 +95,7 @@ impl Connections {
                 }
                 entry.insert((name.turn, connection));
             }
-            None => release(frontend),
+            None => release(frontend, from),
         }
     }
 
@@ -248,7 +249,8 @@ impl Connections {
 
     fn remove(&mut self, index: usize, end: Next, here: Here<'_>) {
         let (_, connection) = self.table.remove(index);
-        here.common.end(&connection.frontend);
+        here.common
+            .end(&connection.frontend, connection.address.ip());
         connection.close(&mut self.kit, end);
     }
 }

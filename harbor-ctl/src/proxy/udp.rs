@@ -214,6 +214,6 @@ impl Table {
         let (_, mut flow) = self.flows.remove(index);
         self.names.remove(&(flow.seat.key.1, flow.origin));
         flow.unbind();
-        here.common.end(&flow.frontend);
+        here.common.end(&flow.frontend, flow.origin.client.ip());
     }
 }

@@ -243,6 +243,7 @@ fn limits(settings: &PortSettings, protocol: Protocol, acl_default: u32) -> Limi
         packets_per_second: settings.packets_per_second,
         new_per_second: settings.new_per_second,
         max_flows: settings.max_connections,
+        max_per_client: settings.max_per_client,
         affinity_s: settings.affinity_s,
         idle_s: settings.idle_timeout_s,
         reply_cap: match protocol {
@@ -251,6 +252,7 @@ fn limits(settings: &PortSettings, protocol: Protocol, acl_default: u32) -> Limi
         },
         acl: 0,
         acl_default,
+        _pad: 0,
     }
 }
 

@@ -24,8 +24,12 @@ use crate::{
 const DRAWS: u32 = 32;
 /// How many of these draws only try, without looking at who has the port.
 const HASTY_DRAWS: u32 = 4;
+/// From this draw on few source ports are free.
+const URGENT_DRAWS: u32 = 20;
 /// A flow that nobody has answered for this long may lose its source port to a new one.
 const HALF_OPEN_NS: u64 = 1_000_000_000;
+/// The same where few source ports are free.
+const URGENT_NS: u64 = 250_000_000;
 /// `bpf_map_update_elem` found the key taken.
 const EEXIST: i32 = -17;
 
@@ -98,7 +102,12 @@ unsafe extern "C" fn draw<A: Stack>(index: u64, draws: *mut c_void) -> i64 {
     );
     draws.error = entered(key, &raw const *reply);
     // Looking at the holder costs a cache miss, so the first draws only try.
-    if draws.error == EEXIST && draw >= HASTY_DRAWS && take_over(key, reply.seen_ns) {
+    let rest_ns = if draw < URGENT_DRAWS {
+        HALF_OPEN_NS
+    } else {
+        URGENT_NS
+    };
+    if draws.error == EEXIST && draw >= HASTY_DRAWS && take_over(key, reply.seen_ns, rest_ns) {
         draws.error = entered(key, &raw const *reply);
     }
     i64::from(draws.error != EEXIST)
@@ -125,9 +134,9 @@ fn source<A: Stack>(sources: &Sources, turn: u32) -> A {
 }
 
 /// Ends the flow that holds a wanted source port if nobody will miss it: both sides have closed it,
-/// or one has reset it, or it has been half-open for a while, or was one question with one answer.
+/// or one has reset it, or it has been half-open for `rest_ns`, or was one question with one answer.
 #[inline(never)]
-fn take_over<A: Stack>(reply_key: &FlowKey<A>, now_ns: u64) -> bool {
+fn take_over<A: Stack>(reply_key: &FlowKey<A>, now_ns: u64, rest_ns: u64) -> bool {
     let Some(holder) = A::flows().get_ptr(reply_key) else {
         return true;
     };
@@ -153,8 +162,8 @@ fn take_over<A: Stack>(reply_key: &FlowKey<A>, now_ns: u64) -> bool {
     let idle_ns = now_ns.saturating_sub(seen);
     let is_over = match Phase::of(word, reply_word) {
         Phase::Closed | Phase::Reset => true,
-        Phase::Opening => idle_ns > HALF_OPEN_NS,
-        Phase::Live => reply_key.protocol == Protocol::Udp.number() && idle_ns > HALF_OPEN_NS,
+        Phase::Opening => idle_ns > rest_ns,
+        Phase::Live => reply_key.protocol == Protocol::Udp.number() && idle_ns > rest_ns,
         Phase::Stream | Phase::Dead => false,
     };
     is_over && retire(&key, word)

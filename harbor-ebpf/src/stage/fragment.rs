@@ -13,12 +13,14 @@ use harbor_common::{
     verdict::{DropReason, PassReason, Verdict},
 };
 
-use crate::parsed::Parsed;
+use crate::parsed::{FARTHEST_L4, Parsed};
 use crate::{
-    atomic, config,
+    atomic,
+    bound::masked,
+    config,
     family::Stack,
     ip::Rewrite,
-    maps::{ADDRESSES, FRAGMENTS},
+    maps::{ADDRESSES, FRAGMENTS, TOTALS},
     packet::{L3, Packet},
     route,
     way::Way,
@@ -27,6 +29,10 @@ use crate::{
 /// How long a datagram may take to arrive: the lower bound of RFC 1122, section 3.3.2.
 const REASSEMBLY_NS: u64 = 60_000_000_000;
 
+/// The fragment could not be rewritten.
+const REFUSED: Verdict = Verdict::Drop(DropReason::Rewrite);
+/// Octets of IPv6's fragment header.
+const FRAGMENT_HEADER: usize = 8;
 /// How often to try a place that another CPU is clearing.
 const TRIES: u32 = 8;
 /// `bpf_map_update_elem` found the key taken.
@@ -35,10 +41,11 @@ const EEXIST: i32 = -17;
 /// Remembers the translation of a datagram's first fragment; whether the datagram follows it and is
 /// not left to the stack.
 #[inline(never)]
-pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
+pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &mut Way<A>, now: u64) -> bool {
     if config::is_dry_run() {
         return true;
     }
+    way.identification = identification();
     let followed = FragmentWay {
         seen_ns: now,
         source: way.source.ip(),
@@ -48,7 +55,7 @@ pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
         direction: u32::from(way.direction),
         frontend: way.frontend,
         address_delta: u32::from(way.address_delta),
-        _pad: 0,
+        identification: way.identification,
     };
     let key = key(parsed);
     if let Some(found) = enter(&key, &followed, now) {
@@ -59,6 +66,16 @@ pub fn remember<A: Stack>(parsed: &Parsed<A>, way: &Way<A>, now: u64) -> bool {
         let _ = FRAGMENTS.insert(key, followed, 0);
     }
     true
+}
+
+/// An identification that no datagram of this node has had for as long as there are others.
+#[inline(always)]
+fn identification() -> u32 {
+    match TOTALS.get_ptr_mut(0) {
+        // SAFETY: a field of a map value, aligned to 8.
+        Some(totals) => unsafe { atomic::fetch_add(&raw mut (*totals).identifications, 1) as u32 },
+        None => 0,
+    }
 }
 
 /// Leaves a datagram to the stack. If its first fragment passes at this moment, answers with the
@@ -163,6 +180,7 @@ pub fn follow<A: Stack>(parsed: &Parsed<A>, way: &mut Way<A>, now: u64) -> Resul
     way.direction = found.direction as u16;
     way.frontend = found.frontend;
     way.address_delta = found.address_delta as u16;
+    way.identification = found.identification;
     if parsed.ttl <= 1 {
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
@@ -182,6 +200,36 @@ pub fn translate<A: Stack, P: Packet>(
         ttl: (parsed.ttl - 1) as u8,
         delta: way.address_delta,
     };
-    let written = A::rewrite(packet, L3, &new);
-    written.ok_or(Verdict::Drop(DropReason::Rewrite))
+    A::rewrite(packet, L3, &new).ok_or(REFUSED)?;
+    renumber(packet, parsed.l4(), way)
+}
+
+/// Gives a first fragment, which has been translated, its new identification.
+#[inline(always)]
+pub fn renumber_first<A: Stack, P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed<A>,
+    way: &Way<A>,
+) -> Result<(), Verdict> {
+    renumber(packet, before(parsed), way)
+}
+
+/// Where the fragment header of a first fragment stands in IPv6, if the transport header follows it.
+#[inline(always)]
+fn before<A>(parsed: &Parsed<A>) -> usize {
+    masked::<{ FARTHEST_L4 }>(parsed.l4() + FARTHEST_L4 + 1 - FRAGMENT_HEADER)
+}
+
+/// Whether the identification of a first fragment is where it can be changed.
+#[inline(always)]
+pub fn is_numbered<A: Stack, P: Packet>(packet: &P, parsed: &Parsed<A>) -> bool {
+    A::identification(packet, before(parsed)) == Some(parsed.identification)
+}
+
+#[inline(always)]
+fn renumber<A: Stack, P: Packet>(packet: &mut P, at: usize, way: &Way<A>) -> Result<(), Verdict> {
+    if config::is_dry_run() {
+        return Ok(());
+    }
+    A::renumber(packet, at, way.identification).ok_or(REFUSED)
 }

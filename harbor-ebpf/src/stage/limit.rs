@@ -6,7 +6,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use harbor_common::{
     addr::Ip,
     control::Control,
-    flow::{Flow, FlowKey},
+    flow::{ClientKey, Flow, FlowKey},
     frontend::{AclNetwork, BackendSet, Limits},
     protocol::Protocol,
     rules::bucket,
@@ -15,36 +15,46 @@ use harbor_common::{
 
 use crate::parsed::Parsed;
 use crate::{
-    atomic,
+    atomic, clients,
     family::Stack,
     frontends,
-    maps::{ACL, FRONTEND_STATE},
+    maps::{ACL, CLOSED, FRONTEND_STATE},
+    route,
     way::Way,
 };
 
-/// Whether a client may open a flow now; if so it is counted.
+/// Whether a client, whose key at this frontend is `key`, may open a flow now; if so it is counted.
 #[inline(always)]
-pub fn admit(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> Result<(), Verdict> {
-    match refusal(limits, frontend, client, now) {
+pub fn admit(
+    limits: &Limits,
+    frontend: u32,
+    client: &Ip,
+    key: &mut ClientKey,
+    now: u64,
+) -> Result<(), Verdict> {
+    match refusal(limits, frontend, client, key, now) {
         0 => Ok(()),
         1 => Err(Verdict::Drop(DropReason::Denied)),
         2 => Err(Verdict::Drop(DropReason::NewFlowLimit)),
-        _ => Err(Verdict::Drop(DropReason::FlowQuota)),
+        3 => Err(Verdict::Drop(DropReason::FlowQuota)),
+        4 => Err(Verdict::Drop(DropReason::ClientQuota)),
+        _ => Err(Verdict::Drop(DropReason::FlowCeiling)),
     }
 }
 
 /// Why a client may not open a flow now; 0 if it may.
 #[inline(never)]
-fn refusal(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> u32 {
+fn refusal(limits: &Limits, frontend: u32, client: &Ip, key: &mut ClientKey, now: u64) -> u32 {
     let Some(state) = FRONTEND_STATE.get_ptr_mut(frontend) else {
         return 0;
     };
     // SAFETY: fields of a map value, aligned to 8.
-    let (flows, bucket, refused) = unsafe {
+    let (flows, bucket, refused, kept) = unsafe {
         (
             &raw mut (*state).flows,
             &raw mut (*state).new_flows_ns,
             &raw mut (*state).refused,
+            (*state).kept,
         )
     };
     let mut reason = 0;
@@ -52,6 +62,10 @@ fn refusal(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> u32 {
         reason = 1;
     } else if limits.new_per_second != 0 && !take(bucket, 1, limits.new_per_second.into(), now) {
         reason = 2;
+    } else if is_crowded(limits.max_per_client, kept, key) {
+        reason = 4;
+    } else if is_closed(kept, frontend, now) {
+        reason = 5;
     } else {
         // SAFETY: as above.
         let before = unsafe { atomic::fetch_add(flows, 1) };
@@ -66,6 +80,39 @@ fn refusal(limits: &Limits, frontend: u32, client: &Ip, now: u64) -> u32 {
         unsafe { atomic::add(refused, 1) };
     }
     reason
+}
+
+/// Whether a client keeps as many flows as it may, at this port or at all. As long as all clients
+/// together keep fewer, nobody's count has to be looked up.
+#[inline(always)]
+fn is_crowded(most: u32, kept: u64, key: &mut ClientKey) -> bool {
+    let most = u64::from(most);
+    if most != 0 && kept >= most && clients::has(key, most) {
+        return true;
+    }
+    let most = node_limits().0;
+    key.frontend = ClientKey::ALL_PORTS;
+    most != 0 && clients::all() >= most && clients::has(key, most)
+}
+
+/// Whether a port keeps as many flows as the operator allows, or its organization does.
+#[inline(always)]
+fn is_closed(kept: u64, frontend: u32, now: u64) -> bool {
+    let most = node_limits().1;
+    let until_ns = CLOSED.get(frontend).copied().unwrap_or(0);
+    until_ns > now || most != 0 && kept >= most
+}
+
+/// How many flows a client may keep at all ports together, and how many a port; 0 = not limited.
+#[inline(always)]
+fn node_limits() -> (u64, u64) {
+    match route::control() {
+        Some(control) => (
+            control.flows_per_client.into(),
+            control.flows_per_port.into(),
+        ),
+        None => (0, 0),
+    }
 }
 
 /// Takes back what `admit` has counted, for a flow that could not be opened after all.

@@ -29,7 +29,7 @@ pub fn prepare<A: Stack>(context: &mut Context<A>, ingress: u32) -> Result<(), V
     let backend = BACKENDS.get(context.backend).ok_or(RACE)?;
     let place = ring::next::<A>(context.frontend.slot, context.parsed.protocol).ok_or(RACE)?;
     context.ring_index = place.index;
-    ring::make_room(place.index, &mut context.former);
+    ring::make_room(place.index, &mut context.former, context.now);
     begin_forward(context, backend, place.cookie);
     begin_reply(context, backend, ingress);
     Ok(())
@@ -144,6 +144,7 @@ fn begin_reply<A: Stack>(context: &mut Context<A>, backend: &Backend, ingress: u
         forward,
         reply,
         reply_key,
+        back,
         ..
     } = context;
     let key = &parsed.key;
@@ -160,12 +161,14 @@ fn begin_reply<A: Stack>(context: &mut Context<A>, backend: &Backend, ingress: u
     reply.source_port = key.destination_port;
     reply.destination_port = key.source_port;
     reply.direction = Flow::<A>::REPLY;
-    // The first reply looks its route up, as after a change: a flow that nobody answers never has
-    // to.
-    reply.mtu = 0;
-    reply.ifindex = ingress;
-    reply.next_hop = 0;
-    reply.route_generation = forward.route_generation.wrapping_sub(1);
+    if back.ifindex == 0 {
+        // The first reply looks its route up, as after a change.
+        (reply.ifindex, reply.next_hop, reply.mtu) = (ingress, 0, 0);
+        reply.route_generation = forward.route_generation.wrapping_sub(1);
+    } else {
+        (reply.ifindex, reply.next_hop, reply.mtu) = (back.ifindex, back.next_hop, back.mtu16());
+        reply.route_generation = forward.route_generation;
+    }
     reply.backend = forward.backend;
     reply.backend_generation = forward.backend_generation;
     reply.frontend = forward.frontend;

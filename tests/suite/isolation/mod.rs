@@ -2,4 +2,5 @@
 
 mod apis;
 mod doors;
+mod flows;
 mod hosts;

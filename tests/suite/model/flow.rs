@@ -109,6 +109,12 @@ impl Flow {
         self.live == Is::Yes && self.reset() == Is::No && self.fin == [Is::Yes; 2]
     }
 
+    /// Whether it makes room for no other for certain: both sides have shown that they use it.
+    pub(super) fn is_kept(&self) -> bool {
+        let is_used = self.protocol == protocol::TCP || self.is_stream;
+        self.live == Is::Yes && is_used && !self.may_be_over()
+    }
+
     /// The shortest silence after which it may be forgotten, whatever state it is in.
     pub(super) fn silence(&self) -> Duration {
         let is_tcp = self.protocol == protocol::TCP;

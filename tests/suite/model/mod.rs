@@ -151,7 +151,8 @@ impl Ground {
         // The agent asks no backend: each frame that is counted is one of the test's.
         let config = Config::with(&format!(
             "[datapath]\nmode = \"{mode}\"\nflows = {flows}\n[timeouts]\ntcp_established = \"{}s\"\n\
-             [policy]\npassive = \"off\"\n",
+             [policy]\npassive = \"off\"\n[limits]\nflows_per_port = 1000000\n\
+             flows_per_client = 1000000\n",
             flow::ESTABLISHED_S
         ));
         let agent = Agent::start_with(&lab, &config);

@@ -7,7 +7,7 @@ use kit::frame::{flag, protocol};
 use super::{
     flow::{Flow, Is, Key, Way},
     judge::{Case, Ground, Out, Step, after, opens},
-    reading::{Packet, Part},
+    reading::{Options, Packet, Part},
     world::{Frontend, State, World},
 };
 
@@ -44,7 +44,11 @@ impl World {
         if left != Is::Yes {
             cases.push(Case::of("forward", Out::Between(from, to), &then));
         }
-        if left != Is::No {
+        // What follows IPv6's fragment header may hide where the identification stands.
+        let is_hidden = packet.family == kit::V6
+            && matches!(packet.part, Part::First { .. })
+            && packet.options != Options::None;
+        if left != Is::No || is_hidden {
             cases.push(Case::of("fragment", Out::Same, &[Step::Touch(id, way)]));
         }
         self.refusal(packet, flow, (id, way), &mut cases);

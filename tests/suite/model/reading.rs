@@ -27,6 +27,8 @@ pub(super) struct Reading {
 /// An IP packet in a frame.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
+    /// The hardware address that the frame is for: which of the node's interfaces it came in by.
+    pub(super) hardware: [u8; 6],
     pub(super) family: Family,
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
@@ -137,6 +139,7 @@ fn ipv4(frame: &[u8], reading: &mut Reading) -> Option<Packet> {
         reading.may_pass.push("malformed");
     }
     Some(Packet {
+        hardware: array(frame, 0),
         family: Family::V4,
         source: Ipv4Addr::from(array(head, 12)).into(),
         destination: Ipv4Addr::from(array(head, 16)).into(),
@@ -178,6 +181,7 @@ fn ipv6(frame: &[u8], reading: &mut Reading) -> Option<Packet> {
     }
     let end = end.min(frame.len());
     let mut packet = Packet {
+        hardware: array(frame, 0),
         family: Family::V6,
         source: Ipv6Addr::from(array::<16>(head, 8)).into(),
         destination: Ipv6Addr::from(array::<16>(head, 24)).into(),

@@ -138,24 +138,26 @@ impl World {
 
     /// Whether an address is on one of the node's networks: of its own, as far as the prefix goes.
     pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
-        self.own().any(|own| match (own, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                // The network itself and everybody on it are no neighbours.
-                let is_host = ![0, 255].contains(&other.octets()[3]);
-                own.octets()[..3] == other.octets()[..3] && is_host
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => own.segments()[..4] == other.segments()[..4],
-            _ => false,
-        })
+        self.own().any(|own| is_beside(*own, address))
     }
 
     /// Whether its place may have been given to another, or its time may be up.
     pub(super) fn may_be_gone(&self, flow: &Flow) -> bool {
         let has_backend = self.backends[flow.backend].state != State::Gone;
         let is_displaced =
-            !has_backend || flow.live != Is::Yes && self.turns - flow.order >= self.half_open;
+            !has_backend || !flow.is_kept() && self.turns - flow.order >= self.half_open;
         let is_taken = || flow.may_be_replaced() && self.may_have_lost_its_port(flow);
-        is_displaced || is_taken() || flow.is_doubtful || flow.seen.elapsed() > flow.silence()
+        is_displaced || is_taken() || flow.is_doubtful || flow.seen.elapsed() > self.silence(flow)
+    }
+
+    /// The shortest silence after which a flow may be forgotten: where room is short, a part of its
+    /// timeout.
+    fn silence(&self, flow: &Flow) -> Duration {
+        let is_tight = self.flows.len() * 10 > self.capacity * 5;
+        match is_tight {
+            true => flow.silence().min(AT_LEAST),
+            false => flow.silence(),
+        }
     }
 
     /// Backends of a frontend that take new flows of a family.
@@ -392,8 +394,24 @@ impl World {
 /// that has much else to do, is followed by a pause of twenty times as long.
 const LATE: Duration = Duration::from_secs(300);
 
+/// Whether an address is on the network of one of the node's own.
+pub(super) fn is_beside(own: IpAddr, address: IpAddr) -> bool {
+    match (own, address) {
+        (IpAddr::V4(own), IpAddr::V4(other)) => {
+            // The network itself and everybody on it are no neighbours.
+            let is_host = ![0, 255].contains(&other.octets()[3]);
+            own.octets()[..3] == other.octets()[..3] && is_host
+        }
+        (IpAddr::V6(own), IpAddr::V6(other)) => own.segments()[..4] == other.segments()[..4],
+        _ => false,
+    }
+}
+
+/// No flow is forgotten sooner, however short room is: a second, less what clocks are apart.
+const AT_LEAST: Duration = Duration::from_millis(900);
+
 /// How many flows may begin in a table of this size before the oldest half-open one must go.
 pub(super) fn half_open(flows: u32) -> u64 {
     // A flow that began anew unseen, in its own place, has taken a place as well: some slack.
-    (u64::from(maps::ring_slots(flows)) * 7 / 8).max(1)
+    (u64::from(maps::ring_slots(flows) * maps::SHARES_PER_RING) * 7 / 8).max(1)
 }

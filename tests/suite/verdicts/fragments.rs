@@ -12,6 +12,7 @@ use harbor_common::{
     protocol::Protocol,
 };
 use kit::{
+    CLIENT_MAC, NODE_MAC,
     frame::{Frame, Tcp, Transport, flag, fragments},
     verdict::Action,
 };
@@ -69,6 +70,45 @@ fn a_datagram_whose_later_fragment_comes_first_is_the_stacks_and_has_its_flow_al
             "fragment",
             &[&reply[1], &reply[0], &reply[2]],
         );
+    }
+}
+
+/// The identification that a fragment left with.
+fn identification(frame: &[u8]) -> u32 {
+    match frame[14] >> 4 {
+        4 => u16::from_be_bytes(frame[18..20].try_into().unwrap()).into(),
+        // The fragment header follows the fixed one.
+        _ => u32::from_be_bytes(frame[58..62].try_into().unwrap()),
+    }
+}
+
+#[test]
+fn datagrams_of_clients_that_count_alike_leave_with_identifications_of_their_own() {
+    for family in FAMILIES {
+        let bench = Bench::plain(family);
+        let clients = [bench.client(), bench.lab.client_host(family, 77)];
+        let mut given = std::collections::HashSet::new();
+        for _ in 0..30 {
+            let port = bench.client_port();
+            let both = clients.map(|client| {
+                let addresses = (client, bench.public());
+                let question = datagram(port, UDP_PORT, &BODY);
+                parts(&Frame::ip(NODE_MAC, CLIENT_MAC, addresses, question), 7)
+            });
+            // One after the other in turn, as two clients' packets come.
+            let mut ids = [Vec::new(), Vec::new()];
+            for place in 0..both[0].len() {
+                for (client, ids) in ids.iter_mut().enumerate() {
+                    let outcome = bench.run(Side::Client, &both[client][place]);
+                    assert_eq!(outcome.verdict, "forward");
+                    ids.push(identification(&outcome.frame));
+                }
+            }
+            for ids in ids {
+                assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+                assert!(given.insert(ids[0]), "{} was given twice", ids[0]);
+            }
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use std::{
 use aya::maps::{Array, Map, MapData};
 use harbor_common::{control::Control, maps};
 use kit::{
-    Config, Family, V4, eventually,
-    frame::{Tcp, Transport, flag},
+    CLIENT_MAC, Config, Family, NODE_MAC, V4, eventually,
+    frame::{Frame, Tcp, Transport, flag},
+    verdict::Action,
 };
 
 use super::bench::{APP_PORT, Bench, Side, TCP_PORT, syn};
@@ -156,5 +157,37 @@ fn a_flow_that_was_refused_goes_elsewhere_however_heavy_its_backend_is() {
             let second = bench.forward(Side::Client, &frame);
             assert_eq!(second.destination, bench.app(1));
         }
+    }
+}
+
+/// What comes in at a flooded port while a client 300 ms away answers, at 48,000 SYNs a second.
+const MEANWHILE: usize = 14_400;
+
+#[test]
+fn a_client_far_away_connects_to_a_port_that_is_flooded() {
+    let bench = Bench::new();
+    let mut random: u32 = 0x2545_f491;
+    let mut strange = || -> Vec<u8> {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        let [a, b, c, d] = random.to_be_bytes();
+        let from = IpAddr::from([10, 77, 1, 3 + a % 250]);
+        let port = 32_768 | u16::from_be_bytes([c, d]) ^ u16::from(b & 1);
+        let addresses = (from, bench.public());
+        let syn = syn(port, TCP_PORT);
+        Frame::ip(NODE_MAC, CLIENT_MAC, addresses, syn).bytes()
+    };
+    for _ in 0..3 {
+        let asked = bench.to_node(syn(bench.client_port(), TCP_PORT)).bytes();
+        let forwarded = bench.run(Side::Client, &asked);
+        assert_eq!(forwarded.verdict, "forward");
+        bench.lab.node.enter(|| {
+            let prober = bench.prober(Side::Client);
+            let taken = (0..MEANWHILE).filter(|_| prober.act(&strange()) == Action::Redirect);
+            // Some come from a port that had one before.
+            assert!(taken.count() > MEANWHILE * 9 / 10);
+        });
+        bench.complete(&asked, &forwarded.frame);
     }
 }

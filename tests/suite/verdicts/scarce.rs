@@ -1,7 +1,7 @@
 //! Reasons that show only when something has run out, or in frames that test_run does not take: each
 //! by a test of its own.
 
-use kit::{Config, verdict::Action};
+use kit::{Config, frame::Transport, verdict::Action};
 
 use super::{
     bench::{Bench, Side, TCP_PORT, UDP_PORT, datagram, syn},
@@ -27,8 +27,18 @@ pub(super) const TESTS: [(&str, fn()); 3] = [
 #[test]
 fn a_full_flow_table_refuses_new_flows_and_keeps_the_old() {
     const FLOWS: usize = 1024;
-    let bench = Bench::with(&Config::with("[datapath]\nflows = 1024\n"));
-    let talks: Vec<_> = (0..FLOWS).map(|_| bench.established()).collect();
+    let bench = Bench::with(&Config::with(
+        "[datapath]\nflows = 1024\n[limits]\nflows_per_port = 4096\nflows_per_client = 4096\n",
+    ));
+    let talks: Vec<_> = (0..FLOWS)
+        .map(|_| {
+            let talk = bench.established();
+            // A flow that has carried nothing would make room.
+            let request = Transport::Tcp(talk.request());
+            bench.forward(Side::Client, &bench.to_node(request).bytes());
+            talk
+        })
+        .collect();
     for _ in 0..100 {
         for transport in [
             syn(bench.client_port(), TCP_PORT),
@@ -44,9 +54,7 @@ fn a_full_flow_table_refuses_new_flows_and_keeps_the_old() {
         }
     }
     for talk in &talks {
-        let request = bench
-            .to_node(kit::frame::Transport::Tcp(talk.request()))
-            .bytes();
+        let request = bench.to_node(Transport::Tcp(talk.request())).bytes();
         let seen = bench.forward(Side::Client, &request);
         assert_eq!(
             (seen.destination, seen.transport.source),

@@ -8,6 +8,7 @@ mod explain;
 mod interfaces;
 mod keep;
 mod report;
+mod shares;
 mod xdp;
 
 use std::{
@@ -24,11 +25,11 @@ use self::{doubts::Doubts, xdp::XdpState};
 use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
-        self, Carrier, Counters, Datapath, DatapathError, Explainer, FlowTables, Heart, Hook, Host,
-        HostChange, InterfaceTable, Judgement, LiveTables, Options, Pins, Sightings, Snapshot,
-        Sweep, WayTables,
+        self, Carrier, ClientTable, Counters, Datapath, DatapathError, Explainer, FlowTables,
+        Heart, Hook, Host, HostChange, InterfaceTable, Judgement, LiveTables, Options, Pins,
+        Sightings, Snapshot, Sweep, WayTables,
     },
-    model::{AllDown, Doubt, Service, Suspect, Testimony},
+    model::{AllDown, Doubt, Service, Suspect, Terms, Testimony},
     reconcile::{Books, Capacity, Ground, OwnAddresses, Routes, Tables as _},
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Forwarder {
     tables: LiveTables,
     books: Books,
     flows: FlowTables,
+    clients: ClientTable,
+    terms: Terms,
     /// Or why there is none.
     carrier: Result<Carrier, String>,
     counters: Counters,
@@ -146,6 +149,8 @@ impl Forwarder {
         let now = Instant::now();
         let mut forwarder = Self {
             flows: FlowTables::open(&pins)?,
+            clients: ClientTable::open(&pins)?,
+            terms: settings.terms,
             carrier: carry(&pins, &settings.options()),
             counters: Counters::open(&pins)?,
             sightings: Sightings::open(&pins)?,
@@ -254,6 +259,7 @@ impl Forwarder {
                 let _ = answer.send(self.set_log(level).map_err(ForwardingError::from));
             }
             Request::SetTerms(terms, answer) => {
+                self.terms = terms;
                 self.heart.set_terms(&terms);
                 let _ = answer.send(self.heart.beat().map_err(ForwardingError::from));
             }
@@ -296,9 +302,14 @@ impl Forwarder {
         match self.flows.sweep(&mut self.datapath, &judgement) {
             Ok(sweep) => {
                 if sweep.ended > 0 {
-                    tracing::trace!(flows = sweep.flows, ended = sweep.ended, "swept");
+                    tracing::trace!(
+                        flows = sweep.flows.iter().sum::<u64>(),
+                        ended = sweep.ended,
+                        "swept"
+                    );
                 }
                 self.sweep = sweep;
+                self.close_full_organizations();
             }
             Err(error) => tracing::error!("cannot sweep flows: {error}"),
         }
@@ -322,6 +333,7 @@ impl Forwarder {
                 .map(|(frontend, sets)| (frontend.slot, sets[0].limits.idle_s))
                 .collect(),
             generations,
+            pressure: self.pressure(),
         }
     }
 

@@ -72,6 +72,33 @@ fn no_more_flows_at_once_than_the_port_allows() {
 }
 
 #[test]
+fn no_more_flows_of_one_client_than_the_port_allows() {
+    let port = free_port();
+    let web = limited(
+        port,
+        Protocols::Tcp,
+        PortSettings {
+            max_per_client: 2,
+            ..PortSettings::default()
+        },
+    );
+    let proxy = serving(&web);
+    let mut clients: Vec<TcpStream> = (0..2).map(|_| connect(port)).collect();
+    for client in &mut clients {
+        assert_eq!(name_of(client).unwrap(), b'a');
+    }
+    assert!(is_turned_away(port));
+    let mut other = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+    assert_eq!(name_of(&mut other).unwrap(), b'a', "another client");
+    clients.pop();
+    until("there is room again", || {
+        flows_of(&proxy, Protocol::Tcp) == 2
+    });
+    assert_eq!(ask(port), b'a');
+    assert_eq!(proxy.frontends(None)[0].refused, 1);
+}
+
+#[test]
 fn no_more_new_flows_a_second_than_the_port_allows() {
     let port = free_port();
     let web = limited(

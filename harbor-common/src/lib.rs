@@ -8,6 +8,7 @@
 pub mod addr;
 pub mod backend;
 pub mod checksum;
+pub mod client;
 pub mod control;
 pub mod event;
 pub mod explain;

@@ -3,9 +3,10 @@
 use crate::{
     addr::{Address, Ip, Ipv4, Ipv6},
     backend::{Backend, BackendState, Endpoint, Sources},
+    client::ClientKey,
     control::Control,
     explain::Explanation,
-    flow::{ClientKey, Expired, Flow, FlowKey, Hand, RingSlot},
+    flow::{Expired, Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::Meta,

@@ -7,7 +7,7 @@
 //! [`Flow::KEPT`]: harbor_common::flow::Flow::KEPT
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use harbor_common::{addr::Family, flow::ClientKey};
+use harbor_common::{addr::Family, client::ClientKey};
 
 use crate::{
     atomic,

@@ -10,10 +10,11 @@ use aya_ebpf::{
 use harbor_common::{
     addr::{Address, Ip, Ipv4, Ipv6},
     backend::{Backend, BackendState, Endpoint, Sources},
+    client::ClientKey,
     control::Control,
     event::Sighting,
     explain::Explanation,
-    flow::{ClientKey, Flow, FlowKey, Hand, RingSlot},
+    flow::{Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::{

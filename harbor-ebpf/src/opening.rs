@@ -1,7 +1,8 @@
 //! Opens flows, and decides about those that their backends fail.
 
 use harbor_common::{
-    flow::{ClientKey, Flow},
+    client::ClientKey,
+    flow::Flow,
     protocol::Protocol,
     verdict::{DropReason, PassReason, Verdict},
 };

@@ -142,6 +142,17 @@ fn why(
             why.extend(of_settings(service, &["allowed_cidrs", "denied_cidrs"]));
         }
         ("flow-quota", Some(service)) => why.extend(of_settings(service, &["max_connections"])),
+        ("client-quota", Some(service)) => {
+            why.extend(of_settings(service, &["max_per_client"]));
+            why.push("limits.flows_per_client holds for all ports together: harbor-ctl status".into());
+        }
+        ("flow-ceiling", _) => why.push(
+            "limits.flows_per_port, or limits.flows_per_organization: harbor-ctl status".into(),
+        ),
+        ("reverse-path", _) => why.push(format!(
+            "the route to {} leaves by another interface: policy.reverse_path, or rp_filter of this one",
+            question.source.ip()
+        )),
         ("new-flow-limit", Some(service)) => {
             why.extend(of_settings(service, &["new_per_second"]));
         }

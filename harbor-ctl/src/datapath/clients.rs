@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, os::fd::AsFd as _};
 
 use aya::maps::{Array, MapData};
 use harbor_common::{
-    flow::ClientKey,
+    client::ClientKey,
     maps::{CLIENTS, CLOSED},
 };
 

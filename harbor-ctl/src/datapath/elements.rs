@@ -9,9 +9,10 @@ use aya::{
 use harbor_common::{
     addr::{Address, Family, Ip, Ipv4, Ipv6},
     backend::{Backend, BackendState, Endpoint, Sources},
+    client::ClientKey,
     control::Control,
     explain::Explanation,
-    flow::{ClientKey, Flow, FlowKey, Hand, RingSlot},
+    flow::{Flow, FlowKey, Hand, RingSlot},
     fragment::{FragmentKey, FragmentWay},
     frontend::{
         AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, Limits, Policy,

@@ -5,8 +5,9 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use harbor_common::{
     addr::Ip,
+    client::ClientKey,
     control::Control,
-    flow::{ClientKey, Flow, FlowKey},
+    flow::{Flow, FlowKey},
     frontend::{AclNetwork, BackendSet, Limits},
     protocol::Protocol,
     rules::bucket,

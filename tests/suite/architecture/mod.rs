@@ -113,6 +113,7 @@ const STAGE: &[&str] = &[
     "account",
     "atomic",
     "bound",
+    "clients",
     "code",
     "config",
     "family",

@@ -229,7 +229,7 @@ fn own_network() {
     }
     let mut up = Command::new("ip");
     let up = up.args(["link", "set", "lo", "up"]).status();
-    assert!(up.expect("ip, of iproute2").success());
+    assert!(up.is_ok_and(|status| status.success()), "ip, of iproute2");
 }
 
 /// `harbor-ctl` in an environment of its own.

@@ -1,5 +1,8 @@
 //! The contents of pinned maps as JSON with named fields, without an agent: one function a value.
 
+mod flows;
+mod routes;
+
 use std::path::Path;
 
 use aya::{
@@ -7,24 +10,26 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use harbor_common::{
-    addr::{Address, Family, Ip, Ipv4, Ipv6},
+    addr::{Address, Ip, Ipv4, Ipv6},
     backend::{Backend, BackendState, Endpoint, Sources},
     client::ClientKey,
     control::Control,
     explain::Explanation,
-    flow::{Flow, FlowKey, Hand, RingSlot},
-    fragment::{FragmentKey, FragmentWay},
+    flow::{Flow, Hand},
     frontend::{
         AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, Limits, Policy,
         TURNS, TurnTable,
     },
     maps::{self as names, Meta},
-    route::{Interface, Neighbour, NextHop, Route, RouteKey},
     stats::{FrontendCounters, Totals},
     verdict::Verdict,
 };
 use serde_json::{Value, json};
 
+use self::{
+    flows::{flow, flow_key, fragment, fragment_key, ring_slot},
+    routes::{interface, neighbour, next_hop, route, route_key},
+};
 use super::{DatapathError, Pins, Tried as _, inspect::existing, tables::open};
 
 /// The contents of one pinned map as JSON objects `{"key": .., "value": ..}` with named fields.
@@ -253,18 +258,6 @@ fn totals(_: u32, totals: &Totals) -> Value {
     json!({ "kept": totals.kept, "identifications": totals.identifications })
 }
 
-fn interface(_: u32, interface: &Interface) -> Value {
-    let is = |flag| interface.flags & flag != 0;
-    json!({
-        "ifindex": interface.ifindex, "takes_frames": is(Interface::TAKES_FRAMES),
-        "rp_filter": match (is(Interface::STRICT), is(Interface::LOOSE)) {
-            (true, _) => "strict",
-            (_, true) => "loose",
-            _ => "off",
-        },
-    })
-}
-
 fn said(says: u32) -> &'static str {
     match says {
         AclNetwork::ALLOW => "allow",
@@ -319,89 +312,6 @@ fn sources(_: u32, sources: &Sources) -> Value {
     let count = (sources.count as usize).min(sources.addresses.len());
     let addresses = sources.addresses[..count].iter();
     json!({ "addresses": addresses.map(ToString::to_string).collect::<Vec<_>>() })
-}
-
-fn flow_key<A: Family>(key: &FlowKey<A>) -> Value {
-    json!({
-        "source": key.source.ip().to_string(), "source_port": key.source_port,
-        "destination": key.destination.ip().to_string(),
-        "destination_port": key.destination_port, "protocol": key.protocol,
-    })
-}
-
-fn ring_slot<A: Family>(_: u32, slot: &RingSlot<A>) -> Value {
-    json!({ "cookie": slot.cookie, "flow": flow_key(&slot.key) })
-}
-
-fn flow<A: Family>(flow: &Flow<A>) -> Value {
-    type F = Flow<Ipv4>;
-    let flags = [
-        (F::LIVE, "live"),
-        (F::FIN, "fin"),
-        (F::RST, "rst"),
-        (F::DEAD, "dead"),
-        (F::STREAM, "stream"),
-        (F::CAPPED, "capped"),
-        (F::RESET, "reset"),
-    ];
-    let set = flags.iter().filter(|(flag, _)| flow.word & flag != 0);
-    json!({
-        "direction": if flow.direction == F::FORWARD { "forward" } else { "reply" },
-        "cookie": F::cookie(flow.word), "state": set.map(|(_, name)| *name).collect::<Vec<_>>(),
-        "seen_ns": flow.seen_ns, "opened": flow.opened,
-        "source": flow.source.ip().to_string(), "source_port": flow.source_port,
-        "destination": flow.destination.ip().to_string(),
-        "destination_port": flow.destination_port,
-        "ifindex": flow.ifindex, "next_hop": flow.next_hop, "mtu": flow.mtu,
-        "route_generation": flow.route_generation, "backend": flow.backend,
-        "backend_generation": flow.backend_generation, "frontend": flow.frontend,
-        "packets": flow.packets, "bytes": flow.bytes,
-        "acknowledged": flow.acknowledged, "next_sequence": flow.next_sequence,
-    })
-}
-
-fn fragment_key(key: &FragmentKey) -> Value {
-    json!({
-        "source": key.source.to_string(), "destination": key.destination.to_string(),
-        "identification": key.identification, "protocol": key.protocol,
-    })
-}
-
-fn fragment(way: &FragmentWay) -> Value {
-    json!({
-        "seen_ns": way.seen_ns, "source": way.source.to_string(),
-        "destination": way.destination.to_string(), "ifindex": way.ifindex,
-        "next_hop": way.next_hop, "direction": way.direction, "frontend": way.frontend,
-    })
-}
-
-fn route_key(key: &Key<RouteKey>) -> Value {
-    let RouteKey { view, address } = key.data();
-    let bits = key.prefix_len().saturating_sub(32);
-    json!({ "view": view, "network": prefix(bits, &address) })
-}
-
-fn route(route: &Route) -> Value {
-    let gateway = (!route.gateway.is_unspecified()).then(|| route.gateway.to_string());
-    json!({
-        "gateway": gateway, "ifindex": route.ifindex, "mtu": route.mtu,
-        "connected": route.flags & Route::CONNECTED != 0,
-    })
-}
-
-fn neighbour(neighbour: &Neighbour) -> Value {
-    json!({ "address": neighbour.address.to_string(), "ifindex": neighbour.ifindex })
-}
-
-fn next_hop(_: u32, hop: &NextHop) -> Value {
-    let mac = |octets: &[u8]| {
-        let octets = octets.iter().map(|octet| format!("{octet:02x}"));
-        octets.collect::<Vec<_>>().join(":")
-    };
-    json!({
-        "destination": mac(&hop.octets()[..6]), "source": mac(&hop.octets()[6..]),
-        "ifindex": hop.ifindex, "probed_ns": hop.probed_ns,
-    })
 }
 
 fn explanation(_: u32, found: &Explanation) -> Value {

@@ -119,6 +119,33 @@ fn flows_part(scene: &Scene) -> (String, String) {
         .into()
 }
 
+/// What each client keeps at all ports together.
+fn kept_by_client(scene: &Scene) -> Vec<u64> {
+    let rows = scene.agent.dump("clients");
+    let at_all_ports = |row: &&serde_json::Value| row["key"]["frontend"].is_null();
+    let rows = rows.iter().filter(at_all_ports);
+    rows.map(|row| row["value"]["kept"].as_u64().unwrap())
+        .collect()
+}
+
+/// One more address of the clients' host; of IPv6, with a network of its own.
+fn attacker(scene: &Scene, family: Family, host: u8) -> IpAddr {
+    let (from, bits) = match family {
+        Family::V4 => (scene.lab.client_host(family, host), 24),
+        Family::V6 => {
+            let segments = [0xfd77, 0xa, 0, host.into(), 0, 0, 0, host.into()];
+            (IpAddr::from(segments), 64)
+        }
+    };
+    let add = format!("addr add {from}/{bits} dev eth0 nodad");
+    scene.lab.client.ip(&add);
+    if from.is_ipv6() {
+        let via = scene.lab.client_address(family);
+        scene.lab.node.ip(&format!("route add {from}/64 via {via}"));
+    }
+    from
+}
+
 #[test]
 fn six_clients_that_want_every_flow_leave_other_ports_alone() {
     kit::allow_many_descriptors();
@@ -131,32 +158,10 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
         let (attacked, beside) = (scene.at(number), scene.port("web"));
         let live = traffic::Live::open(&scene.lab.client, beside, 20);
 
-        // What each client keeps at all ports together.
-        let kept = || -> Vec<u64> {
-            let rows = scene.agent.dump("clients");
-            let at_all_ports = |row: &&serde_json::Value| row["key"]["frontend"].is_null();
-            let rows = rows.iter().filter(at_all_ports);
-            rows.map(|row| row["value"]["kept"].as_u64().unwrap())
-                .collect()
-        };
-        let bits = if family == kit::V4 { 24 } else { 64 };
+        let kept = || kept_by_client(&scene);
         let mut held = Vec::new();
         for host in ATTACKERS {
-            // Of IPv6 each has a network of its own.
-            let from = match scene.lab.client_host(family, host) {
-                IpAddr::V4(v4) => IpAddr::V4(v4),
-                IpAddr::V6(_) => {
-                    IpAddr::from([0xfd77, 0xa, 0, host.into(), 0, 0, 0, u16::from(host)])
-                }
-            };
-            scene
-                .lab
-                .client
-                .ip(&format!("addr add {from}/{bits} dev eth0 nodad"));
-            if let IpAddr::V6(_) = from {
-                let via = scene.lab.client_address(family);
-                scene.lab.node.ip(&format!("route add {from}/64 via {via}"));
-            }
+            let from = attacker(&scene, family, host);
             held.push((from, begin(&scene.lab.client, from, attacked, WANTED)));
             if host == ATTACKERS.start {
                 // No client keeps more than a sixteenth of the table, and the port no more than a quarter.

@@ -97,9 +97,10 @@ fn datagrams_of_clients_that_count_alike_leave_with_identifications_of_their_own
             });
             // One after the other in turn, as two clients' packets come.
             let mut ids = [Vec::new(), Vec::new()];
-            for place in 0..both[0].len() {
-                for (client, ids) in ids.iter_mut().enumerate() {
-                    let outcome = bench.run(Side::Client, &both[client][place]);
+            let [one, other] = both;
+            for pair in one.iter().zip(&other) {
+                for (frame, ids) in [pair.0, pair.1].into_iter().zip(&mut ids) {
+                    let outcome = bench.run(Side::Client, frame);
                     assert_eq!(outcome.verdict, "forward");
                     ids.push(identification(&outcome.frame));
                 }

@@ -10,7 +10,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use harbor_common::{
-    addr::{Address, Ip, Ipv4, Ipv6},
+    addr::{Address, Family as _, Ip, Ipv4, Ipv6},
     backend::{Backend, BackendState, Endpoint, Sources},
     client::ClientKey,
     control::Control,

@@ -55,13 +55,17 @@
     for (const chart of charts) { chart.plot.destroy(); chart.plot = draw(chart.place, chart.columns); }
   }
 
-  // Whoever is in a part that would be replaced is not disturbed.
+  // Whoever is in a part that would be replaced, or presses a button there, is not disturbed.
+  let pressed = false;
+  addEventListener("pointerdown", () => { pressed = true; });
+  for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; });
+
   async function refresh() {
     const old = document.getElementById("fresh");
-    if (!old || document.hidden || old.contains(document.activeElement)) return;
+    if (!old || pressed || document.hidden || old.contains(document.activeElement)) return;
     const text = await (await fetched(location.href)).text();
     const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("fresh");
-    if (!fresh || old.contains(document.activeElement)) return;
+    if (!fresh || pressed || old.contains(document.activeElement)) return;
     const places = [...old.querySelectorAll(".scroll")].map((part) => part.scrollLeft);
     old.replaceWith(document.adoptNode(fresh));
     fresh.querySelectorAll(".scroll").forEach((part, n) => { part.scrollLeft = places[n] ?? 0; });

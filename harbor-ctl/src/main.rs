@@ -4,6 +4,7 @@ mod agent;
 mod allocator;
 mod cli;
 mod config;
+mod console;
 mod control;
 mod datapath;
 mod dea;

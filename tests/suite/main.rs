@@ -17,6 +17,7 @@ mod bpftool;
 mod cli;
 mod completion;
 mod conflict;
+mod console;
 mod discovery;
 mod doctor;
 mod documents;

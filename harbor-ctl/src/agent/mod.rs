@@ -10,6 +10,7 @@ mod certificates;
 mod change;
 mod clock;
 mod conflicts;
+mod console_side;
 mod desk;
 mod directories;
 mod discovery;
@@ -274,6 +275,7 @@ async fn serve_from<R: Registry>(
     let (config, problem) = desk.gateway_side().await;
     let gateway = tokio::spawn(gateway_side::run(config, desk.clone(), problem));
     let metrics_side = tokio::spawn(metrics_side::run(desk.clone()));
+    let console_side = tokio::spawn(console_side::run(desk.clone()));
     let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
     let relisten = tokio::spawn(relisten::run(desk.clone()));
     let probes = tokio::spawn(health::run(desk.clone()));
@@ -289,6 +291,7 @@ async fn serve_from<R: Registry>(
     tcp_side.abort();
     gateway.abort();
     metrics_side.abort();
+    console_side.abort();
     probes.abort();
     following.abort();
     desk.events().close();

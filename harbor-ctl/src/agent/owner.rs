@@ -103,6 +103,7 @@ pub(super) struct Owner<R> {
     pub(super) tcp_problem: TcpProblem,
     pub(super) gateway_problem: TcpProblem,
     pub(super) metrics_problem: TcpProblem,
+    pub(super) console_problem: TcpProblem,
     pub(super) meters: Meters,
     /// Why somebody who may look cannot connect.
     pub(super) socket_problem: Option<String>,
@@ -125,6 +126,7 @@ impl<R: Registry> Owner<R> {
             tcp_problem: TcpProblem::default(),
             gateway_problem: TcpProblem::default(),
             metrics_problem: TcpProblem::default(),
+            console_problem: TcpProblem::default(),
             meters: Meters::default(),
             socket_problem: None,
             told: Told::new(&services),

@@ -40,6 +40,15 @@ impl<R: Registry> Owner<R> {
         }
     }
 
+    fn console_api(&self) -> TcpApi {
+        let config = &self.running.config.console;
+        TcpApi {
+            listen: config.listen,
+            has_tls: config.tls.is_some(),
+            problem: self.console_problem.text(),
+        }
+    }
+
     /// The same, with these services alone.
     pub(super) fn snapshot_of(&self, services: Vec<Arc<Service>>) -> Snapshot {
         Snapshot {
@@ -60,6 +69,7 @@ impl<R: Registry> Owner<R> {
             control: self.control_api(),
             gateway: self.gateway_api(),
             metrics: self.metrics_api(),
+            console: self.console_api(),
             configuration: self.configuration.clone(),
             nodes: self.told.nodes.clone(),
             lease: self.running.config.lease,

@@ -78,6 +78,9 @@ impl Snapshot {
             metrics: self
                 .metrics
                 .part("metrics.listen", "harbor-ctl config show"),
+            console: self
+                .console
+                .part("console.listen", "harbor-ctl config show"),
             configuration: status_parts::configuration_part(&file, &self.configuration),
             events: events_part(&self.events),
             overall: String::new(),

@@ -95,6 +95,7 @@ pub(super) struct Snapshot {
     pub(super) control: TcpApi,
     pub(super) gateway: TcpApi,
     pub(super) metrics: TcpApi,
+    pub(super) console: TcpApi,
     pub(super) configuration: Configuration,
     /// Those that share the registry, as they were when it was asked last.
     pub(super) nodes: Option<Vec<NodeRecord>>,

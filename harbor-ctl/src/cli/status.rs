@@ -204,6 +204,7 @@ mod tests {
             control: part("ok", "off: control.listen is not set", None),
             gateway: part("ok", "off: gateway.password_file is not set", None),
             metrics: part("ok", "off: metrics.listen is not set", None),
+            console: part("ok", "off: console.listen is not set", None),
             configuration: part("ok", "/etc/harbor/harbor.toml", None),
             events: part("ok", "12 kept", None),
             overall: "degraded".into(),
@@ -227,6 +228,7 @@ mod tests {
              Control   ok        off: control.listen is not set\n\
              Gateway   ok        off: gateway.password_file is not set\n\
              Metrics   ok        off: metrics.listen is not set\n\
+             Console   ok        off: console.listen is not set\n\
              Events    ok        12 kept\n\
              Overall   degraded\n"
         );

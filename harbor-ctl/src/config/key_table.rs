@@ -259,6 +259,23 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     list("control", "announce_subjects", "[]", "subjects of certificates that may announce, and nothing else")
     .on_restart(),
+    text("console", "listen", "\"\"", "address of the management console; 127.0.0.1:9443 is usual")
+    .form(Form::Listen)
+    .on_restart(),
+    list("console", "hosts", "[]", "more names that the console is asked by where it has no TLS, besides addresses and this node's own names")
+    .on_restart(),
+    text("console", "token_file", "\"\"", "token that signs in to the console and may change everything")
+    .form(Form::File)
+    .on_restart(),
+    text("console", "password_file", "\"\"", "users of the console: NAME:admin:HASH or NAME:read:HASH, a line each; hashes as argon2 -id -e prints them")
+    .form(Form::File)
+    .on_restart(),
+    text("console", "tls_cert", "\"\"", "certificate of the console; empty: the control API's, where it has one")
+    .form(Form::File)
+    .on_restart(),
+    text("console", "tls_key", "\"\"", "key of the console; empty: the control API's, where it has one")
+    .form(Form::File)
+    .on_restart(),
     text("metrics", "listen", "\"\"", "address of the metrics, which are at /metrics there; the control socket has them too")
     .form(Form::Listen)
     .on_restart(),

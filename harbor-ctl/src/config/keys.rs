@@ -77,9 +77,6 @@ impl Key {
     }
 }
 
-/// Sections that belong to later versions: known, and refused by name.
-pub(crate) const LATER_SECTIONS: &[&str] = &["console"];
-
 /// kato's names for keys, with or without `harbor_node` in front.
 const KATO_NAMES: &[(&str, &str)] = &[
     ("port_range", "ports.range"),

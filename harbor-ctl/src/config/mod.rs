@@ -4,6 +4,7 @@
 //! who said it. Only this module and `agent` read files and environment.
 
 mod app_hosts;
+mod console;
 mod control;
 mod edit;
 mod form;
@@ -31,6 +32,7 @@ use std::{
 
 use crate::model::{Refusal, RefusalKind, nearest};
 pub(crate) use app_hosts::read_app_hosts;
+pub(crate) use console::ConsoleConfig;
 pub(crate) use control::ControlConfig;
 pub(crate) use edit::{EditError, set_value, unset_value};
 pub(crate) use form::Form;

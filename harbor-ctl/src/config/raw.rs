@@ -15,7 +15,7 @@ use toml::{
 
 use super::{
     Entry, Origin, Problem, Value,
-    keys::{self, KEYS, Key, Kind, LATER_SECTIONS},
+    keys::{self, KEYS, Key, Kind},
 };
 use crate::model::nearest;
 
@@ -223,16 +223,6 @@ fn typed(key: &Key, value: &DeValue<'_>) -> Result<Value, String> {
 
 fn unknown_section(origin: &Origin, name: &str) -> Problem {
     let name: String = name.chars().take(64).collect();
-    if LATER_SECTIONS.contains(&name.as_str()) {
-        let message =
-            format!("section [{name}] belongs to a capability this version does not have");
-        let fix = Some("remove the section".to_owned());
-        return Problem {
-            place: origin.to_string(),
-            message,
-            fix,
-        };
-    }
     let mut sections: Vec<String> = KEYS.iter().map(|key| key.section.to_owned()).collect();
     sections.dedup();
     let fix = match nearest(&name, sections.iter().cloned()) {

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, ControlConfig, Entry, GatewayConfig, Limits, LogConfig, MetricsConfig, Problem,
-    Public, Value,
+    ConfigError, ConsoleConfig, ControlConfig, Entry, GatewayConfig, Limits, LogConfig,
+    MetricsConfig, Problem, Public, Value,
     keys::{KEYS, find},
     raw::Layers,
 };
@@ -62,6 +62,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) health: HealthDefaults,
     pub(crate) registry: RegistryConfig,
+    pub(crate) console: ConsoleConfig,
     pub(crate) metrics: MetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
@@ -163,6 +164,7 @@ impl Check {
                 ca_file: self.file("registry.ca_file"),
                 timeout: self.period("registry.timeout", Duration::from_millis(100)),
             },
+            console: self.console(),
             metrics: self.metrics(),
             log: self.log(),
             paths: Paths {
@@ -395,8 +397,5 @@ fn check_interface(name: &str) -> Result<String, String> {
 
 fn placeholder() -> PortRange {
     // Any valid range will do: the problem list is not empty, so it never gets out.
-    match PortRange::new(1, 1) {
-        Ok(range) => range,
-        Err(_) => unreachable!("1-1 is a range"),
-    }
+    PortRange::new(1, 1).unwrap_or_else(|_| unreachable!("1-1 is a range"))
 }

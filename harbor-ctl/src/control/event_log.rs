@@ -176,8 +176,15 @@ impl EventLog {
         Arc::clone(&self.0.places).try_acquire_owned().ok()
     }
 
+    /// The last events that are kept, the newest first.
+    pub(crate) fn latest(&self, count: usize, is_meant: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let ring = self.ring();
+        let meant = ring.kept.iter().rev().filter(|event| is_meant(event));
+        meant.take(count).cloned().collect()
+    }
+
     /// The number of the newest event.
-    pub(super) fn newest(&self) -> u64 {
+    pub(crate) fn newest(&self) -> u64 {
         self.0.news.borrow().newest
     }
 

@@ -109,6 +109,7 @@ fn listens(config: &Config) -> Vec<(&'static str, SocketAddr)> {
         ("control.listen", config.control.listen),
         ("gateway.listen", gateway),
         ("metrics.listen", config.metrics.listen),
+        ("console.listen", config.console.listen),
     ];
     let is_on = |(key, listen): (&'static str, Option<SocketAddr>)| Some((key, listen?));
     all.into_iter().filter_map(is_on).collect()

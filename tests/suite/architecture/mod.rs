@@ -16,6 +16,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("allocator", &["model"]),
     ("config", &["model"]),
+    ("console", &["config", "control", "http", "model"]),
     ("control", &["discovery", "http", "metrics", "model"]),
     (
         "dea",
@@ -61,6 +62,7 @@ const AGENT: &[(&str, &[&str])] = &[
         &[
             "allocator",
             "config",
+            "console",
             "control",
             "datapath",
             "discovery",
@@ -88,7 +90,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("slab", &["proxy"]),
     ("x509_parser", &["tls"]),
     ("redb", &["registry"]),
-    ("axum", &["control", "gateway", "http", "metrics"]),
+    ("argon2", &["console"]),
+    ("maud", &["console"]),
+    (
+        "axum",
+        &["console", "control", "gateway", "http", "metrics"],
+    ),
     ("prometheus_client", &["metrics"]),
     (
         "utoipa",

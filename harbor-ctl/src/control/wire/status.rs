@@ -46,6 +46,8 @@ pub(crate) struct StatusReport {
     pub(crate) gateway: PartStatus,
     /// The listener of metrics.
     pub(crate) metrics: PartStatus,
+    /// The management console.
+    pub(crate) console: PartStatus,
     pub(crate) configuration: PartStatus,
     pub(crate) events: PartStatus,
     /// The worst of the parts.
@@ -58,7 +60,7 @@ pub(crate) struct StatusReport {
 
 impl StatusReport {
     /// Every part by the name that people see, in the order in which they are shown.
-    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 15] {
+    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 16] {
         [
             ("Agent", &self.agent),
             ("Config", &self.configuration),
@@ -74,6 +76,7 @@ impl StatusReport {
             ("Control", &self.control),
             ("Gateway", &self.gateway),
             ("Metrics", &self.metrics),
+            ("Console", &self.console),
             ("Events", &self.events),
         ]
     }

@@ -1,0 +1,74 @@
+//! Keeps the listener of the console open: what stands in the way is shown and tried again.
+
+use std::{io, time::Duration};
+
+use super::{desk::Desk, tcp_side::TcpProblem};
+use crate::{
+    config::ConsoleConfig,
+    console::{self, Accounts},
+    http::{Certificates, TcpSide, Tls},
+    model::HttpLimits,
+    registry::Registry,
+};
+
+/// How long to wait before listening is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// People are few; each has a stream and what a page fetches.
+const LIMITS: HttpLimits = HttpLimits {
+    header_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(120),
+    connections: 256,
+    connections_per_peer: 64,
+};
+
+impl<R: Registry> Desk<R> {
+    /// What the console is to be, and where its trouble is told.
+    async fn console_side(&self) -> (ConsoleConfig, TcpProblem) {
+        let owner = self.lock().await;
+        let config = owner.running.config.console.clone();
+        (config, owner.console_problem.clone())
+    }
+}
+
+/// Serves until the runtime ends.
+pub(super) async fn run<R: Registry>(desk: Desk<R>) {
+    let (config, problem) = desk.console_side().await;
+    loop {
+        match open(&config).await {
+            Ok(None) => return,
+            Ok(Some((listener, accounts))) => {
+                problem.set(None);
+                tracing::info!("console: {}", listener.address());
+                let names = desk.names(&config.hosts).await;
+                console::serve(listener, (accounts, names), (desk.clone(), LIMITS)).await;
+            }
+            Err(error) => {
+                let text = format!("the console does not run: {error}");
+                if problem.text().as_ref() != Some(&text) {
+                    tracing::error!("{text}");
+                }
+                problem.set(Some(text));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn open(config: &ConsoleConfig) -> io::Result<Option<(TcpSide, Accounts)>> {
+    let Some(address) = config.listen else {
+        return Ok(None);
+    };
+    let accounts = Accounts::read(
+        config.token_file.as_deref(),
+        config.password_file.as_deref(),
+    )?;
+    let tls = config.tls.as_ref().map(|(certificate, key)| Tls {
+        certificate,
+        key,
+        client_ca: None,
+        certificates: Certificates::Optional,
+    });
+    let bound = TcpSide::bind(address, tls).await;
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
+    Ok(Some((bound.map_err(named)?, accounts)))
+}

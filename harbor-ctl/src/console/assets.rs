@@ -1,0 +1,56 @@
+//! What pages load besides themselves: in the executable, and from nowhere else.
+
+use axum::{
+    extract::Path,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+
+const FILES: [(&str, &str, &str); 5] = [
+    (
+        "console.css",
+        "text/css; charset=utf-8",
+        include_str!("../../console/console.css"),
+    ),
+    (
+        "console.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/console.js"),
+    ),
+    (
+        "icon.svg",
+        "image/svg+xml",
+        include_str!("../../console/icon.svg"),
+    ),
+    (
+        "uplot.css",
+        "text/css; charset=utf-8",
+        include_str!("../../console/uPlot.min.css"),
+    ),
+    (
+        "uplot.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../console/uPlot.iife.min.js"),
+    ),
+];
+
+pub(super) async fn asset(Path(name): Path<String>) -> Response {
+    let Some((_, kind, text)) = FILES.iter().find(|(own, ..)| *own == name) else {
+        return (StatusCode::NOT_FOUND, "no such file\n").into_response();
+    };
+    ([(header::CONTENT_TYPE, *kind)], *text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_page_is_small() {
+        let sum: usize = FILES.iter().map(|(.., text)| text.len()).sum();
+        assert!(
+            sum < 100_000,
+            "{sum} bytes of 150,000, and the page comes on top"
+        );
+    }
+}

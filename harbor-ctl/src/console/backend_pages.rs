@@ -1,0 +1,165 @@
+//! Backends of all ports and the app hosts that announce them; a backend is drained here too.
+
+use axum::{
+    Extension,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{
+    form::{Change, alert, token},
+    house::Here,
+    layout::{self, Place, table},
+    overview::state,
+    port_forms::to_port,
+    port_page::shown,
+    sessions::Session,
+    words::{list, segment},
+};
+use crate::control::{
+    Answer, Operations,
+    wire::{AppHostItem, BackendItem, NameBackend},
+};
+
+/// Backends of a page.
+const ON_PAGE: usize = 100;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    q: String,
+}
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Extension(session): Extension<Session>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let read: Answer<_> = async {
+        let backends = house.operations.backends(None).await?;
+        Ok((backends, house.operations.app_hosts().await?))
+    }
+    .await;
+    let body = match read {
+        Ok((backends, hosts)) => whole(backends, &hosts, wanted.q.trim()),
+        Err(refusal) => alert(Some(&refusal)),
+    };
+    let place = Place {
+        title: "Backends and app hosts",
+        under: "/backends",
+    };
+    layout::page(place, &session, &body)
+}
+
+fn whole(mut backends: Vec<BackendItem>, hosts: &[AppHostItem], wanted: &str) -> Markup {
+    let all = backends.len();
+    let text = |item: &BackendItem| {
+        let dea = item.dea.as_deref().unwrap_or_default();
+        let (service, instance) = (&item.service, &item.instance);
+        format!(
+            "{service} {instance} {} {} {dea} {}",
+            item.address, item.state, item.port
+        )
+    };
+    backends.retain(|item| text(item).contains(wanted));
+    let found = backends.len();
+    backends.truncate(ON_PAGE);
+    html! {
+        form.filter method="get" action="/backends" role="search" {
+            label for="q" { "Service, instance, address, state or app host" }
+            input type="search" id="q" name="q" value=(wanted);
+            button type="submit" { "Show" }
+        }
+        div #fresh {
+            section { h2 { "App hosts" } (app_hosts(hosts)) }
+            section {
+                h2 { "Backends" }
+                p { (found) " of " (all) " backends"
+                    @if found > ON_PAGE { ", the first " (ON_PAGE) " are shown: search for the others" } }
+                (rows(&backends, None))
+            }
+        }
+    }
+}
+
+fn app_hosts(hosts: &[AppHostItem]) -> Markup {
+    let rows = html! {
+        @for host in hosts {
+            tr {
+                th scope="row" { (host.dea) }
+                td.number { (host.instances) }
+                td { (list(&host.services)) }
+                td.number { (host.epoch) }
+                td.number { (host.seq) }
+                td { @match host.lease_left_s { Some(left) => { (left) " s" }, None => "not heard yet" } }
+            }
+        }
+    };
+    html! {
+        @if hosts.is_empty() { p { "No app host has announced anything." } }
+        @else { (table("App hosts", &["App host", "Instances", "Services", "Epoch", "Sequence", "Lease"], &rows)) }
+    }
+}
+
+/// Backends; `session` where they may be drained.
+pub(super) fn rows(backends: &[BackendItem], session: Option<&Session>) -> Markup {
+    let session = session.filter(|session| session.may_change());
+    let rows = html! {
+        @for item in backends {
+            tr {
+                th scope="row" { (item.instance) }
+                td { (item.service) " " (item.port) }
+                td { (item.address) }
+                td { (state(&item.state)) @if let Some(reason) = &item.reason { " " (reason) } }
+                td { (item.path) @if let Some(reason) = &item.path_reason { " " (reason) } }
+                td.number { (item.weight) }
+                td.number { (item.flows) }
+                td { (item.dea.as_deref().unwrap_or("by hand")) }
+                @if let Some(session) = session { td { (drain(item, session)) } }
+            }
+        }
+    };
+    let mut headings = vec![
+        "Instance",
+        "Port",
+        "Address",
+        "State",
+        "Path",
+        "Weight",
+        "Flows",
+        "Announced by",
+    ];
+    headings.extend(session.map(|_| "Drain"));
+    html! {
+        @if backends.is_empty() { p { "There is no backend." } }
+        @else { (table("Backends", &headings, &rows)) }
+    }
+}
+
+fn drain(item: &BackendItem, session: &Session) -> Markup {
+    html! {
+        form method="post" action={ "/ports/" (segment(&item.port.to_string())) "/backends" } {
+            (token(session))
+            input type="hidden" name="backend" value=(item.address);
+            button type="submit" aria-label={ "Drain " (item.instance) } { "Drain" }
+        }
+    }
+}
+
+pub(super) async fn change<O: Operations>(
+    State(house): Here<O>,
+    Path(id): Path<String>,
+    Change(posted): Change,
+) -> Response {
+    let request = NameBackend {
+        port: id.clone(),
+        backend: posted.text("backend").to_owned(),
+        now: false,
+    };
+    match house.operations.drain_backend(request).await {
+        Ok(_) => to_port(&id, "draining"),
+        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+    }
+}

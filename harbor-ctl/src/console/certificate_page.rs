@@ -1,0 +1,64 @@
+//! The certificates of ports on which Harbor ends TLS.
+
+use axum::{Extension, extract::State, response::Response};
+use maud::{Markup, html};
+
+use super::{
+    form::alert,
+    house::Here,
+    layout::{self, Place, table},
+    sessions::Session,
+    words::{list, segment},
+};
+use crate::control::{Operations, wire::PortItem};
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Extension(session): Extension<Session>,
+) -> Response {
+    let body = match house.operations.ports().await {
+        Ok(ports) => html! { div #fresh { (listing(&ports)) } },
+        Err(refusal) => alert(Some(&refusal)),
+    };
+    let place = Place {
+        title: "Certificates",
+        under: "/certificates",
+    };
+    layout::page(place, &session, &body)
+}
+
+fn listing(ports: &[PortItem]) -> Markup {
+    let mut own: Vec<_> = ports
+        .iter()
+        .filter_map(|port| Some((port, port.certificate.as_ref()?)))
+        .collect();
+    // What has a problem or ends first.
+    own.sort_by_key(|(port, certificate)| {
+        (
+            certificate.problem.is_none(),
+            certificate.expires_at,
+            port.port,
+        )
+    });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs();
+    let days = |at: u64| match at.checked_sub(now) {
+        Some(left) => format!("in {} days", left / 86_400),
+        None => "has ended".to_owned(),
+    };
+    let rows = html! {
+        @for (port, certificate) in &own {
+            tr {
+                th scope="row" { a href={ "/ports/" (segment(&port.id)) } { (port.port) } }
+                td { (port.name) }
+                td { (list(&certificate.names)) }
+                td { @match certificate.expires_at { Some(at) => (days(at)), None => "none is in force" } }
+                td { @if let Some(problem) = &certificate.problem { strong.wrong { (problem) } } }
+            }
+        }
+    };
+    html! {
+        @if own.is_empty() { p { "Harbor ends TLS on no port." } }
+        @else { (table("Certificates", &["Port", "Name", "Names", "Ends", "Problem"], &rows)) }
+    }
+}

@@ -1,0 +1,106 @@
+//! What has happened, and who has asked for it.
+
+use axum::{
+    Extension,
+    extract::{Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{
+    house::Here,
+    layout::{self, Place, table},
+    sessions::Session,
+};
+use crate::{
+    control::Operations,
+    model::{Event, EventKind},
+};
+
+/// Events of a page.
+const SHOWN: usize = 200;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    q: String,
+    kind: String,
+    /// Those alone that somebody has asked for.
+    audit: String,
+}
+
+impl Wanted {
+    fn is_meant(&self, event: &Event) -> bool {
+        let subject = &event.subject;
+        let port = subject.port.map(|port| port.to_string());
+        let actor = event.actor.as_ref().map(ToString::to_string);
+        let texts = [
+            &port,
+            &subject.name,
+            &subject.instance,
+            &subject.node,
+            &actor,
+        ];
+        let text = self.q.trim();
+        let is_found =
+            event.text.contains(text) || texts.into_iter().flatten().any(|own| own.contains(text));
+        is_found
+            && (self.kind.is_empty() || event.kind.name() == self.kind)
+            && (self.audit.is_empty() || event.actor.is_some())
+    }
+}
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Extension(session): Extension<Session>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let log = house.operations.events();
+    let events = log.latest(SHOWN, |event| wanted.is_meant(event));
+    let body = html! {
+        (filter(&wanted))
+        div #fresh { (rows(&events)) }
+    };
+    let place = Place {
+        title: "Events",
+        under: "/events",
+    };
+    layout::page(place, &session, &body)
+}
+
+fn filter(wanted: &Wanted) -> Markup {
+    html! {
+        form.filter method="get" action="/events" role="search" {
+            label for="q" { "Text, port, name or who" }
+            input type="search" id="q" name="q" value=(wanted.q);
+            label for="kind" { "Kind" }
+            select id="kind" name="kind" {
+                option value="" { "any" }
+                @for kind in EventKind::ALL {
+                    option value=(kind.name()) selected[kind.name() == wanted.kind] { (kind.name()) }
+                }
+            }
+            label { input type="checkbox" name="audit" value="yes" checked[!wanted.audit.is_empty()]; " asked for by somebody" }
+            button type="submit" { "Show" }
+        }
+    }
+}
+
+/// The newest first.
+pub(super) fn rows(events: &[Event]) -> Markup {
+    let rows = html! {
+        @for event in events {
+            tr {
+                td { (event.time) }
+                td { (event.kind.name()) }
+                td { (event.text) @for change in &event.changes { br; code { (change) } } }
+                td { @if let Some(actor) = &event.actor { (actor) } }
+            }
+        }
+    };
+    html! {
+        @if events.is_empty() { p { "Nothing of this kind has happened." } }
+        @else { (table("Events", &["Time", "Kind", "What", "Who"], &rows)) }
+    }
+}

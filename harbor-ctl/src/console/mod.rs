@@ -1,0 +1,32 @@
+//! The management console: pages for people, on a listener of their own.
+//!
+//! It shows and changes what [`crate::control::Operations`] answers and takes, in this process, and
+//! knows nothing about ports by itself. Every page works without a script; scripts only keep it fresh.
+//! Whatever is shown is escaped by the templates, and no page allows inline code.
+
+mod accounts;
+mod assets;
+mod backend_pages;
+mod certificate_page;
+mod event_page;
+mod explain_page;
+mod form;
+mod gate;
+mod guard;
+mod house;
+mod layout;
+mod live;
+mod node_page;
+mod overview;
+mod port_forms;
+mod port_list;
+mod port_page;
+mod samples;
+mod server;
+mod sessions;
+mod settings_page;
+mod sign_in;
+mod words;
+
+pub(crate) use accounts::Accounts;
+pub(crate) use server::serve;

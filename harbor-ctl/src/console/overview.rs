@@ -1,0 +1,94 @@
+//! The first page: what is wrong with its fix, what is carried, what is dropped, what has happened.
+
+use axum::{Extension, extract::State, response::Response};
+use maud::{Markup, html};
+
+use super::{
+    event_page,
+    house::Here,
+    layout::{self, Place, table},
+    port_page::chart,
+    sessions::Session,
+};
+use crate::control::{Operations, wire::StatusReport};
+
+/// Events that it shows.
+const EVENTS: usize = 10;
+const PLACE: Place<'static> = Place {
+    title: "Overview",
+    under: "/",
+};
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Extension(session): Extension<Session>,
+) -> Response {
+    let body = match house.operations.status().await {
+        Ok(status) => {
+            let events = house.operations.events().latest(EVENTS, |_| true);
+            html! {
+                (chart(None))
+                div #fresh {
+                    (parts(&status))
+                    (drops(&status))
+                    section { h2 { "Recent events" } (event_page::rows(&events)) }
+                }
+            }
+        }
+        Err(refusal) => super::form::alert(Some(&refusal)),
+    };
+    layout::page(PLACE, &session, &body)
+}
+
+fn parts(status: &StatusReport) -> Markup {
+    let rows = html! {
+        @for (name, part) in status.parts() {
+            tr {
+                th scope="row" { (name) }
+                td { (state(&part.state)) }
+                td { (part.text) }
+                td { @if let Some(fix) = &part.fix { code { (fix) } } }
+            }
+        }
+    };
+    html! {
+        section {
+            h2 { "Status: " (state(&status.overall)) }
+            p { "Harbor " (status.version) ", process " (status.pid) ", up for " (status.uptime_s) " s" }
+            (table("Status", &["Part", "State", "What", "Fix"], &rows))
+        }
+    }
+}
+
+fn drops(status: &StatusReport) -> Markup {
+    let verdicts = status
+        .datapath_report
+        .iter()
+        .flat_map(|report| &report.verdicts);
+    let mut drops: Vec<_> = verdicts
+        .filter(|v| v.verdict == "drop" && v.packets > 0)
+        .collect();
+    drops.sort_by_key(|drop| std::cmp::Reverse(drop.packets));
+    let rows = html! {
+        @for drop in &drops {
+            tr { th scope="row" { (drop.name) } td.number { (drop.packets) } td { (drop.meaning) } }
+        }
+    };
+    html! {
+        section {
+            h2 { "Dropped" }
+            @if drops.is_empty() { p { "Nothing has been dropped." } }
+            @else { (table("Dropped", &["Reason", "Packets", "Meaning"], &rows)) }
+        }
+    }
+}
+
+/// A state with its colour, which says nothing that the word does not.
+pub(super) fn state(name: &str) -> Markup {
+    let class = match name {
+        "ok" | "up" => "state good",
+        "down" | "failing" | "conflict" | "ejected" | "away" => "state bad",
+        _ => "state middling",
+    };
+    html! { span class=(class) { (name) } }
+}

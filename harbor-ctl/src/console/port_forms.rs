@@ -1,0 +1,193 @@
+//! What is changed about ports: created, set, drained, deleted.
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use maud::html;
+
+use super::{
+    form::{Change, Field, Fields, Posted, alert, refused, token},
+    house::Here,
+    layout::{self, Place},
+    port_page::{setting, shown},
+    sessions::Session,
+    words::segment,
+};
+use crate::{
+    control::{Answer, Operations, wire::CreatePort},
+    model::{PortRef, Protocols, Refusal, RefusalKind, SETTINGS, SettingValue, SettingValues},
+};
+
+pub(super) async fn create_page<O: Operations>(
+    State(_): Here<O>,
+    Extension(session): Extension<Session>,
+) -> Response {
+    form(&session, &Fields::new(), None)
+}
+
+pub(super) async fn create<O: Operations>(
+    State(house): Here<O>,
+    Change(posted): Change,
+) -> Response {
+    let created = async { house.operations.create_port(asked(&posted)?).await };
+    let created: Answer<_> = created.await;
+    match created {
+        Ok(port) => to_port(&port.id, "created"),
+        Err(refusal) => {
+            let page = form(&posted.session, &posted.fields, Some(&refusal));
+            refused(&refusal, page)
+        }
+    }
+}
+
+/// The same that `ports create` sends; an empty field says nothing.
+fn asked(posted: &Posted) -> Answer<CreatePort> {
+    let given = |name: &str| Some(posted.text(name).to_owned()).filter(|text| !text.is_empty());
+    let number = given("port").map(|text| {
+        let wrong = |_| Refusal::invalid("port", format!("{text:?} is not a port number"));
+        text.parse::<u16>().map_err(wrong)
+    });
+    let protocol = given("protocol").map(|text| {
+        let wrong = |why| Refusal::invalid("protocol", why);
+        text.parse::<Protocols>().map_err(wrong)
+    });
+    let backends = posted.text("backends");
+    let backends = backends.split([' ', ',', '\n', '\r', '\t']);
+    let settings = SETTINGS.iter();
+    let settings = settings.filter_map(|(key, _)| Some(((*key).to_owned(), given(key)?)));
+    Ok(CreatePort {
+        name: posted.text("name").to_owned(),
+        protocol: protocol.transpose()?,
+        port: number.transpose()?,
+        backends: backends
+            .filter(|b| !b.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        settings: settings
+            .map(|(key, text)| (key, SettingValue::Text(text)))
+            .collect(),
+        lifetime: given("for"),
+    })
+}
+
+fn form(session: &Session, fields: &Fields, refusal: Option<&Refusal>) -> Response {
+    let value = |name: &str| fields.get(name).map_or("", String::as_str);
+    let line = |name: &'static str, label: &'static str, hint: &'static str| {
+        let value = value(name);
+        Field {
+            name,
+            label,
+            hint,
+            value,
+        }
+        .input(refusal)
+    };
+    let body = html! {
+        (alert(refusal))
+        form.card method="post" action="/ports/create" {
+            (token(session))
+            (line("name", "Name", "1 to 64 letters, digits, '_', '.' or '-'"))
+            p.field {
+                label for="protocol" { "Protocol" }
+                select id="protocol" name="protocol" {
+                    @for (key, label) in [("", "as the name says"), ("tcp", "TCP"), ("udp", "UDP"), ("both", "TCP and UDP")] {
+                        option value=(key) selected[key == value("protocol")] { (label) }
+                    }
+                }
+            }
+            (line("port", "Number", "empty: a free one of the range"))
+            (line("backends", "Backends", "IP:PORT each, with spaces between them"))
+            (line("for", "Lives for", "a period, as 2h; empty: until somebody deletes it"))
+            details open[refusal.is_some()] {
+                summary { "Settings" }
+                @for (key, meaning) in SETTINGS { (line(key, key, meaning)) }
+            }
+            p { button type="submit" { "Create the port" } }
+        }
+    };
+    let place = Place {
+        title: "Create a port",
+        under: "/ports",
+    };
+    layout::page(place, session, &body)
+}
+
+pub(super) async fn set<O: Operations>(
+    State(house): Here<O>,
+    Path(id): Path<String>,
+    Change(posted): Change,
+) -> Response {
+    let done: Answer<_> = async {
+        let port = PortRef::parse(&id)?;
+        let now = house.operations.port(port.clone()).await?;
+        let mut values = SettingValues::new();
+        for (key, _) in SETTINGS {
+            let (was, text) = (posted.text(&format!("was.{key}")), posted.text(key));
+            if was == text || !posted.fields.contains_key(key) {
+                continue;
+            }
+            let current = setting(&now.settings, key);
+            if current != was {
+                return Err(meanwhile(key, &current));
+            }
+            values.insert(key.to_owned(), SettingValue::Text(text.to_owned()));
+        }
+        house.operations.set_port(port, values).await
+    }
+    .await;
+    match done {
+        Ok(_) => to_port(&id, "set"),
+        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+    }
+}
+
+/// Somebody else has changed what this editor saw.
+pub(super) fn meanwhile(key: &str, current: &str) -> Refusal {
+    let text = format!("somebody has changed {key} meanwhile: it is {current:?} now");
+    let refusal = Refusal::new(RefusalKind::Conflict, text).field(key);
+    refusal.fix("look at the new value, then change it again")
+}
+
+pub(super) async fn drain<O: Operations>(
+    State(house): Here<O>,
+    Path(id): Path<String>,
+    Change(posted): Change,
+) -> Response {
+    let is_draining = posted.text("draining") == "on";
+    let done: Answer<_> = async {
+        let port = PortRef::parse(&id)?;
+        house.operations.drain_port(port, is_draining).await
+    }
+    .await;
+    match done {
+        Ok(_) => to_port(&id, if is_draining { "draining" } else { "resumed" }),
+        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+    }
+}
+
+pub(super) async fn delete<O: Operations>(
+    State(house): Here<O>,
+    Path(id): Path<String>,
+    Change(posted): Change,
+) -> Response {
+    let done: Answer<_> = async {
+        let port = PortRef::parse(&id)?;
+        let item = house.operations.port(port.clone()).await?;
+        if posted.text("confirm") != item.name {
+            let text = "this is not the port's name: nothing is deleted".to_owned();
+            return Err(Refusal::invalid("confirm", text));
+        }
+        house.operations.delete_port(port).await
+    }
+    .await;
+    match done {
+        Ok(_) => Redirect::to("/ports").into_response(),
+        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+    }
+}
+
+pub(super) fn to_port(id: &str, done: &str) -> Response {
+    Redirect::to(&format!("/ports/{}?done={done}", segment(id))).into_response()
+}

@@ -1,0 +1,147 @@
+//! All ports: filtered, sorted and cut into pages here, so that a page is as long with 5,001 ports as
+//! with ten.
+
+use std::cmp::Reverse;
+
+use axum::{
+    Extension,
+    extract::{Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{
+    form::alert,
+    house::Here,
+    layout::{self, Place, table},
+    overview::state,
+    sessions::Session,
+    words::{list, rate, segment},
+};
+use crate::control::{Operations, wire::PortItem};
+
+const ON_PAGE: usize = 50;
+const SORTS: [(&str, &str); 5] = [
+    ("port", "Number"),
+    ("name", "Name"),
+    ("state", "State"),
+    ("rate", "Rate"),
+    ("flows", "Flows"),
+];
+
+/// What the page was asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    q: String,
+    state: String,
+    sort: String,
+    page: usize,
+}
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Extension(session): Extension<Session>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let body = match house.operations.ports().await {
+        Ok(ports) => listing(ports, &wanted, &session),
+        Err(refusal) => alert(Some(&refusal)),
+    };
+    let place = Place {
+        title: "Ports",
+        under: "/ports",
+    };
+    layout::page(place, &session, &body)
+}
+
+fn listing(ports: Vec<PortItem>, wanted: &Wanted, session: &Session) -> Markup {
+    let all = ports.len();
+    let found = found(ports, wanted);
+    let pages = found.len().div_ceil(ON_PAGE).max(1);
+    let page = wanted.page.clamp(1, pages);
+    let shown = found.iter().skip((page - 1) * ON_PAGE).take(ON_PAGE);
+    html! {
+        @if session.may_change() { p { a.button href="/ports/create" { "Create a port" } } }
+        (filter(wanted))
+        div #fresh {
+            p { (found.len()) " of " (all) " ports" }
+            @let rows = html! { @for port in shown { (row(port)) } };
+            (table("Ports", &["Port", "Name", "State", "Path", "Backends", "Flows", "Rate", "Node"], &rows))
+        }
+        (turn(wanted, (page, pages)))
+    }
+}
+
+fn found(ports: Vec<PortItem>, wanted: &Wanted) -> Vec<PortItem> {
+    let text = wanted.q.trim().to_lowercase();
+    let is_meant = |port: &PortItem| {
+        let texts = [&port.name, &port.id, &port.node];
+        let is_found = texts.iter().any(|own| own.to_lowercase().contains(&text))
+            || port.port.to_string().starts_with(&text);
+        is_found && (wanted.state.is_empty() || port.state.name() == wanted.state)
+    };
+    let mut found: Vec<PortItem> = ports.into_iter().filter(is_meant).collect();
+    match wanted.sort.as_str() {
+        "name" => found.sort_by(|a, b| (&a.name, a.port).cmp(&(&b.name, b.port))),
+        "state" => found.sort_by_key(|port| (port.state.name(), port.port)),
+        "rate" => found.sort_by_key(|port| (Reverse(port.rate_bps), port.port)),
+        "flows" => found.sort_by_key(|port| (Reverse(port.flows), port.port)),
+        _ => found.sort_by_key(|port| (port.port, port.id.clone())),
+    }
+    found
+}
+
+fn filter(wanted: &Wanted) -> Markup {
+    let states = crate::model::PortState::ALL.map(crate::model::PortState::name);
+    html! {
+        form.filter method="get" action="/ports" role="search" {
+            label for="q" { "Name, number or node" }
+            input type="search" id="q" name="q" value=(wanted.q);
+            label for="state" { "State" }
+            select id="state" name="state" {
+                option value="" { "any" }
+                @for name in states { option value=(name) selected[name == wanted.state] { (name) } }
+            }
+            label for="sort" { "Sorted by" }
+            select id="sort" name="sort" {
+                @for (key, name) in SORTS { option value=(key) selected[key == wanted.sort] { (name) } }
+            }
+            button type="submit" { "Show" }
+        }
+    }
+}
+
+pub(super) fn row(port: &PortItem) -> Markup {
+    html! {
+        tr {
+            th scope="row" {
+                a href={ "/ports/" (segment(&port.id)) } { (port.port) "/" (list(&port.protocols)) }
+            }
+            td { (port.name) }
+            td { (state(port.state.name())) @if let Some(reason) = &port.reason { " " (reason) } }
+            td { (port.path) }
+            td.number { (port.backends.up) " of " (port.backends.total) }
+            td.number { (port.flows) }
+            td.number { (rate(port.rate_bps)) }
+            td { (port.node) }
+        }
+    }
+}
+
+fn turn(wanted: &Wanted, (page, pages): (usize, usize)) -> Markup {
+    let to = |page: usize| {
+        let [q, state, sort] = [&wanted.q, &wanted.state, &wanted.sort].map(|text| segment(text));
+        format!("/ports?q={q}&state={state}&sort={sort}&page={page}")
+    };
+    html! {
+        @if pages > 1 {
+            nav.turn aria-label="Pages of ports" {
+                @if page > 1 { a href=(to(page - 1)) { "Previous" } }
+                span { "Page " (page) " of " (pages) }
+                @if page < pages { a href=(to(page + 1)) { "Next" } }
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! One port: what it is, its backends, its clients, what may be changed.
+
+use axum::{
+    Extension,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{
+    backend_pages,
+    form::{Field, alert, refused, token},
+    house::{Here, House},
+    layout::{self, Place, table},
+    overview::state,
+    sessions::Session,
+    words::{list, rate, segment},
+};
+use crate::{
+    control::{
+        Answer, Operations,
+        wire::{BackendItem, FlowItem, FlowQuery, PortItem},
+    },
+    model::{PortRef, PortSettings, Refusal, SETTINGS},
+};
+
+/// Flows that the page shows.
+const FLOWS: usize = 20;
+
+/// What has been done, so that the page can say so.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Done {
+    done: String,
+}
+
+impl Done {
+    pub(super) fn note(&self) -> Markup {
+        let text = match self.done.as_str() {
+            "created" => "The port is created.",
+            "set" => "The change is in force.",
+            "waits" => "The change is written, and in force after a restart of the agent.",
+            "draining" => "It takes no new flows any more.",
+            "resumed" => "It takes new flows again.",
+            "deleted" => "The port is deleted.",
+            _ => "",
+        };
+        html! { @if !text.is_empty() { p.note role="status" { (text) } } }
+    }
+}
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Extension(session): Extension<Session>,
+    Path(id): Path<String>,
+    Query(done): Query<Done>,
+) -> Response {
+    shown(&house, &session, (&id, None, done.note())).await
+}
+
+/// The page again, with what was refused.
+pub(super) async fn shown<O: Operations>(
+    house: &House<O>,
+    session: &Session,
+    (id, refusal, note): (&str, Option<&Refusal>, Markup),
+) -> Response {
+    let place = |title| Place {
+        title,
+        under: "/ports",
+    };
+    match read(house, id).await {
+        Ok(port) => {
+            let body = html! { (note) (alert(refusal)) (whole(&port, session, refusal)) };
+            let title = format!("Port {}: {}", port.item.port, port.item.name);
+            let page = layout::page(place(&title), session, &body);
+            match refusal {
+                Some(refusal) => refused(refusal, page),
+                None => page,
+            }
+        }
+        Err(why) => refused(
+            &why,
+            layout::page(place("Port"), session, &alert(Some(&why))),
+        ),
+    }
+}
+
+struct Port {
+    item: PortItem,
+    backends: Vec<BackendItem>,
+    flows: Vec<FlowItem>,
+}
+
+async fn read<O: Operations>(house: &House<O>, id: &str) -> Answer<Port> {
+    let port = PortRef::parse(id)?;
+    let item = house.operations.port(port.clone()).await?;
+    let which = FlowQuery {
+        port: Some(id.to_owned()),
+        limit: Some(FLOWS),
+        ..FlowQuery::default()
+    };
+    Ok(Port {
+        item,
+        backends: house.operations.backends(Some(port)).await?,
+        // Flows may be unknown while the datapath is away; the rest is not.
+        flows: house.operations.flows(which).await.unwrap_or_default(),
+    })
+}
+
+fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
+    let item = &port.item;
+    html! {
+        (chart(Some(&item.id)))
+        div #fresh {
+            (facts(item))
+            section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some(session))) }
+            section { h2 { "Clients" } (flows(&port.flows)) }
+        }
+        @if session.may_change() {
+            (settings(item, session, refusal))
+            (ends(item, session, refusal))
+        }
+    }
+}
+
+fn facts(item: &PortItem) -> Markup {
+    let apps = list(&item.apps);
+    html! {
+        dl.facts {
+            dt { "State" } dd { (state(item.state.name())) @if let Some(reason) = &item.reason { " " (reason) } }
+            dt { "Protocols" } dd { (list(&item.protocols)) }
+            dt { "Id" } dd { (item.id) }
+            dt { "Path" } dd { (item.path) }
+            @if let Some(public) = &item.public { dt { "Public" } dd { (public) } }
+            dt { "Flows" } dd { (item.flows) }
+            dt { "From clients" } dd { (rate(item.rate_in_bps)) }
+            dt { "To clients" } dd { (rate(item.rate_out_bps)) }
+            @if !item.node.is_empty() { dt { "Node" } dd { (item.node) } }
+            @if let Some(organization) = &item.organization { dt { "Organization" } dd { (organization) } }
+            @if let Some(space) = &item.space { dt { "Space" } dd { (space) } }
+            @if !apps.is_empty() { dt { "Bound apps" } dd { (apps) } }
+            @if let Some(left) = item.expires_in_s { dt { "Ends in" } dd { (left) " s" } }
+            dt { "Explain" } dd {
+                a href={ "/explain?dst_port=" (item.port) } { "What would become of a packet?" }
+            }
+        }
+    }
+}
+
+fn flows(flows: &[FlowItem]) -> Markup {
+    // A record has many fields, which its own names say best.
+    let shown = |flow: &FlowItem| serde_json::to_value(&flow.flow).unwrap_or_default();
+    let rows = html! {
+        @for flow in flows {
+            @let value = shown(flow);
+            tr {
+                @for key in ["protocol", "client", "backend", "state"] {
+                    td { (value[key].as_str().unwrap_or("")) }
+                }
+            }
+        }
+    };
+    html! {
+        @if flows.is_empty() { p { "No flow is open." } }
+        @else { (table("Flows", &["Protocol", "Client", "Backend", "State"], &rows)) }
+    }
+}
+
+/// A setting as its field shows it, and as `set` reads it again.
+pub(super) fn setting(settings: &PortSettings, key: &str) -> String {
+    let all = serde_json::to_value(settings).unwrap_or_default();
+    match &all[key] {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => {
+            let texts = items.iter().filter_map(|item| item.as_str());
+            texts.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn settings(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup {
+    html! {
+        section {
+            h2 { "Settings" }
+            form.card method="post" action={ "/ports/" (segment(&item.id)) "/set" } {
+                (token(session))
+                @for (key, meaning) in SETTINGS {
+                    @let value = setting(&item.settings, key);
+                    input type="hidden" name={ "was." (key) } value=(value);
+                    (Field { name: key, label: key, hint: meaning, value: &value }.input(refusal))
+                }
+                p { button type="submit" { "Change settings" } }
+            }
+        }
+    }
+}
+
+fn ends(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup {
+    let is_draining = item.state == crate::model::PortState::Draining;
+    let (to, label) = match is_draining {
+        true => ("off", "Take new flows again"),
+        false => ("on", "Drain: take no new flows"),
+    };
+    let confirm = Field {
+        name: "confirm",
+        label: "The port's name, to delete it",
+        hint: "Its flows end, and its number rests.",
+        value: "",
+    };
+    html! {
+        section {
+            h2 { "Drain" }
+            form.card method="post" action={ "/ports/" (segment(&item.id)) "/drain" } {
+                (token(session))
+                input type="hidden" name="draining" value=(to);
+                p { button type="submit" { (label) } }
+            }
+        }
+        section {
+            h2 { "Delete" }
+            form.card method="post" action={ "/ports/" (segment(&item.id)) "/delete" } {
+                (token(session))
+                (confirm.input(refusal))
+                p { button.danger type="submit" { "Delete the port" } }
+            }
+        }
+    }
+}
+
+/// Drawn by the script; without one the numbers below it stand.
+pub(super) fn chart(port: Option<&str>) -> Markup {
+    html! {
+        section {
+            h2 { "Traffic" }
+            div.chart data-port=[port] role="img" aria-label="Bits per second and flows of the last ten minutes" {}
+            p #carried { "The chart needs a script; the numbers below do not." }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Routes of the console, and what stands before them.
+
+use std::{future::pending, sync::Arc};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::StatusCode,
+    middleware,
+    routing::{get, post},
+};
+use tokio::sync::Semaphore;
+
+use super::{
+    accounts::Accounts,
+    assets, backend_pages, certificate_page, event_page, explain_page,
+    gate::Gate,
+    guard,
+    house::{House, STREAMS},
+    live, node_page, overview, port_forms, port_list, port_page,
+    samples::Samples,
+    sessions::Sessions,
+    settings_page, sign_in,
+};
+use crate::{
+    control::Operations,
+    http::{self, Door, Names, Strangers, TcpSide},
+    model::{EventKind, Happening, HttpLimits, Subject},
+};
+
+/// Of a form, in bytes.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// Serves until the runtime ends, or whoever called it.
+pub(crate) async fn serve<O: Operations>(
+    listener: TcpSide,
+    (accounts, names): (Accounts, Names),
+    (operations, limits): (O, HttpLimits),
+) {
+    let events = operations.events();
+    let tell = move |text: &str| {
+        let subject = Subject::default();
+        events.tell(Happening::new(EventKind::RequestRefused, subject, text));
+    };
+    let house = Arc::new(House {
+        accounts: Arc::new(accounts),
+        sessions: Sessions::default(),
+        gate: Gate::default(),
+        samples: Samples::default(),
+        streams: Arc::new(Semaphore::new(STREAMS)),
+        names: (!listener.has_tls()).then_some(names),
+        strangers: Strangers::new(|text| tracing::warn!("{text}"), tell),
+        start: operations.events().newest().to_string(),
+        operations,
+    });
+    let served = http::serve(Door::Network(listener), router(&house), limits, pending());
+    tokio::select! {
+        () = served => {}
+        () = live::sample(house) => {}
+    }
+}
+
+fn router<O: Operations>(house: &Arc<House<O>>) -> Router {
+    let pages = Router::new()
+        .route("/", get(overview::page::<O>))
+        .route("/ports", get(port_list::page::<O>))
+        .route(
+            "/ports/create",
+            get(port_forms::create_page::<O>).post(port_forms::create::<O>),
+        )
+        .route("/ports/{id}", get(port_page::page::<O>))
+        .route("/ports/{id}/drain", post(port_forms::drain::<O>))
+        .route("/ports/{id}/set", post(port_forms::set::<O>))
+        .route("/ports/{id}/delete", post(port_forms::delete::<O>))
+        .route("/ports/{id}/backends", post(backend_pages::change::<O>))
+        .route("/backends", get(backend_pages::page::<O>))
+        .route(
+            "/nodes",
+            get(node_page::page::<O>).post(node_page::change::<O>),
+        )
+        .route("/events", get(event_page::page::<O>))
+        .route("/explain", get(explain_page::page::<O>))
+        .route(
+            "/settings",
+            get(settings_page::page::<O>).post(settings_page::set::<O>),
+        )
+        .route("/certificates", get(certificate_page::page::<O>))
+        .route("/live", get(live::live::<O>))
+        .route("/samples", get(live::samples::<O>))
+        .route("/sign-out", post(sign_in::sign_out::<O>))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(house),
+            guard::signed_in::<O>,
+        ));
+    Router::new()
+        .route(
+            "/sign-in",
+            get(sign_in::page::<O>).post(sign_in::sign_in::<O>),
+        )
+        .route("/assets/{name}", get(assets::asset))
+        .merge(pages)
+        .fallback(async || (StatusCode::NOT_FOUND, "no such page\n"))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(house),
+            guard::own_requests::<O>,
+        ))
+        .layer(middleware::from_fn(guard::headers))
+        .with_state(Arc::clone(house))
+}

@@ -1,0 +1,123 @@
+//! Every key of the configuration: what is in force, what is written and by whom, what it means, what it
+//! may be. Two who change the same key do not overwrite each other.
+
+use axum::{
+    Extension,
+    extract::{Query, State},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use maud::{Markup, html};
+
+use super::{
+    form::{Change, Field, alert, refused, token},
+    house::{Here, House},
+    layout::{self, Place},
+    port_forms::meanwhile,
+    port_page::Done,
+    sessions::Session,
+};
+use crate::{
+    config::{find_key, unknown_key, valid_values},
+    control::{Answer, Operations},
+    model::{ConfigItem, Refusal},
+};
+
+/// What people come for.
+const FIRST: [&str; 3] = ["ports.range", "public.hostname", "public.address"];
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Extension(session): Extension<Session>,
+    Query(done): Query<Done>,
+) -> Response {
+    shown(&house, &session, (None, done.note())).await
+}
+
+async fn shown<O: Operations>(
+    house: &House<O>,
+    session: &Session,
+    (wrong, note): (Option<(&str, &str, &Refusal)>, Markup),
+) -> Response {
+    let read = house.operations.config().await;
+    let body = match read {
+        Ok(mut items) => {
+            let place = |item: &ConfigItem| FIRST.iter().position(|key| *key == item.key);
+            items.sort_by_key(|item| place(item).unwrap_or(FIRST.len()));
+            html! {
+                (note)
+                (alert(wrong.map(|(_, _, refusal)| refusal)))
+                @for item in &items {
+                    (one(item, session, wrong.filter(|(key, ..)| *key == item.key)))
+                }
+            }
+        }
+        Err(refusal) => alert(Some(&refusal)),
+    };
+    let place = Place {
+        title: "Settings",
+        under: "/settings",
+    };
+    layout::page(place, session, &body)
+}
+
+fn one(item: &ConfigItem, session: &Session, wrong: Option<(&str, &str, &Refusal)>) -> Markup {
+    let allowed = find_key(&item.key).map(valid_values).unwrap_or_default();
+    // Whatever the refusal calls it, it is about this field.
+    let refusal = wrong.map(|(_, _, refusal)| refusal.clone().field(&item.key));
+    let value = wrong.map_or(item.value.as_str(), |(_, value, _)| value);
+    let field = Field {
+        name: &item.key,
+        label: &item.key,
+        hint: &item.meaning,
+        value,
+    };
+    html! {
+        form.card.setting method="post" action="/settings" {
+            (token(session))
+            input type="hidden" name="key" value=(item.key);
+            input type="hidden" name="was" value=(item.value);
+            @if session.may_change() { (field.input(refusal.as_ref())) }
+            @else { p { strong { (item.key) } " " (item.meaning) } }
+            dl.facts {
+                dt { "In force" } dd { code { (item.in_force) } }
+                dt { "Written" } dd { code { (item.value) } @if item.restart_needed { " waits for a restart of the agent" } }
+                dt { "By" } dd { (item.origin) }
+                dt { "Default" } dd { code { (item.default) } }
+                dt { "Allowed" } dd { (allowed) }
+                dt { "Applies" } dd { @if item.applies == "at-once" { "at once" } @else { "after a restart" } }
+            }
+            @if session.may_change() { p { button type="submit" aria-label={ "Change " (item.key) } { "Change" } } }
+        }
+    }
+}
+
+pub(super) async fn set<O: Operations>(State(house): Here<O>, Change(posted): Change) -> Response {
+    let key = posted.text("key").to_owned();
+    let value = posted.text(&key).to_owned();
+    let done: Answer<_> = async {
+        let items = house.operations.config().await?;
+        let item = items.into_iter().find(|item| item.key == key);
+        let item = item.ok_or_else(|| unknown_key(&key))?;
+        if item.value != posted.text("was") {
+            return Err(meanwhile(&key, &item.value));
+        }
+        house
+            .operations
+            .set_config(key.clone(), value.clone())
+            .await
+    }
+    .await;
+    match done {
+        Ok(change) if change.applies == "restart" => {
+            Redirect::to("/settings?done=waits").into_response()
+        }
+        Ok(_) => Redirect::to("/settings?done=set").into_response(),
+        Err(refusal) => {
+            let wrong = Some((key.as_str(), value.as_str(), &refusal));
+            refused(
+                &refusal,
+                shown(&house, &posted.session, (wrong, html! {})).await,
+            )
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The management console: by plain HTTP what attackers try, and by a real browser what people do.
+
+mod attacks;
+mod client;
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use kit::{Config, Lab};
+
+use crate::scene::Scene;
+
+pub(crate) const LISTEN: &str = "127.0.0.1:9443";
+/// Who may change, and who may look, each with a password.
+pub(crate) const ADMIN: (&str, &str) = ("ann", "correct horse 1");
+pub(crate) const READER: (&str, &str) = ("bob", "correct horse 2");
+/// As `argon2 SALT -id -e -m 10 -t 1 -p 1` prints them: cheap, as tests sign in often.
+const HASHES: [&str; 2] = [
+    "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHRzYWx0$jydToiI/9m1aRQXB3rwkUmjFwmIARYyH2YallEA+/oc",
+    "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHRzYWx0$3T2+LG9K8rOHsU92QGDKKsGsydMmrXjU8k5U0BwtAT8",
+];
+
+/// An agent with a console, and apps behind nothing yet.
+pub(crate) fn scene(more: &str) -> Scene {
+    let lab = Lab::routed();
+    let users = lab.folder().join("console.users");
+    let [ann, bob] = HASHES;
+    let text = format!("{}:admin:{ann}\n{}:read:{bob}\n", ADMIN.0, READER.0);
+    fs::write(&users, text).unwrap();
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
+    let lines = format!("[console]\nlisten = {LISTEN:?}\npassword_file = {users:?}\n{more}");
+    Scene::on(lab, &Config::with(&lines))
+}

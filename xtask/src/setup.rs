@@ -24,7 +24,7 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 27] = [
+const PROGRAMS: [(&str, &str); 25] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -50,8 +50,6 @@ const PROGRAMS: [(&str, &str); 27] = [
     ("strip", "binutils"),
     ("faketime", "faketime"),
     ("tmux", "tmux"),
-    ("chromium", "chromium"),
-    ("chromedriver", "chromium-driver"),
 ];
 
 /// Proxies, with what they need to pass TCP on.
@@ -172,7 +170,7 @@ fn by_hand() -> String {
          rustup component add rust-src\n  \
          cargo install bpf-linker --version {LINKER_VERSION} --locked   (needs the LLVM of `rustc -vV`)\n\
          and for the tests: ip nft bpftool redis dnsmasq dig iperf3 systemd-analyze\n  \
-         postgresql mosquitto sshd ssh openssl curl chromium chromedriver python3 with venv\n\
+         postgresql mosquitto sshd ssh openssl curl python3 with venv\n\
          for `bench proxy`: haproxy, and nginx with its stream module\n\
          and for `matrix`, which boots Debian's kernels: a Debian system with\n  \
          qemu-system-x86_64 busybox (static) modprobe cpio strip xz zstd wg"

@@ -271,14 +271,17 @@ async fn serve_from<R: Registry>(
     let server = tokio::spawn(socket_side.run(desk.clone(), stopped));
     let (report_fatal, fatal) = mpsc::channel(1);
     let (config, problem) = desk.tcp_side().await;
-    let tcp_side = tokio::spawn(tcp_side::run(config, desk.clone(), problem));
+    let mut sides = vec![following];
+    sides.push(tokio::spawn(tcp_side::run(config, desk.clone(), problem)));
     let (config, problem) = desk.gateway_side().await;
-    let gateway = tokio::spawn(gateway_side::run(config, desk.clone(), problem));
-    let metrics_side = tokio::spawn(metrics_side::run(desk.clone()));
-    let console_side = tokio::spawn(console_side::run(desk.clone()));
-    let rounds = tokio::spawn(round::run(desk.clone(), report_fatal));
-    let relisten = tokio::spawn(relisten::run(desk.clone()));
-    let probes = tokio::spawn(health::run(desk.clone()));
+    sides.extend([
+        tokio::spawn(gateway_side::run(config, desk.clone(), problem)),
+        tokio::spawn(metrics_side::run(desk.clone())),
+        tokio::spawn(console_side::run(desk.clone())),
+        tokio::spawn(round::run(desk.clone(), report_fatal)),
+        tokio::spawn(relisten::run(desk.clone())),
+        tokio::spawn(health::run(desk.clone())),
+    ]);
     notify::ready(&desk.headline().await);
     tracing::info!("control socket: {}", socket.display());
 
@@ -286,14 +289,7 @@ async fn serve_from<R: Registry>(
     notify::stopping();
     tracing::info!("the agent stops; the datapath stays");
     desk.tell_end(&outcome);
-    rounds.abort();
-    relisten.abort();
-    tcp_side.abort();
-    gateway.abort();
-    metrics_side.abort();
-    console_side.abort();
-    probes.abort();
-    following.abort();
+    sides.iter().for_each(tokio::task::JoinHandle::abort);
     desk.events().close();
     let _ = stop_server.send(true);
     let _ = tokio::time::timeout(STOP_STEP, server).await;

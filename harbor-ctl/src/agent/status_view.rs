@@ -31,9 +31,8 @@ impl Snapshot {
         let version = env!("CARGO_PKG_VERSION");
         let pid = std::process::id();
         let uptime_s = self.uptime.as_secs();
-        let age = format_age(uptime_s);
         let file = self.config.display().to_string();
-        let agent = format!("{version}, up {age}, pid {pid}, {file}");
+        let agent = format!("{version}, up {}, pid {pid}, {file}", format_age(uptime_s));
         let datapath = self.datapath_part(&report);
         let proxy = proxy_part(&self.engines.proxy.report());
         let mut port_states = BTreeMap::new();

@@ -18,7 +18,6 @@ use crate::model::{
 /// Everything that can be configured, valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// This node's name.
     pub(crate) node: String,
     /// This node's host name; empty: the system's.
     pub(crate) hostname: String,

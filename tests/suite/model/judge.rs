@@ -3,15 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kit::{
-    NODE_MAC,
-    frame::{flag, protocol},
-};
+use kit::frame::{flag, protocol};
 
 use super::{
     flow::{Is, Way},
     reading::{Names, Options, Packet, Part, Reading, read},
-    world::{Frontend, State, World, is_beside},
+    world::{Frontend, State, World},
 };
 
 /// The largest packet that the lab's links take.
@@ -262,24 +259,6 @@ impl World {
         if martian != Is::No {
             ground.drop("martian-source", martian);
             ground.drop("own-source", martian);
-        }
-    }
-
-    /// Whether a client's packet comes in by one side of the node, and its sender is on the network of
-    /// the other.
-    fn is_forged(&self, packet: &Packet) -> bool {
-        let is_inside = self
-            .translation
-            .iter()
-            .any(|own| is_beside(*own, packet.source));
-        let outer = self
-            .public
-            .iter()
-            .filter(|own| !self.translation.contains(own));
-        let is_outside = outer.into_iter().any(|own| is_beside(*own, packet.source));
-        match packet.hardware == NODE_MAC {
-            true => is_inside,
-            false => is_outside,
         }
     }
 

@@ -13,6 +13,7 @@ mod generate;
 mod judge;
 mod later;
 mod message;
+mod networks;
 mod on_flow;
 pub(crate) mod random;
 mod reading;

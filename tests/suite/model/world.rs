@@ -136,11 +136,6 @@ impl World {
         *self.translation.iter().find(of).unwrap()
     }
 
-    /// Whether an address is on one of the node's networks: of its own, as far as the prefix goes.
-    pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
-        self.own().any(|own| is_beside(*own, address))
-    }
-
     /// Whether its place may have been given to another, or its time may be up.
     pub(super) fn may_be_gone(&self, flow: &Flow) -> bool {
         let has_backend = self.backends[flow.backend].state != State::Gone;
@@ -393,19 +388,6 @@ impl World {
 /// How much later than its timeout a flow may still be there: a sweep that took long, on a machine
 /// that has much else to do, is followed by a pause of twenty times as long.
 const LATE: Duration = Duration::from_secs(300);
-
-/// Whether an address is on the network of one of the node's own.
-pub(super) fn is_beside(own: IpAddr, address: IpAddr) -> bool {
-    match (own, address) {
-        (IpAddr::V4(own), IpAddr::V4(other)) => {
-            // The network itself and everybody on it are no neighbours.
-            let is_host = ![0, 255].contains(&other.octets()[3]);
-            own.octets()[..3] == other.octets()[..3] && is_host
-        }
-        (IpAddr::V6(own), IpAddr::V6(other)) => own.segments()[..4] == other.segments()[..4],
-        _ => false,
-    }
-}
 
 /// No flow is forgotten sooner, however short room is: a second, less what clocks are apart.
 const AT_LEAST: Duration = Duration::from_millis(900);

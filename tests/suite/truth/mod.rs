@@ -20,6 +20,7 @@ use crate::{
 /// It is said, and it is over, within this time; the agent itself looks at some things every few seconds.
 const SOON: Duration = Duration::from_secs(20);
 const CONTROL: u16 = 9_555;
+const CONSOLE: u16 = 9_556;
 
 /// Parts whose faults are made elsewhere, and where.
 const ELSEWHERE: [(&str, &str); 3] = [
@@ -228,10 +229,12 @@ fn node() -> Node {
     fs::create_dir(certificates(&lab)).unwrap();
     certify(&certificates(&lab), "shop-https", "DNS:shop.test");
     let text = format!(
-        "[node]\ninterfaces = [\"eth0\", \"eth1\"]\n[datapath]\nflows = 1024\n[tls]\nfolder = {:?}\n\
+        "[node]\ninterfaces = [\"eth0\", \"eth1\"]\n[datapath]\nflows = 1024\n[limits]\nflows_per_port = 2048\nflows_per_client = 2048\n[tls]\nfolder = {:?}\n\
          [control]\nlisten = \"127.0.0.1:{CONTROL}\"\ntoken_file = {:?}\n[gateway]\npassword_file = {:?}\n\
+         [console]\nlisten = \"127.0.0.1:{CONSOLE}\"\ntoken_file = {:?}\n\
          [health]\ninterval = \"1s\"\n",
         certificates(&lab),
+        password(&lab),
         password(&lab),
         password(&lab),
     );
@@ -257,13 +260,13 @@ fn node() -> Node {
 fn every_fault_is_named_by_its_part_and_over_when_its_cause_is() {
     let mut node = node();
     // Nobody could read the password when the agent started.
-    for api in ["control", "gateway"] {
+    for api in ["control", "console", "gateway"] {
         is_named(&node.scene.agent, api, "does not run");
     }
     let file = password(&node.scene.lab);
     fs::write(&file, "a-password-of-platforms\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    for api in ["control", "gateway"] {
+    for api in ["control", "console", "gateway"] {
         is_well(&node.scene.agent, api);
     }
     eventually(SOON, || node.scene.agent.ctl(&["status"]).code == 0);
@@ -281,7 +284,7 @@ fn every_fault_is_named_by_its_part_and_over_when_its_cause_is() {
         );
         eventually(SOON, || node.scene.agent.ctl(&["status"]).code == 0);
     }
-    let known = ["control", "gateway"].into_iter().chain(SHARED);
+    let known = ["control", "console", "gateway"].into_iter().chain(SHARED);
     let known = known.chain(FAULTS.iter().map(|fault| fault.part));
     let known: BTreeSet<&str> = known.chain(ELSEWHERE.map(|(part, _)| part)).collect();
     assert_eq!(

@@ -1,25 +1,22 @@
 //! Reasons that a port's own settings, or a backend's failure, bring about: each by a test of its own,
 //! over both families.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use kit::{
-    CLIENT_MAC, Config, NODE_MAC, V4, V6, eventually,
-    frame::{Frame, Icmp, Tcp, Transport, flag, parse},
+    V4, V6, eventually,
+    frame::{Icmp, Tcp, Transport, flag, parse},
     verdict::Action,
 };
 
 use super::{
-    bench::{APP_PORT, Bench, Conversation, Side, TCP_PORT, UDP_PORT, datagram, syn},
+    bench::{APP_PORT, Bench, Side, TCP_PORT, UDP_PORT, datagram, syn},
     rows::is_answer,
 };
 use crate::scene::FAMILIES;
 
 /// The reasons, and the tests that show them.
-pub(super) const TESTS: [(&str, fn()); 14] = [
+pub(super) const TESTS: [(&str, fn()); 11] = [
     (
         "backend-gone",
         a_packet_of_a_flow_whose_backend_is_gone_is_answered_with_a_reset,
@@ -27,15 +24,6 @@ pub(super) const TESTS: [(&str, fn()); 14] = [
     ("denied", a_denied_network_opens_no_flow),
     ("new-flow-limit", new_flows_are_limited_by_the_second),
     ("flow-quota", flows_at_once_are_limited),
-    ("client-quota", a_client_keeps_no_more_flows_than_one_may),
-    (
-        "flow-ceiling",
-        a_port_keeps_no_more_flows_than_the_operator_allows,
-    ),
-    (
-        "reverse-path",
-        a_sender_that_is_reached_by_another_interface_opens_no_flow,
-    ),
     ("packet-limit", packets_are_limited_by_the_second),
     ("byte-limit", bytes_are_limited_by_the_second),
     (
@@ -60,7 +48,7 @@ pub(super) const TESTS: [(&str, fn()); 14] = [
     ),
 ];
 
-fn set(bench: &Bench, port: &str, settings: &[&str]) {
+pub(super) fn set(bench: &Bench, port: &str, settings: &[&str]) {
     bench
         .agent
         .ctl(&[&["ports", "set", port], settings].concat())
@@ -68,25 +56,25 @@ fn set(bench: &Bench, port: &str, settings: &[&str]) {
 }
 
 /// The verdict on a new client's first packet.
-fn opening(bench: &Bench, transport: fn(u16) -> Transport) -> (String, Action) {
+pub(super) fn opening(bench: &Bench, transport: fn(u16) -> Transport) -> (String, Action) {
     let frame = bench.to_node(transport(bench.client_port())).bytes();
     let outcome = bench.run(Side::Client, &frame);
     (outcome.verdict, outcome.action)
 }
 
-fn connect(port: u16) -> Transport {
+pub(super) fn connect(port: u16) -> Transport {
     syn(port, TCP_PORT)
 }
 
-fn ask(port: u16) -> Transport {
+pub(super) fn ask(port: u16) -> Transport {
     datagram(port, UDP_PORT, b"?")
 }
 
-fn drop(reason: &str) -> (String, Action) {
+pub(super) fn drop(reason: &str) -> (String, Action) {
     (reason.into(), Action::Drop)
 }
 
-fn forward() -> (String, Action) {
+pub(super) fn forward() -> (String, Action) {
     ("forward".into(), Action::Redirect)
 }
 
@@ -155,150 +143,6 @@ fn flows_at_once_are_limited() {
         set(&bench, "web", &["max_connections=4"]);
         assert_eq!(opening(&bench, connect), forward());
         assert_eq!(opening(&bench, connect), drop("flow-quota"));
-    }
-}
-
-/// Ends a conversation from both sides.
-fn close(bench: &Bench, talk: &Conversation) {
-    let fin = flag::FIN | flag::ACK;
-    for (side, frame) in [
-        (Side::Client, bench.to_node(ending(talk.request(), fin))),
-        (Side::Backend, bench.reply(talk, ending(talk.reply(), fin))),
-    ] {
-        bench.forward(side, &frame.bytes());
-    }
-}
-
-fn ending(segment: Tcp, flags: u8) -> Transport {
-    Transport::Tcp(Tcp { flags, ..segment })
-}
-
-#[test]
-fn a_client_keeps_no_more_flows_than_one_may() {
-    for family in FAMILIES {
-        let bench = Bench::of(family, &Config::with("[limits]\nflows_per_client = 5\n"));
-        set(&bench, "web", &["max_per_client=3"]);
-        let talks: Vec<_> = (0..3).map(|_| bench.established()).collect();
-        assert_eq!(opening(&bench, connect), drop("client-quota"));
-        let request = Transport::Tcp(talks[0].request());
-        bench.forward(Side::Client, &bench.to_node(request).bytes());
-        assert_eq!(opening(&bench, ask), forward(), "another port");
-
-        // What is closed is kept no longer, and neither is what one side has reset.
-        close(&bench, &talks[0]);
-        let again = bench.established();
-        assert_eq!(opening(&bench, connect), drop("client-quota"));
-        let reset = bench.to_node(ending(again.request(), flag::RST | flag::ACK));
-        bench.forward(Side::Client, &reset.bytes());
-        let again = bench.established();
-        // A reset that the other side contradicts was none.
-        let reset = bench.to_node(ending(again.request(), flag::RST | flag::ACK));
-        bench.forward(Side::Client, &reset.bytes());
-        let more = bench.reply(&again, Transport::Tcp(again.reply()));
-        bench.forward(Side::Backend, &more.bytes());
-        let alive = bench.to_node(Transport::Tcp(again.request()));
-        bench.forward(Side::Client, &alive.bytes());
-        assert_eq!(opening(&bench, connect), drop("client-quota"));
-
-        // Half-open flows are nobody's yet: a forger could have begun them.
-        set(&bench, "web", &["max_per_client=0"]);
-        for _ in 0..20 {
-            assert_eq!(opening(&bench, connect), forward());
-        }
-        // At all ports together.
-        for _ in 0..2 {
-            bench.established();
-        }
-        assert_eq!(opening(&bench, connect), drop("client-quota"));
-        assert_eq!(opening(&bench, ask), drop("client-quota"));
-        let counted = kept(&bench, "clients", |row| row["key"]["frontend"].is_null());
-        assert_eq!(counted, 5);
-        assert_eq!(kept(&bench, "totals", |_| true), 5);
-        bench
-            .agent
-            .ctl(&["flows", "kill", "-p", "web", "--yes"])
-            .ok();
-        assert_eq!(kept(&bench, "totals", |_| true), 0);
-        assert_eq!(opening(&bench, connect), forward());
-    }
-}
-
-/// The sum of what is kept by the rows of a map.
-fn kept(bench: &Bench, map: &str, counts: impl Fn(&serde_json::Value) -> bool) -> u64 {
-    let rows = bench.agent.dump(map);
-    rows.iter()
-        .filter(|row| counts(row))
-        .map(|row| row["value"]["kept"].as_u64().unwrap())
-        .sum()
-}
-
-#[test]
-fn a_port_keeps_no_more_flows_than_the_operator_allows() {
-    for family in FAMILIES {
-        let bench = Bench::of(family, &Config::with("[limits]\nflows_per_port = 3\n"));
-        set(&bench, "web", &["max_connections=1000"]);
-        let talks: Vec<_> = (0..3).map(|_| bench.established()).collect();
-        assert_eq!(opening(&bench, connect), drop("flow-ceiling"));
-        assert_eq!(opening(&bench, ask), forward(), "another port");
-        close(&bench, &talks[2]);
-        bench.established();
-        assert_eq!(opening(&bench, connect), drop("flow-ceiling"));
-        let set = ["config", "set", "limits.flows_per_port", "4"];
-        bench.agent.ctl(&set).ok();
-        bench.established();
-        assert_eq!(opening(&bench, connect), drop("flow-ceiling"));
-    }
-}
-
-#[test]
-fn a_sender_that_is_reached_by_another_interface_opens_no_flow() {
-    for family in FAMILIES {
-        let bench = Bench::plain(family);
-        let outside = bench.lab.client_side();
-        // A network behind the app hosts, and an address that no route leads to.
-        let (behind, nowhere): (IpAddr, IpAddr) = match family {
-            V4 => ([198, 51, 100, 7].into(), [203, 0, 113, 7].into()),
-            V6 => (
-                [0x2001, 0xdb8, 7, 0, 0, 0, 0, 7].into(),
-                [0x2001, 0xdb8, 8, 0, 0, 0, 0, 7].into(),
-            ),
-        };
-        let gateway = bench.app(0);
-        bench
-            .lab
-            .node
-            .ip(&format!("route add {behind} via {gateway}"));
-        let arrives = |from: IpAddr| {
-            let syn = syn(bench.client_port(), TCP_PORT);
-            let addresses = (from, bench.public());
-            let frame = Frame::ip(NODE_MAC, CLIENT_MAC, addresses, syn);
-            bench.run(Side::Client, &frame.bytes()).verdict
-        };
-        let inside = bench.app(1);
-        let (yes, no) = ("forward", "reverse-path");
-        // With rp_filter off, strict and loose, the policy of the default and the kernel's alone.
-        let mut wanted = vec![
-            ("connected", "0", [no, yes, yes]),
-            ("system", "0", [yes, yes, yes]),
-        ];
-        if family == V4 {
-            wanted.extend([
-                ("connected", "1", [no, no, no]),
-                ("connected", "2", [no, yes, no]),
-                ("system", "1", [no, no, no]),
-                ("system", "2", [yes, yes, no]),
-            ]);
-        }
-        for (policy, filter, verdicts) in wanted {
-            let sysctl = format!("net/ipv4/conf/{outside}/rp_filter");
-            bench.lab.node.set(&sysctl, filter);
-            let set = ["config", "set", "policy.reverse_path", policy];
-            bench.agent.ctl(&set).ok();
-            eventually(Duration::from_secs(20), || {
-                [inside, behind, nowhere].map(arrives) == verdicts.map(str::to_owned)
-            });
-            assert_eq!(arrives(bench.client()), yes, "{policy} {filter}");
-        }
     }
 }
 

@@ -12,6 +12,7 @@ mod races;
 mod resets;
 mod rows;
 mod scarce;
+mod shares;
 mod sweep;
 mod unrouted;
 mod wire;
@@ -39,7 +40,10 @@ fn every_reason_has_a_row() {
         .collect();
     let rows = rows::ROWS.iter().map(|row| row.verdict);
     let scarce = scarce::TESTS.iter().chain(&limits::TESTS);
-    let scarce = scarce.chain(&unrouted::TESTS).map(|(reason, _)| *reason);
+    let scarce = scarce
+        .chain(&shares::TESTS)
+        .chain(&unrouted::TESTS)
+        .map(|(reason, _)| *reason);
     let shown: BTreeSet<&str> = rows.chain(scarce).collect();
     let excused: BTreeSet<&str> = UNPROVOKABLE.iter().map(|(reason, _)| *reason).collect();
     assert!(UNPROVOKABLE.iter().all(|(_, why)| !why.is_empty()));

@@ -102,10 +102,20 @@ impl Ground {
             }
             Mode::Harbor | Mode::HarborXdp => {
                 let hook = if mode == Mode::Harbor { "tc" } else { "xdp" };
-                let config = format!("[datapath]\nmode = \"{hook}\"\n");
+                // All flows are one client's.
+                let config = format!(
+                    "[datapath]\nmode = \"{hook}\"\n[limits]\nflows_per_client = 1000000\nflows_per_port = 1000000\n"
+                );
                 let agent = Agent::start_with(&lab, &Config::with(&config));
                 let port = PORT.to_string();
-                agent.create(&["udp-bench", "--port", &port, "--backend", &app.to_string()]);
+                agent.create(&[
+                    "udp-bench",
+                    "--port",
+                    &port,
+                    "--backend",
+                    &app.to_string(),
+                    "max_per_client=0",
+                ]);
                 (public, Some(agent))
             }
         };

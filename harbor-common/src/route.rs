@@ -90,8 +90,8 @@ pub struct Interface {
     pub flags: u16,
     /// Its index; 0 = the element is unused.
     pub ifindex: u32,
-    /// Zero.
-    pub _pad: u32,
+    /// The interface whose wire it shares, with another address: of macvlan and ipvlan devices; 0 = none.
+    pub lower: u32,
 }
 crate::assert_size!(Interface, 16);
 

@@ -42,8 +42,20 @@ fn is_plausible(public: &Ip, client: &Ip, ingress: u32, exit: &mut Exit) -> bool
         // What the tables do not know is the stack's, which filters by itself.
         return filter == 0 || control.flags & Control::PARTIAL != 0;
     }
-    let is_guarded = control.flags & Control::GUARDED != 0 && exit.flags & Route::CONNECTED != 0;
+    let is_guarded = control.flags & Control::GUARDED != 0
+        && exit.flags & Route::CONNECTED != 0
+        && wire(exit.ifindex) != wire(ingress);
     filter != Interface::STRICT && !is_guarded
+}
+
+/// The interface whose wire an interface shares, or itself: a virtual router's address stands on a
+/// device of its own.
+#[inline(always)]
+fn wire(ifindex: u32) -> u32 {
+    match INTERFACES.get(Interface::slot(ifindex)) {
+        Some(interface) if interface.ifindex == ifindex && interface.lower != 0 => interface.lower,
+        _ => ifindex,
+    }
 }
 
 /// The interface's filter for a client of this family; the kernel has none for IPv6.

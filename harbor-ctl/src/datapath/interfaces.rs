@@ -30,6 +30,8 @@ pub(crate) struct Interface {
     pub(crate) addresses: BTreeSet<IpAddr>,
     /// The table of the VRF that it is part of.
     pub(crate) vrf: Option<u32>,
+    /// The interface whose wire it shares: of macvlan and ipvlan devices.
+    pub(crate) lower: Option<u32>,
     /// Whether it stands for hardware, a virtual machine's included, and is none of the kernel's own.
     pub(crate) is_physical: bool,
     /// The kernel's number of the XDP program that is attached to it.
@@ -135,6 +137,10 @@ fn interface(link: &LinkMessage) -> Interface {
         LinkInfo::Kind(kind) => Some(kind.clone()),
         _ => None,
     });
+    let shares_wire = matches!(
+        kind,
+        Some(InfoKind::MacVlan | InfoKind::MacVtap | InfoKind::IpVlan | InfoKind::IpVtap)
+    );
     let mut interface = Interface {
         is_physical: kind.is_none() && link.header.link_layer_type == LinkLayerType::Ether,
         index: link.header.index,
@@ -152,6 +158,7 @@ fn interface(link: &LinkMessage) -> Interface {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::Link(index) if shares_wire => interface.lower = Some(*index),
             LinkAttribute::Address(octets) => {
                 interface.hardware = octets.as_slice().try_into().unwrap_or_default();
             }

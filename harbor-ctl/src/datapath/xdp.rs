@@ -149,7 +149,7 @@ fn row(interface: &Interface, devices: &BTreeMap<u32, Device>) -> route::Interfa
                 false => 0,
             },
         ifindex: interface.index,
-        _pad: 0,
+        lower: interface.lower.unwrap_or(0),
     }
 }
 

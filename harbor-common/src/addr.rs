@@ -263,6 +263,16 @@ impl From<IpAddr> for Ip {
     }
 }
 
+impl Ip {
+    /// Whom the address stands for: see [`Family::network`].
+    pub fn network(&self) -> Self {
+        match self.is_v4() {
+            true => *self,
+            false => Ipv6::of(self).network(),
+        }
+    }
+}
+
 impl From<Ip> for IpAddr {
     fn from(ip: Ip) -> Self {
         if ip.is_v4() {

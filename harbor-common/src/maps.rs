@@ -58,7 +58,7 @@ pub const ROUTES: &str = "routes";
 pub const NEIGHBOURS: &str = "neighbours";
 /// Hardware addresses.
 pub const NEXT_HOPS: &str = "next_hops";
-/// What the XDP program must know of each interface.
+/// What the programs must know of each interface.
 pub const INTERFACES: &str = "interfaces";
 /// What each frontend slot has carried, per CPU.
 pub const COUNTERS: &str = "counters";

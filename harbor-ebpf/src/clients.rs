@@ -28,7 +28,8 @@ pub fn keep<A: Family>(frontend: u32, client: &A) -> bool {
     let mut key = ClientKey::new(frontend, client);
     raise(&key);
     key.frontend = ClientKey::ALL_PORTS;
-    raise(&key)
+    raise(&key);
+    true
 }
 
 /// Takes out a flow that was counted.
@@ -45,7 +46,8 @@ pub fn release<A: Family>(frontend: u32, client: &A) -> bool {
     let mut key = ClientKey::new(frontend, client);
     lower(&key);
     key.frontend = ClientKey::ALL_PORTS;
-    lower(&key)
+    lower(&key);
+    true
 }
 
 /// How many flows of all clients are kept.
@@ -69,21 +71,19 @@ pub fn has(key: &ClientKey, most: u64) -> bool {
 }
 
 #[inline(always)]
-fn raise(key: &ClientKey) -> bool {
+fn raise(key: &ClientKey) {
     let is_new =
         CLIENTS.get_ptr(key).is_none() && CLIENTS.insert(key, 1, u64::from(BPF_NOEXIST)).is_ok();
     if !is_new && let Some(count) = CLIENTS.get_ptr_mut(key) {
         // SAFETY: a map value, aligned to 8.
         unsafe { atomic::add(count, 1) };
     }
-    true
 }
 
 #[inline(always)]
-fn lower(key: &ClientKey) -> bool {
+fn lower(key: &ClientKey) {
     if let Some(count) = CLIENTS.get_ptr_mut(key) {
         // SAFETY: a map value, aligned to 8.
         unsafe { atomic::subtract(count) };
     }
-    true
 }

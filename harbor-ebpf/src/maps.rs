@@ -143,8 +143,9 @@ pub static NEIGHBOURS: HashMap<Neighbour, u32, NEIGHBOUR_SLOTS> = HashMap::new()
 #[btf_map(name = "next_hops")]
 pub static NEXT_HOPS: Array<NextHop, NEIGHBOUR_SLOTS> = Array::new();
 
-/// Hardware addresses of the node's own interfaces, and which of them XDP programs can send by. Written
-/// by the agent; read by the XDP program alone. An interface that is not there is TC's.
+/// The node's own interfaces: hardware address, whether XDP programs can send by it, which senders may
+/// come in by it. Written by the agent; read per packet at XDP, and at TC when a flow begins. At XDP an
+/// interface that is not there is TC's; at TC it filters no sender by itself.
 #[btf_map(name = "interfaces")]
 pub static INTERFACES: Array<Interface, INTERFACE_SLOTS> = Array::new();
 

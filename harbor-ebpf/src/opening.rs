@@ -74,8 +74,7 @@ fn try_choose<A: Path>(context: &mut Context<A>) -> Result<(), Verdict> {
     let now = context.now;
     let slot = context.frontend.slot;
     let set = frontends::set(&context.frontend, A::INDEX).ok_or(NONE)?;
-    let public = context.parsed.key.destination.ip();
-    if set.handed != 0 || !route::is_certain(&public, &context.client) {
+    if set.handed != 0 || !route::is_certain(&context.back) {
         return Err(Verdict::Pass(PassReason::Unrouted));
     }
     let bounds = Bounds {

@@ -122,13 +122,12 @@ pub fn neighbour(source: &Ip, destination: &Ip, ifindex: u32, via: &mut Ip) -> b
     true
 }
 
-/// Whether the route of packets with this source to a client is known for certain.
+/// Whether a way back to a client, as it was found, is certain: where the tables lack some of the
+/// kernel's routes, only one that was found is.
 #[inline(always)]
-pub fn is_certain(source: &Ip, client: &Ip) -> bool {
+pub fn is_certain(back: &Exit) -> bool {
     match control() {
-        Some(control) if control.flags & Control::PARTIAL != 0 => {
-            find(source, client, &mut Exit::default())
-        }
+        Some(control) if control.flags & Control::PARTIAL != 0 => back.ifindex != 0,
         _ => true,
     }
 }

@@ -37,17 +37,16 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>) {
         match open(&config).await {
             Ok(None) => return,
             Ok(Some((listener, accounts))) => {
-                problem.set(None);
+                problem.clear();
                 tracing::info!("console: {}", listener.address());
                 let names = desk.names(&config.hosts).await;
                 console::serve(listener, (accounts, names), (desk.clone(), LIMITS)).await;
             }
             Err(error) => {
                 let text = format!("the console does not run: {error}");
-                if problem.text().as_ref() != Some(&text) {
+                if problem.show(&text) {
                     tracing::error!("{text}");
                 }
-                problem.set(Some(text));
             }
         }
         tokio::time::sleep(RETRY).await;

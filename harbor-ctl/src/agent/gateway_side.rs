@@ -28,7 +28,7 @@ pub(super) async fn run<R: Registry>(
     loop {
         match open(&config).await {
             Ok((listener, keeper)) => {
-                problem.set(None);
+                problem.clear();
                 let way = if config.tls.is_some() {
                     "TLS"
                 } else {
@@ -40,10 +40,9 @@ pub(super) async fn run<R: Registry>(
             }
             Err(error) => {
                 let text = format!("the platform API does not run: {error}");
-                if problem.text().as_ref() != Some(&text) {
+                if problem.show(&text) {
                     tracing::error!(target: TARGET_GATEWAY, "{text}");
                 }
-                problem.set(Some(text));
             }
         }
         tokio::time::sleep(RETRY).await;

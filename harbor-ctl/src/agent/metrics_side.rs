@@ -24,17 +24,16 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>) {
     loop {
         match open(address).await {
             Ok(listener) => {
-                problem.set(None);
+                problem.clear();
                 tracing::info!("metrics: http://{}/metrics", listener.address());
                 let names = desk.names(&config.hosts).await;
                 metrics::serve(listener, names, (desk.clone(), LIMITS)).await;
             }
             Err(error) => {
                 let text = format!("metrics are not served by TCP: {error}");
-                if problem.text().as_ref() != Some(&text) {
+                if problem.show(&text) {
                     tracing::error!("{text}");
                 }
-                problem.set(Some(text));
             }
         }
         tokio::time::sleep(RETRY).await;

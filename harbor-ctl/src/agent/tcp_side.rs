@@ -31,7 +31,19 @@ impl TcpProblem {
             .clone()
     }
 
-    pub(super) fn set(&self, problem: Option<String>) {
+    /// Shows what stands in the way; whether that is new.
+    pub(super) fn show(&self, text: &str) -> bool {
+        let is_new = self.text().as_deref() != Some(text);
+        self.set(Some(text.to_owned()));
+        is_new
+    }
+
+    /// Somebody listens.
+    pub(super) fn clear(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, problem: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
@@ -42,7 +54,7 @@ pub(super) async fn run<R: Registry>(config: ControlConfig, desk: Desk<R>, probl
         match open(&config, &desk).await {
             Ok(None) => return,
             Ok(Some((listener, tokens))) => {
-                problem.set(None);
+                problem.clear();
                 let way = if config.tls.is_some() {
                     "TLS"
                 } else {
@@ -55,10 +67,9 @@ pub(super) async fn run<R: Registry>(config: ControlConfig, desk: Desk<R>, probl
             }
             Err(error) => {
                 let text = format!("the control API by TCP does not run: {error}");
-                if problem.text().as_ref() != Some(&text) {
+                if problem.show(&text) {
                     tracing::error!("{text}");
                 }
-                problem.set(Some(text));
             }
         }
         tokio::time::sleep(RETRY).await;

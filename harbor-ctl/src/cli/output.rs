@@ -156,35 +156,3 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
         .and_then(|()| out.flush())
         .map_err(|error| Failure::failed(format!("stdout: {error}")))
 }
-
-/// `41.2 Mbit/s`; 0 is just 0.
-pub(super) fn rate(bits_per_second: u64) -> String {
-    let units = [
-        (1_000_000_000, "Gbit/s"),
-        (1_000_000, "Mbit/s"),
-        (1_000, "kbit/s"),
-    ];
-    for (size, unit) in units {
-        if bits_per_second >= size {
-            return format!("{:.1} {unit}", bits_per_second as f64 / size as f64);
-        }
-    }
-    if bits_per_second == 0 {
-        "0".into()
-    } else {
-        format!("{bits_per_second} bit/s")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_read_as_in_the_manual() {
-        assert_eq!(rate(41_200_000), "41.2 Mbit/s");
-        assert_eq!(rate(0), "0");
-        assert_eq!(rate(999), "999 bit/s");
-        assert_eq!(rate(1_000), "1.0 kbit/s");
-    }
-}

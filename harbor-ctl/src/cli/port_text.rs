@@ -1,9 +1,9 @@
 //! Ports as people read them: rows, details, the range.
 
-use super::output::{Row, rate};
+use super::output::Row;
 use crate::{
     control::wire::{CertificateItem, DeletedPort, PortItem, RangeReport},
-    model::{Protocol, SETTINGS, counted, format_age},
+    model::{Protocol, SETTINGS, counted, format_age, format_rate},
 };
 
 pub(super) fn joined(protocols: &[Protocol]) -> String {
@@ -40,7 +40,7 @@ impl Row for PortItem {
             self.name.clone(),
             format!("{}/{}", self.backends.up, self.backends.total),
             self.flows.to_string(),
-            rate(self.rate_bps),
+            format_rate(self.rate_bps),
             self.path.clone(),
             self.state.name().to_owned(),
             format_age(self.age_s),
@@ -52,8 +52,8 @@ impl Row for PortItem {
             self.counters.iter().map(field).sum::<u64>().to_string()
         };
         vec![
-            rate(self.rate_in_bps),
-            rate(self.rate_out_bps),
+            format_rate(self.rate_in_bps),
+            format_rate(self.rate_out_bps),
             self.policy.name().to_owned(),
             self.udp_policy.name().to_owned(),
             format_age(u64::from(self.drain_s)),
@@ -168,7 +168,10 @@ fn certificate(certificate: &CertificateItem, item: &PortItem) -> String {
 }
 
 fn rates(item: &PortItem) -> String {
-    let (inward, outward) = (rate(item.rate_in_bps), rate(item.rate_out_bps));
+    let (inward, outward) = (
+        format_rate(item.rate_in_bps),
+        format_rate(item.rate_out_bps),
+    );
     format!("{inward} in, {outward} out")
 }
 

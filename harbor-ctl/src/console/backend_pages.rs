@@ -16,10 +16,10 @@ use super::{
     port_forms::to_port,
     port_page::shown,
     sessions::Session,
-    words::{list, segment},
+    words::list,
 };
 use crate::control::{
-    Answer, Operations,
+    Answer, Operations, segment,
     wire::{AppHostItem, BackendItem, NameBackend},
 };
 

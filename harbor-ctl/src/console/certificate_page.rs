@@ -8,9 +8,9 @@ use super::{
     house::Here,
     layout::{self, Place, table},
     sessions::Session,
-    words::{list, segment},
+    words::list,
 };
-use crate::control::{Operations, wire::PortItem};
+use crate::control::{Operations, segment, wire::PortItem};
 
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,

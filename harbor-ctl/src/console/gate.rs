@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use harbor_common::addr::Ip;
 use tokio::sync::Semaphore;
 
 /// Wrong ones at once, and how long each takes to be forgotten.
@@ -20,7 +21,7 @@ const MOST: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Gate {
     /// When all that was wrong will be forgotten.
-    wrong: Mutex<HashMap<Option<IpAddr>, Instant>>,
+    wrong: Mutex<HashMap<Option<Ip>, Instant>>,
     /// Held while a password is checked.
     pub(super) turn: Semaphore,
 }
@@ -39,7 +40,7 @@ impl Gate {
     pub(super) fn try_once(&self, from: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.retain(|_, until| *until > now);
-        let own = Some(network(from));
+        let own = Some(Ip::from(from).network());
         let whose = match wrong.contains_key(&own) || wrong.len() < MOST {
             true => own,
             false => None,
@@ -57,17 +58,9 @@ impl Gate {
     /// What was right was no try.
     pub(super) fn was_right(&self, from: IpAddr) {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = wrong.get_mut(&Some(network(from))) {
+        if let Some(until) = wrong.get_mut(&Some(Ip::from(from).network())) {
             *until -= FORGOTTEN;
         }
-    }
-}
-
-/// Of IPv6, whoever has one address has 2^64.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-        v4 => v4,
     }
 }
 

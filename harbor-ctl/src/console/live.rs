@@ -54,11 +54,10 @@ pub(super) async fn live<O: Operations>(
 }
 
 fn now<O: Operations>(house: &House<O>) -> Value {
-    let last = house.samples.series(None, Span::Seconds);
-    let sample = last.samples.last().copied().unwrap_or_default();
+    let (at, sample) = house.samples.latest();
     json!({
         "start": house.start,
-        "at": last.at,
+        "at": at,
         "in": sample.inward,
         "out": sample.outward,
         "flows": sample.flows,

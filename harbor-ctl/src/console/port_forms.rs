@@ -13,10 +13,9 @@ use super::{
     layout::{self, Place},
     port_page::{setting, shown},
     sessions::Session,
-    words::segment,
 };
 use crate::{
-    control::{Answer, Operations, wire::CreatePort},
+    control::{Answer, Operations, segment, wire::CreatePort},
     model::{PortRef, Protocols, Refusal, RefusalKind, SETTINGS, SettingValue, SettingValues},
 };
 

@@ -17,9 +17,12 @@ use super::{
     layout::{self, Place, table},
     overview::state,
     sessions::Session,
-    words::{list, rate, segment},
+    words::list,
 };
-use crate::control::{Operations, wire::PortItem};
+use crate::{
+    control::{Operations, segment, wire::PortItem},
+    model::format_rate,
+};
 
 const ON_PAGE: usize = 50;
 const SORTS: [(&str, &str); 5] = [
@@ -124,7 +127,7 @@ pub(super) fn row(port: &PortItem) -> Markup {
             td { (port.path) }
             td.number { (port.backends.up) " of " (port.backends.total) }
             td.number { (port.flows) }
-            td.number { (rate(port.rate_bps)) }
+            td.number { (format_rate(port.rate_bps)) }
             td { (port.node) }
         }
     }

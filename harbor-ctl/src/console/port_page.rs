@@ -15,14 +15,14 @@ use super::{
     layout::{self, Place, table},
     overview::state,
     sessions::Session,
-    words::{list, rate, segment},
+    words::list,
 };
 use crate::{
     control::{
-        Answer, Operations,
+        Answer, Operations, segment,
         wire::{BackendItem, FlowItem, FlowQuery, PortItem},
     },
-    model::{PortRef, PortSettings, Refusal, SETTINGS},
+    model::{PortRef, PortSettings, Refusal, SETTINGS, format_rate},
 };
 
 /// Flows that the page shows.
@@ -134,8 +134,8 @@ fn facts(item: &PortItem) -> Markup {
             dt { "Path" } dd { (item.path) }
             @if let Some(public) = &item.public { dt { "Public" } dd { (public) } }
             dt { "Flows" } dd { (item.flows) }
-            dt { "From clients" } dd { (rate(item.rate_in_bps)) }
-            dt { "To clients" } dd { (rate(item.rate_out_bps)) }
+            dt { "From clients" } dd { (format_rate(item.rate_in_bps)) }
+            dt { "To clients" } dd { (format_rate(item.rate_out_bps)) }
             @if !item.node.is_empty() { dt { "Node" } dd { (item.node) } }
             @if let Some(organization) = &item.organization { dt { "Organization" } dd { (organization) } }
             @if let Some(space) = &item.space { dt { "Space" } dd { (space) } }

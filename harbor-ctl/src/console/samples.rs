@@ -70,12 +70,13 @@ struct Ring {
 }
 
 impl Ring {
-    fn push(&mut self, sample: Sample, at: u64) {
+    /// Takes the sample of a second; `ends_minute` = it is the first one of another minute.
+    fn push(&mut self, sample: Sample, at: u64, ends_minute: bool) {
         bounded(&mut self.seconds, sample, SECONDS);
         if !sample.is_silent() {
             self.busy_at = at;
         }
-        if at.is_multiple_of(60) {
+        if ends_minute {
             let minute = self.minute();
             bounded(&mut self.minutes, minute, MINUTES);
         }
@@ -117,27 +118,36 @@ impl Samples {
     pub(super) fn take(&self, ports: &[PortItem], at: u64) {
         let mut rings = self.rings();
         let rings = &mut *rings;
+        // Not at the full minute alone: a second may be missed.
+        let ends_minute = at / 60 != rings.at / 60;
         rings.at = at;
         let all = ports
             .iter()
             .map(Sample::of)
             .fold(Sample::default(), Sample::plus);
-        rings.all.push(all, at);
+        rings.all.push(all, at, ends_minute);
         let mut silent: Vec<String> = rings.ports.keys().cloned().collect();
         for port in ports {
             let sample = Sample::of(port);
             if let Some(ring) = rings.ports.get_mut(&port.id) {
-                ring.push(sample, at);
+                ring.push(sample, at, ends_minute);
                 silent.retain(|id| *id != port.id);
             } else if !sample.is_silent() && rings.make_room(at) {
                 let ring = rings.ports.entry(port.id.clone()).or_default();
-                ring.push(sample, at);
+                ring.push(sample, at, ends_minute);
             }
         }
         // Ports that are gone.
         for id in silent {
             rings.ports.remove(&id);
         }
+    }
+
+    /// The latest of all ports together, and when it was taken.
+    pub(super) fn latest(&self) -> (u64, Sample) {
+        let rings = self.rings();
+        let last = rings.all.seconds.back().copied();
+        (rings.at, last.unwrap_or_default())
     }
 
     /// In all, or of a port; empty for one that has carried nothing.
@@ -197,7 +207,7 @@ mod tests {
     fn seconds_become_minutes_and_both_end() {
         let mut ring = Ring::default();
         for at in 1..=200_000_u64 {
-            ring.push(sample((at / 60) as f32), at);
+            ring.push(sample((at / 60) as f32), at, at.is_multiple_of(60));
         }
         assert_eq!(ring.seconds.len(), SECONDS);
         assert_eq!(ring.minutes.len(), MINUTES);
@@ -212,7 +222,7 @@ mod tests {
         for n in 0..5_001_u64 {
             if rings.make_room(n + 1) {
                 let ring = rings.ports.entry(n.to_string()).or_default();
-                ring.push(sample(1.0), n + 1);
+                ring.push(sample(1.0), n + 1, false);
             }
         }
         assert_eq!(rings.ports.len(), PORTS);

@@ -23,6 +23,7 @@ use harbor_common::{
 use super::{
     Datapath, DatapathError, Judgement, Pins, Sweep, Tried as _, batch,
     clock::{coarse_ns, seconds_ns},
+    program::ENTRIES_PER_FLOW,
     tables::{data, open},
 };
 use crate::model::FlowRecord;
@@ -85,6 +86,16 @@ impl FlowTables {
             v4: FlowTable::open(pins, FLOWS)?,
             v6: FlowTable::open(pins, FLOWS6)?,
         })
+    }
+
+    /// How many flows of one family there is room for: pinned tables keep their size.
+    pub(crate) fn capacity(&self) -> Result<u32, DatapathError> {
+        let info = self
+            .v4
+            .data
+            .info()
+            .tried(|| format!("cannot read {FLOWS}"))?;
+        Ok(info.max_entries() / ENTRIES_PER_FLOW)
     }
 
     /// Every flow, both directions joined.

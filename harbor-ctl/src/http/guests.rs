@@ -7,12 +7,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     os::fd::RawFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use harbor_common::addr::Ip;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::{sync::Notify, time::Instant};
 
@@ -35,20 +35,14 @@ const BURST: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Origin {
     User(u32),
-    Network(IpAddr),
+    Network(Ip),
 }
 
 impl Origin {
     pub(super) fn of(peer: &Peer) -> Self {
         match peer {
             Peer::Process { uid, .. } => Self::User(*uid),
-            Peer::Network { address, .. } => Self::Network(match address.ip().to_canonical() {
-                IpAddr::V6(v6) => {
-                    let network = u128::from(v6) & !u128::from(u64::MAX);
-                    IpAddr::V6(network.into())
-                }
-                v4 => v4,
-            }),
+            Peer::Network { address, .. } => Self::Network(Ip::from(address.ip()).network()),
         }
     }
 

@@ -11,11 +11,7 @@ use std::{
     },
 };
 
-use harbor_common::{
-    addr::{Family as _, Ip, Ipv4, Ipv6},
-    rules::bucket,
-    verdict::DropReason,
-};
+use harbor_common::{addr::Ip, rules::bucket, verdict::DropReason};
 use ipnet::IpNet;
 
 use super::frontend::{Frontend, Standing};
@@ -91,7 +87,7 @@ pub(super) fn admit(frontend: &Frontend, client: IpAddr, now: u64) -> Result<(),
 pub(super) fn release(frontend: &Frontend, client: IpAddr) {
     let standing = &*frontend.standing;
     standing.load.flows.fetch_sub(1, Relaxed);
-    if let Entry::Occupied(mut of_client) = clients(standing).entry(network(client)) {
+    if let Entry::Occupied(mut of_client) = clients(standing).entry(Ip::from(client).network()) {
         *of_client.get_mut() -= 1;
         if *of_client.get() == 0 {
             of_client.remove();
@@ -102,7 +98,7 @@ pub(super) fn release(frontend: &Frontend, client: IpAddr) {
 /// Counts a flow of a client, if it has fewer than this; 0 = not limited.
 fn take_in(standing: &Standing, client: IpAddr, most: u32) -> bool {
     let mut clients = clients(standing);
-    let of_client = clients.entry(network(client)).or_default();
+    let of_client = clients.entry(Ip::from(client).network()).or_default();
     let has_room = most == 0 || *of_client < most;
     *of_client += u32::from(has_room);
     has_room
@@ -113,26 +109,12 @@ fn clients(standing: &Standing) -> MutexGuard<'_, HashMap<Ip, u32>> {
     clients.unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whom an address stands for, as in the kernel.
-fn network(client: IpAddr) -> Ip {
-    match client {
-        IpAddr::V4(v4) => Ipv4::new(v4.octets()).network(),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => Ipv4::new(v4.octets()).network(),
-            None => Ipv6 {
-                octets: v6.octets(),
-            }
-            .network(),
-        },
-    }
-}
-
 /// What `admit` would say, without counting anything.
 pub(super) fn would_admit(frontend: &Frontend, client: IpAddr, now: u64) -> Result<(), DropReason> {
     let (settings, standing) = (frontend.settings(), &*frontend.standing);
     let flows = standing.load.flows.load(Relaxed);
     let most = u64::from(settings.max_connections);
-    let of_client = clients(standing).get(&network(client)).copied();
+    let of_client = clients(standing).get(&Ip::from(client).network()).copied();
     let most_of_one = settings.max_per_client;
     if !frontend.lists.allow(client) {
         Err(DropReason::Denied)

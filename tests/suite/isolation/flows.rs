@@ -13,7 +13,7 @@ use std::{
 };
 
 use kit::{
-    CLIENT_MAC, Config, Family, Lab, NODE_MAC, Netns, Wire, eventually,
+    CLIENT_MAC, Config, Family, Lab, NODE_MAC, Netns, V4, Wire, eventually,
     frame::{Checksum, Frame, Transport, Udp},
     traffic,
 };
@@ -23,12 +23,17 @@ use nix::{
     sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt},
 };
 
+use serde_json::json;
+
 use crate::{
     flood::flood,
+    gateway::{Ground, order},
     scene::{FAMILIES, Scene},
 };
 
 const SOON: Duration = Duration::from_secs(20);
+/// How long somebody waits for a connection that may be refused by silence.
+const MOMENT: Duration = Duration::from_millis(300);
 /// The table of the attacked node.
 const FLOWS: u64 = 2_048;
 /// Who attacks, and how many connections each wants.
@@ -131,7 +136,7 @@ fn kept_by_client(scene: &Scene) -> Vec<u64> {
 /// One more address of the clients' host; of IPv6, with a network of its own.
 fn attacker(scene: &Scene, family: Family, host: u8) -> IpAddr {
     let (from, bits) = match family {
-        Family::V4 => (scene.lab.client_host(family, host), 24),
+        V4 => (scene.lab.client_host(family, host), 24),
         Family::V6 => {
             let segments = [0xfd77, 0xa, 0, host.into(), 0, 0, 0, host.into()];
             (IpAddr::from(segments), 64)
@@ -333,4 +338,40 @@ fn a_stream_to_a_client_that_asked_once_outlives_a_flood_of_questions() {
         }
         feed(10);
     }
+}
+
+#[test]
+fn an_organization_that_keeps_all_that_it_may_opens_no_more_and_others_do() {
+    const MOST: usize = 6;
+    let mut ground = Ground::start(&format!("[limits]\nflows_per_organization = {MOST}\n"));
+    let app = SocketAddr::new(ground.lab.app(V4, 0), 9_402);
+    let _app = traffic::serve(&ground.lab.apps[0], ground.lab.folder(), "app", &[app]);
+    let mut port = |name: &str, organization: &str| {
+        let mut asked = order(name, &json!({}));
+        asked["organization_guid"] = organization.into();
+        assert_eq!(ground.platform.provision(name, &asked).0, 201);
+        let backend = ["backends", "add", name, &app.to_string()];
+        ground.agent.ctl(&backend).ok();
+        let shown = ground.agent.ctl_json(&["ports", "show", name]);
+        let number = shown["port"].as_u64().unwrap();
+        SocketAddr::new(ground.lab.public(V4), u16::try_from(number).unwrap())
+    };
+    let (one, two) = (port("one", "full"), port("two", "full"));
+    let other = port("other", "another");
+    let client = &ground.lab.client;
+    let live = [one, two].map(|to| traffic::Live::open(client, to, MOST / 2));
+    // The agent counts once a second, and says it to both of the organization's ports.
+    let opens = |to| client.enter(|| TcpStream::connect_timeout(&to, MOMENT).is_ok());
+    eventually(SOON, || !opens(one) && !opens(two));
+    assert_eq!(
+        traffic::connect(client, other, 10).errors,
+        Vec::<String>::new()
+    );
+    let status = ground.agent.ctl_json_whatever(&["status"]);
+    let said = status["flows"]["text"].as_str().unwrap();
+    assert!(said.contains("organization full"), "{said}");
+    for live in live {
+        assert_eq!(live.finish().errors, Vec::<String>::new());
+    }
+    eventually(SOON, || opens(one) && opens(two));
 }

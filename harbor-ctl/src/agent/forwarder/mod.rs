@@ -60,6 +60,8 @@ pub(super) struct Forwarder {
     tables: LiveTables,
     books: Books,
     flows: FlowTables,
+    /// Flows of one family that fit.
+    capacity: u32,
     clients: ClientTable,
     terms: Terms,
     /// Or why there is none.
@@ -147,8 +149,10 @@ impl Forwarder {
             pins.version().display()
         );
         let now = Instant::now();
+        let flows = FlowTables::open(&pins)?;
         let mut forwarder = Self {
-            flows: FlowTables::open(&pins)?,
+            capacity: flows.capacity()?,
+            flows,
             clients: ClientTable::open(&pins)?,
             terms: settings.terms,
             carrier: carry(&pins, &settings.options()),

@@ -127,7 +127,7 @@ impl Forwarder {
         report.problems.extend(self.no_ways.clone());
         report.problems.extend(self.carrier.as_ref().err().cloned());
         report.carried = self.carrier.as_ref().ok().map(Carrier::carried);
-        report.filled = self.filled(report.flow_capacity)?;
+        report.filled = self.filled()?;
         report.problems.sort();
         report.problems.dedup();
         if report.state == "ok" && !report.problems.is_empty() {

@@ -21,17 +21,16 @@ impl Forwarder {
     pub(super) fn pressure(&self) -> Pressure {
         let mut pressure = Pressure::default();
         for (family, used) in self.sweep.flows.into_iter().enumerate() {
-            pressure.of_table(family, used, self.settings.flows.into());
+            pressure.of_table(family, used, self.capacity.into());
         }
         for (_, slot, used, room) in self.ports_filled() {
             pressure.of_port(slot, used, room);
         }
-        for (key, (slot, row)) in &self.books.actual.backends {
+        for (slot, row) in self.books.actual.backends.values() {
             let backend = (*slot, row.generation);
             let load = self.sweep.by_backend.get(&backend);
             let used = load.map_or(0, |load| load.flows);
             pressure.of_backend(backend, used, self.source_ports_towards(row.sources));
-            debug_assert_eq!(key.frontend.port, row.frontend_port);
         }
         pressure
     }
@@ -90,9 +89,9 @@ impl Forwarder {
             .collect()
     }
 
-    /// What is filled most: the flow tables, a port, an organization, a backend's source ports, a client at one port and
-    /// one at all ports. `room` is that of a flow table.
-    pub(super) fn filled(&self, room: u32) -> Result<Vec<Filled>, DatapathError> {
+    /// What is filled most: the flow tables, a port, an organization, a backend's source ports, a client
+    /// at one port and one at all ports.
+    pub(super) fn filled(&self) -> Result<Vec<Filled>, DatapathError> {
         let filled = |what: &'static str, name: &dyn Display, used, room| Filled {
             what: what.into(),
             name: name.to_string(),
@@ -101,7 +100,7 @@ impl Forwarder {
         };
         let port = |key: &FrontendKey| format!("{}/{}", key.port, key.protocol);
         let families = ["IPv4", "IPv6"].into_iter().zip(self.sweep.flows);
-        let room = room.into();
+        let room = self.capacity.into();
         let mut all: Vec<Filled> = families
             .map(|(family, used)| filled("flow table", &family, used, room))
             .collect();

@@ -8,12 +8,12 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    cli::{failure::Failure, output::rate, session::Session},
+    cli::{failure::Failure, session::Session},
     control::{
         segment,
         wire::{API_VERSION, BackendItem, FlowItem, List, PortItem, StatusReport},
     },
-    model::{PortState, Protocol},
+    model::{PortState, Protocol, format_rate},
 };
 
 /// Flows that are looked at to find a port's clients: as many as the API gives at once.
@@ -215,8 +215,8 @@ pub(super) fn cells(port: &TopPort) -> [String; 9] {
         format!("{}/{}", port.backends_up, port.backends_total),
         port.flows.to_string(),
         format!("{:.0}", port.new_flows_per_s),
-        rate(port.rate_in_bps),
-        rate(port.rate_out_bps),
+        format_rate(port.rate_in_bps),
+        format_rate(port.rate_out_bps),
     ]
 }
 
@@ -230,8 +230,8 @@ pub(super) fn summary(report: &TopReport) -> String {
         report.items.len(),
         report.flows,
         report.new_flows_per_s,
-        rate(report.rate_in_bps),
-        rate(report.rate_out_bps),
+        format_rate(report.rate_in_bps),
+        format_rate(report.rate_out_bps),
     )
 }
 

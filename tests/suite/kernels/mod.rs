@@ -1,13 +1,20 @@
 //! What every kernel must do for Harbor, in a short form: run here with all the rest, and by
 //! `cargo xtask matrix` on the kernels of Debian's releases.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use kit::{Config, Lab, finish, traffic};
+use kit::{Config, Lab, V4, finish, traffic};
 use serde_json::Value;
 
 use crate::scene::{FAMILIES, Scene};
 
+/// An answer takes a thousandth of this.
+const A_MOMENT: Duration = Duration::from_millis(500);
 /// A quarter of what the verifier looks at before it gives a program up.
 const MOST_VERIFIED: u64 = 250_000;
 
@@ -121,10 +128,92 @@ fn a_program_that_others_took_off_an_interface_is_put_back() {
     halves(&scene, to, 2);
     let mut tc = scene.lab.node.command("tc");
     finish(tc.args(["qdisc", "del", "dev", "eth0", "clsact"])).ok();
-    kit::eventually(std::time::Duration::from_secs(5), || {
+    kit::eventually(Duration::from_secs(5), || {
         filters(&scene, "eth0").contains("harbor_tc")
     });
     halves(&scene, to, 10);
+}
+
+/// How many questions one flow asked, one after the other, while something was done, and how many of them
+/// nobody answered.
+fn questions_during(scene: &Scene, to: SocketAddr, work: impl FnOnce()) -> (usize, usize) {
+    let is_over = AtomicBool::new(false);
+    let asker = traffic::Asker::new(&scene.lab.client, V4);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let (mut asked, mut lost) = (0, 0);
+            while !is_over.load(Ordering::Relaxed) {
+                let answer = asker.try_ask(to, format!("{asked}").as_bytes(), A_MOMENT);
+                lost += usize::from(answer.is_none());
+                asked += 1;
+            }
+            (asked, lost)
+        });
+        work();
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    })
+}
+
+/// The programs are replaced this often while one flow asks and twenty connections talk.
+fn replaced(hook: &str) {
+    let config = format!("[datapath]\nmode = \"tc\"\nhook = \"{hook}\"\n");
+    let scene = Scene::on(Lab::routed(), &Config::with(&config));
+    let (web, dns) = (scene.port("web"), scene.port("udp-dns"));
+    let live = traffic::Live::open(&scene.lab.client, web, 20);
+    let before = attachments(&scene);
+    let (asked, lost) = questions_during(&scene, dns, || {
+        for turn in 0..20 {
+            let level = ["debug", "off"][turn % 2];
+            scene
+                .agent
+                .ctl(&["config", "set", "log.datapath", level])
+                .ok();
+        }
+    });
+    println!("{hook}: {lost} of {asked} questions lost over 20 replacements");
+    assert_eq!(attachments(&scene), before, "replaced in place");
+    assert!(asked > 100, "{asked}");
+    assert_eq!(lost, 0, "of {asked}");
+    live.progress();
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+}
+
+#[test]
+fn a_replacement_by_clsact_loses_nothing() {
+    replaced("clsact");
+}
+
+#[test]
+fn a_replacement_by_tcx_loses_nothing() {
+    // Where the kernel has none, clsact is all there is.
+    replaced("auto");
+}
+
+#[test]
+fn a_kernel_that_does_not_describe_its_types_forwards_and_says_so() {
+    let mut scene = insisting();
+    let to = scene.port("web");
+    scene.agent.stop();
+    let hidden = "mount -t tmpfs tmpfs /sys/kernel/btf && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "-m", "sh", "-c", hidden].map(str::to_owned);
+    scene.agent.start_by(wrapper.to_vec());
+    scene.agent.restart();
+    halves(&scene, to, 10);
+    let report = scene.agent.ctl_json_whatever(&["status"]);
+    println!("{report}");
+    let text = scene.agent.ctl(&["status"]).ok().stdout;
+    assert!(text.contains("no BTF"), "{text}");
+}
+
+#[test]
+#[ignore = "needs a kernel that is locked down: cargo xtask matrix --suite lockdown"]
+fn a_kernel_that_is_locked_down_says_so() {
+    let scene = insisting();
+    println!("{}", scene.agent.ctl(&["status"]).stdout);
+    halves(&scene, scene.port("web"), 10);
+    let text = scene.agent.ctl(&["status"]).stdout;
+    assert!(text.contains("lockdown confidentiality"), "{text}");
 }
 
 #[test]

@@ -69,6 +69,7 @@ pub(crate) fn run(hooks: Hooks, frames: u64) {
             }
             let outcome = ground.prober(side).run_here(&frame);
             let reading = step(&mut world, side, &frame, &outcome).unwrap_or_else(|wrong| {
+                println!("{}", ground.condition());
                 fail((seed, count), &wrong, (side, &frame), (&world, &history))
             });
             follow(&mut generator, side, &outcome);

@@ -183,6 +183,13 @@ impl Ground {
         self.client_side.taken() + self.backend_side.taken()
     }
 
+    /// What the agent and the programs think of the backends.
+    fn condition(&self) -> String {
+        let dumped = ["control", "backend_state"].map(|map| self.agent.dump(map));
+        let backends = self.agent.items(&["backends", "list"]);
+        format!("{dumped:?}\n{backends:?}")
+    }
+
     fn prober(&self, side: Side) -> &Prober {
         match side {
             Side::Client => &self.client_side,

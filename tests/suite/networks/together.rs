@@ -132,7 +132,7 @@ fn clients_with_two_addresses_are_shared_fairly_and_take_nobody_out() {
 
 #[test]
 fn the_first_two_datagrams_of_a_socket_from_two_processors_both_arrive() {
-    const PAIRS: usize = 500;
+    const PAIRS: usize = 2_000;
     let scene = Scene::routed();
     for family in FAMILIES {
         let scene_port = format!("udp-{family:?}").to_lowercase();

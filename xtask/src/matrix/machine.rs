@@ -69,6 +69,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) kernel: &'a Kernel,
     /// Where its own files are made.
     pub(crate) folder: PathBuf,
+    /// More of the kernel's command line.
+    pub(crate) boot: &'a str,
 }
 
 /// The result of a script.
@@ -132,7 +134,11 @@ impl Machine<'_> {
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(archive)
-            .args(["-append", "console=ttyS0 loglevel=4 panic=-1 rdinit=/init"])
+            .arg("-append")
+            .arg(format!(
+                "console=ttyS0 loglevel=4 panic=-1 rdinit=/init {}",
+                self.boot
+            ))
             .args([
                 "-virtfs",
                 "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap",

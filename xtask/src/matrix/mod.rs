@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// One kernel: 6.1, 6.12, newest or the name of a Debian suite; all of them without this
     #[arg(long)]
     kernel: Option<String>,
-    /// One part: short, kernels, verdicts, engines, restart, networks; all but `short` without this
+    /// One part: short, kernels, verdicts, engines, restart, networks, lockdown; all but `short` without this
     #[arg(long)]
     suite: Option<String>,
     /// Arguments for the tests in place of the part's own, for example a name
@@ -40,6 +40,8 @@ struct Part {
     name: &'static str,
     /// Arguments of the test program.
     filter: &'static [&'static str],
+    /// More of the kernel's command line.
+    boot: &'static str,
 }
 
 const SHORT: Part = Part {
@@ -48,27 +50,39 @@ const SHORT: Part = Part {
         "--exact",
         "kernels::a_port_of_each_protocol_outlives_a_killed_agent",
     ],
+    boot: "",
 };
 const PARTS: &[Part] = &[
     Part {
         name: "kernels",
         filter: &["kernels::"],
+        boot: "",
     },
     Part {
         name: "verdicts",
         filter: &["verdicts::", "--skip", "verdicts::bench"],
+        boot: "",
     },
     Part {
         name: "engines",
         filter: &["engines::tcp::", "engines::udp::", "engines::failover::"],
+        boot: "",
     },
     Part {
         name: "restart",
         filter: &["restart::"],
+        boot: "",
     },
     Part {
         name: "networks",
         filter: &["--include-ignored", "networks::"],
+        boot: "",
+    },
+    Part {
+        name: "lockdown",
+        filter: &["--ignored", "kernels::a_kernel_that_is_locked_down_says_so"],
+        // As with Secure Boot, and stricter.
+        boot: "lockdown=confidentiality",
     },
 ];
 
@@ -92,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 true => part.filter.to_vec(),
                 false => arguments.filter.iter().map(String::as_str).collect(),
             };
-            rows.push(run_part(suite, part.name, &filter, &tests)?);
+            rows.push(run_part(suite, part, &filter, &tests)?);
         }
     }
     println!("\nKernels");
@@ -107,23 +121,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Runs the shortest part on the oldest kernel, for the ordinary test run; says how it ended.
 pub(crate) fn oldest(tests: &[build::Executable]) -> Result<(String, bool)> {
-    let row = run_part(SUITES[0], SHORT.name, SHORT.filter, tests)?;
+    let row = run_part(SUITES[0], &SHORT, SHORT.filter, tests)?;
     Ok((format!("{} on {}", row.result, row.kernel), row.passed))
 }
 
 fn run_part(
     suite: Suite,
-    part: &'static str,
+    part: &'static Part,
     filter: &[&str],
     tests: &[build::Executable],
 ) -> Result<Row> {
     let folder = shell::workspace().join("target/matrix");
     fs::create_dir_all(&folder)?;
     let kernel = Kernel::of(suite, &folder)?;
-    println!("\n     Booting {} for {part}", kernel.release);
+    println!("\n     Booting {} for {}", kernel.release, part.name);
     let machine = Machine {
-        folder: folder.join(format!("{}-{part}", suite.name)),
+        folder: folder.join(format!("{}-{}", suite.name, part.name)),
         kernel: &kernel,
+        boot: part.boot,
     };
     let script = script(&folder, filter, tests)?;
     let ended = machine.run(&script, LONGEST)?;
@@ -137,7 +152,7 @@ fn run_part(
     // A filter that matches no test has proved nothing.
     let has_run = !result.contains(" 0 passed;");
     Ok(Row {
-        part,
+        part: part.name,
         result: result.into(),
         passed: ended.code == 0 && has_run,
         kernel: kernel.release,

@@ -57,5 +57,6 @@ mod systemd;
 mod truth;
 mod turnover;
 mod verdicts;
+mod verify;
 mod xdp;
 mod xtask;

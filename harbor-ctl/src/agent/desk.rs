@@ -65,7 +65,7 @@ impl<R: Registry> Desk<R> {
         Arc::clone(&self.0).lock_owned().await
     }
 
-    async fn snapshot(&self) -> Snapshot {
+    pub(super) async fn snapshot(&self) -> Snapshot {
         self.lock().await.snapshot()
     }
 
@@ -177,7 +177,7 @@ async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
     Ok(Loads::of(reports))
 }
 
-fn not_ready(error: ForwardingError) -> Refusal {
+pub(super) fn not_ready(error: ForwardingError) -> Refusal {
     Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
 }
 

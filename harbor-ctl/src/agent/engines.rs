@@ -19,7 +19,7 @@ use crate::{
     datapath::DatapathErrorKind,
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Mode, Protocol, Question, Service, Suspect,
+        FrontendReport, Mode, Protocol, Question, Service, Suspect, Verification,
     },
     proxy::{Proxy, ProxySettings},
     reconcile::Scope,
@@ -276,6 +276,14 @@ impl Engines {
             Some(forwarding) => forwarding.report().await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Compares the kernel's tables with what was written there; `None` without programs.
+    pub(super) async fn verify(
+        &self,
+        repair: bool,
+    ) -> Option<Result<Verification, ForwardingError>> {
+        Some(self.kernel()?.verify(repair).await)
     }
 
     /// Ends both: what is in the kernel stays, what goes through the proxy ends.

@@ -18,7 +18,7 @@ use crate::{
     datapath::{Datapath, DatapathError, Hook, HostChange},
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony,
+        FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony, Verification,
     },
     reconcile::Scope,
 };
@@ -82,6 +82,7 @@ pub(super) enum Request {
     /// Nobody waits.
     Eject(Suspect, Option<Doubt>),
     Report(Answer<DatapathReport>),
+    Verify(bool, Answer<Verification>),
     SetLog(log::LevelFilter, Answer<()>),
     SetTerms(Terms, Answer<()>),
     /// The kernel told of it; nobody waits.
@@ -180,6 +181,11 @@ impl Forwarding {
     /// Links, verdict counts, problems.
     pub(crate) async fn report(&self) -> Result<DatapathReport, ForwardingError> {
         self.ask(Request::Report).await
+    }
+
+    /// Compares the kernel's tables with what was written there, and repairs them if told to.
+    pub(crate) async fn verify(&self, repair: bool) -> Result<Verification, ForwardingError> {
+        self.ask(|answer| Request::Verify(repair, answer)).await
     }
 
     /// Changes the log level of the programs by replacing them in place.

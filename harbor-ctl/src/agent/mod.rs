@@ -11,6 +11,7 @@ mod change;
 mod clock;
 mod conflicts;
 mod console_side;
+mod datapath_desk;
 mod desk;
 mod directories;
 mod discovery;

@@ -11,6 +11,7 @@ mod backend_routes;
 mod binding_routes;
 mod client;
 mod config_routes;
+mod datapath_routes;
 mod described;
 mod event_client;
 mod event_log;
@@ -36,6 +37,8 @@ pub(crate) use client::{Client, ClientError, Remote, segment};
 pub(crate) use event_log::{EventLog, Record};
 pub(crate) use groups::Groups;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
-pub(crate) use operations::{Answer, BindingOperations, Operations, SharedOperations};
+pub(crate) use operations::{
+    Answer, BindingOperations, DatapathOperations, Operations, SharedOperations,
+};
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

@@ -14,14 +14,16 @@ use super::{
 use crate::{
     discovery::{Message, Sender},
     metrics,
-    model::{ConfigItem, PortRef, Refusal, SettingValues},
+    model::{ConfigItem, PortRef, Refusal, SettingValues, Verification},
 };
 
 /// The outcome of a request.
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
-pub(crate) trait Operations: SharedOperations + BindingOperations + metrics::Source {
+pub(crate) trait Operations:
+    SharedOperations + BindingOperations + DatapathOperations + metrics::Source
+{
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
@@ -90,6 +92,12 @@ pub(crate) trait Operations: SharedOperations + BindingOperations + metrics::Sou
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
     /// Whether ports are served.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// What is in the kernel.
+pub(crate) trait DatapathOperations {
+    /// Compares the kernel's tables with what was written there; `repair` writes what differs anew.
+    fn verify(&self, repair: bool) -> impl Future<Output = Answer<Verification>> + Send;
 }
 
 /// What platforms were promised.

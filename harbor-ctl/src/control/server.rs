@@ -85,6 +85,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .merge(super::port_routes::routes::<O>())
         .merge(super::backend_routes::routes::<O>())
         .merge(super::flow_routes::routes::<O>())
+        .merge(super::datapath_routes::routes::<O>())
         .merge(super::config_routes::routes::<O>())
         .merge(super::shared_routes::routes::<O>())
         .merge(super::binding_routes::routes::<O>())

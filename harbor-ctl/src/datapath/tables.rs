@@ -18,7 +18,10 @@ use harbor_common::{
 };
 
 use super::{DatapathError, Pins, Tried as _, batch};
-use crate::reconcile::{Acl, Actual, FrontendKey, Tables};
+use crate::{
+    model::{Deviation, Difference},
+    reconcile::{Acl, Actual, FrontendKey, Tables},
+};
 
 /// Bits of an entry's prefix that name its list.
 const LIST_BITS: u32 = 32;
@@ -88,6 +91,32 @@ impl LiveTables {
                 .map_err(|(_, error)| error)
                 .tried(|| "cpus".into())?,
         })
+    }
+
+    /// Turn tables that do not say what the sets that use them are to have; writes those anew if told to.
+    pub(crate) fn verify_turns(
+        &mut self,
+        written: &Actual,
+        repair: bool,
+    ) -> Result<Vec<Difference>, DatapathError> {
+        let mut differences = Vec::new();
+        for (element, turns) in &written.turns {
+            let found = self.turns.get(element, 0);
+            let found = found.tried(|| format!("cannot read {TURNS}"))?;
+            let table = turns.table();
+            if found == table {
+                continue;
+            }
+            if repair {
+                set(&mut self.turns, (TURNS, *element), &table)?;
+            }
+            differences.push(Difference {
+                map: TURNS.into(),
+                element: element.to_string(),
+                problem: Deviation::Changed,
+            });
+        }
+        Ok(differences)
     }
 
     fn read_backends(&self, actual: &mut Actual) -> Result<(), DatapathError> {

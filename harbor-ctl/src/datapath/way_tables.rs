@@ -20,6 +20,7 @@ use super::{
     tables::{open, set},
     ways::{KernelWays, RouteAt, WayPlan, Ways},
 };
+use crate::{model::Difference, reconcile::compare};
 
 /// Bits of a key in front of the address.
 const VIEW_BITS: u32 = 32;
@@ -97,25 +98,58 @@ impl WayTables {
                 resting: VecDeque::new(),
             },
         };
-        tables.read()?;
+        tables.look_again()?;
         Ok(tables)
     }
 
-    fn read(&mut self) -> Result<(), DatapathError> {
-        self.held.routes.clear();
+    /// Takes for written what the maps hold.
+    pub(crate) fn look_again(&mut self) -> Result<(), DatapathError> {
+        self.held.routes = self.read_routes()?;
         self.held.neighbours.clear();
-        self.elements.clear();
-        for entry in self.routes.iter() {
+        self.elements = self.read_neighbours()?;
+        self.read_next_hops()
+    }
+
+    fn read_routes(&self) -> Result<BTreeMap<RouteAt, Route>, DatapathError> {
+        let entries = self.routes.iter().map(|entry| {
             let (key, route) = entry.tried(|| format!("cannot read {ROUTES}"))?;
             let RouteKey { view, address } = key.data();
             let bits = key.prefix_len().saturating_sub(VIEW_BITS);
-            self.held.routes.insert((view, bits, address), route);
+            Ok(((view, bits, address), route))
+        });
+        entries.collect()
+    }
+
+    fn read_neighbours(&self) -> Result<BTreeMap<Neighbour, u32>, DatapathError> {
+        let entries = self.neighbours.iter();
+        let entries = entries.map(|entry| entry.tried(|| format!("cannot read {NEIGHBOURS}")));
+        entries.collect()
+    }
+
+    /// Elements that are not as they were written; adds up how many there are.
+    pub(crate) fn verify(&self, elements: &mut u64) -> Result<Vec<Difference>, DatapathError> {
+        let (routes, neighbours) = (self.read_routes()?, self.read_neighbours()?);
+        let mut hops = BTreeMap::new();
+        for element in self.elements.values() {
+            let hop = self.next_hops.get(element, 0);
+            let hop = hop.tried(|| format!("cannot read {NEXT_HOPS}"))?;
+            hops.insert(*element, (hop.octets(), hop.ifindex));
         }
-        for entry in self.neighbours.iter() {
-            let (neighbour, element) = entry.tried(|| format!("cannot read {NEIGHBOURS}"))?;
-            self.elements.insert(neighbour, element);
-        }
-        self.read_next_hops()
+        let written = self.elements.iter().map(|(neighbour, element)| {
+            let hardware = self.held.neighbours.get(neighbour);
+            let hop = (hardware.copied().unwrap_or_default(), neighbour.ifindex);
+            (*element, hop)
+        });
+        let written: BTreeMap<u32, Hop> = written.collect();
+        *elements += (self.held.routes.len() + self.elements.len() + written.len()) as u64;
+        let behind = |at: &Neighbour| format!("{} behind {}", at.address, at.ifindex);
+        let prefix = |at: &RouteAt| format!("{}/{} of view {}", at.2, at.1, at.0);
+        Ok([
+            compare(ROUTES, (&self.held.routes, &routes), prefix),
+            compare(NEIGHBOURS, (&self.elements, &neighbours), behind),
+            compare(NEXT_HOPS, (&written, &hops), u32::to_string),
+        ]
+        .concat())
     }
 
     /// An element that was ever used and is nobody's may be in use by a flow.
@@ -159,7 +193,7 @@ impl WayTables {
         let applied = self.apply(&plan);
         if applied.is_err() {
             // What was written is uncertain: look, and leave the rest to the next time.
-            self.read()?;
+            self.look_again()?;
         }
         applied.map(|()| true)
     }

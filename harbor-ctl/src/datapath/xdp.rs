@@ -22,6 +22,7 @@ use super::{
     program::explain_refusal,
     tables,
 };
+use crate::{model::Difference, reconcile::compare};
 
 /// Another program has the hook.
 const TAKEN: [i32; 2] = [libc::EBUSY, libc::EEXIST];
@@ -96,11 +97,36 @@ pub(crate) struct InterfaceTable {
 
 impl InterfaceTable {
     pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
-        let map: Array<MapData, route::Interface> = tables::open(pins, INTERFACES)?;
-        let elements = (0..).zip(map.iter());
-        let used = elements.filter_map(|(slot, row)| Some((slot, row.ok()?)));
-        let told = used.filter(|(_, row)| row.ifindex != 0).collect();
-        Ok(Self { map, told })
+        let mut table = Self {
+            map: tables::open(pins, INTERFACES)?,
+            told: BTreeMap::new(),
+        };
+        table.look_again()?;
+        Ok(table)
+    }
+
+    /// Takes for told what the map holds.
+    pub(crate) fn look_again(&mut self) -> Result<(), DatapathError> {
+        self.told = self.read()?;
+        Ok(())
+    }
+
+    fn read(&self) -> Result<BTreeMap<u32, route::Interface>, DatapathError> {
+        let mut used = BTreeMap::new();
+        for (slot, row) in (0..).zip(self.map.iter()) {
+            let row = row.tried(|| format!("cannot read {INTERFACES}"))?;
+            if row.ifindex != 0 {
+                used.insert(slot, row);
+            }
+        }
+        Ok(used)
+    }
+
+    /// Elements that are not as they were told; adds up how many there are.
+    pub(crate) fn verify(&self, elements: &mut u64) -> Result<Vec<Difference>, DatapathError> {
+        *elements += self.told.len() as u64;
+        let found = self.read()?;
+        Ok(compare(INTERFACES, (&self.told, &found), u32::to_string))
     }
 
     /// Tells of these interfaces and no others.

@@ -52,8 +52,11 @@ impl World {
             cases.push(Case::of("fragment", Out::Same, &[Step::Touch(id, way)]));
         }
         self.refusal(packet, flow, (id, way), &mut cases);
-        self.again(packet, flow, (id, way), &mut cases);
-        ground.cases(cases)
+        // A packet that begins a flow anew is judged as one that opens a flow, before its size and time are.
+        let anew = self.again(packet, flow, (id, way), &mut cases);
+        let mut cases = ground.cases(cases);
+        cases.extend(anew);
+        cases
     }
 
     /// A backend's reset before the flow is live.
@@ -82,11 +85,18 @@ impl World {
         cases.push(refused);
     }
 
-    /// A client's packet that may begin a flow anew, or take it to another backend.
-    fn again(&self, packet: &Packet, flow: &Flow, at: (u64, Way), cases: &mut Vec<Case>) {
+    /// What a client's packet may become that begins a flow anew, or takes it to another backend; the
+    /// other cases are not if it must.
+    fn again(
+        &self,
+        packet: &Packet,
+        flow: &Flow,
+        at: (u64, Way),
+        cases: &mut Vec<Case>,
+    ) -> Vec<Case> {
         let (id, way) = at;
         if way == Way::Reply || opens(packet) == Is::No {
-            return;
+            return Vec::new();
         }
         let is_tcp = packet.protocol == protocol::TCP;
         let is_late = is_tcp && flow.opened.elapsed().as_millis() > 400;
@@ -94,7 +104,7 @@ impl World {
         let is_refused = flow.is_refused != Is::No && (is_unanswered || !is_tcp);
         let may_be_over = is_tcp && flow.may_be_over();
         if !(may_be_over || is_refused || is_late && is_unanswered) {
-            return;
+            return Vec::new();
         }
         let frontend = &self.frontends[&(flow.protocol, flow.public.port())];
         let is_plain = opens(packet) == Is::Yes && !packet.is_odd();
@@ -114,7 +124,7 @@ impl World {
                 }
             }
         }
-        cases.extend(after(id, anew));
+        after(id, anew)
     }
 
     /// Whether a repeated SYN, or the next datagram, must go to another backend: the first has refused

@@ -143,6 +143,8 @@ fn of_the_rest(scene: &Scene) -> Vec<Step> {
     let packet = json!({"src": "10.77.1.2:9", "dst": "10.77.1.1:35000"});
     vec![
         ("post /v1/explain", packet),
+        ("get /v1/datapath/verify", Value::Null),
+        ("post /v1/datapath/repair", Value::Null),
         ("post /v1/flows/kill", json!({"port": "web"})),
         ("put /v1/config/{key}", json!({"value": "36000-36100"})),
         ("delete /v1/config/{key}", Value::Null),

@@ -9,6 +9,7 @@ mod interfaces;
 mod keep;
 mod report;
 mod shares;
+mod verify;
 mod xdp;
 
 use std::{
@@ -258,6 +259,9 @@ impl Forwarder {
             Request::Eject(suspect, doubt) => self.eject(&suspect, doubt),
             Request::Report(answer) => {
                 let _ = answer.send(self.report().map_err(ForwardingError::from));
+            }
+            Request::Verify(repair, answer) => {
+                let _ = answer.send(self.verify(repair).map_err(ForwardingError::from));
             }
             Request::SetLog(level, answer) => {
                 let _ = answer.send(self.set_log(level).map_err(ForwardingError::from));

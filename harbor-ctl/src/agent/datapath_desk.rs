@@ -1,0 +1,25 @@
+//! What the control API asks of the kernel's tables as a whole.
+
+use super::{
+    desk::{Desk, not_ready},
+    forwarding::ForwardingError,
+};
+use crate::{
+    control::{Answer, DatapathOperations},
+    model::{Refusal, RefusalKind, Verification},
+    registry::Registry,
+};
+
+impl<R: Registry> DatapathOperations for Desk<R> {
+    async fn verify(&self, repair: bool) -> Answer<Verification> {
+        let engines = self.snapshot().await.engines.clone();
+        match engines.verify(repair).await {
+            Some(verified) => verified.map_err(|error: ForwardingError| not_ready(error)),
+            None => Err(Refusal::new(
+                RefusalKind::NotReady,
+                "the agent has no programs in the kernel: the proxy forwards alone",
+            )
+            .fix("harbor-ctl status")),
+        }
+    }
+}

@@ -152,7 +152,7 @@ fn replaced(scene: &mut Scene) {
                 .ok();
         }
     });
-    let hook = &before[0]["kind"];
+    let hook = &before[0][2];
     println!("{hook}: {lost} of {asked} questions lost over 20 replacements");
     assert_eq!(attachments(scene), before, "replaced in place");
     assert!(asked > 100, "{asked}");

@@ -112,7 +112,7 @@ pub(super) async fn run(session: &Session, verb: FlowsVerb) -> Result<Exit, Fail
     let client = session.client()?;
     match verb {
         FlowsVerb::List { which, limit } => {
-            let mut listing = session.output.listing("FlowList", ROWS)?;
+            let mut listing = session.output.listing("FlowList", ROWS);
             let take = |item: FlowItem| listing.add(item);
             client.lines(&which.path("stream", limit), take).await?;
             listing.finish()?;

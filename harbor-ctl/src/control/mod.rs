@@ -36,6 +36,6 @@ pub(crate) use client::{Client, ClientError, Remote, segment};
 pub(crate) use event_log::{EventLog, Record};
 pub(crate) use groups::Groups;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
-pub(crate) use operations::{Answer, BindingOperations, Operations, SharedOperations};
+pub(crate) use operations::{Answer, BindingOperations, FlowSource, Operations, SharedOperations};
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

@@ -22,6 +22,8 @@ pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
 pub(crate) trait Operations: SharedOperations + BindingOperations + metrics::Source {
+    type Flows: FlowSource;
+
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
@@ -60,8 +62,8 @@ pub(crate) trait Operations: SharedOperations + BindingOperations + metrics::Sou
         request: CheckBackends,
     ) -> impl Future<Output = Answer<Vec<CheckItem>>> + Send;
 
-    /// Those that are asked for, by port, client and source.
-    fn flows(&self, which: FlowQuery) -> impl Future<Output = Answer<Vec<FlowItem>>> + Send;
+    /// Begins to read those that are asked for.
+    fn flows(&self, which: FlowQuery) -> impl Future<Output = Answer<Self::Flows>> + Send;
     fn count_flows(&self, which: FlowQuery) -> impl Future<Output = Answer<u64>> + Send;
 
     /// What an app host says.
@@ -90,6 +92,13 @@ pub(crate) trait Operations: SharedOperations + BindingOperations + metrics::Sou
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
     /// Whether ports are served.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Flows that are read while they are sent: dropped, it reads no more.
+pub(crate) trait FlowSource: Send + 'static {
+    /// The next few thousand; `None` at the end. Those of one answer are in the order of port, protocol,
+    /// client and source.
+    fn next(&mut self) -> impl Future<Output = Answer<Option<Vec<FlowItem>>>> + Send;
 }
 
 /// What platforms were promised.

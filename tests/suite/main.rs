@@ -35,6 +35,7 @@ mod isolation;
 mod kernels;
 mod kit_itself;
 mod malformed;
+mod many_flows;
 mod metrics;
 mod model;
 mod networks;

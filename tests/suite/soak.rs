@@ -13,7 +13,7 @@ use kit::{Config, Family, Lab, allow_many_descriptors, bound, eventually, traffi
 
 use crate::{
     flood::{flood, syns},
-    gateway, malformed,
+    gateway, malformed, many_flows,
     model::{self, Hooks},
     openapi, proxy, scale,
     scene::{FAMILIES, Scene},
@@ -231,6 +231,13 @@ fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() 
 #[ignore = "runs for a minute"]
 fn five_thousand_numbers_of_both_protocols_are_held() {
     println!("{}", proxy::held::run(5_001));
+}
+
+/// `cargo xtask soak flows_million`
+#[test]
+#[ignore = "runs for a minute, and needs 2 GiB"]
+fn flows_million_are_counted_listed_and_ended() {
+    println!("{}", many_flows::run(1_048_576));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use super::{
     backend_view::{self, Loads},
     engines::Engines,
     explain,
-    flow_filter::{flow_filter, flow_items},
+    flow_filter::flow_filter,
+    flow_list::FlowList,
     forwarding::ForwardingError,
     owner::{Owner, now},
     status_view,
@@ -26,8 +27,8 @@ use crate::{
         Answer, EventLog, Operations,
         wire::{
             AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange,
-            CreatePort, DeletedPort, ExplainPacket, ExplainReport, FlowItem, FlowQuery, Heard,
-            KillFlows, KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
+            CreatePort, DeletedPort, ExplainPacket, ExplainReport, FlowQuery, Heard, KillFlows,
+            KilledFlows, NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
         },
     },
     discovery::{Message, Sender},
@@ -182,6 +183,8 @@ pub(super) fn not_ready(error: ForwardingError) -> Refusal {
 }
 
 impl<R: Registry> Operations for Desk<R> {
+    type Flows = FlowList;
+
     async fn services(&self) -> Answer<Vec<ServiceItem>> {
         Ok(self
             .snapshot()
@@ -292,22 +295,17 @@ impl<R: Registry> Operations for Desk<R> {
         self.check(request).await
     }
 
-    async fn flows(&self, which: FlowQuery) -> Answer<Vec<FlowItem>> {
+    async fn flows(&self, which: FlowQuery) -> Answer<FlowList> {
         let snapshot = self.snapshot().await;
         let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
-        let flows = snapshot.engines.flows().await.map_err(not_ready)?;
-        Ok(flow_items(
-            flows,
-            (&filter, which.limit),
-            &snapshot.services,
-        ))
+        Ok(FlowList::new(&snapshot, &filter, which.limit))
     }
 
     async fn count_flows(&self, which: FlowQuery) -> Answer<u64> {
         let snapshot = self.snapshot().await;
         let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
-        let flows = snapshot.engines.flows().await.map_err(not_ready)?;
-        Ok(flows.iter().filter(|flow| filter.holds(flow)).count() as u64)
+        let counted = snapshot.engines.count_flows(filter).await;
+        counted.map_err(not_ready)
     }
 
     async fn hear(&self, message: Message, sender: Sender) -> Answer<Heard> {

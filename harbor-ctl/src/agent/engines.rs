@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     AgentError,
+    flow_reader::{self, FlowReader},
     forwarding::{Change, Forwarding, ForwardingError},
     kept_counts::KeptCounts,
     settings,
@@ -18,7 +19,7 @@ use crate::{
     config::Config,
     datapath::DatapathErrorKind,
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter,
         FrontendReport, Mode, Protocol, Question, Service, Suspect, Verification,
     },
     proxy::{Proxy, ProxySettings},
@@ -205,14 +206,26 @@ impl Engines {
         Ok(reports)
     }
 
-    /// Every flow, in no order.
-    pub(super) async fn flows(&self) -> Result<Vec<FlowRecord>, ForwardingError> {
-        let mut flows = match self.kernel() {
-            Some(forwarding) => forwarding.flows().await?,
-            None => Vec::new(),
+    /// Begins to read the flows that are meant.
+    pub(super) fn flows(&self, filter: &FlowFilter) -> FlowReader {
+        let kernel = self.kernel();
+        FlowReader::new(
+            kernel.map(|forwarding| forwarding.flows(filter.clone())),
+            self.proxy.flows(filter.clone()),
+        )
+    }
+
+    /// How many flows are meant.
+    pub(super) async fn count_flows(&self, filter: FlowFilter) -> Result<u64, ForwardingError> {
+        let kernel = self.kernel();
+        let kernel = kernel.map(|forwarding| forwarding.flows(filter.clone()));
+        let in_kernel = match kernel {
+            Some(cursor) => flow_reader::count(cursor).await?,
+            None => 0,
         };
-        flows.extend(self.proxy.flows());
-        Ok(flows)
+        let proxy = self.proxy.clone();
+        let proxied = flow_reader::blocking(move || proxy.count_flows(&filter)).await?;
+        Ok(in_kernel + proxied)
     }
 
     /// Ends flows; answers with their number.

@@ -1,13 +1,10 @@
 //! What requests for flows mean, in terms of services as they are now.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    control::{
-        Answer,
-        wire::{FlowItem, KillFlows},
-    },
-    model::{ClientName, FlowFilter, FlowRecord, PortRef, Protocol, Refusal, RefusalKind, Service},
+    control::{Answer, wire::KillFlows},
+    model::{ClientName, FlowFilter, PortRef, Refusal, RefusalKind, Service},
 };
 
 /// What a request to end flows means. Ending all of them must be said.
@@ -36,41 +33,6 @@ pub(super) fn flow_filter(request: &KillFlows, services: &[Arc<Service>]) -> Ans
         client,
         backends,
     })
-}
-
-/// Flows that are meant, by port, protocol, client and source; at most `limit`.
-pub(super) fn flow_items(
-    mut flows: Vec<FlowRecord>,
-    (filter, limit): (&FlowFilter, Option<usize>),
-    services: &[Arc<Service>],
-) -> Vec<FlowItem> {
-    flows.retain(|flow| filter.holds(flow));
-    flows.sort_unstable_by_key(|flow| {
-        (
-            flow.frontend.port(),
-            flow.protocol,
-            flow.client,
-            flow.source,
-        )
-    });
-    flows.truncate(limit.unwrap_or(usize::MAX));
-    let halves = services.iter().flat_map(|service| {
-        let each = service.protocols.each().iter();
-        each.map(|&protocol| ((protocol, service.port), service.name.as_str()))
-    });
-    let names: HashMap<(Protocol, u16), &str> = halves.collect();
-    let item = |flow: FlowRecord| {
-        let port = flow.frontend.port();
-        let service = names
-            .get(&(flow.protocol, port))
-            .map(|name| (*name).to_owned());
-        FlowItem {
-            port,
-            service,
-            flow,
-        }
-    };
-    flows.into_iter().map(item).collect()
 }
 
 /// By address even when it is no backend any more; by instance, of one port or of all.

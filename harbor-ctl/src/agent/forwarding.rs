@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 
 use super::forwarder::Forwarder;
 use crate::{
-    datapath::{Datapath, DatapathError, Hook, HostChange},
+    datapath::{Datapath, DatapathError, FlowCursor, FlowTables, Hook, HostChange},
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter,
         FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony, Verification,
     },
     reconcile::Scope,
@@ -63,9 +63,11 @@ pub(crate) enum ForwardingError {
 pub(crate) struct Forwarding {
     requests: mpsc::Sender<Request>,
     testimony: Testimony,
+    /// Read without the thread: nobody's change waits for a reader.
+    flows: Arc<FlowTables>,
 }
 
-type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 
 /// A service that was changed, by its id: as it is now, or `None` when it is no longer served.
 pub(crate) type Change = (String, Option<Arc<Service>>);
@@ -74,7 +76,6 @@ pub(crate) type Change = (String, Option<Arc<Service>>);
 pub(super) enum Request {
     Apply(Vec<Arc<Service>>, AllDown, Answer<()>),
     Change(Vec<Change>, Answer<()>),
-    Flows(Answer<Vec<FlowRecord>>),
     EndFlows(FlowFilter, Answer<u64>),
     Explain(Question, Answer<Finding>),
     Frontends(Scope, Answer<Vec<FrontendReport>>),
@@ -103,7 +104,7 @@ impl Forwarding {
         let own = testimony.clone();
         let run = move || match Forwarder::start(settings, inbox, own) {
             Ok(forwarder) => {
-                let _ = ready.send(Ok(()));
+                let _ = ready.send(Ok(forwarder.flows()));
                 forwarder.run(&queue);
             }
             Err(error) => {
@@ -114,10 +115,11 @@ impl Forwarding {
             .name("forwarding".into())
             .spawn(run);
         thread.map_err(|_| ForwardingError::Ended)?;
-        started.await.unwrap_or(Err(ForwardingError::Ended))?;
+        let flows = started.await.unwrap_or(Err(ForwardingError::Ended))?;
         Ok(Self {
             requests,
             testimony,
+            flows,
         })
     }
 
@@ -136,9 +138,9 @@ impl Forwarding {
         self.ask(|answer| Request::Change(changes, answer)).await
     }
 
-    /// Every flow in the table, in no order.
-    pub(crate) async fn flows(&self) -> Result<Vec<FlowRecord>, ForwardingError> {
-        self.ask(Request::Flows).await
+    /// Begins to read the flows that are meant. Reading them blocks.
+    pub(crate) fn flows(&self, filter: FlowFilter) -> FlowCursor {
+        FlowCursor::new(Arc::clone(&self.flows), filter)
     }
 
     /// Ends flows; answers with their number.

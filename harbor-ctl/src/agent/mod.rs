@@ -22,6 +22,8 @@ mod events;
 mod explain;
 mod fd_store;
 mod flow_filter;
+mod flow_list;
+mod flow_reader;
 mod follow;
 mod forwarder;
 mod forwarding;

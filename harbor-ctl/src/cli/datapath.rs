@@ -1,6 +1,8 @@
 //! `harbor-ctl datapath`: what is in the kernel. Works without an agent, on `[paths].bpf`.
 
 use clap::Subcommand;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     failure::{Exit, Failure},
@@ -19,6 +21,9 @@ use crate::{
         Verification, XdpReport, format_age,
     },
 };
+
+/// Elements of a map that are printed at once.
+const ROWS: usize = 1_000;
 
 const DETACH_EXAMPLES: &str = "\
 Every port stops forwarding at once, and its number is no longer reserved. Services stay in the \
@@ -121,23 +126,38 @@ fn dump(session: &Session, map: Option<String>) -> Result<(), Failure> {
             .map(|map| map.name)
             .collect(),
     };
-    let mut text = String::new();
-    let mut items = Vec::new();
+    let mut listing = session.output.listing("MapEntryList", ROWS);
     for name in &names {
-        for element in datapath::dump(&bpf, name)? {
-            if names.len() > 1 {
-                text.push_str(name);
-                text.push(' ');
-            }
-            text.push_str(&format!("{element}\n"));
-            let mut element = element;
-            if let Some(fields) = element.as_object_mut().filter(|_| names.len() > 1) {
-                fields.insert("map".into(), name.as_str().into());
-            }
-            items.push(element);
-        }
+        let map = (names.len() > 1).then(|| name.clone());
+        datapath::dump(&bpf, name, &mut |element| {
+            let map = map.clone();
+            listing.add(Element { element, map })
+        })?;
     }
-    session.output.text(&text, &List::of("MapEntryList", items))
+    listing.finish()
+}
+
+/// An element of a map as it is printed.
+#[derive(Debug, Serialize)]
+struct Element {
+    #[serde(flatten)]
+    element: Value,
+    /// Where there is more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map: Option<String>,
+}
+
+impl Row for Element {
+    const HEADINGS: &'static [&'static str] = &[];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name()]
+    }
+
+    fn name(&self) -> String {
+        let map = self.map.iter().map(|map| format!("{map} "));
+        map.chain([self.element.to_string()]).collect()
+    }
 }
 
 async fn verify(session: &Session, repair: bool) -> Result<Exit, Failure> {

@@ -25,7 +25,9 @@ Examples:
   harbor-ctl flows kill --all --yes";
 
 const LIST_EXAMPLES: &str = "\
-Flows are printed as they are read: columns line up within each thousand.
+Flows are printed as they are read: columns line up within each thousand. Up to 4,096 flows are in the \
+order of port, protocol and client; of more, each few thousand are. With a limit no more are read than \
+that takes: of many flows, those that are printed are not the first of all in that order.
 
 Examples:
   harbor-ctl flows list -p web
@@ -112,7 +114,7 @@ pub(super) async fn run(session: &Session, verb: FlowsVerb) -> Result<Exit, Fail
     let client = session.client()?;
     match verb {
         FlowsVerb::List { which, limit } => {
-            let mut listing = session.output.listing("FlowList", ROWS)?;
+            let mut listing = session.output.listing("FlowList", ROWS);
             let take = |item: FlowItem| listing.add(item);
             client.lines(&which.path("stream", limit), take).await?;
             listing.finish()?;

@@ -14,6 +14,7 @@ use crate::control::wire::API_VERSION;
 #[derive(Debug)]
 pub(super) struct Listing<T> {
     output: Output,
+    kind: &'static str,
     /// How many rows of a table line up.
     rows: usize,
     waiting: Vec<T>,
@@ -21,22 +22,15 @@ pub(super) struct Listing<T> {
 }
 
 impl<T: Row + Serialize> Listing<T> {
-    pub(super) fn begin(output: Output, kind: &str, rows: usize) -> Result<Self, Failure> {
-        match output.format() {
-            Format::Json => print(&format!(
-                "{{\n  \"api_version\": \"{API_VERSION}\",\n  \"kind\": \"{kind}\",\n  \"items\": ["
-            ))?,
-            Format::Yaml => print(&format!(
-                "api_version: \"{API_VERSION}\"\nkind: \"{kind}\"\nitems:"
-            ))?,
-            Format::Table | Format::Wide | Format::Name => {}
-        }
-        Ok(Self {
+    /// Nothing is printed before there is something to print, or it is known that there is nothing.
+    pub(super) fn begin(output: Output, kind: &'static str, rows: usize) -> Self {
+        Self {
             output,
+            kind,
             rows,
             waiting: Vec::new(),
             is_begun: false,
-        })
+        }
     }
 
     pub(super) fn add(&mut self, item: T) -> Result<(), Failure> {
@@ -63,14 +57,30 @@ impl<T: Row + Serialize> Listing<T> {
     fn print(&mut self) -> Result<(), Failure> {
         let items = std::mem::take(&mut self.waiting);
         let text = match self.output.format() {
+            Format::Table | Format::Wide if T::HEADINGS.is_empty() => lines(&items),
             Format::Table | Format::Wide if self.is_begun => self.output.rows(&items),
             Format::Table | Format::Wide => self.output.table(&items),
-            Format::Name => items.iter().map(|item| item.name() + "\n").collect(),
+            Format::Name => lines(&items),
             Format::Json => self.json(&items)?,
             Format::Yaml => self.yaml(&items)?,
         };
+        let head = match self.is_begun {
+            true => String::new(),
+            false => self.head(),
+        };
         self.is_begun |= !items.is_empty();
-        print(&text)
+        print(&(head + &text))
+    }
+
+    fn head(&self) -> String {
+        let kind = self.kind;
+        match self.output.format() {
+            Format::Json => format!(
+                "{{\n  \"api_version\": \"{API_VERSION}\",\n  \"kind\": \"{kind}\",\n  \"items\": ["
+            ),
+            Format::Yaml => format!("api_version: \"{API_VERSION}\"\nkind: \"{kind}\"\nitems:"),
+            Format::Table | Format::Wide | Format::Name => String::new(),
+        }
     }
 
     /// As a whole document has them.
@@ -98,4 +108,8 @@ impl<T: Row + Serialize> Listing<T> {
         let begin = if self.is_begun { "" } else { "\n" };
         Ok(format!("{begin}{text}"))
     }
+}
+
+fn lines<T: Row>(items: &[T]) -> String {
+    items.iter().map(|item| item.name() + "\n").collect()
 }

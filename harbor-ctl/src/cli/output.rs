@@ -14,6 +14,7 @@ use crate::control::wire::List;
 
 /// Something that is shown as one line of a table.
 pub(super) trait Row {
+    /// None: it has no columns, and is the line that [`Row::name`] says.
     const HEADINGS: &'static [&'static str];
     /// Headings of what only `-o wide` adds.
     const WIDE: &'static [&'static str] = &[];
@@ -60,11 +61,7 @@ impl Output {
     }
 
     /// Begins a list that is printed while it is read; so many rows of a table line up.
-    pub(super) fn listing<T: Row + Serialize>(
-        self,
-        kind: &str,
-        rows: usize,
-    ) -> Result<Listing<T>, Failure> {
+    pub(super) fn listing<T: Row + Serialize>(self, kind: &'static str, rows: usize) -> Listing<T> {
         Listing::begin(self, kind, rows)
     }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     control::{
-        Answer, Operations, segment,
+        Answer, FlowSource as _, Operations, segment,
         wire::{BackendItem, FlowItem, FlowQuery, PortItem},
     },
     model::{PortRef, PortSettings, Refusal, SETTINGS, format_rate},
@@ -104,8 +104,14 @@ async fn read<O: Operations>(house: &House<O>, id: &str) -> Answer<Port> {
         item,
         backends: house.operations.backends(Some(port)).await?,
         // Flows may be unknown while the datapath is away; the rest is not.
-        flows: house.operations.flows(which).await.unwrap_or_default(),
+        flows: first_flows(house, which).await.unwrap_or_default(),
     })
+}
+
+/// No more are read than are shown.
+async fn first_flows<O: Operations>(house: &House<O>, which: FlowQuery) -> Answer<Vec<FlowItem>> {
+    let mut flows = house.operations.flows(which).await?;
+    Ok(flows.next().await?.unwrap_or_default())
 }
 
 fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {

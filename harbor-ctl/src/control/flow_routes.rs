@@ -1,6 +1,6 @@
 //! Routes of flows, and of what would become of one.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{io, sync::Arc, vec};
 
 use axum::{
     body::Body,
@@ -12,9 +12,9 @@ use futures_util::stream;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
+    Answer, FlowSource, Operations,
     failure::{NotTold, Refused, failure},
-    page::page,
+    page::Page,
     question::{self, PortQuery, checked, parsed},
     server::{Shared, answer},
     wire::{
@@ -35,8 +35,8 @@ pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
         .routes(described!(O: explain))
 }
 
-/// Flows of one port or of all, in pages. Each page costs as much as all flows: for many,
-/// `/v1/flows/stream` costs it once.
+/// Flows of one port or of all, in pages. For each page all of them are read: of many,
+/// `/v1/flows/stream` reads each once.
 #[utoipa::path(
     get,
     path = "/v1/flows",
@@ -54,7 +54,8 @@ async fn list_flows<O: Operations>(
             port: query.port.clone(),
             ..FlowQuery::default()
         };
-        let items = o.flows(which).await?;
+        let mut page = Page::new((query.limit, query.token))?;
+        let mut flows = o.flows(which).await?;
         let key = |item: &FlowItem| {
             let flow = &item.flow;
             format!(
@@ -62,12 +63,19 @@ async fn list_flows<O: Operations>(
                 item.port, flow.protocol, flow.client, flow.source
             )
         };
-        page("FlowList", items, key, (query.limit, query.token))
+        while let Some(items) = flows.next().await? {
+            items
+                .into_iter()
+                .for_each(|item| page.add(key(&item), item));
+        }
+        Ok(page.finish("FlowList"))
     })
     .await
 }
 
-/// All flows that are asked for, one JSON object a line, by port.
+/// All flows that are asked for, one JSON object a line, sent while they are read: up to 4,096 by port,
+/// protocol, client and source; of more, each few thousand are. A flow that is there all the time is
+/// sent once.
 #[utoipa::path(
     get,
     path = "/v1/flows/stream",
@@ -82,22 +90,46 @@ async fn stream_flows<O: Operations>(
     State(o): Shared<O>,
     query: Result<Query<FlowQuery>, QueryRejection>,
 ) -> Response {
-    let found = async { o.flows(checked(query)?).await };
-    let items = match found.await {
-        Ok(items) => items,
+    let found = async { Lines::begin(o.flows(checked(query)?).await?).await };
+    let lines = match found.await {
+        Ok(lines) => lines,
         Err(refusal) => return failure(refusal),
     };
-    let lines = stream::unfold(items.into_iter(), async |mut items| {
+    let lines = stream::unfold(Some(lines), async |lines| lines?.next().await);
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (kind, Body::from_stream(lines)).into_response()
+}
+
+/// Flows as lines. More are read when those that are held were sent.
+struct Lines<F> {
+    flows: F,
+    held: vec::IntoIter<FlowItem>,
+}
+
+impl<F: FlowSource> Lines<F> {
+    /// What cannot be read at all is refused before anything is sent.
+    async fn begin(mut flows: F) -> Answer<Self> {
+        let first = flows.next().await?.unwrap_or_default();
+        let held = first.into_iter();
+        Ok(Self { flows, held })
+    }
+
+    /// The next lines, and what follows them. A body that ends with an error is seen to be cut.
+    async fn next(mut self) -> Option<(io::Result<Vec<u8>>, Option<Self>)> {
+        if self.held.len() == 0 {
+            match self.flows.next().await {
+                Ok(more) => self.held = more?.into_iter(),
+                Err(refusal) => return Some((Err(io::Error::other(refusal)), None)),
+            }
+        }
         let mut lines = Vec::new();
-        for item in items.by_ref().take(CHUNK) {
+        for item in self.held.by_ref().take(CHUNK) {
             // A structure of strings and numbers always serialises.
             serde_json::to_writer(&mut lines, &item).ok()?;
             lines.push(b'\n');
         }
-        (!lines.is_empty()).then_some((Ok::<_, Infallible>(lines), items))
-    });
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    (kind, Body::from_stream(lines)).into_response()
+        Some((Ok(lines), Some(self)))
+    }
 }
 
 /// How many flows there are.

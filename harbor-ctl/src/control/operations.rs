@@ -24,6 +24,8 @@ pub(crate) type Answer<T> = Result<T, Refusal>;
 pub(crate) trait Operations:
     SharedOperations + BindingOperations + DatapathOperations + metrics::Source
 {
+    type Flows: FlowSource;
+
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
@@ -62,8 +64,8 @@ pub(crate) trait Operations:
         request: CheckBackends,
     ) -> impl Future<Output = Answer<Vec<CheckItem>>> + Send;
 
-    /// Those that are asked for, by port, client and source.
-    fn flows(&self, which: FlowQuery) -> impl Future<Output = Answer<Vec<FlowItem>>> + Send;
+    /// Begins to read those that are asked for.
+    fn flows(&self, which: FlowQuery) -> impl Future<Output = Answer<Self::Flows>> + Send;
     fn count_flows(&self, which: FlowQuery) -> impl Future<Output = Answer<u64>> + Send;
 
     /// What an app host says.
@@ -98,6 +100,13 @@ pub(crate) trait Operations:
 pub(crate) trait DatapathOperations {
     /// Compares the kernel's tables with what was written there; `repair` writes what differs anew.
     fn verify(&self, repair: bool) -> impl Future<Output = Answer<Verification>> + Send;
+}
+
+/// Flows that are read while they are sent: dropped, it reads no more.
+pub(crate) trait FlowSource: Send + 'static {
+    /// The next few thousand; `None` at the end. Those of one answer are in the order of port, protocol,
+    /// client and source.
+    fn next(&mut self) -> impl Future<Output = Answer<Option<Vec<FlowItem>>>> + Send;
 }
 
 /// What platforms were promised.

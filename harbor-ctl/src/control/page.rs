@@ -3,35 +3,76 @@
 //! The token is the key of the page's last item, so items that come or go in between neither
 //! repeat nor hide others.
 
+use std::collections::BTreeMap;
+
 use super::wire::List;
 use crate::model::Refusal;
 
 /// Used when no limit is given, and the most that may be asked for.
 pub(crate) const PAGE_LIMIT: usize = 1_000;
 
-/// Sorts by `key` and answers the items after `token`.
+/// A page that is filled with the items of a list as they come, in whatever order: it holds those that
+/// belong on it, and no others.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    limit: usize,
+    /// The key of the last item of the page before.
+    after: Option<String>,
+    /// By key, and in the order in which they came.
+    items: BTreeMap<(String, usize), T>,
+    seen: usize,
+    has_more: bool,
+}
+
+impl<T> Page<T> {
+    pub(crate) fn new((limit, after): (Option<usize>, Option<String>)) -> Result<Self, Refusal> {
+        let limit = limit.unwrap_or(PAGE_LIMIT);
+        if !(1..=PAGE_LIMIT).contains(&limit) {
+            let text = format!("limit = {limit}: 1 to {PAGE_LIMIT} is allowed");
+            return Err(Refusal::invalid("limit", text));
+        }
+        Ok(Self {
+            limit,
+            after,
+            items: BTreeMap::new(),
+            seen: 0,
+            has_more: false,
+        })
+    }
+
+    pub(crate) fn add(&mut self, key: String, item: T) {
+        if self.after.as_ref().is_some_and(|after| key <= *after) {
+            return;
+        }
+        self.seen += 1;
+        self.items.insert((key, self.seen), item);
+        if self.items.len() > self.limit {
+            self.items.pop_last();
+            self.has_more = true;
+        }
+    }
+
+    pub(crate) fn finish(self, kind: &str) -> List<T> {
+        let last = self.items.last_key_value().filter(|_| self.has_more);
+        let next = last.map(|((key, _), _)| key.clone());
+        let mut list = List::of(kind, self.items.into_values().collect());
+        list.next = next;
+        list
+    }
+}
+
+/// A page of a list: what follows `token`, by `key`.
 pub(crate) fn page<T>(
     kind: &str,
     items: Vec<T>,
     key: impl Fn(&T) -> String,
-    (limit, token): (Option<usize>, Option<String>),
+    wanted: (Option<usize>, Option<String>),
 ) -> Result<List<T>, Refusal> {
-    let limit = limit.unwrap_or(PAGE_LIMIT);
-    if !(1..=PAGE_LIMIT).contains(&limit) {
-        let text = format!("limit = {limit}: 1 to {PAGE_LIMIT} is allowed");
-        return Err(Refusal::invalid("limit", text));
+    let mut page = Page::new(wanted)?;
+    for item in items {
+        page.add(key(&item), item);
     }
-    let mut keyed: Vec<(String, T)> = items.into_iter().map(|item| (key(&item), item)).collect();
-    keyed.sort_by(|a, b| a.0.cmp(&b.0));
-    if let Some(token) = token {
-        keyed.retain(|(key, _)| *key > token);
-    }
-    let more = keyed.len() > limit;
-    keyed.truncate(limit);
-    let next = keyed.last().filter(|_| more).map(|(key, _)| key.clone());
-    let mut list = List::of(kind, keyed.into_iter().map(|(_, item)| item).collect());
-    list.next = next;
-    Ok(list)
+    Ok(page.finish(kind))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(crate) use elements::dump;
 pub(crate) use events::{HostChange, listen};
 pub(crate) use explain::Explainer;
 pub(crate) use features::{check_helpers, kernel, lacking_rights};
-pub(crate) use flows::FlowTables;
+pub(crate) use flows::{FlowCursor, FlowTables, Pass};
 pub(crate) use host::Host;
 pub(crate) use inspect::{detach, maps, status};
 pub(crate) use interfaces::{Framing, Interface, Role, Snapshot};

@@ -29,3 +29,23 @@ pub(crate) struct FlowRecord {
     pub(crate) reply_packets: u64,
     pub(crate) reply_bytes: u64,
 }
+
+/// Between whom a flow is: what flows are chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlowEnds {
+    pub(crate) protocol: Protocol,
+    pub(crate) client: SocketAddr,
+    pub(crate) frontend: SocketAddr,
+    pub(crate) backend: SocketAddr,
+}
+
+impl FlowRecord {
+    pub(crate) fn ends(&self) -> FlowEnds {
+        FlowEnds {
+            protocol: self.protocol,
+            client: self.client,
+            frontend: self.frontend,
+            backend: self.backend,
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{FlowRecord, Protocols, Refusal};
+use super::{FlowEnds, Protocols, Refusal};
 
 /// A client as it is named: by address, or by address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) struct FlowFilter {
 }
 
 impl FlowFilter {
-    pub(crate) fn holds(&self, flow: &FlowRecord) -> bool {
+    pub(crate) fn holds(&self, flow: &FlowEnds) -> bool {
         let at = |(port, protocols): (u16, Protocols)| {
             port == flow.frontend.port() && protocols.contains(flow.protocol)
         };
@@ -65,19 +65,12 @@ mod tests {
     use super::*;
     use crate::model::Protocol;
 
-    fn flow(client: &str, backend: &str) -> FlowRecord {
-        FlowRecord {
+    fn flow(client: &str, backend: &str) -> FlowEnds {
+        FlowEnds {
             protocol: Protocol::Tcp,
             client: client.parse().unwrap(),
             frontend: "192.0.2.1:35000".parse().unwrap(),
-            source: "10.0.0.1:10240".parse().unwrap(),
             backend: backend.parse().unwrap(),
-            state: "live".into(),
-            idle_seconds: 0,
-            forward_packets: 0,
-            forward_bytes: 0,
-            reply_packets: 0,
-            reply_bytes: 0,
         }
     }
 

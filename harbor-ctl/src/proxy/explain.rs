@@ -91,8 +91,7 @@ fn flow_of(proxy: &Proxy, question: &Question) -> Option<FlowRecord> {
         client: ClientName::parse(&question.source.to_string()).ok(),
         ..FlowFilter::default()
     };
-    let flows = proxy.flows_of(&filter);
-    flows.into_iter().find(|flow| {
+    proxy.flows(filter).flatten().find(|flow| {
         flow.protocol == question.protocol
             && flow.client == question.source
             && flow.frontend == question.destination

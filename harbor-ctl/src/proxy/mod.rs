@@ -19,6 +19,7 @@ mod header;
 mod kept;
 mod leg;
 mod limits;
+mod listing;
 mod load;
 mod only;
 mod opening;
@@ -46,7 +47,6 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::kept::Keeper;
 use self::{
     board::Board,
     common::Common,
@@ -54,9 +54,10 @@ use self::{
     orders::{Inbox, Order},
     worker::Worker,
 };
+pub(crate) use self::{kept::Keeper, listing::FlowListing};
 use crate::model::{
-    AllDown, BackendReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord, FrontendReport,
-    Protocol, Protocols, Question, Service, Suspect, Timeouts,
+    AllDown, BackendReport, Doubt, Evidence, Finding, FlowFilter, FrontendReport, Protocol,
+    Protocols, Question, Service, Suspect, Timeouts,
 };
 
 /// The most threads; the proxy is the slow way, and the node has more to do.
@@ -223,14 +224,15 @@ impl Proxy {
         frontends.flat_map(report::backends).collect()
     }
 
-    /// Every flow.
-    pub(crate) fn flows(&self) -> Vec<FlowRecord> {
-        self.flows_of(&FlowFilter::default())
+    /// Begins to list the flows that the filter means.
+    pub(crate) fn flows(&self, filter: FlowFilter) -> FlowListing {
+        FlowListing::new(self.clone(), filter)
     }
 
-    fn flows_of(&self, filter: &FlowFilter) -> Vec<FlowRecord> {
-        let order = |answer| Order::List(filter.clone(), answer);
-        self.ask(order).into_iter().flatten().collect()
+    /// How many flows the filter means.
+    pub(crate) fn count_flows(&self, filter: &FlowFilter) -> u64 {
+        let order = |answer| Order::Count(filter.clone(), answer);
+        self.ask(order).into_iter().sum()
     }
 
     /// Ends the flows that the filter means; how many those were.

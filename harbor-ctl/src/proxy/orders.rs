@@ -20,9 +20,10 @@ use rustix::{
 use super::{
     descriptors::{Descriptor, Ledger},
     frontend::Frontend,
+    listing::{FlowPlace, Listed},
     seats::{Key, Seat},
 };
-use crate::model::{FlowFilter, FlowRecord};
+use crate::model::FlowFilter;
 
 /// What a worker is to do.
 #[derive(Clone, Debug)]
@@ -33,8 +34,10 @@ pub(super) enum Order {
     Close(Vec<Key>, SyncSender<()>),
     /// This is what these ports are now; `None` = nothing.
     Serve(Vec<(Key, Option<Arc<Frontend>>)>),
-    /// Say which of these flows there are.
-    List(FlowFilter, SyncSender<Vec<FlowRecord>>),
+    /// Say which of these flows there are from a place on, and where the rest begins.
+    List(FlowFilter, FlowPlace, SyncSender<Listed>),
+    /// Say how many these flows are.
+    Count(FlowFilter, SyncSender<u64>),
     /// End these flows; say how many they were.
     End(FlowFilter, SyncSender<u64>),
     Stop,

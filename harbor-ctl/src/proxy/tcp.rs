@@ -21,6 +21,8 @@ use super::{
 };
 use crate::model::{FlowFilter, FlowRecord};
 
+/// Connections, or flows of datagrams, that are looked at for one part of a list: others wait meanwhile.
+pub(super) const LISTED: usize = 4_096;
 /// A connection whose port's bytes are used up is not looked at more often.
 const REST: u64 = 2_000_000;
 
@@ -172,18 +174,32 @@ impl Connections {
         }
     }
 
-    pub(super) fn records(&self, filter: &FlowFilter, now: u64) -> Vec<FlowRecord> {
-        let all = self.table.iter().map(|(_, (_, connection))| connection);
-        let meant = all.filter(|connection| filter.holds(&connection.sketch(now)));
-        meant
-            .filter_map(|connection| connection.record(now))
-            .collect()
+    /// Those that are meant among the next few thousand from a place on, and where the rest begins.
+    pub(super) fn records(
+        &self,
+        filter: &FlowFilter,
+        from: usize,
+        now: u64,
+    ) -> (Vec<FlowRecord>, Option<usize>) {
+        let to = self.table.capacity().min(from.saturating_add(LISTED));
+        let all = (from..to).filter_map(|index| self.table.get(index));
+        let meant = all.filter(|(_, connection)| filter.holds(&connection.sketch(now).ends()));
+        let records = meant.filter_map(|(_, connection)| connection.record(now));
+        let rest = (to < self.table.capacity()).then_some(to);
+        (records.collect(), rest)
+    }
+
+    /// How many connections are meant.
+    pub(super) fn count(&self, filter: &FlowFilter, now: u64) -> u64 {
+        let all = self.table.iter();
+        let meant = all.filter(|(_, (_, c))| filter.holds(&c.sketch(now).ends()));
+        meant.count() as u64
     }
 
     /// Resets the connections that are meant; how many those were.
     pub(super) fn end(&mut self, filter: &FlowFilter, here: Here<'_>) -> u64 {
         self.end_where(here, |connection| {
-            filter.holds(&connection.sketch(here.now))
+            filter.holds(&connection.sketch(here.now).ends())
         })
     }
 

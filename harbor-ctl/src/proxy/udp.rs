@@ -14,7 +14,7 @@ use super::{
     limits::admit,
     poll::Name,
     seats::{Key, Seat},
-    tcp::Here,
+    tcp::{Here, LISTED},
     udp_flow::UdpFlow,
 };
 use crate::model::{FlowFilter, FlowRecord};
@@ -135,19 +135,32 @@ impl Flows {
         }
     }
 
-    pub(super) fn records(&self, filter: &FlowFilter, now: u64) -> Vec<FlowRecord> {
-        let all = self.table.flows.iter().map(|(_, (_, flow))| flow);
-        let is_meant = |record: &FlowRecord| filter.holds(record);
-        let meant = all.filter(|flow| flow.sketch(now).as_ref().is_some_and(is_meant));
-        meant.filter_map(|flow| flow.record(now)).collect()
+    /// Those that are meant among the next few thousand from a place on, and where the rest begins.
+    pub(super) fn records(
+        &self,
+        filter: &FlowFilter,
+        from: usize,
+        now: u64,
+    ) -> (Vec<FlowRecord>, Option<usize>) {
+        let flows = &self.table.flows;
+        let to = flows.capacity().min(from.saturating_add(LISTED));
+        let all = (from..to).filter_map(|index| flows.get(index));
+        let meant = all.filter(|(_, flow)| flow.is_meant(filter, now));
+        let records = meant.filter_map(|(_, flow)| flow.record(now));
+        (records.collect(), (to < flows.capacity()).then_some(to))
+    }
+
+    /// How many flows are meant.
+    pub(super) fn count(&self, filter: &FlowFilter, now: u64) -> u64 {
+        let all = self.table.flows.iter();
+        let meant = all.filter(|(_, (_, flow))| flow.is_meant(filter, now));
+        meant.count() as u64
     }
 
     /// Forgets the flows that are meant; how many those were.
     pub(super) fn end(&mut self, filter: &FlowFilter, here: Here<'_>) -> u64 {
-        self.table.end_where(here, |flow| {
-            let record = flow.sketch(here.now);
-            record.is_some_and(|record| filter.holds(&record))
-        })
+        self.table
+            .end_where(here, |flow| flow.is_meant(filter, here.now))
     }
 
     /// Forgets the flows of a number.

@@ -28,7 +28,7 @@ use super::{
     seats::{Seat, fragment},
     tcp::Here,
 };
-use crate::model::{ClientIp, Doubt, FlowRecord, Protocol, Witness};
+use crate::model::{ClientIp, Doubt, FlowFilter, FlowRecord, Protocol, Witness};
 
 /// A client's conversation.
 pub(super) struct UdpFlow {
@@ -176,8 +176,13 @@ impl UdpFlow {
         })
     }
 
+    pub(super) fn is_meant(&self, filter: &FlowFilter, now: u64) -> bool {
+        let record = self.sketch(now);
+        record.is_some_and(|record| filter.holds(&record.ends()))
+    }
+
     /// The same without what only the kernel knows.
-    pub(super) fn sketch(&self, now: u64) -> Option<FlowRecord> {
+    fn sketch(&self, now: u64) -> Option<FlowRecord> {
         let leg = self.leg.as_ref()?;
         let state = if self.reply.packets == 0 {
             "opening"

@@ -26,6 +26,7 @@ use super::{
     descriptors::{Descriptor, is_scarcity},
     frontend::Frontend,
     leg::reset,
+    listing::{FlowPlace, Listed},
     orders::{Inbox, Order},
     pipes::Pipes,
     poll::{Interest, News, Poll, Source},
@@ -34,7 +35,7 @@ use super::{
     tcp::{Connections, Here},
     udp::Flows,
 };
-use crate::model::Protocol;
+use crate::model::{FlowFilter, Protocol};
 
 /// Connections that are accepted of one number before others have their turn.
 const ACCEPTS: usize = 8;
@@ -219,10 +220,12 @@ impl Worker {
                     let _ = done.try_send(());
                 }
                 Order::Serve(ports) => self.reform(ports),
-                Order::List(filter, answer) => {
-                    let mut records = self.tcp.records(&filter, self.now);
-                    records.extend(self.udp.records(&filter, self.now));
-                    let _ = answer.try_send(records);
+                Order::List(filter, place, answer) => {
+                    let _ = answer.try_send(self.list(&filter, place));
+                }
+                Order::Count(filter, answer) => {
+                    let of_tcp = self.tcp.count(&filter, self.now);
+                    let _ = answer.try_send(of_tcp + self.udp.count(&filter, self.now));
                 }
                 Order::End(filter, answer) => {
                     let ended = self.tcp.end(&filter, here) + self.udp.end(&filter, here);
@@ -235,6 +238,14 @@ impl Worker {
             }
         }
         true
+    }
+
+    fn list(&self, filter: &FlowFilter, FlowPlace { protocol, index }: FlowPlace) -> Listed {
+        let (records, rest) = match protocol {
+            Protocol::Tcp => self.tcp.records(filter, index, self.now),
+            Protocol::Udp => self.udp.records(filter, index, self.now),
+        };
+        (records, FlowPlace::after(protocol, rest))
     }
 
     fn open(&mut self, seat: Arc<Seat>) {

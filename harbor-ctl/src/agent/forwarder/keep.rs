@@ -15,8 +15,8 @@ use super::{
 use harbor_common::frontend::BackendSet;
 
 use crate::{
-    datapath::{DatapathError, KernelWays},
-    model::{AllDown, Route, Service},
+    datapath::{DatapathError, KernelWays, Pass},
+    model::{AllDown, FlowEnds, Route, Service},
     reconcile::{self, Acl, Books, Capacity, Desired, Plan, Scope, Tables as _},
 };
 
@@ -151,6 +151,7 @@ impl Forwarder {
 
     fn apply(&mut self, plan: &Plan) -> Result<(), DatapathError> {
         let relisted = self.relisted(plan);
+        self.judge_anew();
         if let Err(error) = reconcile::apply(plan, &mut self.books, &mut self.tables) {
             // What was written is uncertain: look, and leave the rest to the next round.
             let actual = self.tables.read()?;
@@ -189,13 +190,18 @@ impl Forwarder {
         }
         // A packet that still saw the old list may open a flow.
         self.tables.wait_for_readers()?;
-        let ended = self.flows.end_now(&mut self.datapath, |flow, frontend| {
+        let is_denied = |flow: &FlowEnds, frontend| {
             let list = relisted.get(&frontend);
             list.is_some_and(|(acl, default)| !acl.allows(flow.client.ip(), *default))
-        })?;
-        if ended > 0 {
+        };
+        let mut pass = Pass::default();
+        while !pass.is_at_end() {
+            self.flows
+                .end_now(&mut self.datapath, is_denied, &mut pass)?;
+        }
+        if pass.sweep.ended > 0 {
             tracing::info!(
-                flows = ended,
+                flows = pass.sweep.ended,
                 "flows of clients that are not allowed have ended"
             );
         }

@@ -9,11 +9,12 @@ mod interfaces;
 mod keep;
 mod report;
 mod shares;
+mod sweep;
 mod verify;
 mod xdp;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     sync::{
         Arc,
@@ -22,13 +23,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{doubts::Doubts, xdp::XdpState};
+use self::{
+    doubts::Doubts,
+    sweep::{Ending, Sweeping},
+    xdp::XdpState,
+};
 use super::forwarding::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
         self, Carrier, ClientTable, Counters, Datapath, DatapathError, Explainer, FlowTables,
-        Heart, Hook, Host, HostChange, InterfaceTable, Judgement, LiveTables, Options, Pins,
-        Sightings, Snapshot, Sweep, WayTables,
+        Heart, Hook, Host, HostChange, InterfaceTable, LiveTables, Options, Pins, Sightings,
+        Snapshot, Sweep, WayTables,
     },
     model::{AllDown, Doubt, Service, Suspect, Terms, Testimony},
     reconcile::{Books, Capacity, Ground, OwnAddresses, Routes, Tables as _},
@@ -51,8 +56,6 @@ const UNTIDY: Duration = Duration::from_secs(60);
 const LOOK_GAP: Duration = Duration::from_millis(20);
 /// A look at the host may take this part of the thread's time: one in ten.
 const LOOK_SHARE: u32 = 10;
-/// A sweep may take this part of the thread's time: one in twenty.
-const SWEEP_SHARE: u32 = 20;
 
 /// Everything that the forwarding thread owns.
 pub(super) struct Forwarder {
@@ -60,7 +63,7 @@ pub(super) struct Forwarder {
     datapath: Datapath,
     tables: LiveTables,
     books: Books,
-    flows: FlowTables,
+    flows: Arc<FlowTables>,
     /// Flows of one family that fit.
     capacity: u32,
     clients: ClientTable,
@@ -83,7 +86,12 @@ pub(super) struct Forwarder {
     attached: BTreeMap<u32, Hook>,
     interfaces: InterfaceTable,
     xdp: XdpState,
+    /// The last one.
     sweep: Sweep,
+    /// The one that is under way.
+    sweeping: Option<Sweeping>,
+    /// Flows that are being ended.
+    endings: VecDeque<Ending>,
     /// What has changed on the host since it was looked at.
     news: HostChange,
     next_look: Instant,
@@ -150,7 +158,7 @@ impl Forwarder {
             pins.version().display()
         );
         let now = Instant::now();
-        let flows = FlowTables::open(&pins)?;
+        let flows = Arc::new(FlowTables::open(&pins)?);
         let mut forwarder = Self {
             capacity: flows.capacity()?,
             flows,
@@ -175,6 +183,8 @@ impl Forwarder {
             interfaces: InterfaceTable::open(&pins)?,
             xdp: XdpState::default(),
             sweep: Sweep::default(),
+            sweeping: None,
+            endings: VecDeque::new(),
             news: HostChange::default(),
             next_look: now,
             next_ways: now,
@@ -213,17 +223,22 @@ impl Forwarder {
             if Instant::now() >= self.next_round {
                 self.round();
             }
-            if Instant::now() >= self.next_sweep {
-                self.sweep();
-            }
+            self.go_through_flows();
         }
     }
 
     fn patience(&self) -> Duration {
+        if self.is_amid_flows() {
+            return Duration::ZERO;
+        }
         match self.news.is_any() {
             true => IDLE.min(self.next_look.saturating_duration_since(Instant::now())),
             false => IDLE,
         }
+    }
+
+    pub(super) fn flows(&self) -> Arc<FlowTables> {
+        Arc::clone(&self.flows)
     }
 
     fn answer(&mut self, request: Request) {
@@ -236,16 +251,8 @@ impl Forwarder {
             Request::Change(changes, answer) => {
                 let _ = answer.send(self.change(changes).map_err(ForwardingError::from));
             }
-            Request::Flows(answer) => {
-                let _ = answer.send(self.flows.records().map_err(ForwardingError::from));
-            }
             Request::EndFlows(filter, answer) => {
-                let ended = self
-                    .flows
-                    .end_now(&mut self.datapath, |flow, _| filter.holds(flow));
-                // What is shown next is no longer what the last sweep saw.
-                self.next_sweep = Instant::now();
-                let _ = answer.send(ended.map_err(ForwardingError::from));
+                self.endings.push_back(Ending::new(filter, answer));
             }
             Request::Explain(question, answer) => {
                 let _ = answer.send(self.explain(&question).map_err(ForwardingError::from));
@@ -268,6 +275,7 @@ impl Forwarder {
             }
             Request::SetTerms(terms, answer) => {
                 self.terms = terms;
+                self.judge_anew();
                 self.heart.set_terms(&terms);
                 let _ = answer.send(self.heart.beat().map_err(ForwardingError::from));
             }
@@ -301,47 +309,6 @@ impl Forwarder {
         }
         if let Err(error) = self.reconcile() {
             tracing::error!("cannot bring the tables up to date: {error}");
-        }
-    }
-
-    fn sweep(&mut self) {
-        let started = Instant::now();
-        let judgement = self.judgement();
-        match self.flows.sweep(&mut self.datapath, &judgement) {
-            Ok(sweep) => {
-                if sweep.ended > 0 {
-                    tracing::trace!(
-                        flows = sweep.flows.iter().sum::<u64>(),
-                        ended = sweep.ended,
-                        "swept"
-                    );
-                }
-                self.sweep = sweep;
-                self.close_full_organizations();
-            }
-            Err(error) => tracing::error!("cannot sweep flows: {error}"),
-        }
-        self.next_sweep = Instant::now() + ROUND.max(started.elapsed() * SWEEP_SHARE);
-    }
-
-    fn judgement(&self) -> Judgement {
-        let actual = &self.books.actual;
-        let served = actual.frontends.values();
-        let mut generations = Vec::new();
-        for (slot, row) in actual.backends.values() {
-            let place = *slot as usize;
-            if generations.len() <= place {
-                generations.resize(place + 1, 0);
-            }
-            generations[place] = row.generation;
-        }
-        Judgement {
-            control: self.heart.control,
-            idle_s: served
-                .map(|(frontend, sets)| (frontend.slot, sets[0].limits.idle_s))
-                .collect(),
-            generations,
-            pressure: self.pressure(),
         }
     }
 

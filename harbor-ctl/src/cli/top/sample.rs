@@ -16,7 +16,7 @@ use crate::{
     model::{PortState, Protocol, format_rate},
 };
 
-/// Flows that are looked at to find a port's clients: as many as the API gives at once.
+/// Flows that are looked at to find a port's clients; no more are read for that.
 const FLOWS: usize = 1_000;
 
 /// One port now.
@@ -184,14 +184,14 @@ pub(super) async fn detail(session: &Session, port: u16) -> Result<Detail, Failu
     let client = session.client()?;
     let port = port.to_string();
     let backends: List<BackendItem> = client.list("/v1/backends", Some(&port)).await?;
-    let path = format!("/v1/flows?port={}&limit={FLOWS}", segment(&port));
-    let flows: List<FlowItem> = client.get(&path).await?;
+    let path = format!("/v1/flows/stream?port={}&limit={FLOWS}", segment(&port));
     let mut clients = BTreeMap::<String, usize>::new();
-    for item in &flows.items {
-        *clients
-            .entry(item.flow.client.ip().to_string())
-            .or_default() += 1;
-    }
+    let count = |item: FlowItem| {
+        let client = item.flow.client.ip().to_string();
+        *clients.entry(client).or_default() += 1;
+        Ok::<_, Failure>(())
+    };
+    client.lines(&path, count).await?;
     let mut clients: Vec<(String, usize)> = clients.into_iter().collect();
     clients.sort_by_key(|(_, flows)| std::cmp::Reverse(*flows));
     Ok(Detail {

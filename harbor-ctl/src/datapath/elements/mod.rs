@@ -3,7 +3,7 @@
 mod flows;
 mod routes;
 
-use std::path::Path;
+use std::{os::fd::AsFd as _, path::Path};
 
 use aya::{
     Pod,
@@ -30,129 +30,145 @@ use self::{
     flows::{flow, flow_key, fragment, fragment_key, ring_slot},
     routes::{interface, neighbour, next_hop, route, route_key},
 };
-use super::{DatapathError, Pins, Tried as _, inspect::existing, tables::open};
+use super::{
+    DatapathError, Pins, Tried as _,
+    batch::{self, Place},
+    inspect::existing,
+    tables::{data, open},
+};
 
-/// The contents of one pinned map as JSON objects `{"key": .., "value": ..}` with named fields.
+/// What takes the elements of a map, one after the other.
+type Take<'a, E> = &'a mut dyn FnMut(Value) -> Result<(), E>;
+
+/// Hands on the contents of one pinned map as JSON objects `{"key": .., "value": ..}` with named fields,
+/// while they are read.
 /// Elements of arrays that were never written are left out, and so are the kernel's own
 /// timer and the queue of events.
-pub(crate) fn dump(bpf: &Path, map: &str) -> Result<Vec<Value>, DatapathError> {
+pub(crate) fn dump<E: From<DatapathError>>(
+    bpf: &Path,
+    map: &str,
+    take: Take<'_, E>,
+) -> Result<(), E> {
     let pins = existing(bpf)?;
+    let place = (&pins, map);
     let index = |name: &'static str| move |value: &u32| json!({ (name): value });
     match map {
-        names::META => array(&pins, map, meta),
-        names::CONTROL => array(&pins, map, control),
-        names::ADDRESSES => hash(&pins, map, ip, address),
-        names::FRONTENDS => array(&pins, map, frontend),
-        names::BACKEND_SETS => array(&pins, map, set),
-        names::TURNS => array(&pins, map, turns),
-        names::FRONTEND_STATE => array(&pins, map, frontend_state),
-        names::CLOSED => array(&pins, map, |_, until: &u64| json!({ "until_ns": until })),
-        names::CLIENTS => hash(&pins, map, client_key, |kept: &u64| json!({ "kept": kept })),
-        names::TOTALS => array(&pins, map, totals),
-        names::INTERFACES => array(&pins, map, interface),
-        names::ACL => trie(
-            &pins,
-            map,
-            network,
-            |says: &u32| json!({ "says": said(*says) }),
-        ),
-        names::AFFINITY => hash(&pins, map, affinity_key, affinity),
-        names::BACKENDS => array(&pins, map, backend),
-        names::BACKEND_STATE => array(&pins, map, backend_state),
-        names::ENDPOINTS => hash(&pins, map, endpoint, index("backend")),
-        names::SOURCES => array(&pins, map, sources),
-        names::HANDS => array(&pins, map, |_, hand: &Hand| json!({ "count": hand.count })),
-        names::RING => array(&pins, map, ring_slot::<Ipv4>),
-        names::RING6 => array(&pins, map, ring_slot::<Ipv6>),
-        names::FLOWS => hash(&pins, map, flow_key::<Ipv4>, flow::<Ipv4>),
-        names::FLOWS6 => hash(&pins, map, flow_key::<Ipv6>, flow::<Ipv6>),
-        names::FRAGMENTS => hash(&pins, map, fragment_key, fragment),
-        names::ROUTES => trie(&pins, map, route_key, route),
-        names::NEIGHBOURS => hash(&pins, map, neighbour, index("next_hop")),
-        names::NEXT_HOPS => array(&pins, map, next_hop),
-        names::COUNTERS => per_cpu(&pins, map, |share: &[FrontendCounters]| {
-            let mut sum = FrontendCounters::default();
-            share.iter().for_each(|one| sum.add(one));
-            counters(&sum)
-        }),
-        names::VERDICTS => per_cpu(&pins, map, |share: &[u64]| json!(share.iter().sum::<u64>()))
-            .map(|rows| rows.into_iter().filter_map(named_verdict).collect()),
+        names::META => array(place, meta, take),
+        names::CONTROL => array(place, control, take),
+        names::ADDRESSES => hash(place, (ip, address), take),
+        names::FRONTENDS => array(place, frontend, take),
+        names::BACKEND_SETS => array(place, set, take),
+        names::TURNS => array(place, turns, take),
+        names::FRONTEND_STATE => array(place, frontend_state, take),
+        names::CLOSED => array(place, |_, until: &u64| json!({ "until_ns": until }), take),
+        names::CLIENTS => {
+            let kept = |kept: &u64| json!({ "kept": kept });
+            hash(place, (client_key, kept), take)
+        }
+        names::TOTALS => array(place, totals, take),
+        names::INTERFACES => array(place, interface, take),
+        names::ACL => {
+            let says = |says: &u32| json!({ "says": said(*says) });
+            trie(place, (network, says), take)
+        }
+        names::AFFINITY => hash(place, (affinity_key, affinity), take),
+        names::BACKENDS => array(place, backend, take),
+        names::BACKEND_STATE => array(place, backend_state, take),
+        names::ENDPOINTS => hash(place, (endpoint, index("backend")), take),
+        names::SOURCES => array(place, sources, take),
+        names::HANDS => array(place, |_, hand: &Hand| json!({ "count": hand.count }), take),
+        names::RING => array(place, ring_slot::<Ipv4>, take),
+        names::RING6 => array(place, ring_slot::<Ipv6>, take),
+        names::FLOWS => hash(place, (flow_key::<Ipv4>, flow::<Ipv4>), take),
+        names::FLOWS6 => hash(place, (flow_key::<Ipv6>, flow::<Ipv6>), take),
+        names::FRAGMENTS => hash(place, (fragment_key, fragment), take),
+        names::ROUTES => trie(place, (route_key, route), take),
+        names::NEIGHBOURS => hash(place, (neighbour, index("next_hop")), take),
+        names::NEXT_HOPS => array(place, next_hop, take),
+        names::COUNTERS => per_cpu(place, summed, take),
+        names::VERDICTS => {
+            let sum = |share: &[u64]| json!(share.iter().sum::<u64>());
+            let mut named = |row| named_verdict(row).map_or(Ok(()), &mut *take);
+            per_cpu(place, sum, &mut named)
+        }
         // The kernel's own, and a queue of which the agent is the one reader.
-        names::TIMER | names::EVENTS => Ok(Vec::new()),
-        names::EXPLANATION => array(&pins, map, explanation),
+        names::TIMER | names::EVENTS => Ok(()),
+        names::EXPLANATION => array(place, explanation, take),
         _ => Err(DatapathError::with_fix(
             format!("there is no map {map:?}"),
             format!("use one of {}", names::ALL.join(", ")),
-        )),
+        )
+        .into()),
     }
 }
 
-fn array<V: Pod + Default + PartialEq>(
-    pins: &Pins,
-    name: &str,
+fn array<V: Pod + Default + PartialEq, E: From<DatapathError>>(
+    (pins, name): (&Pins, &str),
     show: impl Fn(u32, &V) -> Value,
-) -> Result<Vec<Value>, DatapathError> {
+    take: Take<'_, E>,
+) -> Result<(), E> {
     let what = || format!("cannot read map {name}");
     let map: Array<_, V> = open(pins, name)?;
-    let mut rows = Vec::new();
     for index in 0..map.len() {
         let value = map.get(&index, 0).tried(what)?;
         if value != V::default() {
-            rows.push(json!({ "key": index, "value": show(index, &value) }));
+            take(json!({ "key": index, "value": show(index, &value) }))?;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
-fn per_cpu<V: Pod>(
-    pins: &Pins,
-    name: &str,
+fn per_cpu<V: Pod, E: From<DatapathError>>(
+    (pins, name): (&Pins, &str),
     show: impl Fn(&[V]) -> Value,
-) -> Result<Vec<Value>, DatapathError> {
+    take: Take<'_, E>,
+) -> Result<(), E> {
     let what = || format!("cannot read map {name}");
     let map: PerCpuArray<_, V> = open(pins, name)?;
-    let mut rows = Vec::new();
     for index in 0..map.len() {
         let value = show(&map.get(&index, 0).tried(what)?);
         let is_zero = |value: &Value| value.as_u64() == Some(0);
         let unused = is_zero(&value) || value.as_object().is_some_and(|o| o.values().all(is_zero));
         if !unused {
-            rows.push(json!({ "key": index, "value": value }));
+            take(json!({ "key": index, "value": value }))?;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
-fn hash<K: Pod, V: Pod>(
-    pins: &Pins,
-    name: &str,
-    show_key: impl Fn(&K) -> Value,
-    show: impl Fn(&V) -> Value,
-) -> Result<Vec<Value>, DatapathError> {
-    let what = || format!("cannot read map {name}");
-    let map: HashMap<_, K, V> = open(pins, name)?;
-    map.iter()
-        .map(|entry| {
-            let (key, value) = entry.tried(what)?;
-            Ok(json!({ "key": show_key(&key), "value": show(&value) }))
-        })
-        .collect()
+/// In steps: a table of flows may hold millions, and change meanwhile.
+fn hash<K: Pod, V: Pod, E: From<DatapathError>>(
+    (pins, name): (&Pins, &str),
+    (show_key, show): (impl Fn(&K) -> Value, impl Fn(&V) -> Value),
+    take: Take<'_, E>,
+) -> Result<(), E> {
+    // This compares the sizes of keys and values, on which the steps rely.
+    let _: HashMap<_, K, V> = open(pins, name)?;
+    let map = data(pins, name)?;
+    let mut place = Place::Start;
+    while place != Place::End {
+        let mut rows = Vec::new();
+        let step = batch::step(map.fd().as_fd(), &mut place, |key, value| {
+            rows.push(json!({ "key": show_key(key), "value": show(value) }));
+        });
+        step.tried(|| format!("cannot read map {name}"))?;
+        rows.into_iter().try_for_each(&mut *take)?;
+    }
+    Ok(())
 }
 
-fn trie<K: Pod, V: Pod>(
-    pins: &Pins,
-    name: &str,
-    show_key: impl Fn(&Key<K>) -> Value,
-    show: impl Fn(&V) -> Value,
-) -> Result<Vec<Value>, DatapathError> {
+fn trie<K: Pod, V: Pod, E: From<DatapathError>>(
+    (pins, name): (&Pins, &str),
+    (show_key, show): (impl Fn(&Key<K>) -> Value, impl Fn(&V) -> Value),
+    take: Take<'_, E>,
+) -> Result<(), E> {
     let what = || format!("cannot read map {name}");
     let map: LpmTrie<_, K, V> = open(pins, name)?;
-    map.iter()
-        .map(|entry| {
-            let (key, value) = entry.tried(what)?;
-            Ok(json!({ "key": show_key(&key), "value": show(&value) }))
-        })
-        .collect()
+    for entry in map.iter() {
+        let (key, value) = entry.tried(what)?;
+        take(json!({ "key": show_key(&key), "value": show(&value) }))?;
+    }
+    Ok(())
 }
 
 fn ip(ip: &Ip) -> Value {
@@ -320,6 +336,12 @@ fn explanation(_: u32, found: &Explanation) -> Value {
         "backend": found.backend, "cookie": Flow::<Ipv4>::cookie(found.word),
         "policy": found.policy, "next_hop": found.next_hop, "ifindex": found.ifindex,
     })
+}
+
+fn summed(shares: &[FrontendCounters]) -> Value {
+    let mut sum = FrontendCounters::default();
+    shares.iter().for_each(|share| sum.add(share));
+    counters(&sum)
 }
 
 fn counters(counters: &FrontendCounters) -> Value {

@@ -20,7 +20,8 @@ use std::{
 
 use super::{Ledger, Proxy, ProxySettings};
 use crate::model::{
-    AllDown, Backend, BackendState, Doubt, Protocol, Protocols, Service, Suspect, Timeouts, testing,
+    AllDown, Backend, BackendState, Doubt, FlowFilter, FlowRecord, Protocol, Protocols, Service,
+    Suspect, Timeouts, testing,
 };
 
 /// Nothing here takes longer.
@@ -40,6 +41,13 @@ fn settings() -> ProxySettings {
         give_up: Duration::from_secs(10),
         flows: 10_000,
         addresses: Vec::new(),
+    }
+}
+
+impl Proxy {
+    /// Every flow.
+    fn listed(&self) -> Vec<FlowRecord> {
+        self.flows(FlowFilter::default()).flatten().collect()
     }
 }
 

@@ -70,7 +70,7 @@ fn the_only_backend_may_take_its_time() {
     until("its time is up", || {
         begun.elapsed() > Duration::from_millis(600)
     });
-    assert_eq!(proxy.flows()[0].state, "opening");
+    assert_eq!(proxy.listed()[0].state, "opening");
     mute.speak(b'm');
     assert_eq!(name_of(&mut client).unwrap(), b'm');
     assert_eq!(sights(&proxy), [], "nobody else could have been asked");
@@ -88,7 +88,7 @@ fn whoever_answers_first_gets_the_connection() {
     let first = slow.address;
     slow.speak(b's');
     assert_eq!(name_of(&mut client).unwrap(), b's');
-    assert_eq!(proxy.flows()[0].backend, first);
+    assert_eq!(proxy.listed()[0].backend, first);
     assert_eq!(flows(), [1, 0], "the other attempt is over");
     client.write_all(b"still there").unwrap();
     drop((client, silent));

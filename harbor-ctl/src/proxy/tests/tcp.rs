@@ -34,7 +34,7 @@ fn families_meet_freely() {
     for host in ["127.0.0.1", "::1"] {
         let mut client = patient(TcpStream::connect((host, port)).unwrap());
         assert_eq!(name_of(&mut client).unwrap(), b'6', "{host}");
-        let flows = proxy.flows();
+        let flows = proxy.listed();
         let flow = flows
             .iter()
             .find(|f| f.client == client.local_addr().unwrap());
@@ -255,7 +255,7 @@ fn flows_end_by_word_and_by_silence() {
     };
     assert_eq!(proxy.end_flows(&filter), 1);
     assert!(is_reset(&clients[0].read(&mut [0]).unwrap_err()));
-    assert_eq!(proxy.flows().len(), 2);
+    assert_eq!(proxy.listed().len(), 2);
     web.settings.idle_timeout_s = 1;
     change(&proxy, &web);
     let (done, silence) = mpsc::channel();
@@ -270,7 +270,7 @@ fn flows_end_by_word_and_by_silence() {
         }
     };
     assert_eq!(outcome, Err(true));
-    assert_eq!(proxy.flows().len(), 1);
+    assert_eq!(proxy.listed().len(), 1);
 }
 
 #[test]

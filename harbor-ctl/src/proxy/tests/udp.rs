@@ -43,7 +43,7 @@ fn the_answer_comes_from_the_address_that_was_asked() {
         client.send(b"hello").unwrap();
         let mut room = [0; 16];
         assert_eq!(client.recv(&mut room).unwrap(), 6, "{from} {to}");
-        let flows = proxy.flows();
+        let flows = proxy.listed();
         let me = client.local_addr().unwrap();
         let flow = flows.iter().find(|flow| flow.client == me).expect("listed");
         assert_eq!(flow.frontend, client.peer_addr().unwrap());

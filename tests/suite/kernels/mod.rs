@@ -136,6 +136,14 @@ fn questions_during(scene: &Scene, to: SocketAddr, work: impl FnOnce()) -> (usiz
     })
 }
 
+/// Twenty; four where the processor is emulated, which takes a minute for each to be verified.
+fn replacements() -> usize {
+    match kit::patient(A_MOMENT) > A_MOMENT {
+        true => 4,
+        false => 20,
+    }
+}
+
 /// Fifty connections talk and one flow asks while the agent is killed and the program is replaced.
 fn replaced(scene: &mut Scene) {
     let (web, dns) = (scene.port("web"), scene.port("udp-dns"));
@@ -143,8 +151,9 @@ fn replaced(scene: &mut Scene) {
     let before = attachments(scene);
     scene.agent.kill();
     scene.agent.restart();
+    let replacements = replacements();
     let (asked, lost) = questions_during(scene, dns, || {
-        for turn in 0..20 {
+        for turn in 0..replacements {
             let level = ["debug", "off"][turn % 2];
             scene
                 .agent
@@ -153,16 +162,16 @@ fn replaced(scene: &mut Scene) {
         }
     });
     let hook = &before[0][2];
-    println!("{hook}: {lost} of {asked} questions lost over 20 replacements");
+    println!("{hook}: {lost} of {asked} questions lost over {replacements} replacements");
     assert_eq!(attachments(scene), before, "replaced in place");
-    assert!(asked > 100, "{asked}");
+    assert!(asked > 50, "{asked}");
     assert_eq!(lost, 0, "of {asked}");
     live.progress();
     assert_eq!(live.finish().errors, Vec::<String>::new());
 }
 
 #[test]
-fn fifty_connections_outlive_a_kill_and_twenty_replacements_of_the_program() {
+fn fifty_connections_outlive_a_kill_and_many_replacements_of_the_program() {
     replaced(&mut insisting());
 }
 

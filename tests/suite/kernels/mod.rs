@@ -204,12 +204,14 @@ fn a_kernel_that_does_not_describe_its_types_forwards_and_says_so() {
 
 #[test]
 #[ignore = "needs a kernel that is locked down: cargo xtask matrix --suite lockdown"]
-fn a_kernel_that_is_locked_down_says_so() {
+fn a_kernel_that_is_locked_down_forwards_and_says_so() {
     let scene = insisting();
-    println!("{}", scene.agent.ctl(&["status"]).stdout);
     halves(&scene, scene.port("web"), 10);
     let text = scene.agent.ctl(&["status"]).stdout;
     assert!(text.contains("lockdown confidentiality"), "{text}");
+    let found = scene.agent.items(&["doctor", "--only", "kernel"]);
+    let states: Vec<&Value> = found.iter().map(|item| &item["state"]).collect();
+    assert!(!states.contains(&&"fault".into()), "{found:?}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "lockdown",
-        filter: &["--ignored", "kernels::a_kernel_that_is_locked_down_says_so"],
+        filter: &["--ignored", "kernels::a_kernel_that_is_locked_down"],
         // As with Secure Boot, and stricter.
         boot: "lockdown=confidentiality",
     },

@@ -30,6 +30,7 @@ pub(super) async fn page<O: Operations>(
                 (chart(None))
                 div #fresh {
                     (parts(&status))
+                    (filled(&status))
                     (drops(&status))
                     section { h2 { "Recent events" } (event_page::rows(&events)) }
                 }
@@ -56,6 +57,33 @@ fn parts(status: &StatusReport) -> Markup {
             h2 { "Status: " (state(&status.overall)) }
             p { "Harbor " (status.version) ", process " (status.pid) ", up for " (status.uptime_s) " s" }
             (table("Status", &["Part", "State", "What", "Fix"], &rows))
+        }
+    }
+}
+
+/// The fullest of each kind that has a limit.
+fn filled(status: &StatusReport) -> Markup {
+    let reports = status.datapath_report.iter();
+    let mut filled: Vec<_> = reports
+        .flat_map(|report| &report.filled)
+        .filter(|filled| filled.room > 0)
+        .collect();
+    filled.sort_by_key(|filled| std::cmp::Reverse(filled.percent()));
+    let rows = html! {
+        @for filled in &filled {
+            tr {
+                th scope="row" { (filled.what) " " (filled.name) }
+                td.number { (filled.used) }
+                td.number { (filled.room) }
+                td.number { (filled.percent()) " %" }
+            }
+        }
+    };
+    html! {
+        section {
+            h2 { "Fullest" }
+            @if filled.is_empty() { p { "No flow is open." } }
+            @else { (table("Fullest", &["What", "Flows", "Room", "Full"], &rows)) }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     scene,
 };
 
-const PAGES: [&str; 8] = [
+pub(super) const PAGES: [&str; 8] = [
     "/",
     "/ports",
     "/backends",

@@ -2,6 +2,8 @@
 
 mod attacks;
 mod client;
+mod pages;
+mod stored;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -21,12 +23,20 @@ const HASHES: [&str; 2] = [
 
 /// An agent with a console, and apps behind nothing yet.
 pub(crate) fn scene(more: &str) -> Scene {
+    scene_on(|_| more.to_owned())
+}
+
+/// With lines that depend on the lab.
+fn scene_on(more: impl FnOnce(&Lab) -> String) -> Scene {
     let lab = Lab::routed();
     let users = lab.folder().join("console.users");
     let [ann, bob] = HASHES;
     let text = format!("{}:admin:{ann}\n{}:read:{bob}\n", ADMIN.0, READER.0);
     fs::write(&users, text).unwrap();
     fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
-    let lines = format!("[console]\nlisten = {LISTEN:?}\npassword_file = {users:?}\n{more}");
+    let lines = format!(
+        "[console]\nlisten = {LISTEN:?}\npassword_file = {users:?}\n{}",
+        more(&lab)
+    );
     Scene::on(lab, &Config::with(&lines))
 }

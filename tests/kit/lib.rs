@@ -16,6 +16,7 @@ pub mod app_host;
 mod beyond;
 pub mod bound;
 mod bpffs;
+mod browser;
 mod certificate;
 mod counters;
 mod eventually;
@@ -39,6 +40,7 @@ mod wrong_clock;
 
 pub use agent::{Agent, Config};
 pub use beyond::{Beyond, SMALL_MTU, without_offloads};
+pub use browser::Browser;
 pub use certificate::{certify, certify_expired};
 pub use eventually::{eventually, patient, until};
 pub use family::{

@@ -19,6 +19,7 @@ use clap::Parser;
 mod bench;
 mod build;
 mod ci;
+mod console;
 mod dist;
 mod ebpf;
 mod lab;
@@ -53,6 +54,9 @@ enum Verb {
     Soak(soak::Arguments),
     /// Run parts of the suite on the kernels of Debian's releases, by emulation
     Matrix(matrix::Arguments),
+    /// Make what the documentation shows of the console
+    #[command(subcommand)]
+    Console(console::Verb),
     /// Measure what a packet costs beside plain routing and nftables, or the proxy beside HAProxy and nginx
     Bench(bench::Arguments),
     /// Build the Debian package, and a tarball of the same files
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Matrix(arguments) => matrix::run(&arguments),
+        Verb::Console(verb) => console::run(&verb),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Dist(arguments) => dist::run(&arguments),
         Verb::Lint => lint::run(),

@@ -24,7 +24,7 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 25] = [
+const PROGRAMS: [(&str, &str); 26] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
@@ -50,6 +50,7 @@ const PROGRAMS: [(&str, &str); 25] = [
     ("strip", "binutils"),
     ("faketime", "faketime"),
     ("tmux", "tmux"),
+    ("chromium", "chromium"),
 ];
 
 /// Proxies, with what they need to pass TCP on.

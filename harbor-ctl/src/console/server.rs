@@ -4,10 +4,11 @@ use std::{future::pending, sync::Arc};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Path},
     http::StatusCode,
     middleware,
-    routing::{get, post},
+    response::Redirect,
+    routing::{MethodRouter, get, post},
 };
 use tokio::sync::Semaphore;
 
@@ -60,6 +61,14 @@ pub(crate) async fn serve<O: Operations>(
     }
 }
 
+/// A form of a port's page. What was refused is shown at the form's own address, and whoever asks for
+/// that again, as the script does, means the port.
+fn of_port<O: Operations>(form: MethodRouter<Arc<House<O>>>) -> MethodRouter<Arc<House<O>>> {
+    form.get(async |Path(id): Path<String>| {
+        Redirect::to(&format!("/ports/{}", crate::control::segment(&id)))
+    })
+}
+
 fn router<O: Operations>(house: &Arc<House<O>>) -> Router {
     let pages = Router::new()
         .route("/", get(overview::page::<O>))
@@ -69,10 +78,13 @@ fn router<O: Operations>(house: &Arc<House<O>>) -> Router {
             get(port_forms::create_page::<O>).post(port_forms::create::<O>),
         )
         .route("/ports/{id}", get(port_page::page::<O>))
-        .route("/ports/{id}/drain", post(port_forms::drain::<O>))
-        .route("/ports/{id}/set", post(port_forms::set::<O>))
-        .route("/ports/{id}/delete", post(port_forms::delete::<O>))
-        .route("/ports/{id}/backends", post(backend_pages::change::<O>))
+        .route("/ports/{id}/drain", of_port(post(port_forms::drain::<O>)))
+        .route("/ports/{id}/set", of_port(post(port_forms::set::<O>)))
+        .route("/ports/{id}/delete", of_port(post(port_forms::delete::<O>)))
+        .route(
+            "/ports/{id}/backends",
+            of_port(post(backend_pages::change::<O>)),
+        )
         .route("/backends", get(backend_pages::page::<O>))
         .route(
             "/nodes",

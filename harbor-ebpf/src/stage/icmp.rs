@@ -242,7 +242,8 @@ fn try_translate<A: Errors, P: Packet>(
         // In either family the size ends in the lower half; IPv6's has 32 bits.
         let [a, b, c, d] = icmp.rest;
         let size = u16::from_be_bytes([c, d]);
-        if size != 0 && u32::from(size) < least && a == 0 && b == 0 {
+        // Old routers tell no size, and the backend would guess one (RFC 1191): too small for all clients.
+        if u32::from(size) < least && a == 0 && b == 0 {
             let [c, d] = (least as u16).to_be_bytes();
             message += checksum::delta16(size.to_be(), (least as u16).to_be());
             icmp.rest = [a, b, c, d];

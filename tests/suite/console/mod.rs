@@ -1,6 +1,7 @@
 //! The management console: by plain HTTP what attackers try, and by a real browser what people do.
 
 mod attacks;
+mod browser;
 mod client;
 mod pages;
 mod stored;

@@ -254,7 +254,7 @@ fn what_strangers_are_called_is_text_on_every_page() {
 }
 
 fn scene_with_platform() -> crate::scene::Scene {
-    super::scene_on(|lab| gateway(lab))
+    super::scene_on(gateway)
 }
 
 #[test]

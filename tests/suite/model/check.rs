@@ -201,7 +201,7 @@ fn quoting(
     compare(&mut expected, &mut masked, packet, Some(message_sum))
 }
 
-/// The frame, with no smaller size in an error that tells one.
+/// The frame, with no smaller size in an error about one.
 fn widened(frame: &[u8], packet: &Packet, least: u16) -> Vec<u8> {
     let mut frame = frame.to_vec();
     let message = &mut frame[packet.body..];
@@ -209,7 +209,7 @@ fn widened(frame: &[u8], packet: &Packet, least: u16) -> Vec<u8> {
         Family::V4 => message[..2] == [3, 4],
         Family::V6 => message[0] == 2,
     };
-    if is_size && message[4..6] == [0, 0] && (1..least).contains(&word(message, 6)) {
+    if is_size && message[4..6] == [0, 0] && (0..least).contains(&word(message, 6)) {
         message[6..8].copy_from_slice(&least.to_be_bytes());
     }
     frame

@@ -119,7 +119,11 @@ fn clients_with_two_addresses_are_shared_fairly_and_take_nobody_out() {
             .command("nstat")
             .args(["-asz", "MPTcpExtMPJoinSynTx"]),
     );
-    println!("{}", joined.stdout);
+    let counted = joined.ok().stdout;
+    let mut words = counted.split_whitespace();
+    words.find(|word| word.starts_with("MPTcpExt")).unwrap();
+    let joins: u64 = words.next().unwrap().parse().unwrap();
+    assert!(joins > 0, "no client tried to join");
     let first = names.iter().filter(|name| *name == "app1").count();
     // A request to join takes no turn.
     assert_eq!(first, 20, "{names:?}");

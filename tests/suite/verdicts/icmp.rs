@@ -201,8 +201,8 @@ fn a_backend_is_told_of_no_path_narrower_than_the_least() {
             u16::from_be_bytes([seen.transport.rest[6], seen.transport.rest[7]])
         };
         assert_eq!(
-            [552, 1280, 1400].map(|claimed| told(&bench, claimed)),
-            [1280, 1280, 1400]
+            [0, 552, 1280, 1400].map(|claimed| told(&bench, claimed)),
+            [1280, 1280, 1280, 1400]
         );
         bench
             .agent

@@ -19,6 +19,8 @@ use serde_json::Value;
 /// Flows of a test; `cargo xtask soak flows_million` has more.
 const FLOWS: usize = 60_000;
 const SOON: Duration = Duration::from_secs(20);
+/// A sweep follows the one before after twenty times as long as that took.
+const SWEPT: Duration = Duration::from_secs(180);
 /// Rows of one step, twice over: what is read of a list that nobody wants more of, at most.
 const STEP: usize = 2 * 4_096;
 /// What the agent's memory may rise by for a moment: some steps, and what a debug build touches of itself.
@@ -67,9 +69,14 @@ fn sixty_thousand_flows_are_counted_and_listed_each_once() {
     let listed = agent.ctl(&["flows", "list", "-o", "name"]).ok().stdout;
     let names: HashSet<&str> = listed.lines().collect();
     assert_eq!((listed.lines().count(), names.len()), (FLOWS, FLOWS));
-    // So does the sweep, which goes through the tables in turns.
-    eventually(SOON, || {
-        let shown = |name| agent.ctl_json(&["ports", "show", name])["flows"].clone();
+    is_swept(&filled);
+}
+
+/// The sweep, which goes through the tables in turns, has met each flow once, too.
+#[track_caller]
+fn is_swept(filled: &Filled) {
+    let shown = |name| filled.agent.ctl_json(&["ports", "show", name])["flows"].clone();
+    eventually(SWEPT, || {
         PORTS.map(|(name, _)| shown(name)) == filled.by_port.map(Value::from)
     });
 }
@@ -224,6 +231,12 @@ pub(crate) fn run(flows: usize) -> String {
         filled.agent.process().memory(),
         peak(&mut filled.agent, Peak::Anew),
     );
+    let begun = Instant::now();
+    is_swept(&filled);
+    said.push_str(&format!(
+        "\nports show their flows {:.2?} after they were there",
+        begun.elapsed()
+    ));
     let steps = [
         ("counted", "flows count"),
         ("counted of one client", "flows count --client 100.64.0.7"),

@@ -96,13 +96,7 @@ fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
     drop(stranger);
 
     disk.free();
-    let begun = Instant::now();
-    eventually(LONGEST, || registry(&agent)["state"] == "ok");
-    // A port whose instance was lost is degraded: the exit code stays.
-    println!(
-        "a full disk: well {:.2?} after it had room",
-        begun.elapsed()
-    );
+    has_room_again(&agent);
     agent.create(&["after"]);
     eventually(SAID, || has("registry_back"));
     assert_eq!(agent.ctl(&["state", "check"]).code, 0);
@@ -116,6 +110,17 @@ fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
     assert_eq!(agent.items(&["events"])[..told.len()], told);
     live.progress();
     assert_eq!(live.finish().errors, [""; 0]);
+}
+
+/// Waits until the registry is well. A port whose instance was lost is degraded, so the exit code stays.
+#[track_caller]
+fn has_room_again(agent: &Agent) {
+    let begun = Instant::now();
+    eventually(LONGEST, || registry(agent)["state"] == "ok");
+    println!(
+        "a full disk: well {:.2?} after it had room",
+        begun.elapsed()
+    );
 }
 
 #[test]

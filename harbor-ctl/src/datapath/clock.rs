@@ -19,7 +19,12 @@ pub(crate) fn since_boot() -> std::time::Duration {
     std::time::Duration::from_nanos(ns(ClockId::Boottime))
 }
 
-/// Whether a moment of that clock is still to come.
+/// Processor time that this thread has used.
+pub(crate) fn thread_time() -> std::time::Duration {
+    std::time::Duration::from_nanos(ns(ClockId::ThreadCPUTime))
+}
+
+/// Whether a moment of the monotonic clock is still to come.
 pub(crate) fn is_ahead(ns: u64) -> bool {
     ns > monotonic_ns()
 }

@@ -45,7 +45,7 @@ mod xdp;
 pub(crate) use attach::Hook;
 pub(crate) use carrier::Carrier;
 pub(crate) use clients::{ClientLoad, ClientTable};
-pub(crate) use clock::{is_ahead, since_boot};
+pub(crate) use clock::{is_ahead, since_boot, thread_time};
 pub(crate) use control::Heart;
 pub(crate) use devices::{Device, devices};
 pub(crate) use elements::dump;

@@ -19,6 +19,8 @@ use serde_json::Value;
 /// Flows of a test; `cargo xtask soak flows_million` has more.
 const FLOWS: usize = 60_000;
 const SOON: Duration = Duration::from_secs(20);
+/// A sweep follows the one before after twenty times the processor time that it took.
+const SWEPT: Duration = Duration::from_secs(180);
 /// Rows of one step, twice over: what is read of a list that nobody wants more of, at most.
 const STEP: usize = 2 * 4_096;
 /// What the agent's memory may rise by for a moment: some steps, and what a debug build touches of itself.
@@ -67,9 +69,14 @@ fn sixty_thousand_flows_are_counted_and_listed_each_once() {
     let listed = agent.ctl(&["flows", "list", "-o", "name"]).ok().stdout;
     let names: HashSet<&str> = listed.lines().collect();
     assert_eq!((listed.lines().count(), names.len()), (FLOWS, FLOWS));
-    // So does the sweep, which goes through the tables in turns.
-    eventually(SOON, || {
-        let shown = |name| agent.ctl_json(&["ports", "show", name])["flows"].clone();
+    is_swept(&filled);
+}
+
+/// The sweep, which goes through the tables in turns, has met each flow once, too.
+#[track_caller]
+fn is_swept(filled: &Filled) {
+    let shown = |name| filled.agent.ctl_json(&["ports", "show", name])["flows"].clone();
+    eventually(SWEPT, || {
         PORTS.map(|(name, _)| shown(name)) == filled.by_port.map(Value::from)
     });
 }
@@ -215,62 +222,60 @@ fn piped(agent: &Agent, words: &str) -> String {
         .stdout
 }
 
+/// What an operator types, and what it is called here.
+const TYPED: [(&str, &str); 7] = [
+    ("counted", "flows count"),
+    ("counted of one client", "flows count --client 100.64.0.7"),
+    ("list, the first 10 lines", "flows list | head"),
+    ("list, --limit 20", "flows list --limit 20"),
+    ("all listed by name", "flows list -o name | sort -u | wc -l"),
+    (
+        "flows of one client listed",
+        "flows list --client 100.64.0.7 -o name | wc -l",
+    ),
+    ("one port shown", "ports show few -o json"),
+];
+
 /// Counts, lists and ends so many flows; says how long each took, and what the agent needed for it.
 /// Nothing here depends on how long.
 pub(crate) fn run(flows: usize) -> String {
     let mut filled = Filled::with(flows);
-    let mut said = format!("{flows} flows:");
     let before = (
         filled.agent.process().memory(),
         peak(&mut filled.agent, Peak::Anew),
     );
-    let steps = [
-        ("counted", "flows count"),
-        ("counted of one client", "flows count --client 100.64.0.7"),
-        ("list, the first 10 lines", "flows list | head"),
-        ("list, --limit 20", "flows list --limit 20"),
-        ("all listed by name", "flows list -o name | sort -u | wc -l"),
-        (
-            "flows of one client listed",
-            "flows list --client 100.64.0.7 -o name | wc -l",
-        ),
-        ("one port shown", "ports show few -o json"),
-    ];
-    for (what, words) in steps {
+    let mut said = vec![format!("{flows} flows")];
+    let took = |what: &str, begun: Instant| format!("{what}: {:.2?}", begun.elapsed());
+    let begun = Instant::now();
+    is_swept(&filled);
+    said.push(took("ports show their flows", begun));
+    for (what, words) in TYPED {
         let begun = Instant::now();
         let printed = piped(&filled.agent, words);
-        let took = begun.elapsed();
+        said.push(took(what, begun));
         if let Ok(number) = printed.trim().parse::<usize>() {
             let is_of_one = words.contains("--client");
             assert_eq!(number, if is_of_one { PER_CLIENT } else { flows }, "{what}");
         }
         let peak = peak(&mut filled.agent, Peak::SoFar) - before.1;
-        said.push_str(&format!("\n{what}: {took:.2?}, peak so far +{} KiB", peak));
+        said.push(format!("  peak so far +{peak} KiB"));
     }
     let changes = changes_while_listing(&filled.agent);
-    said.push_str(&format!(
-        "\na port created while all are listed: {changes:.2?}"
-    ));
+    said.push(format!("ports created while all are listed: {changes:.2?}"));
     let begun = Instant::now();
     let killed = filled.agent.ctl_json(&["flows", "kill", "--all", "--yes"]);
-    said.push_str(&format!("\nall ended: {:.2?}", begun.elapsed()));
+    said.push(took("all ended", begun));
     assert_eq!(
         (&killed["flows"], count(&filled.agent, &[])),
         (&flows.into(), 0)
     );
-    let after = (
-        filled.agent.process().memory(),
-        peak(&mut filled.agent, Peak::SoFar),
-    );
-    let mib = |kib: u64| kib / 1_024;
-    said.push_str(&format!(
-        "\nthe agent's own memory {} MiB before and {} MiB after, resident {} MiB before, {} MiB at most",
-        mib(before.0),
-        mib(after.0),
-        mib(before.1),
-        mib(after.1),
+    let after = filled.agent.process().memory();
+    let peak = peak(&mut filled.agent, Peak::SoFar) - before.1;
+    said.push(format!(
+        "the agent's own memory {} KiB before and {after} KiB after; resident at most {peak} KiB more",
+        before.0
     ));
-    said
+    said.join("\n")
 }
 
 /// How long each of some changes takes while somebody reads a list of all flows as fast as it comes.

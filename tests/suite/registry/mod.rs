@@ -15,9 +15,13 @@ mod state;
 
 pub(crate) use nodes::other;
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
-use kit::{Config, Lab, Redis};
+use kit::{Agent, Config, Lab, Redis, until};
+use serde_json::Value;
 
 use crate::scene::Scene;
 
@@ -52,4 +56,41 @@ impl Shared {
 pub(crate) fn redis_of(lab: &Lab) -> Redis {
     let address = SocketAddr::new(lab.app(kit::V4, 1), REDIS);
     Redis::start(&lab.apps[1], lab.folder(), address)
+}
+
+/// What is promised to be shown within 2 s, and to be well 5 s after its cause is gone, is waited for as long
+/// as this: how long it took is printed, and depends on the machine.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Waits until the registry's row in `status` and the exit code of `status` show a fault; the row.
+#[track_caller]
+fn is_noticed(agent: &Agent, fault: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    let row = until(LONGEST, || {
+        let (row, code) = shown(agent);
+        (row["state"] != "ok" && code == 7 && is_meant(&row)).then_some(row)
+    });
+    let (took, state, text) = (begun.elapsed(), &row["state"], &row["text"]);
+    println!("{fault}: shown after {took:.2?}: {state} {text}");
+    row
+}
+
+/// Waits until neither shows one any more.
+#[track_caller]
+fn is_healed(agent: &Agent, fault: &str) -> Duration {
+    let begun = Instant::now();
+    until(LONGEST, || {
+        let (row, code) = shown(agent);
+        (row["state"] == "ok" && code == 0).then_some(())
+    });
+    let took = begun.elapsed();
+    println!("{fault}: well {took:.2?} after its cause was gone");
+    took
+}
+
+/// The registry's row, and the exit code.
+#[track_caller]
+fn shown(agent: &Agent) -> (Value, i32) {
+    let status = agent.ctl(&["status", "-o", "json"]);
+    (status.json()["registry"].clone(), status.code)
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::{super::forwarding::Answer, Forwarder, ROUND};
 use crate::{
-    datapath::{Judgement, Pass},
+    datapath::{Judgement, Pass, thread_time},
     model::FlowFilter,
 };
 
 /// How long a turn is; one step at least.
 const TURN: Duration = Duration::from_millis(10);
-/// Sweeps may take this part of the thread's time: one in twenty.
+/// Sweeps may take this part of a processor's time: one in twenty. By the clock, a sweep takes longer the busier
+/// the machine is, and the next would come the later.
 const SHARE: u32 = 20;
 
 /// A sweep that is under way.
@@ -22,6 +23,7 @@ pub(super) struct Sweeping {
     pass: Pass,
     /// `None` = what flows are judged by may have changed since they were last.
     judgement: Option<Judgement>,
+    /// Of the processor.
     took: Duration,
     /// Who has ended how many flows, and shall see what the table holds without them.
     told_then: Vec<(Answer<u64>, u64)>,
@@ -95,7 +97,7 @@ impl Forwarder {
     }
 
     fn sweep_on(&mut self) {
-        let begun = Instant::now();
+        let begun = thread_time();
         let mut sweeping = self.sweeping.take().unwrap_or_default();
         let judgement = match sweeping.judgement.take() {
             Some(judgement) => judgement,
@@ -104,7 +106,7 @@ impl Forwarder {
         let pass = &mut sweeping.pass;
         let done = self.flows.sweep(&mut self.datapath, &judgement, pass);
         sweeping.judgement = Some(judgement);
-        sweeping.took += begun.elapsed();
+        sweeping.took += thread_time().saturating_sub(begun);
         match done {
             Ok(()) if !sweeping.pass.is_at_end() => {
                 self.sweeping = Some(sweeping);

@@ -138,7 +138,7 @@ impl Engines {
     /// How long silence may last from now on, how long a backend may take to accept, and what else flows
     /// live by.
     pub(super) async fn set_terms(&self, config: &Config) -> Result<(), ForwardingError> {
-        self.proxy.set_patience(&proxy_settings(config));
+        self.proxy.set_terms(&proxy_settings(config));
         match self.kernel() {
             Some(forwarding) => forwarding.set_terms(settings::terms(config)).await,
             None => Ok(()),
@@ -290,8 +290,11 @@ impl Engines {
 fn proxy_settings(config: &Config) -> ProxySettings {
     ProxySettings {
         timeouts: config.timeouts,
-        connect_timeout: config.connect_timeout,
-        give_up: config.give_up,
+        connect_timeout: config.proxy.connect_timeout,
+        give_up: config.proxy.give_up,
+        half_closed: config.proxy.half_closed,
+        port_share: config.proxy.descriptors_per_port,
+        client_share: config.proxy.descriptors_per_client,
         flows: config.flows,
         addresses: config.addresses.clone(),
     }

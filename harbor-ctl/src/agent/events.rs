@@ -6,10 +6,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use super::{
     event_record::EventRecord,
+    fullness::Fullness,
     owner::{Owner, Pending},
     services::Services,
 };
@@ -19,6 +21,9 @@ use crate::{
     registry::Registry,
 };
 
+/// What flows through the proxy share, as events call it.
+const DESCRIPTORS: &str = "descriptors of the proxy";
+
 /// What has been told, and to whom.
 #[derive(Debug)]
 pub(super) struct Told {
@@ -27,6 +32,7 @@ pub(super) struct Told {
     /// Those that share the registry, as it was asked last.
     pub(super) nodes: Option<Vec<NodeRecord>>,
     trouble: Option<EventKind>,
+    fullness: Fullness,
 }
 
 impl Told {
@@ -38,6 +44,7 @@ impl Told {
             services: known.collect(),
             nodes: None,
             trouble: None,
+            fullness: Fullness::default(),
         }
     }
 }
@@ -126,6 +133,15 @@ impl<R: Registry> Owner<R> {
         let is_back = || (EventKind::RegistryBack, format!("{place} answers again"));
         let (kind, text) = trouble.unwrap_or_else(is_back);
         self.tell(kind, Subject::default(), text);
+    }
+
+    /// Tells what of the proxy is full since it was told last, and what is no longer.
+    pub(super) fn tell_full(&mut self) {
+        let full = self.engines.proxy.report().shares.full;
+        let fullness = &mut self.told.fullness;
+        for happening in fullness.compare(DESCRIPTORS, &full, Instant::now()) {
+            self.told.log.tell(happening);
+        }
     }
 
     /// Tells which nodes share the registry, when those are others than before.

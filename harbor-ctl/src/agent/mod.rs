@@ -24,6 +24,7 @@ mod flow_filter;
 mod follow;
 mod forwarder;
 mod forwarding;
+mod fullness;
 mod gateway;
 mod gateway_desk;
 mod gateway_side;

@@ -43,6 +43,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         owner.keep_certificates().await;
         owner.record_late().await;
         owner.tell_registry();
+        owner.tell_full();
         owner.told.log.write_late();
         // The forwarding thread keeps what it has up to date by itself.
         if owner.not_applied.is_some()

@@ -19,8 +19,8 @@ use crate::{
         RangeReport,
     },
     model::{
-        CertificateFault, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts, PortRange,
-        Protocol, Service, format_age, judge_port,
+        CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts,
+        PortRange, Protocol, Service, format_age, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -167,8 +167,21 @@ impl Snapshot {
                 .iter()
                 .filter_map(|bound| bound.app.clone())
                 .collect(),
+            full: self.full_shares(service),
             counters: own.into_iter().map(counters).collect(),
         }
+    }
+
+    /// What of the proxy the port has used up, or nearly so.
+    fn full_shares(&self, service: &Service) -> Vec<String> {
+        if service.node != self.node && !self.node.is_empty() {
+            return Vec::new();
+        }
+        let each = service.protocols.each().iter();
+        let shares = each.map(|&protocol| self.engines.proxy.share_of(protocol, service.port));
+        let full = shares.filter(Filled::is_nearly_full);
+        full.map(|share| format!("descriptors of {share}"))
+            .collect()
     }
 
     /// Where clients reach it; of another node's only what that has said.

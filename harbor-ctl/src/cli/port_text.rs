@@ -125,6 +125,9 @@ pub(super) fn details(item: &PortItem) -> String {
     if !limits.is_empty() {
         lines.push(("Limits", limits));
     }
+    if !item.full.is_empty() {
+        lines.push(("Full", item.full.join("; ")));
+    }
     if let Some(seconds) = item.expires_in_s {
         lines.push(("Ends", format!("by itself in {}", format_age(seconds))));
     }

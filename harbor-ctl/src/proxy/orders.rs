@@ -20,9 +20,10 @@ use rustix::{
 use super::{
     descriptors::{Descriptor, Ledger},
     frontend::Frontend,
+    poll::Name,
     seats::{Key, Seat},
 };
-use crate::model::{FlowFilter, FlowRecord};
+use crate::model::{FlowFilter, FlowRecord, Protocol};
 
 /// What a worker is to do.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub(super) enum Order {
     Close(Vec<Key>, SyncSender<()>),
     /// This is what these ports are now; `None` = nothing.
     Serve(Vec<(Key, Option<Arc<Frontend>>)>),
+    /// End this flow for another, unless it has come into use.
+    MakeRoom(Protocol, Name),
     /// Say which of these flows there are.
     List(FlowFilter, SyncSender<Vec<FlowRecord>>),
     /// End these flows; say how many they were.
@@ -67,8 +70,13 @@ impl Inbox {
         }
     }
 
+    /// Whether there is an order.
+    pub(super) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
+    }
+
     pub(super) fn take(&self) -> VecDeque<Order> {
-        if !self.has_mail.load(Ordering::Acquire) {
+        if !self.has_mail() {
             return VecDeque::new();
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

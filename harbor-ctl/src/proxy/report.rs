@@ -63,5 +63,6 @@ pub(super) fn proxy(board: &Board, common: &Common) -> ProxyReport {
         descriptor_limit: common.ledger.limit(),
         descriptors_needed: common.ledger.needed(wanted, scarce),
         shed: common.shed.load(Relaxed),
+        shares: common.shares.report(),
     }
 }

@@ -56,6 +56,11 @@ impl Seal {
         })
     }
 
+    /// Whether the client has not finished its handshake yet.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
     /// Whether the client has not finished its handshake in time.
     pub(super) fn is_late(&self, now: u64) -> bool {
         self.session.is_handshaking() && now > self.until
@@ -91,6 +96,8 @@ impl Seal {
             return Ok(false);
         }
         match self.session.read_tls(&mut Socket(client)) {
+            // Who goes in the middle of the handshake has nothing to say any more.
+            Ok(0) if self.session.is_handshaking() => return Err(Broken::Dead),
             Ok(0) => forward.is_ready = false,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -91,8 +91,8 @@ impl Worker {
             inbox,
             poll,
             seats: HashMap::new(),
-            tcp: Connections::new(kit),
-            udp: Flows::new(),
+            tcp: Connections::new(index, kit),
+            udp: Flows::new(index),
             spare: None,
             paused: Vec::new(),
             next_sweep: 0,
@@ -113,6 +113,10 @@ impl Worker {
             }
             for (source, flags) in news.iter() {
                 self.attend(source, flags);
+                // What has to end for a newcomer ends before the next one comes.
+                if self.inbox.has_mail() && !self.obey() {
+                    return;
+                }
             }
             self.keep_time();
         }
@@ -219,6 +223,8 @@ impl Worker {
                     let _ = done.try_send(());
                 }
                 Order::Serve(ports) => self.reform(ports),
+                Order::MakeRoom(Protocol::Tcp, name) => self.tcp.make_room(name, here),
+                Order::MakeRoom(Protocol::Udp, name) => self.udp.make_room(name, here),
                 Order::List(filter, answer) => {
                     let mut records = self.tcp.records(&filter, self.now);
                     records.extend(self.udp.records(&filter, self.now));

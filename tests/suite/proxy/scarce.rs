@@ -57,9 +57,11 @@ fn is_answered(mut stream: &TcpStream) -> io::Result<()> {
 /// Too many clients, of a host that is the node itself or another.
 fn too_many_clients(engine: Engine, from: fn(&Lab) -> &Netns) {
     allow_many_descriptors();
+    // One port, and clients of one address, may have all that there is.
+    let shares = "[proxy]\ndescriptors_per_port = \"100%\"\ndescriptors_per_client = \"100%\"\n";
     let config = Config {
         wrapper: vec!["prlimit".into(), DESCRIPTORS.into()],
-        ..Config::default()
+        ..Config::with(shares)
     };
     let mut scene = engine.on(Lab::routed(), &config);
     let to = scene.port("web");

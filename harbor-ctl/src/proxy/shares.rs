@@ -110,7 +110,6 @@ impl Shares {
             let victims = choose(&book, &newcomer, &room, now)?;
             book.enter(&newcomer, victims, now)
         };
-        self.ended.fetch_add(homes.len() as u64, Relaxed);
         let is_here = |other: &Home| (other.worker, other.protocol) == (home.worker, home.protocol);
         let (here, elsewhere): (Vec<Home>, Vec<Home>) = homes.into_iter().partition(is_here);
         for home in elsewhere {
@@ -227,9 +226,13 @@ impl Holding {
         }
     }
 
+    /// The flow ends for another.
+    pub(super) fn count_end(&self) {
+        self.shares.ended.fetch_add(1, Relaxed);
+    }
+
     /// The flow was to end for another, and has come into use meanwhile.
     pub(super) fn stay(&self) {
-        self.shares.ended.fetch_sub(1, Relaxed);
         self.shares.book().stay(self.index);
     }
 }

@@ -204,7 +204,10 @@ impl Connections {
     pub(super) fn make_room(&mut self, name: Name, here: Here<'_>) {
         self.with(name, here, |connection, ground| {
             match connection.rank(ground.now) {
-                Some(_) => Next::Reset,
+                Some(_) => {
+                    connection.holding.count_end();
+                    Next::Reset
+                }
                 None => {
                     connection.holding.stay();
                     Next::Wait

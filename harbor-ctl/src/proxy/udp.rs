@@ -226,7 +226,10 @@ impl Table {
         let index = name.index as usize;
         match self.flows.get(index) {
             Some((turn, flow)) if *turn == name.turn => match flow.rank(here.now) {
-                Some(_) => self.remove(index, here),
+                Some(_) => {
+                    flow.holding.count_end();
+                    self.remove(index, here);
+                }
                 None => flow.holding.stay(),
             },
             _ => {}

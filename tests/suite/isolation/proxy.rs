@@ -171,11 +171,14 @@ fn hold(ground: &Ground, from: &[IpAddr], to: SocketAddr, each: usize) -> Vec<Tc
 
 /// Waits until every connection stands or was refused.
 fn settle(held: &[TcpStream]) {
-    eventually(SOON, || {
-        held.iter().all(|stream| {
-            let error = getsockopt(stream, SocketError).unwrap();
-            error != 0 || stream.peer_addr().is_ok()
-        })
+    let mut left: Vec<&TcpStream> = held.iter().collect();
+    eventually(SOON * 3, || {
+        // An error is told once.
+        let waits = |stream: &&TcpStream| {
+            getsockopt(stream, SocketError).unwrap() == 0 && stream.peer_addr().is_err()
+        };
+        left.retain(waits);
+        left.is_empty()
     });
 }
 

@@ -18,8 +18,8 @@ use crate::{
     config::Config,
     datapath::DatapathErrorKind,
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Mode, Protocol, Question, Service, Suspect,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
+        FlowRecord, FrontendReport, Mode, Protocol, Question, Service, Suspect,
     },
     proxy::{Proxy, ProxySettings},
     reconcile::Scope,
@@ -275,6 +275,14 @@ impl Engines {
         match self.kernel() {
             Some(forwarding) => forwarding.report().await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// What of the flow table is full, or nearly so.
+    pub(super) async fn full(&self) -> Result<Vec<Filled>, ForwardingError> {
+        match self.kernel() {
+            Some(forwarding) => forwarding.full().await,
+            None => Ok(Vec::new()),
         }
     }
 

@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     control::EventLog,
-    model::{EventKind, Happening, HealthRule, NodeRecord, Service, Subject, service_events},
+    model::{
+        EventKind, Filled, Happening, HealthRule, NodeRecord, Service, Subject, service_events,
+    },
     registry::Registry,
 };
 
@@ -136,10 +138,15 @@ impl<R: Registry> Owner<R> {
     }
 
     /// Tells what of the proxy is full since it was told last, and what is no longer.
-    pub(super) fn tell_full(&mut self) {
+    pub(super) fn tell_full_proxy(&mut self) {
         let full = self.engines.proxy.report().shares.full;
+        self.tell_full(DESCRIPTORS, &full);
+    }
+
+    /// The same of something else that is shared, which is called `scarce`.
+    pub(super) fn tell_full(&mut self, scarce: &str, full: &[Filled]) {
         let fullness = &mut self.told.fullness;
-        for happening in fullness.compare(DESCRIPTORS, &full, Instant::now()) {
+        for happening in fullness.compare(scarce, full, Instant::now()) {
             self.told.log.tell(happening);
         }
     }

@@ -17,8 +17,8 @@ use super::forwarder::Forwarder;
 use crate::{
     datapath::{Datapath, DatapathError, Hook, HostChange},
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter, FlowRecord,
-        FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
+        FlowRecord, FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony,
     },
     reconcile::Scope,
 };
@@ -82,6 +82,7 @@ pub(super) enum Request {
     /// Nobody waits.
     Eject(Suspect, Option<Doubt>),
     Report(Answer<DatapathReport>),
+    Full(Answer<Vec<Filled>>),
     SetLog(log::LevelFilter, Answer<()>),
     SetTerms(Terms, Answer<()>),
     /// The kernel told of it; nobody waits.
@@ -180,6 +181,11 @@ impl Forwarding {
     /// Links, verdict counts, problems.
     pub(crate) async fn report(&self) -> Result<DatapathReport, ForwardingError> {
         self.ask(Request::Report).await
+    }
+
+    /// What has as many flows as it may, or nearly so; at most one sweep old.
+    pub(crate) async fn full(&self) -> Result<Vec<Filled>, ForwardingError> {
+        self.ask(Request::Full).await
     }
 
     /// Changes the log level of the programs by replacing them in place.

@@ -167,20 +167,24 @@ impl Snapshot {
                 .iter()
                 .filter_map(|bound| bound.app.clone())
                 .collect(),
-            full: self.full_shares(service),
+            full: self.full_shares(service, &own),
             counters: own.into_iter().map(counters).collect(),
         }
     }
 
-    /// What of the proxy the port has used up, or nearly so.
-    fn full_shares(&self, service: &Service) -> Vec<String> {
+    /// What the port has used up, or nearly so, of the flow table and of the proxy.
+    fn full_shares(&self, service: &Service, own: &[&FrontendReport]) -> Vec<String> {
         if service.node != self.node && !self.node.is_empty() {
             return Vec::new();
         }
         let each = service.protocols.each().iter();
         let shares = each.map(|&protocol| self.engines.proxy.share_of(protocol, service.port));
-        let full = shares.filter(Filled::is_nearly_full);
-        full.map(|share| format!("descriptors of {share}"))
+        let shares = shares.filter(Filled::is_nearly_full);
+        let shares = shares.map(|share| format!("descriptors of {share}"));
+        let kept = own.iter().filter_map(|report| report.kept.as_ref());
+        let kept = kept.filter(|kept| kept.is_nearly_full());
+        kept.map(|kept| format!("flows of {kept}"))
+            .chain(shares)
             .collect()
     }
 

@@ -116,6 +116,10 @@ pub(super) fn details(item: &PortItem) -> String {
             "Apps",
             (!item.apps.is_empty()).then(|| item.apps.join(", ")),
         ),
+        (
+            "Full",
+            (!item.full.is_empty()).then(|| item.full.join("; ")),
+        ),
     ];
     lines.extend(
         more.into_iter()
@@ -124,9 +128,6 @@ pub(super) fn details(item: &PortItem) -> String {
     let limits = limits(item);
     if !limits.is_empty() {
         lines.push(("Limits", limits));
-    }
-    if !item.full.is_empty() {
-        lines.push(("Full", item.full.join("; ")));
     }
     if let Some(seconds) = item.expires_in_s {
         lines.push(("Ends", format!("by itself in {}", format_age(seconds))));

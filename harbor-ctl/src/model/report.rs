@@ -70,7 +70,7 @@ impl Filled {
         self.percent() >= NEARLY_FULL
     }
 
-    /// Whether a connection through the proxy, which takes two, finds no room any more.
+    /// Whether one more finds no room; a connection through the proxy takes two.
     pub(crate) fn is_full(&self) -> bool {
         self.room != 0 && self.used + 2 > self.room
     }
@@ -206,6 +206,9 @@ pub(crate) struct FrontendReport {
     pub(crate) refused: u64,
     /// Backends that new flows can reach: known to the kernel, with a route.
     pub(crate) backends_reachable: u32,
+    /// How many flows it keeps of those that one port may.
+    #[serde(skip)]
+    pub(crate) kept: Option<Filled>,
 }
 
 impl FrontendReport {
@@ -218,6 +221,7 @@ impl FrontendReport {
         self.reply_packets += other.reply_packets;
         self.reply_bytes += other.reply_bytes;
         self.refused += other.refused;
+        self.kept = self.kept.take().or_else(|| other.kept.clone());
     }
 }
 

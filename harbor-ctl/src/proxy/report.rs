@@ -23,6 +23,7 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
         reply_bytes: load.reply.bytes.load(Relaxed),
         refused: standing.refused.load(Relaxed),
         backends_reachable: u32::try_from(frontend.takers()).unwrap_or(u32::MAX),
+        kept: None,
     }
 }
 

@@ -185,6 +185,14 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
             let (state, text) = flows_part(&scene);
             state == "degraded" && full.iter().all(|name| text.contains(name))
         });
+        let told = |kind: &str, name: &str| {
+            let events = scene.agent.items(&["events", "--kind", kind]);
+            let mut texts = events.iter().map(|event| event["text"].to_string());
+            texts.any(|text| text.contains("flows") && text.contains(name))
+        };
+        eventually(SOON, || full.iter().all(|name| told("limit_reached", name)));
+        let shown = scene.agent.ctl_json(&["ports", "show", "attacked"]);
+        assert!(shown["full"].to_string().contains(&full[0]), "{shown}");
         let (first, ..) = &held[0];
         let explained = scene.agent.ctl_json_whatever(&[
             "explain",
@@ -201,6 +209,7 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
         live.progress();
         drop(held);
         eventually(SOON, || kept().iter().sum::<u64>() <= 20);
+        eventually(SOON * 3, || told("limit_left", &full[0]));
         assert_eq!(live.finish().errors, Vec::<String>::new(), "{family:?}");
     }
 }

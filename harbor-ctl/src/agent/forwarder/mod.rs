@@ -259,6 +259,9 @@ impl Forwarder {
             Request::Report(answer) => {
                 let _ = answer.send(self.report().map_err(ForwardingError::from));
             }
+            Request::Full(answer) => {
+                let _ = answer.send(self.full().map_err(ForwardingError::from));
+            }
             Request::SetLog(level, answer) => {
                 let _ = answer.send(self.set_log(level).map_err(ForwardingError::from));
             }

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -284,9 +284,11 @@ fn handshakes_that_nobody_finishes_leave_tls_to_others() {
         let to = ground.scene.at(attacked);
         let mut held = hold(&ground, &ground.attackers(), to, 50);
         settle(&held);
+        // The head of a record, and most of a greeting that never ends.
+        let head = b"\x16\x03\x01\x40\x00\x01\x00\xff\xff\x03\x03";
+        let greeting = [&head[..], &[7; 15_000]].concat();
         for stream in &mut held {
-            // The head of a record, and of a greeting that never comes.
-            let _ = stream.write(b"\x16\x03\x01\x02\x00\x01");
+            let _ = stream.write(&greeting);
         }
         ground.withstands(&format!("{engine:?}, handshakes"));
         // The attacked port serves as well: who is new takes the place of who says nothing.
@@ -331,4 +333,36 @@ fn a_port_whose_connections_all_speak_has_its_share_and_takes_none_of_others() {
         drop(held);
         ground.recovers("connections that speak");
     }
+}
+
+#[test]
+fn a_greeting_that_is_too_long_ends_before_one_that_is_only_late() {
+    let ground = Ground::start(Engine::Proxy, "");
+    let to = ground.scene.at(ground.tls);
+    let connect = || {
+        let client = &ground.scene.lab.client;
+        let stream = client.enter(|| TcpStream::connect(to)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    };
+    let (mut late, mut long) = (connect(), connect());
+    late.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
+    // Records of one message that the library would wait for.
+    let mut record = b"\x16\x03\x01\x0f\xa0\x01\x00\xff\xfb\x03\x03".to_vec();
+    record.resize(5 + 4_000, 7);
+    for _ in 0..6 {
+        let _ = long.write_all(&record);
+    }
+    let ended = long.read(&mut [0]);
+    assert!(matches!(ended, Ok(0)) || ended.is_err_and(|error| is_over(&error)));
+    late.set_nonblocking(true).unwrap();
+    let waits = late.read(&mut [0]).unwrap_err();
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock);
+}
+
+fn is_over(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
 }

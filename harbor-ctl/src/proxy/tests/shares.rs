@@ -1,6 +1,7 @@
 //! Ports and clients that want more of the proxy than their share.
 
 use super::{limited::overhead, *};
+use crate::model::{Question, TcpFlag};
 
 /// Descriptors that are left for flows.
 const LEFT: u64 = 160;
@@ -77,6 +78,13 @@ fn connections_in_use_keep_their_share_and_others_have_theirs() {
         client.write_all(b"x").unwrap();
         assert_eq!(name_of(client).unwrap(), b'x');
     }
+    let question = Question {
+        source: ([127, 0, 0, 1], 4).into(),
+        destination: ([127, 0, 0, 1], port).into(),
+        protocol: Protocol::Tcp,
+        flags: vec![TcpFlag::Syn],
+    };
+    assert_eq!(proxy.explain(&question, true).name, "flow-ceiling");
     drop(held);
     until("there is room again", || {
         proxy.share_of(Protocol::Tcp, port).used == 0

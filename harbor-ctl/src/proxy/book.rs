@@ -22,9 +22,7 @@ pub(super) enum Rank {
     HalfClosed,
     /// Its TLS handshake is not finished.
     Handshake,
-    /// No backend has answered.
-    Opening,
-    /// It stands, and has never carried a byte.
+    /// It has never carried a byte: no backend has answered yet, or neither side has spoken.
     Unused,
 }
 
@@ -34,11 +32,10 @@ const FOR_NEWCOMERS: u64 = 8;
 const LITTLE: u64 = 32;
 
 impl Rank {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 4] = [
         Self::Question,
         Self::HalfClosed,
         Self::Handshake,
-        Self::Opening,
         Self::Unused,
     ];
 }

@@ -206,7 +206,7 @@ impl Rank {
     fn grace(self) -> u64 {
         match self {
             Self::Question => 0,
-            Self::HalfClosed | Self::Handshake | Self::Opening | Self::Unused => GRACE,
+            Self::HalfClosed | Self::Handshake | Self::Unused => GRACE,
         }
     }
 }

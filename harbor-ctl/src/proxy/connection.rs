@@ -312,8 +312,6 @@ impl Connection {
         let is_unused = self.forward.bytes + self.reply.bytes == 0;
         if self.seal.as_ref().is_some_and(Seal::is_handshaking) {
             Some(Rank::Handshake)
-        } else if self.stage != Stage::Live {
-            Some(Rank::Opening)
         } else if self.is_half_closed() {
             (is_unused || is_silent).then_some(Rank::HalfClosed)
         } else {

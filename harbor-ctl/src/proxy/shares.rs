@@ -248,7 +248,7 @@ fn newcomer(frontend: &Frontend, client: IpAddr, home: Home) -> Newcomer {
     let (descriptors, rank) = match frontend.key.0 {
         Protocol::Udp => (1, Rank::Question),
         Protocol::Tcp if frontend.service.ends_tls() => (2, Rank::Handshake),
-        Protocol::Tcp => (2, Rank::Opening),
+        Protocol::Tcp => (2, Rank::Unused),
     };
     Newcomer {
         home,

@@ -53,7 +53,7 @@ fn choice(book: &Book, one: &Newcomer) -> Result<Vec<u32>, DropReason> {
 fn where_there_is_room_nobody_leaves() {
     let mut book = Book::default();
     fill(&mut book, 1, 39, Rank::Unused);
-    assert_eq!(choice(&book, &newcomer(1, 99, Rank::Opening)), Ok(vec![]));
+    assert_eq!(choice(&book, &newcomer(1, 99, Rank::Unused)), Ok(vec![]));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_full_port_makes_room_out_of_its_own_the_oldest_of_the_first_rank_first() {
     let mut book = Book::default();
     let flows = fill(&mut book, 1, 40, Rank::Unused);
     let others = fill(&mut book, 2, 10, Rank::HalfClosed);
-    let one = newcomer(1, 99, Rank::Opening);
+    let one = newcomer(1, 99, Rank::Unused);
     assert_eq!(choice(&book, &one), Ok(vec![flows[0]]));
     book.set_rank(flows[7], Some(Rank::HalfClosed), 5);
     assert_eq!(choice(&book, &one), Ok(vec![flows[7]]));
@@ -70,7 +70,7 @@ fn a_full_port_makes_room_out_of_its_own_the_oldest_of_the_first_rank_first() {
     }
     assert_eq!(choice(&book, &one), Err(DropReason::FlowCeiling));
     // Another port is not concerned.
-    let beside = newcomer(2, 99, Rank::Opening);
+    let beside = newcomer(2, 99, Rank::Unused);
     assert_eq!(choice(&book, &beside), Ok(vec![]));
     book.remove(flows[3]);
     assert_eq!(choice(&book, &one), Ok(vec![]));
@@ -86,21 +86,21 @@ fn a_client_makes_room_out_of_its_own_at_any_port() {
             book.enter(&one, Vec::new(), 100 - u64::from(port)).0
         })
         .collect();
-    let one = newcomer(99, 1, Rank::Opening);
+    let one = newcomer(99, 1, Rank::Unused);
     assert_eq!(choice(&book, &one), Ok(vec![own[15]]));
     for flow in own {
         book.set_rank(flow, None, 101);
     }
     assert_eq!(choice(&book, &one), Err(DropReason::ClientQuota));
-    let other = newcomer(99, 2, Rank::Opening);
+    let other = newcomer(99, 2, Rank::Unused);
     assert_eq!(choice(&book, &other), Ok(vec![]));
 }
 
 #[test]
 fn a_connection_is_left_in_peace_at_first_and_a_question_is_not() {
     let mut book = Book::default();
-    fill(&mut book, 1, 40, Rank::Opening);
-    let one = newcomer(1, 99, Rank::Opening);
+    fill(&mut book, 1, 40, Rank::Unused);
+    let one = newcomer(1, 99, Rank::Unused);
     let early = choose(&book, &one, &ROOM, GRACE - 1);
     assert_eq!(early, Err(DropReason::FlowCeiling));
     let mut book = Book::default();
@@ -117,9 +117,9 @@ fn when_all_is_full_the_port_with_most_gives_way_and_only_to_one_that_has_less()
         flows.push(fill(&mut book, port, count, Rank::Unused));
     }
     // The last part is for ports that have little.
-    let rich = newcomer(4, 99, Rank::Opening);
+    let rich = newcomer(4, 99, Rank::Unused);
     assert_eq!(choice(&book, &rich), Ok(vec![flows[0][0]]));
-    let poor = newcomer(9, 99, Rank::Opening);
+    let poor = newcomer(9, 99, Rank::Unused);
     assert_eq!(choice(&book, &poor), Ok(vec![]));
     fill(&mut book, 5, 20, Rank::Unused);
     assert_eq!(choice(&book, &poor), Ok(vec![flows[0][0]]));
@@ -127,7 +127,7 @@ fn when_all_is_full_the_port_with_most_gives_way_and_only_to_one_that_has_less()
     for flow in flows.iter().skip(1).flatten() {
         book.set_rank(*flow, None, 7);
     }
-    let richest = newcomer(1, 99, Rank::Opening);
+    let richest = newcomer(1, 99, Rank::Unused);
     assert_eq!(choice(&book, &richest), Ok(flows[0][..2].to_vec()));
     for flow in &flows[0] {
         book.set_rank(*flow, None, 7);
@@ -141,7 +141,7 @@ fn when_all_is_full_the_port_with_most_gives_way_and_only_to_one_that_has_less()
 fn those_who_leave_count_for_nobody_and_one_that_stays_counts_again() {
     let mut book = Book::default();
     let flows = fill(&mut book, 1, 40, Rank::Unused);
-    let one = newcomer(1, 99, Rank::Opening);
+    let one = newcomer(1, 99, Rank::Unused);
     let victims = choice(&book, &one).unwrap();
     let (index, homes) = book.enter(&one, victims, LATE);
     assert_eq!((homes.len(), book.leaving(), book.total()), (1, 2, 82));

@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     datapath::DatapathErrorKind,
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
         FrontendReport, Mode, Protocol, Question, Service, Suspect, Verification,
     },
     proxy::{Proxy, ProxySettings},
@@ -139,7 +139,7 @@ impl Engines {
     /// How long silence may last from now on, how long a backend may take to accept, and what else flows
     /// live by.
     pub(super) async fn set_terms(&self, config: &Config) -> Result<(), ForwardingError> {
-        self.proxy.set_patience(&proxy_settings(config));
+        self.proxy.set_terms(&proxy_settings(config));
         match self.kernel() {
             Some(forwarding) => forwarding.set_terms(settings::terms(config)).await,
             None => Ok(()),
@@ -299,6 +299,14 @@ impl Engines {
         Some(self.kernel()?.verify(repair).await)
     }
 
+    /// What of the flow table is full, or nearly so.
+    pub(super) async fn full(&self) -> Result<Vec<Filled>, ForwardingError> {
+        match self.kernel() {
+            Some(forwarding) => forwarding.full().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Ends both: what is in the kernel stays, what goes through the proxy ends.
     pub(super) async fn stop(&self) {
         if let Some(forwarding) = self.kernel() {
@@ -311,8 +319,11 @@ impl Engines {
 fn proxy_settings(config: &Config) -> ProxySettings {
     ProxySettings {
         timeouts: config.timeouts,
-        connect_timeout: config.connect_timeout,
-        give_up: config.give_up,
+        connect_timeout: config.proxy.connect_timeout,
+        give_up: config.proxy.give_up,
+        half_closed: config.proxy.half_closed,
+        port_share: config.proxy.descriptors_per_port,
+        client_share: config.proxy.descriptors_per_client,
         flows: config.flows,
         addresses: config.addresses.clone(),
     }

@@ -6,18 +6,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use super::{
     event_record::EventRecord,
+    fullness::Fullness,
     owner::{Owner, Pending},
     services::Services,
 };
 use crate::{
     control::EventLog,
-    model::{EventKind, Happening, HealthRule, NodeRecord, Service, Subject, service_events},
+    model::{
+        EventKind, Filled, Happening, HealthRule, NodeRecord, Service, Subject, service_events,
+    },
     registry::Registry,
 };
+
+/// What flows through the proxy share, as events call it.
+const DESCRIPTORS: &str = "descriptors of the proxy";
 
 /// What has been told, and to whom.
 #[derive(Debug)]
@@ -27,6 +34,7 @@ pub(super) struct Told {
     /// Those that share the registry, as it was asked last.
     pub(super) nodes: Option<Vec<NodeRecord>>,
     trouble: Option<EventKind>,
+    fullness: Fullness,
 }
 
 impl Told {
@@ -38,6 +46,7 @@ impl Told {
             services: known.collect(),
             nodes: None,
             trouble: None,
+            fullness: Fullness::default(),
         }
     }
 }
@@ -126,6 +135,20 @@ impl<R: Registry> Owner<R> {
         let is_back = || (EventKind::RegistryBack, format!("{place} answers again"));
         let (kind, text) = trouble.unwrap_or_else(is_back);
         self.tell(kind, Subject::default(), text);
+    }
+
+    /// Tells what of the proxy is full since it was told last, and what is no longer.
+    pub(super) fn tell_full_proxy(&mut self) {
+        let full = self.engines.proxy.report().shares.full;
+        self.tell_full(DESCRIPTORS, &full);
+    }
+
+    /// The same of something else that is shared, which is called `scarce`.
+    pub(super) fn tell_full(&mut self, scarce: &str, full: &[Filled]) {
+        let fullness = &mut self.told.fullness;
+        for happening in fullness.compare(scarce, full, Instant::now()) {
+            self.told.log.tell(happening);
+        }
     }
 
     /// Tells which nodes share the registry, when those are others than before.

@@ -145,9 +145,14 @@ fn why(
         ("client-quota", Some(service)) => {
             why.extend(of_settings(service, &["max_per_client"]));
             why.push("limits.flows_per_client holds for all ports together: harbor-ctl status".into());
+            why.push("through the proxy, proxy.descriptors_per_client does".into());
         }
-        ("flow-ceiling", _) => why.push(
-            "limits.flows_per_port, or limits.flows_per_organization: harbor-ctl status".into(),
+        ("flow-ceiling", _) => why.extend([
+            "limits.flows_per_port, or limits.flows_per_organization: harbor-ctl status".to_owned(),
+            "through the proxy, proxy.descriptors_per_port".to_owned(),
+        ]),
+        ("flows-full", _) => why.push(
+            "all flows, or all descriptors of the proxy, are in use: harbor-ctl status".into(),
         ),
         ("reverse-path", _) => why.push(format!(
             "the route to {} leaves by another interface: policy.reverse_path, or rp_filter of this one",

@@ -17,7 +17,7 @@ use super::forwarder::Forwarder;
 use crate::{
     datapath::{Datapath, DatapathError, FlowCursor, FlowTables, Hook, HostChange},
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Finding, FlowFilter,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
         FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony, Verification,
     },
     reconcile::Scope,
@@ -84,6 +84,7 @@ pub(super) enum Request {
     Eject(Suspect, Option<Doubt>),
     Report(Answer<DatapathReport>),
     Verify(bool, Answer<Verification>),
+    Full(Answer<Vec<Filled>>),
     SetLog(log::LevelFilter, Answer<()>),
     SetTerms(Terms, Answer<()>),
     /// The kernel told of it; nobody waits.
@@ -188,6 +189,11 @@ impl Forwarding {
     /// Compares the kernel's tables with what was written there, and repairs them if told to.
     pub(crate) async fn verify(&self, repair: bool) -> Result<Verification, ForwardingError> {
         self.ask(|answer| Request::Verify(repair, answer)).await
+    }
+
+    /// What has as many flows as it may, or nearly so; at most one sweep old.
+    pub(crate) async fn full(&self) -> Result<Vec<Filled>, ForwardingError> {
+        self.ask(Request::Full).await
     }
 
     /// Changes the log level of the programs by replacing them in place.

@@ -95,6 +95,7 @@ mod tests {
             reply_bytes: 0,
             refused: 0,
             backends_reachable: 1,
+            kept: None,
         }
     }
 

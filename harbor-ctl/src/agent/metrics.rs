@@ -258,6 +258,7 @@ fn of_proxy(scrape: &mut Scrape, snapshot: &Snapshot) {
         scrape.gauge(family, &none, value as f64);
     }
     scrape.count(&family::PROXY_SHED, &none, report.shed);
+    scrape.count(&family::PROXY_ENDED, &none, report.shares.ended);
 }
 
 fn of_registry(scrape: &mut Scrape, snapshot: &Snapshot) {

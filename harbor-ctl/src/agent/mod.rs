@@ -27,6 +27,7 @@ mod flow_reader;
 mod follow;
 mod forwarder;
 mod forwarding;
+mod fullness;
 mod gateway;
 mod gateway_desk;
 mod gateway_side;

@@ -2,15 +2,13 @@
 //!
 //! Keys that can change at once do; the others are named, and wait for a restart.
 
-use std::time::Duration;
-
 use super::{
     engines::Link,
     owner::{Owner, Pending},
     settings,
 };
 use crate::{
-    config::{self, Applies, Config, EditError, Key, Loaded},
+    config::{self, Applies, Config, EditError, Key, Loaded, ProxyConfig},
     control::wire::ConfigChange,
     model::{
         ConfigItem, EventKind, Happening, Refusal, RefusalKind, SettingChange, Subject, Terms,
@@ -20,9 +18,8 @@ use crate::{
 };
 
 /// What both engines are told of.
-fn terms(config: &Config) -> (Terms, [Duration; 2]) {
-    let patience = [config.connect_timeout, config.give_up];
-    (settings::terms(config), patience)
+fn terms(config: &Config) -> (Terms, ProxyConfig) {
+    (settings::terms(config), config.proxy)
 }
 
 /// What the files say that is not in force.
@@ -155,7 +152,7 @@ impl<R: Registry> Owner<R> {
         to.min_path_mtu = from.min_path_mtu;
         to.metrics.most_backends = from.metrics.most_backends;
         to.timeouts = from.timeouts;
-        (to.connect_timeout, to.give_up) = (from.connect_timeout, from.give_up);
+        to.proxy = from.proxy;
         for key in changed.iter().filter(|key| key.applies == Applies::AtOnce) {
             if let Some(entry) = written.entries.get(&key.path()) {
                 self.running.entries.insert(key.path(), entry.clone());

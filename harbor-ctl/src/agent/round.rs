@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How often a datapath that did not start is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 const COUNTERS_LIMIT: Duration = Duration::from_secs(5);
+/// What the kernel's table holds, as events call it.
+const FLOWS: &str = "flows";
 
 /// Rounds for ever; a reason on `fatal` ends the agent.
 pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>) {
@@ -43,6 +45,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         owner.keep_certificates().await;
         owner.record_late().await;
         owner.tell_registry();
+        owner.tell_full_proxy();
         owner.told.log.write_late();
         // The forwarding thread keeps what it has up to date by itself.
         if owner.not_applied.is_some()
@@ -53,7 +56,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         }
         let engines = owner.engines.clone();
         drop(owner);
-        let answers = match read_counters(&desk, engines).await {
+        let answers = match read_counters(&desk, engines.clone()).await {
             Ok(answers) => answers,
             Err(error) => {
                 let _ = fatal.send(error.to_string()).await;
@@ -63,6 +66,7 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>, fatal: mpsc::Sender<String>)
         if last_look.is_none_or(|last: Instant| last.elapsed() >= LOOK) {
             last_look = Some(Instant::now());
             look_around(&desk).await;
+            tell_full_flows(&desk, engines).await;
         }
         // Both the owner and the forwarding thread answered in this round.
         if answers && watchdog.is_some() {
@@ -144,6 +148,14 @@ async fn read_counters<R: Registry>(
             tracing::error!("the forwarding thread did not answer within {COUNTERS_LIMIT:?}");
             Ok(false)
         }
+    }
+}
+
+/// Tells what of the flow table is full, and what is no longer. A thread that does not answer is told of
+/// where its counters are read.
+async fn tell_full_flows<R: Registry>(desk: &Desk<R>, engines: Engines) {
+    if let Ok(Ok(full)) = tokio::time::timeout(COUNTERS_LIMIT, engines.full()).await {
+        desk.lock().await.tell_full(FLOWS, &full);
     }
 }
 

@@ -17,8 +17,6 @@ use crate::{
 
 /// A certificate that ends within this time is told.
 const CERTIFICATE_SOON: Duration = Duration::from_secs(30 * 86_400);
-/// The table is nearly full from so many percent on.
-const NEARLY_FULL: u64 = 90;
 
 /// An API by TCP.
 #[derive(Clone, Debug)]
@@ -215,7 +213,7 @@ impl Snapshot {
         let filled = report.map_or(&[][..], |report| &report.filled);
         let (clients, others): (Vec<&Filled>, Vec<&Filled>) = filled
             .iter()
-            .filter(|filled| filled.percent() >= NEARLY_FULL)
+            .filter(|filled| filled.is_nearly_full())
             .partition(|filled| filled.what == "client");
         // A client that keeps as many flows as it may is that client's matter alone.
         for client in clients {

@@ -13,13 +13,20 @@ use super::{
 use crate::{
     control::wire::{PartStatus, PortItem, StatusReport},
     model::{DatapathReport, Mode, PortState, counted, format_age},
-    proxy::{ProxyReport, Unheld},
+    proxy::{ProxyReport, ShareReport, Unheld},
     telemetry,
 };
 
 /// What to do about a datapath that sees no packet.
 const ATTACH_FIX: &str = "bring an interface up, or name those that are to serve (ip -br link): \
     harbor-ctl config set node.interfaces NAME,NAME, and restart the agent";
+
+/// What to do about a port that has its share of descriptors, or about all of them.
+const SHARES_FIX: &str = "end flows: harbor-ctl flows list; or limit who may open them: harbor-ctl \
+    ports set NAME new_per_second=N; or let one port have more: harbor-ctl config set \
+    proxy.descriptors_per_port 50%";
+/// What is full is named up to here.
+const NAMED: usize = 4;
 
 impl Snapshot {
     /// Every part's state, and the worst of them.
@@ -226,12 +233,20 @@ fn proxy_part(report: &ProxyReport) -> PartStatus {
     if *shed > 0 {
         text.push_str(&format!(", {shed} turned away"));
     }
+    if report.shares.ended > 0 {
+        text.push_str(&format!(", {} ended for others", report.shares.ended));
+    }
+    let (most, full) = shares(&report.shares);
+    text.push_str(&most);
     let mut failed = report
         .unheld
         .iter()
         .filter(|(_, why)| *why != Unheld::Taken);
     let Some(((protocol, port), why)) = failed.next() else {
-        return part("ok", text);
+        return PartStatus {
+            fix: full.then(|| SHARES_FIX.to_owned()),
+            ..part(if full { "degraded" } else { "ok" }, text)
+        };
     };
     let others = match failed.count() {
         0 => String::new(),
@@ -245,6 +260,31 @@ fn proxy_part(report: &ProxyReport) -> PartStatus {
             format!("{text}; {port}/{protocol} is not held: {why}{others}"),
         )
     }
+}
+
+/// Who has most of the proxy's descriptors, and what is full or nearly so; whether that concerns more
+/// than one client.
+fn shares(report: &ShareReport) -> (String, bool) {
+    let fullest = report.fullest.iter().filter(|one| one.what != "all");
+    let most: Vec<String> = fullest.map(ToString::to_string).collect();
+    let mut text = match most.is_empty() {
+        true => String::new(),
+        false => format!("; most: {}", most.join(", ")),
+    };
+    let (mut whole_or_port, mut named) = (false, 0);
+    for one in &report.full {
+        // A client that has all it may have is that client's matter alone.
+        whole_or_port |= one.what != "client";
+        named += 1;
+        if named <= NAMED {
+            let how = if one.is_full() { "full" } else { "nearly full" };
+            text.push_str(&format!("; {how}: {one}"));
+        }
+    }
+    if named > NAMED {
+        text.push_str(&format!("; and {} more", named - NAMED));
+    }
+    (text, whole_or_port)
 }
 
 /// What to do where numbers have no socket for want of descriptors.

@@ -19,8 +19,8 @@ use crate::{
         RangeReport,
     },
     model::{
-        CertificateFault, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts, PortRange,
-        Protocol, Service, format_age, judge_port,
+        CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts,
+        PortRange, Protocol, Service, format_age, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -167,8 +167,25 @@ impl Snapshot {
                 .iter()
                 .filter_map(|bound| bound.app.clone())
                 .collect(),
+            full: self.full_shares(service, &own),
             counters: own.into_iter().map(counters).collect(),
         }
+    }
+
+    /// What the port has used up, or nearly so, of the flow table and of the proxy.
+    fn full_shares(&self, service: &Service, own: &[&FrontendReport]) -> Vec<String> {
+        if service.node != self.node && !self.node.is_empty() {
+            return Vec::new();
+        }
+        let each = service.protocols.each().iter();
+        let shares = each.map(|&protocol| self.engines.proxy.share_of(protocol, service.port));
+        let shares = shares.filter(Filled::is_nearly_full);
+        let shares = shares.map(|share| format!("descriptors of {share}"));
+        let kept = own.iter().filter_map(|report| report.kept.as_ref());
+        let kept = kept.filter(|kept| kept.is_nearly_full());
+        kept.map(|kept| format!("flows of {kept}"))
+            .chain(shares)
+            .collect()
     }
 
     /// Where clients reach it; of another node's only what that has said.

@@ -116,6 +116,10 @@ pub(super) fn details(item: &PortItem) -> String {
             "Apps",
             (!item.apps.is_empty()).then(|| item.apps.join(", ")),
         ),
+        (
+            "Full",
+            (!item.full.is_empty()).then(|| item.full.join("; ")),
+        ),
     ];
     lines.extend(
         more.into_iter()

@@ -7,6 +7,8 @@ pub(crate) enum Form {
     /// Whatever the kind of the key says.
     Free,
     Period,
+    /// A part of something.
+    Share,
     /// Numbers of ports.
     Range,
     /// Where to listen, or nowhere.
@@ -35,6 +37,7 @@ impl Form {
         match self {
             Self::Free => "",
             Self::Period => "a period with its unit: 500ms, 30s, 5m, 2h4m, 1d",
+            Self::Share => "a share in hundredths, from 1% to 100%",
             Self::Range => "FIRST-LAST, numbers from 1 to 65535",
             Self::Listen => "ADDRESS:PORT, or empty",
             Self::Path => "an absolute path",
@@ -57,6 +60,7 @@ impl Form {
     pub(crate) fn pattern(self) -> Option<&'static str> {
         match self {
             Self::Period => Some("^ *([0-9]+(ms|s|m|h|d))+ *$"),
+            Self::Share => Some("^ *[0-9]{1,3} *% *$"),
             Self::Range => Some("^ *[0-9]{1,5} *- *[0-9]{1,5} *$"),
             Self::Listen => Some("^(.+:[0-9]{1,5})?$"),
             Self::Path => Some("^/"),

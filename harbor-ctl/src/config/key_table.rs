@@ -112,6 +112,12 @@ pub(crate) static KEYS: &[Key] = &[
     .form(Form::Period),
     text("proxy", "give_up", "\"10s\"", "how long all backends that are tried may take to accept a connection that goes through the proxy, before the client is reset; at least connect_timeout")
     .form(Form::Period),
+    text("proxy", "half_closed", "\"60s\"", "how long a connection through the proxy may be silent after one of its sides has ended")
+    .form(Form::Period),
+    text("proxy", "descriptors_per_port", "\"25%\"", "what one port's flows may have of the descriptors that are left for flows through the proxy; 16 at least")
+    .form(Form::Share),
+    text("proxy", "descriptors_per_client", "\"10%\"", "what the flows of one client (of IPv6: one /64) at all ports may have of them; 16 at least")
+    .form(Form::Share),
     text("timeouts", "opening", "\"6s\"", "a flow without an answer")
     .form(Form::Period),
     text("timeouts", "tcp_established", "\"2h4m\"", "a silent TCP flow")

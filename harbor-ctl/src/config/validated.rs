@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     ConfigError, ConsoleConfig, ControlConfig, Entry, GatewayConfig, Limits, LogConfig,
-    MetricsConfig, Problem, Public, Value,
+    MetricsConfig, Problem, ProxyConfig, Public, Value,
     keys::{KEYS, find},
     raw::Layers,
 };
@@ -37,10 +37,7 @@ pub(crate) struct Config {
     pub(crate) source_addresses: Vec<IpAddr>,
     /// `[tls].folder`
     pub(crate) certificates: PathBuf,
-    /// `[proxy]`: how long a backend may take to accept before another is tried as well.
-    pub(crate) connect_timeout: Duration,
-    /// `[proxy]`: how long all that are tried may take.
-    pub(crate) give_up: Duration,
+    pub(crate) proxy: ProxyConfig,
     pub(crate) timeouts: Timeouts,
     pub(crate) drain: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
@@ -137,12 +134,7 @@ impl Check {
             source_ports,
             source_addresses: self.list("datapath.source_addresses", own_address),
             certificates: self.path("tls.folder"),
-            connect_timeout: self.period_within(
-                "proxy.connect_timeout",
-                Duration::from_millis(10),
-                second * 60,
-            ),
-            give_up: self.period_within("proxy.give_up", second, second * 120),
+            proxy: self.proxy(),
             timeouts: self.timeouts(),
             drain: self.period("policy.drain", Duration::ZERO),
             allow_networks: self.list("policy.allow_networks", parse_network),

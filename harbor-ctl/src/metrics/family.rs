@@ -107,6 +107,8 @@ families! {
         "Descriptors that the proxy may use."
     PROXY_SHED: Counter "harbor_proxy_turned_away" []
         "Connections and flows that the proxy turned away for want of descriptors or of room."
+    PROXY_ENDED: Counter "harbor_proxy_ended_for_others" []
+        "Connections and UDP flows through the proxy that had carried least, and ended to make room."
 
     RECONCILE: Histogram "harbor_reconcile_seconds" []
         "How long it took to bring changes to the kernel."

@@ -67,6 +67,10 @@ kinds! {
     NodeLeft = "node_left",
     AgentStarted = "agent_started",
     AgentStopped = "agent_stopped",
+    /// A port, a client or all of them have as much as they may.
+    LimitReached = "limit_reached",
+    /// There is room again.
+    LimitLeft = "limit_left",
     /// Somebody has ended flows.
     FlowsEnded = "flows_ended",
     /// Somebody has asked for a change that no other event tells of.

@@ -39,16 +39,20 @@ pub(crate) struct DatapathReport {
     pub(crate) filled: Vec<Filled>,
 }
 
+/// Something is nearly full from so many hundredths on.
+const NEARLY_FULL: u64 = 90;
+
 /// How much of something is taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Filled {
-    /// `flow table`, `port`, `organization`, `source ports towards` or `client`.
+    /// `flow table`, `port`, `organization`, `source ports towards` or `client`; of the proxy's
+    /// descriptors `all`, `port` or `client`.
     pub(crate) what: String,
     /// Which of them.
     pub(crate) name: String,
-    /// Flows that it has.
+    /// Flows that it has, or descriptors.
     pub(crate) used: u64,
-    /// Flows that it may have; 0 = not limited.
+    /// How many it may have; 0 = not limited.
     pub(crate) room: u64,
 }
 
@@ -59,6 +63,16 @@ impl Filled {
             0 => 0,
             room => self.used.saturating_mul(100) / room,
         }
+    }
+
+    /// Whether little is left.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.percent() >= NEARLY_FULL
+    }
+
+    /// Whether one more finds no room; a connection through the proxy takes two.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room != 0 && self.used + 2 > self.room
     }
 }
 
@@ -253,6 +267,9 @@ pub(crate) struct FrontendReport {
     pub(crate) refused: u64,
     /// Backends that new flows can reach: known to the kernel, with a route.
     pub(crate) backends_reachable: u32,
+    /// How many flows it keeps of those that one port may.
+    #[serde(skip)]
+    pub(crate) kept: Option<Filled>,
 }
 
 impl FrontendReport {
@@ -265,6 +282,7 @@ impl FrontendReport {
         self.reply_packets += other.reply_packets;
         self.reply_bytes += other.reply_bytes;
         self.refused += other.refused;
+        self.kept = self.kept.take().or_else(|| other.kept.clone());
     }
 }
 

@@ -9,16 +9,24 @@ use std::{
 };
 
 use super::{
-    ProxySettings, backend::Backend, descriptors::Ledger, frontend::Frontend, limits::release,
-    only::Only, patience::Patience, seats::Key,
+    ProxySettings,
+    backend::Backend,
+    book::Home,
+    descriptors::Ledger,
+    frontend::Frontend,
+    limits::{admit, release},
+    only::Only,
+    patience::Patience,
+    poll::Name,
+    seats::Key,
+    shares::{Holding, Shares},
 };
 use crate::model::{Doubt, Evidence, Suspect, Testimony, Witness};
 
 /// Shared by the proxy's threads.
 #[derive(Debug)]
 pub(super) struct Common {
-    /// The most flows.
-    flows_limit: u64,
+    pub(super) shares: Arc<Shares>,
     pub(super) patience: Patience,
     pub(super) only: Only,
     pub(super) ledger: Arc<Ledger>,
@@ -32,7 +40,7 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn new(settings: ProxySettings, ledger: Arc<Ledger>) -> Self {
         Self {
-            flows_limit: settings.flows.into(),
+            shares: Arc::new(Shares::new(&settings, Arc::clone(&ledger))),
             patience: Patience::new(&settings),
             only: Only::new(settings.addresses),
             ledger,
@@ -42,14 +50,23 @@ impl Common {
         }
     }
 
-    /// Whether a new flow finds room here; if not, it is counted as shed.
-    pub(super) fn has_room(&self, descriptors: u64) -> bool {
-        let has_room =
-            self.flows.load(Relaxed) < self.flows_limit && self.ledger.has_room(descriptors);
-        if !has_room {
+    /// Lets a flow in, or counts that it was turned away: by its port's rules, or for want of room. Who
+    /// of its own thread and protocol has to end for it is named.
+    pub(super) fn admit(
+        &self,
+        frontend: &Frontend,
+        client: IpAddr,
+        home: Home,
+        now: u64,
+    ) -> Option<(Holding, Vec<Name>)> {
+        admit(frontend, client, now).ok()?;
+        let entered = self.shares.enter(frontend, client, home, now);
+        if entered.is_err() {
+            release(frontend, client);
+            frontend.standing.refused.fetch_add(1, Relaxed);
             self.shed.fetch_add(1, Relaxed);
         }
-        has_room
+        entered.ok()
     }
 
     /// Notes that a backend has failed a flow, and who has seen it.

@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use super::{
+    book::Rank,
     clock::SECOND,
     common::{Common, read_address, unknown},
     descriptors::Descriptor,
@@ -25,6 +26,7 @@ use super::{
     poll::{Interest, Name, Poll, Source},
     relay::{Half, Kit, Pace, Stop},
     seal::{Broken, Seal},
+    shares::Holding,
 };
 use crate::model::{ClientIp, FlowRecord, Protocol};
 
@@ -33,6 +35,9 @@ pub(super) const ENDS: EventFlags = EventFlags::RDHUP
     .union(EventFlags::HUP)
     .union(EventFlags::ERR)
     .union(EventFlags::PRI);
+
+/// One of which one side has ended is in use while its bytes are not further apart.
+const PAUSE: u64 = 2 * SECOND;
 
 /// A client's connection.
 pub(super) struct Connection {
@@ -54,6 +59,8 @@ pub(super) struct Connection {
     pub(super) tried: Vec<u64>,
     /// Its TLS, if that ends here.
     seal: Option<Seal>,
+    /// Its place among all flows.
+    pub(super) holding: Holding,
     pub(super) forward: Half,
     pub(super) reply: Half,
 }
@@ -106,7 +113,7 @@ impl Connection {
     pub(super) fn open(
         client: (Descriptor, SocketAddr),
         frontend: Arc<Frontend>,
-        name: Name,
+        (name, holding): (Name, Holding),
         ground: &Ground<'_>,
     ) -> Option<Self> {
         let (client, address) = client;
@@ -140,6 +147,7 @@ impl Connection {
             is_listed: false,
             tried,
             seal,
+            holding,
             forward: Half::default(),
             reply: Half::default(),
         })
@@ -286,8 +294,36 @@ impl Connection {
             0 => common.patience.tcp_established(),
             own => u64::from(own) * SECOND,
         };
+        let silence = match self.is_half_closed() {
+            true => silence.min(common.patience.half_closed()),
+            false => silence,
+        };
         let is_late = self.seal.as_ref().is_some_and(|seal| seal.is_late(now));
         is_late || self.stage == Stage::Live && now.saturating_sub(self.seen) > silence
+    }
+
+    fn is_half_closed(&self) -> bool {
+        self.forward.is_ended || self.reply.is_ended
+    }
+
+    /// Why it may end for others; `None` = it is in use.
+    pub(super) fn rank(&self, now: u64) -> Option<Rank> {
+        let is_silent = now.saturating_sub(self.seen) >= PAUSE;
+        let is_unused = self.forward.bytes + self.reply.bytes == 0;
+        if self.seal.as_ref().is_some_and(Seal::is_handshaking) {
+            Some(Rank::Handshake)
+        } else if self.is_half_closed() {
+            (is_unused || is_silent).then_some(Rank::HalfClosed)
+        } else {
+            is_unused.then_some(Rank::Unused)
+        }
+    }
+
+    /// Has others know what it holds, and whether it is in use.
+    pub(super) fn settle(&mut self, now: u64) {
+        self.holding.resize(2 + self.earlier.len() as u64);
+        let rank = self.rank(now);
+        self.holding.set_rank(rank, now);
     }
 
     /// Ends it; what it has borrowed goes back.

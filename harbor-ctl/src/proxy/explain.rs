@@ -39,7 +39,7 @@ pub(super) fn explain(proxy: &Proxy, question: &Question, is_here: bool) -> Find
         Some(frontend) => {
             finding.frontend = Some(key);
             let flow = flow_of(proxy, question);
-            judge(&frontend, question, flow, &mut finding)
+            judge(&frontend, (proxy, question), flow, &mut finding)
         }
     };
     let number = verdict.number();
@@ -55,7 +55,7 @@ pub(super) fn explain(proxy: &Proxy, question: &Question, is_here: bool) -> Find
 
 fn judge(
     frontend: &Frontend,
-    question: &Question,
+    (proxy, question): (&Proxy, &Question),
     flow: Option<FlowRecord>,
     finding: &mut Finding,
 ) -> Verdict {
@@ -72,7 +72,11 @@ fn judge(
         return Verdict::Pass(PassReason::NoFlow);
     }
     finding.steps.admitted = true;
-    if let Err(reason) = would_admit(frontend, question.source.ip(), now) {
+    let client = question.source.ip();
+    let shares = &proxy.0.common.shares;
+    let admitted = would_admit(frontend, client, now);
+    let entered = admitted.and_then(|()| shares.would_enter(frontend, client, now));
+    if let Err(reason) = entered {
         return Verdict::Drop(reason);
     }
     match choose(frontend, question.source.ip(), now, &[], Choice::Dry) {

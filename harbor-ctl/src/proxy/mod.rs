@@ -7,6 +7,8 @@
 
 mod backend;
 mod board;
+mod book;
+mod choice;
 mod choose;
 mod clock;
 mod common;
@@ -32,6 +34,7 @@ mod report;
 mod roster;
 mod seal;
 mod seats;
+mod shares;
 mod tcp;
 mod udp;
 mod udp_flow;
@@ -54,9 +57,9 @@ use self::{
     orders::{Inbox, Order},
     worker::Worker,
 };
-pub(crate) use self::{kept::Keeper, listing::FlowListing};
+pub(crate) use self::{kept::Keeper, listing::FlowListing, shares::ShareReport};
 use crate::model::{
-    AllDown, BackendReport, Doubt, Evidence, Finding, FlowFilter, FrontendReport, Protocol,
+    AllDown, BackendReport, Doubt, Evidence, Filled, Finding, FlowFilter, FrontendReport, Protocol,
     Protocols, Question, Service, Suspect, Timeouts,
 };
 
@@ -73,6 +76,12 @@ pub(crate) struct ProxySettings {
     pub(crate) connect_timeout: Duration,
     /// How long all that are tried may take.
     pub(crate) give_up: Duration,
+    /// How long one of whose sides has ended may be silent.
+    pub(crate) half_closed: Duration,
+    /// What a port's flows may have of the descriptors that are left for flows, in hundredths.
+    pub(crate) port_share: u32,
+    /// What a client's may.
+    pub(crate) client_share: u32,
     /// The most flows, all ports together.
     pub(crate) flows: u32,
     /// `[node].addresses`; empty: every address.
@@ -117,6 +126,8 @@ pub(crate) struct ProxyReport {
     pub(crate) descriptors_needed: u64,
     /// Connections and flows turned away for want of descriptors or because of the cap on flows.
     pub(crate) shed: u64,
+    /// How full the shares of descriptors are.
+    pub(crate) shares: ShareReport,
 }
 
 /// The running proxy; clones are the same one.
@@ -143,14 +154,15 @@ impl Proxy {
         let common = Arc::new(Common::new(settings, Arc::clone(&ledger)));
         let count = thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS));
         let pipes = Arc::new(AtomicUsize::new(0));
-        let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
-        for index in 0..count {
-            let inbox = Arc::new(Inbox::new(&ledger)?);
+        let inboxes = (0..count).map(|_| Inbox::new(&ledger).map(Arc::new));
+        let inboxes: Vec<Arc<Inbox>> = inboxes.collect::<Result<_, _>>()?;
+        common.shares.tell(inboxes.clone());
+        let mut threads = Vec::new();
+        for (index, inbox) in inboxes.iter().enumerate() {
             let (place, pipes) = ((index, count), Arc::clone(&pipes));
-            let worker = Worker::new(place, Arc::clone(&common), Arc::clone(&inbox), pipes)?;
+            let worker = Worker::new(place, Arc::clone(&common), Arc::clone(inbox), pipes)?;
             let thread = thread::Builder::new().name(format!("proxy-{index}"));
             threads.push(thread.spawn(move || worker.run())?);
-            inboxes.push(inbox);
         }
         Ok(Self(Arc::new(Shared {
             board: Mutex::new(Board::new(Arc::clone(&common), inboxes.clone())),
@@ -195,9 +207,10 @@ impl Proxy {
         self.board().set_tls(port, config);
     }
 
-    /// How long is waited from now on; the most flows stay what they are.
-    pub(crate) fn set_patience(&self, settings: &ProxySettings) {
+    /// How long is waited from now on, and what shares there are; the most flows stay what they are.
+    pub(crate) fn set_terms(&self, settings: &ProxySettings) {
         self.0.common.patience.set(settings);
+        self.0.common.shares.set(settings);
     }
 
     /// Tries again what could not be bound; answers what is held now.
@@ -254,6 +267,11 @@ impl Proxy {
     /// What would become of this packet, which is for this host or not.
     pub(crate) fn explain(&self, question: &Question, is_here: bool) -> Finding {
         explain::explain(self, question, is_here)
+    }
+
+    /// How full a port's share of descriptors is.
+    pub(crate) fn share_of(&self, protocol: Protocol, port: u16) -> Filled {
+        self.0.common.shares.of_port((protocol, port))
     }
 
     /// The proxy's own state.

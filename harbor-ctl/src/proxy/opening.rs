@@ -92,7 +92,7 @@ impl Connection {
     pub(super) fn seek(&mut self, search: Search, name: Name, ground: &Ground<'_>) -> Option<u64> {
         self.earlier.retain(|leg| !leg.backend.is_gone());
         self.tried.push(self.leg.backend.number);
-        let has_room = search == Search::Instead || ground.common.ledger.has_room(1);
+        let has_room = search == Search::Instead || self.holding.may_grow();
         let tried = &mut self.tried;
         let next = has_room.then(|| Leg::next(&self.frontend, self.address, tried, (name, ground)));
         let mut until = self.give_up_at;
@@ -109,6 +109,7 @@ impl Connection {
             }
         }
         self.stage = Stage::Opening { until };
+        self.settle(ground.now);
         Some(until)
     }
 

@@ -21,9 +21,10 @@ use super::{
     descriptors::{Descriptor, Ledger},
     frontend::Frontend,
     listing::{FlowPlace, Listed},
+    poll::Name,
     seats::{Key, Seat},
 };
-use crate::model::FlowFilter;
+use crate::model::{FlowFilter, Protocol};
 
 /// What a worker is to do.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub(super) enum Order {
     Close(Vec<Key>, SyncSender<()>),
     /// This is what these ports are now; `None` = nothing.
     Serve(Vec<(Key, Option<Arc<Frontend>>)>),
+    /// End this flow for another, unless it has come into use.
+    MakeRoom(Protocol, Name),
     /// Say which of these flows there are from a place on, and where the rest begins.
     List(FlowFilter, FlowPlace, SyncSender<Listed>),
     /// Say how many these flows are.
@@ -70,8 +73,13 @@ impl Inbox {
         }
     }
 
+    /// Whether there is an order.
+    pub(super) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
+    }
+
     pub(super) fn take(&self) -> VecDeque<Order> {
-        if !self.has_mail.load(Ordering::Acquire) {
+        if !self.has_mail() {
             return VecDeque::new();
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@ pub(super) struct Patience {
     udp_stream: AtomicU64,
     connect: AtomicU64,
     give_up: AtomicU64,
+    half_closed: AtomicU64,
 }
 
 impl Patience {
@@ -25,6 +26,7 @@ impl Patience {
             udp_stream: AtomicU64::new(0),
             connect: AtomicU64::new(0),
             give_up: AtomicU64::new(0),
+            half_closed: AtomicU64::new(0),
         };
         patience.set(settings);
         patience
@@ -37,6 +39,7 @@ impl Patience {
         put(&self.udp_single, timeouts.udp_single);
         put(&self.udp_stream, timeouts.udp_stream);
         put(&self.connect, settings.connect_timeout);
+        put(&self.half_closed, settings.half_closed);
         // Nobody is given up who has not had the time that is promised to each.
         put(
             &self.give_up,
@@ -62,6 +65,11 @@ impl Patience {
     /// How long a backend may take to accept a connection before another is tried as well.
     pub(super) fn connect(&self) -> u64 {
         self.connect.load(Relaxed)
+    }
+
+    /// Silence that ends a connection of which one side has ended.
+    pub(super) fn half_closed(&self) -> u64 {
+        self.half_closed.load(Relaxed)
     }
 
     /// How long all of them together may take.

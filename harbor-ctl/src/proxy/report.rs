@@ -23,6 +23,7 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
         reply_bytes: load.reply.bytes.load(Relaxed),
         refused: standing.refused.load(Relaxed),
         backends_reachable: u32::try_from(frontend.takers()).unwrap_or(u32::MAX),
+        kept: None,
     }
 }
 
@@ -63,5 +64,6 @@ pub(super) fn proxy(board: &Board, common: &Common) -> ProxyReport {
         descriptor_limit: common.ledger.limit(),
         descriptors_needed: common.ledger.needed(wanted, scarce),
         shed: common.shed.load(Relaxed),
+        shares: common.shares.report(),
     }
 }

@@ -22,6 +22,9 @@ use super::{
 
 /// How long a handshake may take.
 const HANDSHAKE: u64 = 10 * SECOND;
+/// What a client may say until its handshake is done. The library keeps it until it is whole; a
+/// greeting with keys for quantum computers has 2 KiB.
+const GREETING: usize = 16 * 1024;
 /// Rounds until other connections have their turn.
 const ROUNDS: usize = 16;
 
@@ -29,6 +32,8 @@ const ROUNDS: usize = 16;
 pub(super) struct Seal {
     session: Box<ServerConnection>,
     until: u64,
+    /// Bytes of the handshake.
+    heard: usize,
 }
 
 /// Why sealed bytes cannot go on.
@@ -53,7 +58,13 @@ impl Seal {
         Some(Self {
             session: Box::new(session),
             until: now + HANDSHAKE,
+            heard: 0,
         })
+    }
+
+    /// Whether the client has not finished its handshake yet.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
     }
 
     /// Whether the client has not finished its handshake in time.
@@ -91,7 +102,15 @@ impl Seal {
             return Ok(false);
         }
         match self.session.read_tls(&mut Socket(client)) {
+            // Who goes in the middle of the handshake has nothing to say any more.
+            Ok(0) if self.session.is_handshaking() => return Err(Broken::Dead),
             Ok(0) => forward.is_ready = false,
+            Ok(length) if self.session.is_handshaking() => {
+                self.heard += length;
+                if self.heard > GREETING {
+                    return Err(Broken::Dead);
+                }
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 forward.is_ready = false;

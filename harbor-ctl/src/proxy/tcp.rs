@@ -9,17 +9,18 @@ use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
 use super::{
+    book::Home,
     common::Common,
     connection::{Connection, Ground, Next, Side, Stage},
     descriptors::Descriptor,
     frontend::Frontend,
     leg::reset,
-    limits::{admit, release},
+    limits::release,
     opening::Search,
     poll::{Name, Poll},
     relay::Kit,
 };
-use crate::model::{FlowFilter, FlowRecord};
+use crate::model::{FlowFilter, FlowRecord, Protocol};
 
 /// Connections, or flows of datagrams, that are looked at for one part of a list: others wait meanwhile.
 pub(super) const LISTED: usize = 4_096;
@@ -28,6 +29,8 @@ const REST: u64 = 2_000_000;
 
 /// The connections of a worker.
 pub(super) struct Connections {
+    /// Whose they are, by number.
+    worker: usize,
     table: Slab<(u32, Connection)>,
     /// Rises with every connection.
     turn: u32,
@@ -48,8 +51,9 @@ pub(super) struct Here<'a> {
 }
 
 impl Connections {
-    pub(super) fn new(kit: Kit) -> Self {
+    pub(super) fn new(worker: usize, kit: Kit) -> Self {
         Self {
+            worker,
             table: Slab::new(),
             turn: 0,
             opening: BinaryHeap::new(),
@@ -73,23 +77,26 @@ impl Connections {
         let Some(frontend) = frontend else {
             return reset(&client.0);
         };
-        if !here.common.has_room(1) {
-            return reset(&client.0);
-        }
         let from = client.1.ip();
-        if admit(frontend, from, here.now).is_err() {
-            return reset(&client.0);
-        }
         self.turn = self.turn.wrapping_add(1);
         let entry = self.table.vacant_entry();
         let name = Name::new(entry.key(), self.turn);
+        let home = Home {
+            worker: self.worker,
+            protocol: Protocol::Tcp,
+            name,
+        };
+        let Some((holding, leaving)) = here.common.admit(frontend, from, home, here.now) else {
+            return reset(&client.0);
+        };
         let ground = Ground {
             common: here.common,
             poll: here.poll,
             kit: &mut self.kit,
             now: here.now,
         };
-        match Connection::open(client, Arc::clone(frontend), name, &ground) {
+        let place = (name, holding);
+        match Connection::open(client, Arc::clone(frontend), place, &ground) {
             Some(connection) => {
                 here.common.begin(frontend);
                 if let Stage::Opening { until } = connection.stage {
@@ -99,6 +106,9 @@ impl Connections {
             }
             None => release(frontend, from),
         }
+        leaving
+            .into_iter()
+            .for_each(|name| self.make_room(name, here));
     }
 
     /// One of a connection's sockets has news.
@@ -140,6 +150,9 @@ impl Connections {
 
     /// Ends the connections that have been silent for too long.
     pub(super) fn sweep(&mut self, here: Here<'_>) {
+        for (_, (_, connection)) in &mut self.table {
+            connection.settle(here.now);
+        }
         self.end_where(here, |connection| {
             connection.is_stale(here.common, here.now)
         });
@@ -203,6 +216,22 @@ impl Connections {
         })
     }
 
+    /// Resets a connection that is to make room, unless it has come into use.
+    pub(super) fn make_room(&mut self, name: Name, here: Here<'_>) {
+        self.with(name, here, |connection, ground| {
+            match connection.rank(ground.now) {
+                Some(_) => {
+                    connection.holding.count_end();
+                    Next::Reset
+                }
+                None => {
+                    connection.holding.stay();
+                    Next::Wait
+                }
+            }
+        });
+    }
+
     /// Resets all of them.
     pub(super) fn end_all(&mut self, here: Here<'_>) {
         self.end_where(here, |_| true);
@@ -244,7 +273,9 @@ impl Connections {
             kit: &mut self.kit,
             now: here.now,
         };
-        match act(connection, &mut ground) {
+        let next = act(connection, &mut ground);
+        connection.settle(here.now);
+        match next {
             Next::Wait => {}
             Next::Again if !connection.is_listed => {
                 connection.is_listed = true;

@@ -8,16 +8,16 @@ use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
 use super::{
+    book::Home,
     common::is_own,
     datagrams::{Batch, Origin},
     frontend::Frontend,
-    limits::admit,
     poll::Name,
     seats::{Key, Seat},
     tcp::{Here, LISTED},
     udp_flow::UdpFlow,
 };
-use crate::model::{FlowFilter, FlowRecord};
+use crate::model::{FlowFilter, FlowRecord, Protocol};
 
 /// Batches that one socket may take before others have their turn.
 const BATCHES: usize = 4;
@@ -29,15 +29,18 @@ pub(super) struct Flows {
 }
 
 struct Table {
+    /// Whose they are, by number.
+    worker: usize,
     flows: Slab<(u32, UdpFlow)>,
     names: HashMap<(u16, Origin), u32>,
     turn: u32,
 }
 
 impl Flows {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(worker: usize) -> Self {
         Self {
             table: Table {
+                worker,
                 flows: Slab::new(),
                 names: HashMap::new(),
                 turn: 0,
@@ -97,6 +100,7 @@ impl Flows {
                 break;
             }
         }
+        flow.settle(here.now);
         // The first of them has come with the call that was to receive.
         if flags.contains(EventFlags::ERR) {
             flow.forget_errors();
@@ -105,6 +109,9 @@ impl Flows {
 
     /// Forgets the flows that have been silent for too long.
     pub(super) fn sweep(&mut self, here: Here<'_>) {
+        for (_, (_, flow)) in &mut self.table.flows {
+            flow.settle(here.now);
+        }
         self.table
             .end_where(here, |flow| flow.is_stale(here.common, here.now));
     }
@@ -163,6 +170,11 @@ impl Flows {
             .end_where(here, |flow| flow.is_meant(filter, here.now))
     }
 
+    /// Forgets a flow that is to make room, unless it has come into use.
+    pub(super) fn make_room(&mut self, name: Name, here: Here<'_>) {
+        self.table.make_room(name, here);
+    }
+
     /// Forgets the flows of a number.
     pub(super) fn end_of(&mut self, key: Key, here: Here<'_>) {
         self.table.end_where(here, |flow| flow.seat.key == key);
@@ -187,18 +199,27 @@ impl Table {
         if is_ours(client.port()) && (client.ip() == origin.dialled || is_own(client.ip())) {
             return None;
         }
-        if client.port() == 0 || !here.common.has_room(1) {
+        if client.port() == 0 || frontend.roster().takers.is_empty() {
             return None;
         }
-        if frontend.roster().takers.is_empty() || admit(frontend, client.ip(), here.now).is_err() {
-            return None;
-        }
-        here.common.begin(frontend);
         self.turn = self.turn.wrapping_add(1);
-        let flow = UdpFlow::new(Arc::clone(seat), Arc::clone(frontend), origin, here.now);
-        let turn = Name::new(0, self.turn).turn;
-        let index = self.flows.insert((turn, flow)) as u32;
+        let entry = self.flows.vacant_entry();
+        let name = Name::new(entry.key(), self.turn);
+        let home = Home {
+            worker: self.worker,
+            protocol: Protocol::Udp,
+            name,
+        };
+        let (holding, leaving) = here.common.admit(frontend, client.ip(), home, here.now)?;
+        here.common.begin(frontend);
+        let ends = (Arc::clone(seat), Arc::clone(frontend));
+        let flow = UdpFlow::new(ends, origin, holding, here.now);
+        entry.insert((name.turn, flow));
+        let index = name.index;
         self.names.insert(known, index);
+        leaving
+            .into_iter()
+            .for_each(|name| self.make_room(name, here));
         Some(index)
     }
 
@@ -209,7 +230,22 @@ impl Table {
         let name = Name::new(index as usize, *turn);
         if !flow.forward(payloads, name, here) {
             // Without a backend it is no flow: what comes next is judged anew.
-            self.remove(index as usize, here);
+            return self.remove(index as usize, here);
+        }
+        flow.settle(here.now);
+    }
+
+    fn make_room(&mut self, name: Name, here: Here<'_>) {
+        let index = name.index as usize;
+        match self.flows.get(index) {
+            Some((turn, flow)) if *turn == name.turn => match flow.rank(here.now) {
+                Some(_) => {
+                    flow.holding.count_end();
+                    self.remove(index, here);
+                }
+                None => flow.holding.stay(),
+            },
+            _ => {}
         }
     }
 

@@ -15,6 +15,7 @@ use rustix::{
 
 use super::{
     backend::Backend,
+    book::Rank,
     choose::{Choice, choose, has_other},
     clock::SECOND,
     common::{Common, read_address, unknown},
@@ -26,9 +27,13 @@ use super::{
     limits,
     poll::{Interest, Name, Source},
     seats::{Seat, fragment},
+    shares::Holding,
     tcp::Here,
 };
 use crate::model::{ClientIp, Doubt, FlowFilter, FlowRecord, Protocol, Witness};
+
+/// An app's answers are a stream while they are not further apart.
+const PAUSE: u64 = 2 * SECOND;
 
 /// A client's conversation.
 pub(super) struct UdpFlow {
@@ -42,6 +47,8 @@ pub(super) struct UdpFlow {
     seen: u64,
     forward: Sent,
     reply: Sent,
+    /// Its place among all flows.
+    pub(super) holding: Holding,
 }
 
 /// What went in one direction.
@@ -58,7 +65,12 @@ struct Leg {
 }
 
 impl UdpFlow {
-    pub(super) fn new(seat: Arc<Seat>, frontend: Arc<Frontend>, origin: Origin, now: u64) -> Self {
+    pub(super) fn new(
+        (seat, frontend): (Arc<Seat>, Arc<Frontend>),
+        origin: Origin,
+        holding: Holding,
+        now: u64,
+    ) -> Self {
         Self {
             frontend,
             seat,
@@ -68,6 +80,7 @@ impl UdpFlow {
             seen: now,
             forward: Sent::default(),
             reply: Sent::default(),
+            holding,
         }
     }
 
@@ -146,13 +159,30 @@ impl UdpFlow {
 
     /// Whether it has been silent for too long.
     pub(super) fn is_stale(&self, common: &Common, now: u64) -> bool {
-        let is_stream = self.forward.packets > 1 && self.reply.packets > 0;
-        let silence = match (is_stream, self.frontend.settings().idle_timeout_s) {
+        let silence = match (self.is_stream(), self.frontend.settings().idle_timeout_s) {
             (false, _) => common.patience.udp_single(),
             (true, 0) => common.patience.udp_stream(),
             (true, own) => u64::from(own) * SECOND,
         };
         now.saturating_sub(self.seen) > silence
+    }
+
+    /// Whether both sides have spoken, and the client more than once.
+    fn is_stream(&self) -> bool {
+        self.forward.packets > 1 && self.reply.packets > 0
+    }
+
+    /// Why it may end for others; `None` = it is in use.
+    pub(super) fn rank(&self, now: u64) -> Option<Rank> {
+        let is_silent = now.saturating_sub(self.seen) >= PAUSE;
+        let is_question = !self.is_stream() && (self.reply.packets <= 1 || is_silent);
+        is_question.then_some(Rank::Question)
+    }
+
+    /// Has others know whether it is in use.
+    pub(super) fn settle(&mut self, now: u64) {
+        let rank = self.rank(now);
+        self.holding.set_rank(rank, now);
     }
 
     /// Whether its backend is gone.

@@ -92,8 +92,8 @@ impl Worker {
             inbox,
             poll,
             seats: HashMap::new(),
-            tcp: Connections::new(kit),
-            udp: Flows::new(),
+            tcp: Connections::new(index, kit),
+            udp: Flows::new(index),
             spare: None,
             paused: Vec::new(),
             next_sweep: 0,
@@ -114,6 +114,10 @@ impl Worker {
             }
             for (source, flags) in news.iter() {
                 self.attend(source, flags);
+                // What has to end for a newcomer ends before the next one comes.
+                if self.inbox.has_mail() && !self.obey() {
+                    return;
+                }
             }
             self.keep_time();
         }
@@ -220,6 +224,8 @@ impl Worker {
                     let _ = done.try_send(());
                 }
                 Order::Serve(ports) => self.reform(ports),
+                Order::MakeRoom(Protocol::Tcp, name) => self.tcp.make_room(name, here),
+                Order::MakeRoom(Protocol::Udp, name) => self.udp.make_room(name, here),
                 Order::List(filter, place, answer) => {
                     let _ = answer.try_send(self.list(&filter, place));
                 }

@@ -50,7 +50,7 @@ fn scene(family: Family, more: &str) -> Scene {
 }
 
 /// Begins connections from an address and does not wait for them.
-fn begin(host: &Netns, from: IpAddr, to: SocketAddr, count: usize) -> Vec<TcpStream> {
+pub(super) fn begin(host: &Netns, from: IpAddr, to: SocketAddr, count: usize) -> Vec<TcpStream> {
     host.enter(|| {
         let begin = |_| {
             let family = match to {
@@ -78,13 +78,13 @@ fn begin(host: &Netns, from: IpAddr, to: SocketAddr, count: usize) -> Vec<TcpStr
 }
 
 /// An app that takes every connection and says nothing.
-struct Silent {
-    at: SocketAddr,
+pub(super) struct Silent {
+    pub(super) at: SocketAddr,
     ends: Arc<AtomicBool>,
 }
 
 impl Silent {
-    fn serve(scene: &Scene, family: Family) -> Self {
+    pub(super) fn serve(scene: &Scene, family: Family) -> Self {
         let at = SocketAddr::new(scene.lab.app(family, 0), SILENT);
         let listener = scene.lab.apps[0].enter(|| TcpListener::bind(at)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -134,7 +134,7 @@ fn kept_by_client(scene: &Scene) -> Vec<u64> {
 }
 
 /// One more address of the clients' host; of IPv6, with a network of its own.
-fn attacker(scene: &Scene, family: Family, host: u8) -> IpAddr {
+pub(super) fn attacker(scene: &Scene, family: Family, host: u8) -> IpAddr {
     let (from, bits) = match family {
         V4 => (scene.lab.client_host(family, host), 24),
         Family::V6 => {
@@ -185,6 +185,14 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
             let (state, text) = flows_part(&scene);
             state == "degraded" && full.iter().all(|name| text.contains(name))
         });
+        let told = |kind: &str, name: &str| {
+            let events = scene.agent.items(&["events", "--kind", kind]);
+            let mut texts = events.iter().map(|event| event["text"].to_string());
+            texts.any(|text| text.contains("flows") && text.contains(name))
+        };
+        eventually(SOON, || full.iter().all(|name| told("limit_reached", name)));
+        let shown = scene.agent.ctl_json(&["ports", "show", "attacked"]);
+        assert!(shown["full"].to_string().contains(&full[0]), "{shown}");
         let (first, ..) = &held[0];
         let explained = scene.agent.ctl_json_whatever(&[
             "explain",
@@ -201,6 +209,7 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
         live.progress();
         drop(held);
         eventually(SOON, || kept().iter().sum::<u64>() <= 20);
+        eventually(SOON * 3, || told("limit_left", &full[0]));
         assert_eq!(live.finish().errors, Vec::<String>::new(), "{family:?}");
     }
 }
@@ -243,11 +252,11 @@ fn forged_questions_that_are_answered_leave_room_for_others() {
 }
 
 /// Datagrams from all over the clients' network, each from another port.
-fn questions(
+pub(super) fn questions(
     scene: &Scene,
     family: Family,
     to: SocketAddr,
-) -> impl Iterator<Item = Vec<u8>> + Send {
+) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
     let hosts: Vec<IpAddr> = (3..253)
         .map(|host| scene.lab.client_host(family, host))
         .collect();

@@ -4,3 +4,4 @@ mod apis;
 mod doors;
 mod flows;
 mod hosts;
+mod proxy;

@@ -7,5 +7,5 @@ pub(crate) mod held;
 mod here;
 mod late;
 mod scarce;
-mod tls;
+pub(crate) mod tls;
 mod told;

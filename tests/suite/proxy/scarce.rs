@@ -13,6 +13,9 @@ use crate::{engines::Engine, scene::Scene};
 const SOON: Duration = Duration::from_secs(20);
 /// How long the agent is watched.
 const WATCHED: Duration = Duration::from_secs(3);
+/// One port, and clients of one address, may have all that there is.
+const UNSHARED: &str =
+    "[proxy]\ndescriptors_per_port = \"100%\"\ndescriptors_per_client = \"100%\"\n";
 /// What the agent may have, and how many clients come.
 const DESCRIPTORS: &str = "--nofile=256";
 const CLIENTS: usize = 2_000;
@@ -59,7 +62,7 @@ fn too_many_clients(engine: Engine, from: fn(&Lab) -> &Netns) {
     allow_many_descriptors();
     let config = Config {
         wrapper: vec!["prlimit".into(), DESCRIPTORS.into()],
-        ..Config::default()
+        ..Config::with(UNSHARED)
     };
     let mut scene = engine.on(Lab::routed(), &config);
     let to = scene.port("web");
@@ -138,7 +141,7 @@ fn a_thousand_slow_readers_cost_what_is_documented_and_nobody_else_notices() {
         host.set("net/ipv4/tcp_rmem", "4096 65536 65536");
         host.set("net/ipv4/tcp_wmem", "4096 65536 65536");
     }
-    let mut scene = Engine::Proxy.on(lab, &Config::default());
+    let mut scene = Engine::Proxy.on(lab, &Config::with(UNSHARED));
     let at = SocketAddr::new(scene.lab.app(V4, 0), 9_302);
     let listener = scene.lab.apps[0].enter(|| TcpListener::bind(at)).unwrap();
     let number = scene.agent.create(&["bulk", "--backend", &at.to_string()]);

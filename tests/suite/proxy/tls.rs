@@ -14,7 +14,7 @@ use kit::{Config, Finished, Lab, V4, certify, certify_expired, eventually, finis
 use crate::{engines::Engine, scene::Scene};
 
 const SOON: Duration = Duration::from_secs(20);
-const WEB: u16 = 9_301;
+pub(crate) const WEB: u16 = 9_301;
 const ENGINES: [Engine; 2] = [Engine::Tc, Engine::Proxy];
 
 /// A scene with a plain web server on the first app host, and a folder for certificates.
@@ -31,7 +31,7 @@ fn certificates(lab: &Lab) -> PathBuf {
 }
 
 /// Answers every request with one line, and closes.
-fn serve(lab: &Lab) {
+pub(crate) fn serve(lab: &Lab) {
     let at = SocketAddr::new(lab.app(V4, 0), WEB);
     let listener = lab.apps[0].enter(|| TcpListener::bind(at)).unwrap();
     thread::spawn(move || {

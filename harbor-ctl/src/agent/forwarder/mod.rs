@@ -270,6 +270,9 @@ impl Forwarder {
             Request::Verify(repair, answer) => {
                 let _ = answer.send(self.verify(repair).map_err(ForwardingError::from));
             }
+            Request::Full(answer) => {
+                let _ = answer.send(self.full().map_err(ForwardingError::from));
+            }
             Request::SetLog(level, answer) => {
                 let _ = answer.send(self.set_log(level).map_err(ForwardingError::from));
             }

@@ -47,6 +47,7 @@ impl Forwarder {
                 reply_bytes: counters.reply_bytes,
                 refused: counts.refused,
                 backends_reachable: takers.saturating_sub(self.ejected_of(&key)),
+                kept: live.map(|live| self.port_filled(&key, live.kept)),
             });
         }
         Ok(reports)

@@ -92,12 +92,6 @@ impl Forwarder {
     /// What is filled most: the flow tables, a port, an organization, a backend's source ports, a client
     /// at one port and one at all ports.
     pub(super) fn filled(&self) -> Result<Vec<Filled>, DatapathError> {
-        let filled = |what: &'static str, name: &dyn Display, used, room| Filled {
-            what: what.into(),
-            name: name.to_string(),
-            used,
-            room,
-        };
         let port = |key: &FrontendKey| format!("{}/{}", key.port, key.protocol);
         let families = ["IPv4", "IPv6"].into_iter().zip(self.sweep.flows);
         let room = self.capacity.into();
@@ -108,7 +102,7 @@ impl Forwarder {
         all.extend(
             ports
                 .max_by_key(|(_, _, used, _)| *used)
-                .map(|(key, _, used, room)| filled("port", &port(&key), used, room)),
+                .map(|(key, _, used, _)| self.port_filled(&key, used)),
         );
         let most = self.shares().organization.into();
         all.extend(
@@ -137,6 +131,22 @@ impl Forwarder {
         Ok(all)
     }
 
+    /// Everything that has as much as it may, or nearly so; of clients those with most.
+    pub(super) fn full(&self) -> Result<Vec<Filled>, DatapathError> {
+        let mut all = self.filled()?;
+        all.retain(|one| one.what != "port");
+        let ports = self.ports_filled();
+        all.extend(ports.map(|(key, _, used, _)| self.port_filled(&key, used)));
+        all.retain(Filled::is_nearly_full);
+        Ok(all)
+    }
+
+    /// The flows that a port keeps, of those that one may.
+    pub(super) fn port_filled(&self, key: &FrontendKey, kept: u64) -> Filled {
+        let name = format!("{}/{}", key.port, key.protocol);
+        filled("port", &name, kept, self.shares().port.into())
+    }
+
     fn client_filled(&self, largest: &ClientLoad) -> Option<Filled> {
         let Some(slot) = largest.slot else {
             return Some(Filled {
@@ -155,5 +165,14 @@ impl Forwarder {
             used: largest.kept,
             room: most.into(),
         })
+    }
+}
+
+fn filled(what: &str, name: &dyn Display, used: u64, room: u64) -> Filled {
+    Filled {
+        what: what.into(),
+        name: name.to_string(),
+        used,
+        room,
     }
 }

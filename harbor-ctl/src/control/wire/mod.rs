@@ -185,6 +185,9 @@ pub(crate) struct PortItem {
     /// Apps that it is bound to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) apps: Vec<String>,
+    /// Which of the limits that hold for it are reached, or nearly so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) full: Vec<String>,
     pub(crate) counters: Vec<PortCounters>,
 }
 

@@ -7,6 +7,7 @@ mod opening;
 mod policies;
 mod roster;
 mod scarce;
+mod shares;
 mod tcp;
 mod udp;
 
@@ -39,6 +40,9 @@ fn settings() -> ProxySettings {
         },
         connect_timeout: Duration::from_secs(1),
         give_up: Duration::from_secs(10),
+        half_closed: Duration::from_secs(60),
+        port_share: 25,
+        client_share: 10,
         flows: 10_000,
         addresses: Vec::new(),
     }

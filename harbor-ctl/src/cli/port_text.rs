@@ -90,6 +90,23 @@ impl Row for DeletedPort {
     }
 }
 
+/// What only some ports have.
+fn more(item: &PortItem) -> [(&'static str, Option<String>); 5] {
+    [
+        ("Public", item.public.clone()),
+        ("Org", item.organization.clone()),
+        ("Space", item.space.clone()),
+        (
+            "Apps",
+            (!item.apps.is_empty()).then(|| item.apps.join(", ")),
+        ),
+        (
+            "Full",
+            (!item.full.is_empty()).then(|| item.full.join("; ")),
+        ),
+    ]
+}
+
 pub(super) fn details(item: &PortItem) -> String {
     let reason = item
         .reason
@@ -108,21 +125,9 @@ pub(super) fn details(item: &PortItem) -> String {
         ("Drain", format_age(u64::from(item.drain_s))),
         ("Age", format_age(item.age_s)),
     ];
-    let more = [
-        ("Public", item.public.clone()),
-        ("Org", item.organization.clone()),
-        ("Space", item.space.clone()),
-        (
-            "Apps",
-            (!item.apps.is_empty()).then(|| item.apps.join(", ")),
-        ),
-        (
-            "Full",
-            (!item.full.is_empty()).then(|| item.full.join("; ")),
-        ),
-    ];
     lines.extend(
-        more.into_iter()
+        more(item)
+            .into_iter()
             .filter_map(|(label, text)| Some((label, text?))),
     );
     let limits = limits(item);

@@ -29,9 +29,11 @@ fn leads_somewhere(page: &Path, link: &str) -> bool {
         "" => page.to_owned(),
         file => page.with_file_name(file),
     };
-    let Ok(text) = fs::read_to_string(target) else {
+    // A picture is no text, and has no headings.
+    let Ok(octets) = fs::read(target) else {
         return false;
     };
+    let text = String::from_utf8_lossy(&octets);
     let mut headings = text.lines().filter(|line| line.starts_with('#'));
     wanted.is_empty() || headings.any(|heading| anchor(heading) == wanted)
 }

@@ -179,6 +179,17 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
         // While a handshake is under way it counts for nobody: some more than the share may come through.
         let all: u64 = kept().iter().sum();
         assert!(all <= FLOWS / 4 * 3 / 2 + 100, "{family:?}: {all}");
+        // What is full takes turns with what waits to come in, so a packet may find room at one moment.
+        let (first, ..) = &held[0];
+        let (source, to) = (
+            SocketAddr::new(*first, 50_000).to_string(),
+            attacked.to_string(),
+        );
+        eventually(SOON, || {
+            let words = ["explain", "--src", &source, "--dst", &to];
+            let said = scene.agent.ctl_json_whatever(&words).to_string();
+            said.contains("client-quota") || said.contains("flow-ceiling")
+        });
         // Both are named.
         let full = [format!("port {number}/tcp"), "client ".to_owned()];
         eventually(SOON, || {
@@ -193,19 +204,6 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
         eventually(SOON, || full.iter().all(|name| told("limit_reached", name)));
         let shown = scene.agent.ctl_json(&["ports", "show", "attacked"]);
         assert!(shown["full"].to_string().contains(&full[0]), "{shown}");
-        let (first, ..) = &held[0];
-        let explained = scene.agent.ctl_json_whatever(&[
-            "explain",
-            "--src",
-            &SocketAddr::new(*first, 50_000).to_string(),
-            "--dst",
-            &attacked.to_string(),
-        ]);
-        let said = explained.to_string();
-        assert!(
-            said.contains("client-quota") || said.contains("flow-ceiling"),
-            "{said}"
-        );
         live.progress();
         drop(held);
         eventually(SOON, || kept().iter().sum::<u64>() <= 20);
@@ -236,13 +234,16 @@ fn forged_questions_that_are_answered_leave_room_for_others() {
                 thread::yield_now();
             }
             let tally = traffic::connect(&scene.lab.client, beside, CONNECTS / 2);
-            let other = traffic::Asker::new(&scene.lab.client, family);
-            let answer = other.ask(asked, b"who");
+            // The flooded app itself may lose a question; a table without room would lose each.
+            let answer = (0..10).find_map(|_| {
+                let other = traffic::Asker::new(&scene.lab.client, family);
+                other.try_ask(asked, b"who", Duration::from_secs(1))
+            });
             ends.store(true, Ordering::Relaxed);
             (tally, answer)
         });
         assert_eq!(tally.errors, Vec::<String>::new(), "{family:?}");
-        assert!(answer.is_ok(), "{family:?}: {answer:?}");
+        assert!(answer.is_some(), "{family:?}");
         let left = flows(&scene);
         assert!(left <= MANY / 2, "{family:?}: {left} of {MANY}");
         one.ask(asked, b"who").unwrap();

@@ -28,6 +28,8 @@ const BURST: f64 = 0.2;
 const FIRST_PATIENCE: Duration = Duration::from_millis(300);
 /// How long one that is ejected may take: whoever answers a client after its second request is served.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long one that took longer than [`FIRST_PATIENCE`] is known to be far away.
+const FAR: Duration = Duration::from_secs(600);
 /// A backend that has answered is not asked again sooner, whatever clients say.
 const REST: Duration = Duration::from_millis(500);
 /// How long a witness's word waits for another's.
@@ -90,6 +92,8 @@ struct Case {
     confirmed_at: Instant,
     /// It is not asked sooner.
     rests_until: Instant,
+    /// Until when it is given its time at the first question too: its answers take longer than that has.
+    is_far_until: Instant,
     /// Clients whose flows it has failed, since the first of them; where it cannot be asked.
     witnesses: Vec<IpAddr>,
     witnessed_at: Instant,
@@ -163,11 +167,23 @@ impl Passive {
             case.stage = Stage::Asked;
             self.out += 1;
             self.budget -= 1.0;
-            let has_waited = case.doubt == Doubt::Silent && !case.is_ejected;
+            let is_far = case.is_far_until > now;
+            let has_waited = case.doubt == Doubt::Silent && !case.is_ejected && !is_far;
             let patience = if has_waited { FIRST_PATIENCE } else { PATIENCE };
             questions.push(Question { suspect, patience });
         }
         questions
+    }
+
+    /// Takes in how long an answer has taken.
+    pub(crate) fn note_distance(&mut self, suspect: Suspect, took: Duration, now: Instant) {
+        let far = self
+            .cases
+            .get_mut(&suspect)
+            .filter(|_| took > FIRST_PATIENCE);
+        if let Some(case) = far {
+            case.is_far_until = now + FAR;
+        }
     }
 
     /// Takes in the answer to a question. What clients saw until then must have been heard before.
@@ -329,6 +345,7 @@ impl Case {
             failures: 0,
             confirmed_at: now,
             rests_until: now,
+            is_far_until: now,
             witnesses: Vec::new(),
             witnessed_at: now,
         }
@@ -355,6 +372,7 @@ impl Case {
     fn is_over(&self, now: Instant) -> bool {
         !self.is_ejected
             && now > self.rests_until
+            && now > self.is_far_until
             && now > self.witnessed_at + MEMORY
             && (self.failures == 0 || now > self.confirmed_at + ROW)
     }

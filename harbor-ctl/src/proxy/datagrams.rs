@@ -11,10 +11,7 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::{
-    io::Errno,
-    net::{RecvFlags, recv},
-};
+use rustix::io::Errno;
 
 use super::{descriptors::Descriptor, seats::Family};
 
@@ -22,8 +19,6 @@ use super::{descriptors::Descriptor, seats::Family};
 pub(super) const BATCH: usize = 16;
 /// No datagram is larger.
 const LARGEST: usize = 65_536;
-/// Errors that are forgotten at once; a flood of them must not keep others waiting.
-const ERRORS: usize = 64;
 const CONTROL: usize = 96;
 const HEADER: usize = size_of::<libc::cmsghdr>();
 
@@ -46,15 +41,6 @@ pub(super) fn ask_for_errors(socket: &Descriptor, is_v6: bool) -> Result<(), Err
         false => setsockopt(&socket.as_fd(), sockopt::Ipv4RecvErr, &true),
     };
     asked.map_err(|error| Errno::from_raw_os_error(error as i32))
-}
-
-/// Forgets the errors that stand in a socket's queue, where they are told once more.
-pub(super) fn drain_errors(socket: &Descriptor) {
-    let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
-    let mut most = ERRORS;
-    while most > 0 && recv(socket, &mut [0; 1], flags).is_ok() {
-        most -= 1;
-    }
 }
 
 /// Control data of one message, room for both ways to name an address; aligned as `cmsghdr` is.

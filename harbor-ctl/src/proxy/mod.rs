@@ -15,6 +15,7 @@ mod common;
 mod connection;
 mod datagrams;
 mod descriptors;
+mod errors;
 mod explain;
 mod frontend;
 mod header;

@@ -103,7 +103,7 @@ impl Flows {
         flow.settle(here.now);
         // The first of them has come with the call that was to receive.
         if flags.contains(EventFlags::ERR) {
-            flow.forget_errors();
+            flow.hear_errors(&mut Vec::new(), here);
         }
     }
 

@@ -19,11 +19,11 @@ use super::{
     choose::{Choice, choose, has_other},
     clock::SECOND,
     common::{Common, read_address, unknown},
-    datagrams::{BATCH, Batch, Origin, Target, ask_for_errors, drain_errors, send},
+    datagrams::{BATCH, Batch, Origin, Target, ask_for_errors, send},
     descriptors::Descriptor,
+    errors::{Recent, is_unreachable, tell_of_absence},
     frontend::Frontend,
     header::header,
-    leg::is_unreachable as is_host_unreachable,
     limits,
     poll::{Interest, Name, Source},
     seats::{Seat, fragment},
@@ -34,6 +34,9 @@ use crate::model::{ClientIp, Doubt, FlowFilter, FlowRecord, Protocol, Witness};
 
 /// An app's answers are a stream while they are not further apart.
 const PAUSE: u64 = 2 * SECOND;
+
+/// Errors that are not believed and stand in a datagram's way; after so many it is given up.
+const FORGED: u32 = 4;
 
 /// A client's conversation.
 pub(super) struct UdpFlow {
@@ -62,6 +65,7 @@ struct Sent {
 struct Leg {
     backend: Arc<Backend>,
     socket: Descriptor,
+    recent: Recent,
 }
 
 impl UdpFlow {
@@ -94,20 +98,23 @@ impl UdpFlow {
             _ => header(how, Protocol::Udp, self.origin.client, self.dialled()),
         };
         let mut rest = &passing[..];
-        let mut tried = Vec::new();
+        let (mut tried, mut forged) = (Vec::new(), 0);
         while !rest.is_empty() {
             if !self.has_way(&mut tried, name, here) {
                 return false;
             }
-            let Some(leg) = &self.leg else {
+            let Some(leg) = &mut self.leg else {
                 return false;
             };
             let (sent, error) = send(&leg.socket, None, &prefix, rest);
+            leg.recent.note(&prefix, &rest[..sent]);
             self.count_forward(&rest[..sent]);
             rest = &rest[sent..];
             match error {
                 None => {}
-                Some(error) if is_unreachable(error) => self.doubt(&mut tried, here),
+                Some(error) if is_unreachable(error) && forged < FORGED => {
+                    forged += u32::from(!self.hear_errors(&mut tried, here));
+                }
                 // This one is too large for the way, or the way is full: what UDP does with both.
                 Some(_) => rest = &rest[1..],
             }
@@ -123,10 +130,8 @@ impl UdpFlow {
         let count = match batch.receive(&leg.socket) {
             Ok(count) => count,
             Err(error) => {
-                if is_unreachable(error) {
-                    self.doubt(&mut Vec::new(), here);
-                }
-                return false;
+                // What was not believed stood in the way of datagrams.
+                return is_unreachable(error) && !self.hear_errors(&mut Vec::new(), here);
             }
         };
         here.common.trust(self.frontend.key, &leg.backend);
@@ -145,11 +150,16 @@ impl UdpFlow {
         count == BATCH
     }
 
-    /// The socket towards the backend has errors, and what they were was heard.
-    pub(super) fn forget_errors(&self) {
-        if let Some(leg) = &self.leg {
-            drain_errors(&leg.socket);
+    /// The socket towards the backend has errors: leaves the backend if they can be believed, and says so.
+    pub(super) fn hear_errors(&mut self, tried: &mut Vec<u64>, here: Here<'_>) -> bool {
+        let is_absent = self.leg.as_ref().is_some_and(|leg| {
+            let backend = leg.backend.address.ip();
+            tell_of_absence(&leg.socket, backend, &leg.recent)
+        });
+        if is_absent {
+            self.doubt(tried, here);
         }
+        is_absent
     }
 
     /// The address and number that the client sends to.
@@ -362,6 +372,7 @@ impl Leg {
         Ok(Self {
             backend: Arc::clone(backend),
             socket,
+            recent: Recent::default(),
         })
     }
 }
@@ -369,9 +380,4 @@ impl Leg {
 fn sum(payloads: &[&[u8]]) -> (u64, u64) {
     let bytes = payloads.iter().map(|payload| payload.len() as u64).sum();
     (payloads.len() as u64, bytes)
-}
-
-/// Whether an error says that nobody is there, and not that a datagram is wrong or a queue full.
-fn is_unreachable(error: Errno) -> bool {
-    error == Errno::CONNREFUSED || is_host_unreachable(error)
 }

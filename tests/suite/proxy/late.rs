@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use kit::{Config, Family, Lab, eventually, traffic};
+use kit::{
+    CLIENT_MAC, Config, Family, Lab, NODE_MAC, Wire, eventually,
+    frame::{Checksum, Frame, Icmp, Transport, Udp},
+    traffic,
+};
 
 use crate::{
     engines::Engine,
@@ -91,6 +95,50 @@ fn datagrams_leave_a_network_that_a_router_does_not_know() {
             family,
             SocketAddr::new(host.parse().unwrap(), APP_PORT),
         );
+    }
+}
+
+#[test]
+fn errors_that_quote_nothing_that_was_sent_move_no_flow() {
+    for family in FAMILIES {
+        let scene = scene(family);
+        let game = scene.port("udp-game");
+        let asker = traffic::Asker::new(&scene.lab.client, family);
+        assert_eq!(asker.ask(game, b"who is there").unwrap(), "app1");
+        let wire = Wire::open(&scene.lab.client, "eth0");
+        let (node, app) = (scene.lab.translation(family), scene.app(0));
+        let nobody = scene.lab.client_host(family, 66);
+        // Every number that a socket of the proxy may have: from the backend's own address that nobody
+        // listens, and from a stranger's that its host is not there.
+        for source in 32_768..=60_999 {
+            let datagram = |payload: &[u8]| {
+                let udp = Transport::Udp(Udp {
+                    source,
+                    destination: app.port(),
+                    checksum: Checksum::Full,
+                    payload: payload.to_vec(),
+                });
+                Frame::ip(NODE_MAC, CLIENT_MAC, (node, app.ip()), udp).bytes()[14..].to_vec()
+            };
+            let whole = datagram(b"somebody else's");
+            let header = whole.len() - b"somebody else's".len();
+            for (from, message) in [
+                (app.ip(), Icmp::no_port(family, &whole)),
+                (nobody, Icmp::no_host(family, &whole[..header])),
+            ] {
+                let message = Transport::Icmp(message);
+                wire.send(&Frame::ip(NODE_MAC, CLIENT_MAC, (from, node), message).bytes());
+            }
+        }
+        for _ in 0..10 {
+            assert_eq!(
+                asker.ask(game, b"still there").unwrap(),
+                "app1",
+                "{family:?}"
+            );
+        }
+        let events = scene.agent.items(&["events", "--kind", "backend_ejected"]);
+        assert!(events.is_empty(), "{family:?}: {events:?}");
     }
 }
 

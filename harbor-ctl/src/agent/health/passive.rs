@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use crate::{
 pub(super) struct Told {
     suspect: Suspect,
     sight: Result<(), Fault>,
+    took: Duration,
 }
 
 /// The judge, and the questions that are under way.
@@ -65,6 +67,9 @@ impl Ear {
             takers: Vec::new(),
             can_ask: true,
         });
+        if told.sight.is_ok() {
+            self.passive.note_distance(told.suspect, told.took, now);
+        }
         let turn = self.passive.answer(told.suspect, &told.sight, &port, now);
         owner.turned(turn);
     }
@@ -105,18 +110,35 @@ fn doubted<R: Registry>(owner: &Owner<R>, evidence: &[Evidence]) -> Vec<Key> {
 /// Asks a backend as a client would reach it: whether it takes a connection, or by the port's check.
 async fn ask(question: Question, rule: Option<HealthRule>) -> Told {
     let Question { suspect, patience } = question;
+    let begun = Instant::now();
     let sight = match rule {
         Some(rule) => probe(suspect.address, &rule).await,
         None => {
             let rule = connect_rule();
-            let asked = tokio::time::timeout(patience, probe(suspect.address, &rule)).await;
-            asked.unwrap_or_else(|_| {
+            let asked = tokio::time::timeout(patience, twice(suspect.address, &rule, patience));
+            asked.await.unwrap_or_else(|_| {
                 let text = format!("no answer within {} ms", patience.as_millis());
                 Err(Fault::new(FaultKind::Silent, text))
             })
         }
     };
-    Told { suspect, sight }
+    Told {
+        suspect,
+        sight,
+        took: begun.elapsed(),
+    }
+}
+
+/// Asks, and half-way through the patience once more: one request that is lost is no silence.
+async fn twice(address: SocketAddr, rule: &HealthRule, patience: Duration) -> Result<(), Fault> {
+    let again = async {
+        tokio::time::sleep(patience / 2).await;
+        probe(address, rule).await
+    };
+    tokio::select! {
+        sight = probe(address, rule) => sight,
+        sight = again => sight,
+    }
 }
 
 fn connect_rule() -> HealthRule {

@@ -250,6 +250,38 @@ fn a_client_that_has_waited_a_second_is_not_made_to_wait_as_long_again() {
 }
 
 #[test]
+fn a_backend_that_is_far_away_is_taken_once_and_then_given_its_time() {
+    let mut scene = Scene::new(2, true);
+    let evidence = Evidence {
+        suspect: scene.suspect(1),
+        witness: Witness::Unknown,
+        sight: Err(Doubt::Silent),
+    };
+    let silent = Err(Fault::new(FaultKind::Silent, "no answer"));
+    scene.passive.hear(&evidence, &scene.port, scene.now);
+    let first = scene.passive.questions(RATE, scene.now);
+    assert_eq!(first[0].patience, FIRST_PATIENCE);
+    let now = scene.after(300).now;
+    let turn = scene
+        .passive
+        .answer(scene.suspect(1), &silent, &scene.port, now);
+    assert_eq!(turn.unwrap().kind, TurnKind::Ejected(Doubt::Silent));
+    // It answers the question that brings it back, after 400 ms.
+    let now = scene.after(2_000).now;
+    assert_eq!(scene.passive.questions(RATE, now).len(), 1);
+    let (now, suspect) = (scene.after(400).now, scene.suspect(1));
+    scene
+        .passive
+        .note_distance(suspect, Duration::from_millis(400), now);
+    let turn = scene.passive.answer(suspect, &Ok(()), &scene.port, now);
+    assert_eq!(turn.unwrap().kind, TurnKind::Returned);
+    let now = scene.after(60_000).now;
+    scene.passive.hear(&evidence, &scene.port, now);
+    let next = scene.passive.questions(RATE, now);
+    assert_eq!(next[0].patience, PATIENCE);
+}
+
+#[test]
 fn what_two_clients_say_together_takes_one_that_cannot_be_asked() {
     let mut scene = Scene::new(2, false);
     let evidence = |witness| Evidence {

@@ -67,6 +67,8 @@ pub(super) struct Frontend {
     pub(super) last: [Option<usize>; 2],
     /// New flows by backend.
     pub(super) taken: HashMap<usize, u64>,
+    /// Flows that may have gone to another backend than the one whose turn it was.
+    pub(super) elsewhere: u64,
     /// Clients that may not open flows.
     pub(super) denied: Vec<IpAddr>,
     /// Its backends may refuse flows; then it is no longer known who gets the next one.
@@ -181,6 +183,7 @@ impl World {
         let port = packet.ports.map(|(_, to)| (packet.protocol, to));
         if let Some(frontend) = port.and_then(|port| self.frontends.get_mut(&port)) {
             frontend.last = [None; 2];
+            frontend.elsewhere += 1;
         }
     }
 

@@ -38,13 +38,11 @@ pub(super) struct World {
     pub(super) left: HashMap<PartKey, (usize, Instant)>,
     /// How many of all these there have been.
     pub(super) followed: usize,
-    /// Clients' datagrams that were too big, or too old, to be sent on: each may have begun a flow all
-    /// the same.
+    /// Datagrams that were too big, or too old, to be sent on: each may have begun a flow all the same.
     pub(super) hidden: HashSet<Key>,
     /// When a flow may last have begun unseen, by protocol and backend.
     pub(super) hidden_at: HashMap<(u8, SocketAddr), Instant>,
-    /// Ends that a backend's packets may still leave with: the flow is over for the model, and need
-    /// not be for the node.
+    /// Ends that a backend's packets may still leave with: of flows that are over for the model alone.
     pub(super) former: HashMap<Key, (SocketAddr, SocketAddr)>,
     /// Flows that have begun.
     pub(super) begun: u64,

@@ -54,15 +54,17 @@ fn packets_of_established_flows_never_reach_tc() {
         let live = traffic::Live::open(&scene.lab.client, web, 10);
         live.progress();
         let asker = traffic::Asker::new(&scene.lab.client, family);
-        let before = ["eth0", "eth1"].map(|name| redirected(&scene.lab, name));
-        for _ in 0..100 {
-            assert_eq!(asker.ask(dns, b"who").unwrap(), "app1");
-        }
-        live.progress();
-        for (name, before) in ["eth0", "eth1"].into_iter().zip(before) {
-            let after = redirected(&scene.lab, name);
-            assert!(after - before >= 100, "{name}: {before}, then {after}");
-        }
+        // Until the ways to both sides are known, packets go up.
+        eventually(SOON, || {
+            let before = ["eth0", "eth1"].map(|name| redirected(&scene.lab, name));
+            for _ in 0..100 {
+                assert_eq!(asker.ask(dns, b"who").unwrap(), "app1");
+            }
+            live.progress();
+            let names = ["eth0", "eth1"].into_iter().zip(before);
+            let mut taken = names.map(|(name, before)| redirected(&scene.lab, name) - before);
+            taken.all(|taken| taken >= 100)
+        });
         assert_eq!(live.finish().errors, Vec::<String>::new());
         for item in scene.agent.items(&["ports", "list"]) {
             assert_eq!(item["path"], "xdp", "{item}");

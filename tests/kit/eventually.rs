@@ -1,5 +1,5 @@
 //! Waiting for a condition instead of for a time: returns as soon as it holds, panics when the
-//! deadline passes. The only place in the tests that sleeps.
+//! deadline passes.
 
 use std::{
     thread,

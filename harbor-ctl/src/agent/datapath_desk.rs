@@ -1,9 +1,6 @@
 //! What the control API asks of the kernel's tables as a whole.
 
-use super::{
-    desk::{Desk, not_ready},
-    forwarding::ForwardingError,
-};
+use super::desk::{Desk, not_ready};
 use crate::{
     control::{Answer, DatapathOperations},
     model::{Refusal, RefusalKind, Verification},
@@ -14,7 +11,7 @@ impl<R: Registry> DatapathOperations for Desk<R> {
     async fn verify(&self, repair: bool) -> Answer<Verification> {
         let engines = self.snapshot().await.engines.clone();
         match engines.verify(repair).await {
-            Some(verified) => verified.map_err(|error: ForwardingError| not_ready(error)),
+            Some(verified) => verified.map_err(not_ready),
             None => Err(Refusal::new(
                 RefusalKind::NotReady,
                 "the agent has no programs in the kernel: the proxy forwards alone",

@@ -40,7 +40,7 @@ Runs and their time are counted only while the kernel is told to, which costs ev
 
 const VERIFY_EXAMPLES: &str = "\
 Nobody but the agent writes these tables, but whoever is root can. The agent does not read them all \
-again by itself: that takes about as long as its start. Repairing ends no flow. The exit code \
+again by itself: that takes about as long as its start. Repairing ends no flow that the damage did not. The exit code \
 is 7 if something differs, or is wrong with the datapath otherwise, and has not been repaired.
 
 Examples:

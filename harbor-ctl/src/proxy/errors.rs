@@ -76,9 +76,9 @@ impl Recent {
 /// backend is not there.
 pub(super) fn tell_of_absence(socket: &Descriptor, backend: IpAddr, recent: &Recent) -> bool {
     let mut is_believed = false;
+    let mut control = vec![0; CONTROL];
     for _ in 0..ERRORS {
         let mut quoted = [0; KEPT];
-        let mut control = vec![0; CONTROL];
         let mut room = [IoSliceMut::new(&mut quoted)];
         let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
         let descriptor = socket.as_fd().as_raw_fd();

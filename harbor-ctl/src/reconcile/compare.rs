@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display};
 
 use harbor_common::maps::{ACL, ADDRESSES, BACKEND_SETS, BACKENDS, ENDPOINTS, FRONTENDS, SOURCES};
 
-use super::{Actual, BackendKey, FrontendKey};
+use super::{Actual, BackendKey, FrontendKey, actual::Served};
 use crate::model::{Deviation, Difference};
 
 /// Compares the elements of one map, as written and as found.
@@ -76,10 +76,7 @@ impl Actual {
     }
 }
 
-fn by_key<V>(
-    actual: &Actual,
-    part: impl Fn(&super::actual::Served) -> V,
-) -> BTreeMap<FrontendKey, V> {
+fn by_key<V>(actual: &Actual, part: impl Fn(&Served) -> V) -> BTreeMap<FrontendKey, V> {
     let served = actual.frontends.iter();
     served.map(|(key, served)| (*key, part(served))).collect()
 }

@@ -40,16 +40,14 @@ impl Forwarder {
             self.reconcile()?;
             tell(&differences);
         }
-        let mut report = self.report()?;
+        let count = differences.len() as u64;
+        differences.truncate(NAMED);
         Ok(Verification {
             elements,
-            count: differences.len() as u64,
+            count,
+            differences,
             is_repaired,
-            differences: {
-                differences.truncate(NAMED);
-                differences
-            },
-            problems: std::mem::take(&mut report.problems),
+            problems: self.report()?.problems,
         })
     }
 }
@@ -57,8 +55,8 @@ impl Forwarder {
 fn tell(differences: &[Difference]) {
     let named: Vec<String> = differences.iter().take(10).map(|d| d.to_string()).collect();
     tracing::warn!(
-        "{} elements of the kernel's tables were not as they were written, and are again: {}",
-        differences.len(),
+        count = differences.len(),
+        "the kernel's tables were not as they were written, and are again: {}",
         named.join("; ")
     );
 }

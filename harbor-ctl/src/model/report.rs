@@ -57,6 +57,15 @@ pub(crate) struct Filled {
 }
 
 impl Filled {
+    pub(crate) fn new(what: &str, name: impl ToString, used: u64, room: u64) -> Self {
+        Self {
+            what: what.into(),
+            name: name.to_string(),
+            used,
+            room,
+        }
+    }
+
     /// How full it is, in hundredths.
     pub(crate) fn percent(&self) -> u64 {
         match self.room {

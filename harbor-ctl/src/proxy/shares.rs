@@ -156,7 +156,7 @@ impl Shares {
         const CLIENTS: usize = 16;
         let book = self.book();
         let room = self.room(&book);
-        let whole = filled("all", "flows", book.total(), room.whole);
+        let whole = Filled::new("all", "flows", book.total(), room.whole);
         let mut ports: Vec<(Key, u64)> = book.ports().collect();
         let mut clients: Vec<(Ip, u64)> = book.clients().collect();
         drop(book);
@@ -168,7 +168,7 @@ impl Shares {
                 true => client.to_string(),
                 false => format!("{client}/64"),
             };
-            filled("client", &network, *used, room.client)
+            Filled::new("client", &network, *used, room.client)
         };
         let firsts = ports.first().map(port).into_iter();
         let fullest = [whole.clone()].into_iter().chain(firsts);
@@ -261,14 +261,5 @@ fn newcomer(frontend: &Frontend, client: IpAddr, home: Home) -> Newcomer {
 
 fn of_port((protocol, port): Key, used: u64, room: &Room) -> Filled {
     let name = format!("{port}/{protocol}");
-    filled("port", &name, used, room.port)
-}
-
-fn filled(what: &str, name: &str, used: u64, room: u64) -> Filled {
-    Filled {
-        what: what.into(),
-        name: name.into(),
-        used,
-        room,
-    }
+    Filled::new("port", &name, used, room.port)
 }

@@ -1,9 +1,6 @@
 //! Who may keep how many flows, and what happens when room gets short.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Display,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Forwarder;
 use crate::{
@@ -96,7 +93,7 @@ impl Forwarder {
         let families = ["IPv4", "IPv6"].into_iter().zip(self.sweep.flows);
         let room = self.capacity.into();
         let mut all: Vec<Filled> = families
-            .map(|(family, used)| filled("flow table", &family, used, room))
+            .map(|(family, used)| Filled::new("flow table", family, used, room))
             .collect();
         let ports = self.ports_filled();
         all.extend(
@@ -109,7 +106,7 @@ impl Forwarder {
             self.organizations()
                 .into_iter()
                 .max_by_key(|(_, kept, _)| *kept)
-                .map(|(name, kept, _)| filled("organization", &name, kept, most)),
+                .map(|(name, kept, _)| Filled::new("organization", &name, kept, most)),
         );
         let backends = self.books.actual.backends.iter();
         let loads = backends.filter_map(|(key, (slot, row))| {
@@ -121,7 +118,7 @@ impl Forwarder {
                 .max_by_key(|(_, used, _)| *used)
                 .map(|(key, used, room)| {
                     let name = format!("{} of {}", key.address, port(&key.frontend));
-                    filled("source ports towards", &name, used, room)
+                    Filled::new("source ports towards", &name, used, room)
                 }),
         );
         for largest in self.clients.largest()?.into_iter().flatten() {
@@ -144,7 +141,7 @@ impl Forwarder {
     /// The flows that a port keeps, of those that one may.
     pub(super) fn port_filled(&self, key: &FrontendKey, kept: u64) -> Filled {
         let name = format!("{}/{}", key.port, key.protocol);
-        filled("port", &name, kept, self.shares().port.into())
+        Filled::new("port", &name, kept, self.shares().port.into())
     }
 
     fn client_filled(&self, largest: &ClientLoad) -> Option<Filled> {
@@ -165,14 +162,5 @@ impl Forwarder {
             used: largest.kept,
             room: most.into(),
         })
-    }
-}
-
-fn filled(what: &str, name: &dyn Display, used: u64, room: u64) -> Filled {
-    Filled {
-        what: what.into(),
-        name: name.to_string(),
-        used,
-        room,
     }
 }

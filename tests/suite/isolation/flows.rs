@@ -206,7 +206,9 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
         assert!(shown["full"].to_string().contains(&full[0]), "{shown}");
         live.progress();
         drop(held);
-        eventually(SOON, || kept().iter().sum::<u64>() <= 20);
+        // Of so many resets at once some are lost: the app's own ends are answered until all are over.
+        drop(silent);
+        eventually(SOON * 2, || kept().iter().sum::<u64>() <= 20);
         eventually(SOON * 3, || told("limit_left", &full[0]));
         assert_eq!(live.finish().errors, Vec::<String>::new(), "{family:?}");
     }

@@ -18,9 +18,9 @@ use super::{
     sessions::Session,
     words::list,
 };
-use crate::control::{
-    Answer, Operations, segment,
-    wire::{AppHostItem, BackendItem, NameBackend},
+use crate::{
+    api::{AppHostItem, BackendItem, NameBackend},
+    control::{Answer, Operations, segment},
 };
 
 /// Backends of a page.

@@ -10,7 +10,10 @@ use super::{
     sessions::Session,
     words::list,
 };
-use crate::control::{Operations, segment, wire::PortItem};
+use crate::{
+    api::PortItem,
+    control::{Operations, segment},
+};
 
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,

@@ -15,10 +15,8 @@ use super::{
     sessions::Session,
 };
 use crate::{
-    control::{
-        Operations,
-        wire::{ExplainPacket, ExplainReport},
-    },
+    api::{ExplainPacket, ExplainReport},
+    control::Operations,
     model::{Protocol, Refusal},
 };
 

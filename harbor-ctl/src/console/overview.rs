@@ -10,7 +10,7 @@ use super::{
     port_page::chart,
     sessions::Session,
 };
-use crate::control::{Operations, wire::StatusReport};
+use crate::{api::StatusReport, control::Operations};
 
 /// Events that it shows.
 const EVENTS: usize = 10;

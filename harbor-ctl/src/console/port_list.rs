@@ -20,7 +20,8 @@ use super::{
     words::list,
 };
 use crate::{
-    control::{Operations, segment, wire::PortItem},
+    api::PortItem,
+    control::{Operations, segment},
     model::format_rate,
 };
 

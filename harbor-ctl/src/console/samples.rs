@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::control::wire::PortItem;
+use crate::api::PortItem;
 
 /// Samples of each kind.
 const SECONDS: usize = 600;

@@ -2,16 +2,14 @@
 
 use std::future::Future;
 
-use super::{
-    EventLog,
-    wire::{
+use super::event_log::EventLog;
+use crate::{
+    api::{
         AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CheckBackends,
         CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport,
         FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved,
         PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
     },
-};
-use crate::{
     discovery::{Message, Sender},
     metrics,
     model::{ConfigItem, PortRef, Refusal, SettingValues, Verification},

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Doubt, Protocol};
+use super::{doubt::Doubt, protocol::Protocol};
 
 /// The state of the datapath, for `status` and `datapath status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -5,40 +5,13 @@
 //! it is told which services there are, and answers what it sees of them. Every method returns
 //! without waiting for anybody on the network, so that it may be called under the agent's lock.
 
-mod backend;
-mod board;
-mod book;
-mod choice;
-mod choose;
-mod clock;
-mod common;
-mod connection;
-mod datagrams;
-mod descriptors;
-mod errors;
 mod explain;
-mod frontend;
-mod header;
-mod kept;
-mod leg;
-mod limits;
-mod listing;
-mod load;
-mod only;
-mod opening;
-mod orders;
-mod patience;
-mod pipes;
-mod poll;
-mod relay;
+mod flows;
+mod ports;
 mod report;
-mod roster;
-mod seal;
-mod seats;
-mod shares;
+mod select;
 mod tcp;
 mod udp;
-mod udp_flow;
 mod worker;
 
 use std::{
@@ -51,18 +24,20 @@ use std::{
     time::Duration,
 };
 
-use self::{
-    board::Board,
-    common::Common,
-    descriptors::Ledger,
-    orders::{Inbox, Order},
-    worker::Worker,
-};
-pub(crate) use self::{kept::Keeper, listing::FlowListing, shares::ShareReport};
 use crate::model::{
     AllDown, BackendReport, Doubt, Evidence, Filled, Finding, FlowFilter, FrontendReport, Protocol,
     Protocols, Question, Service, Suspect, Timeouts,
 };
+use ports::PortTable;
+use worker::{
+    Worker,
+    descriptors::Ledger,
+    mailbox::{Command, Inbox},
+    shared::Common,
+};
+
+pub(crate) use flows::{listing::FlowListing, shares::ShareReport};
+pub(crate) use ports::socket_store::Keeper;
 
 /// The most threads; the proxy is the slow way, and the node has more to do.
 const WORKERS: usize = 4;
@@ -138,7 +113,7 @@ pub(crate) struct Proxy(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     common: Arc<Common>,
-    board: Mutex<Board>,
+    board: Mutex<PortTable>,
     inboxes: Vec<Arc<Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -166,7 +141,7 @@ impl Proxy {
             threads.push(thread.spawn(move || worker.run())?);
         }
         Ok(Self(Arc::new(Shared {
-            board: Mutex::new(Board::new(Arc::clone(&common), inboxes.clone())),
+            board: Mutex::new(PortTable::new(Arc::clone(&common), inboxes.clone())),
             common,
             inboxes,
             threads: Mutex::new(threads),
@@ -245,13 +220,13 @@ impl Proxy {
 
     /// How many flows the filter means.
     pub(crate) fn count_flows(&self, filter: &FlowFilter) -> u64 {
-        let order = |answer| Order::Count(filter.clone(), answer);
+        let order = |answer| Command::Count(filter.clone(), answer);
         self.ask(order).into_iter().sum()
     }
 
     /// Ends the flows that the filter means; how many those were.
     pub(crate) fn end_flows(&self, filter: &FlowFilter) -> u64 {
-        let order = |answer| Order::End(filter.clone(), answer);
+        let order = |answer| Command::End(filter.clone(), answer);
         self.ask(order).into_iter().sum()
     }
 
@@ -285,12 +260,12 @@ impl Proxy {
         self.0.stop();
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
+    fn board(&self) -> MutexGuard<'_, PortTable> {
         self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks every worker.
-    fn ask<T>(&self, order: impl Fn(std::sync::mpsc::SyncSender<T>) -> Order) -> Vec<T> {
+    fn ask<T>(&self, order: impl Fn(std::sync::mpsc::SyncSender<T>) -> Command) -> Vec<T> {
         let inboxes = &self.0.inboxes;
         let (answer, answers) = sync_channel(inboxes.len());
         for inbox in inboxes {
@@ -305,7 +280,7 @@ impl Proxy {
 impl Shared {
     fn stop(&self) {
         for inbox in &self.inboxes {
-            inbox.put([Order::Stop]);
+            inbox.put([Command::Stop]);
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {

@@ -3,8 +3,10 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
-    ProxyReport, Unheld, backend::Backend, board::Board, common::Common, frontend::Frontend,
-    load::Load,
+    ProxyReport, Unheld,
+    ports::PortTable,
+    select::{backend::Backend, counters::Counters, frontend::Frontend},
+    worker::shared::Common,
 };
 use crate::model::{BackendReport, Engine, FrontendReport};
 
@@ -30,7 +32,7 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
 pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
     let (protocol, port) = frontend.key;
     let report = |backend: Arc<Backend>| {
-        let load: &Load = &backend.load;
+        let load: &Counters = &backend.load;
         BackendReport {
             engine: Engine::Proxy,
             handed: None,
@@ -51,7 +53,7 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
     frontend.backends().into_iter().map(report).collect()
 }
 
-pub(super) fn proxy(board: &Board, common: &Common) -> ProxyReport {
+pub(super) fn proxy(board: &PortTable, common: &Common) -> ProxyReport {
     let unheld = board.unheld.iter();
     let scarce = board.unheld.values().filter(|why| **why == Unheld::Scarce);
     let scarce = scarce.count() as u64;

@@ -12,6 +12,7 @@ use super::{
     service::Service,
     setting_value::SettingValues,
 };
+
 /// The number that an app's first binding says to listen on.
 pub(crate) const FIRST_INT_PORT: u16 = 4_100;
 /// The most bindings of one instance.

@@ -17,6 +17,7 @@ use super::{
     setting_value::{SettingValue, SettingValues},
     tls::Tls,
 };
+
 const DAY: u64 = 86_400;
 
 /// The settings of one port, valid. A number that is 0 limits nothing, but for `drain_s`.

@@ -10,25 +10,25 @@ mod flows;
 mod ports;
 mod report;
 mod select;
+mod settings;
 mod tcp;
 mod udp;
 mod worker;
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
-    net::IpAddr,
+    io,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::sync_channel},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use crate::model::{
     AllDown, BackendReport, Doubt, Evidence, Filled, Finding, FlowFilter, FrontendReport, Protocol,
-    Protocols, Question, Service, Suspect, Timeouts,
+    Protocols, Question, Service, Suspect,
 };
 use ports::PortTable;
+use settings::ANSWER;
 use worker::{
     Worker,
     descriptors::Ledger,
@@ -37,75 +37,12 @@ use worker::{
 };
 
 pub(crate) use flows::{listing::FlowListing, shares::ShareReport};
-pub(crate) use ports::socket_store::Keeper;
+pub(crate) use ports::{socket_store::Keeper, unheld::Unheld};
+pub(crate) use report::ProxyReport;
+pub(crate) use settings::ProxySettings;
 
 /// The most threads; the proxy is the slow way, and the node has more to do.
 const WORKERS: usize = 4;
-/// How long a worker's answer is waited for; workers never wait themselves.
-const ANSWER: Duration = Duration::from_secs(2);
-
-/// How the proxy works, the same for all ports.
-#[derive(Clone, Debug)]
-pub(crate) struct ProxySettings {
-    pub(crate) timeouts: Timeouts,
-    /// How long a backend may take to accept before another is tried as well.
-    pub(crate) connect_timeout: Duration,
-    /// How long all that are tried may take.
-    pub(crate) give_up: Duration,
-    /// How long one of whose sides has ended may be silent.
-    pub(crate) half_closed: Duration,
-    /// What a port's flows may have of the descriptors that are left for flows, in hundredths.
-    pub(crate) port_share: u32,
-    /// What a client's may.
-    pub(crate) client_share: u32,
-    /// The most flows, all ports together.
-    pub(crate) flows: u32,
-    /// `[node].addresses`; empty: every address.
-    pub(crate) addresses: Vec<IpAddr>,
-}
-
-/// Why a number's socket is not held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unheld {
-    /// Another socket has the address.
-    Taken,
-    /// There is no descriptor for it.
-    Scarce,
-    /// Anything else, in the kernel's words.
-    Failed(String),
-}
-
-impl fmt::Display for Unheld {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Taken => f.write_str("another process has it"),
-            Self::Scarce => f.write_str("no descriptor is left for it"),
-            Self::Failed(text) => f.write_str(text),
-        }
-    }
-}
-
-/// What the proxy says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProxyReport {
-    /// Sockets of numbers.
-    pub(crate) held: usize,
-    /// Numbers without their socket, and why.
-    pub(crate) unheld: Vec<((Protocol, u16), Unheld)>,
-    /// Flows now.
-    pub(crate) connections: u64,
-    /// Descriptors in use by the proxy.
-    pub(crate) descriptors: u64,
-    /// How many it may use.
-    pub(crate) descriptor_limit: u64,
-    /// The process's limit with which every number had its socket, beside what there is now.
-    pub(crate) descriptors_needed: u64,
-    /// Connections and flows turned away for want of descriptors or because of the cap on flows.
-    pub(crate) shed: u64,
-    /// How full the shares of descriptors are.
-    pub(crate) shares: ShareReport,
-}
-
 /// The running proxy; clones are the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy(Arc<Shared>);

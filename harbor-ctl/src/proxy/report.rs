@@ -3,12 +3,33 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
-    ProxyReport, Unheld,
-    ports::PortTable,
+    flows::shares::ShareReport,
+    ports::{PortTable, unheld::Unheld},
     select::{backend::Backend, counters::Counters, frontend::Frontend},
     worker::shared::Common,
 };
-use crate::model::{BackendReport, Engine, FrontendReport};
+use crate::model::{BackendReport, Engine, FrontendReport, Protocol};
+
+/// What the proxy says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProxyReport {
+    /// Sockets of numbers.
+    pub(crate) held: usize,
+    /// Numbers without their socket, and why.
+    pub(crate) unheld: Vec<((Protocol, u16), Unheld)>,
+    /// Flows now.
+    pub(crate) connections: u64,
+    /// Descriptors in use by the proxy.
+    pub(crate) descriptors: u64,
+    /// How many it may use.
+    pub(crate) descriptor_limit: u64,
+    /// The process's limit with which every number had its socket, beside what there is now.
+    pub(crate) descriptors_needed: u64,
+    /// Connections and flows turned away for want of descriptors or because of the cap on flows.
+    pub(crate) shed: u64,
+    /// How full the shares of descriptors are.
+    pub(crate) shares: ShareReport,
+}
 
 pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
     let (standing, (protocol, port)) = (&frontend.standing, frontend.key);

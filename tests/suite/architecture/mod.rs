@@ -2,6 +2,7 @@
 //!
 //! A new arrow is a decision: it is made here, in the table, or not at all.
 
+mod circles;
 mod table;
 mod uses;
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 
 use crate::{
     model::{FlowFilter, FlowRecord, Protocol},
-    proxy::{ANSWER, Proxy, worker::mailbox::Command},
+    proxy::{Proxy, settings::ANSWER, worker::mailbox::Command},
 };
 
 /// A part of a worker's flows, and where the rest begins.

@@ -19,9 +19,9 @@ use super::{Book, Home, Newcomer, Rank, Room, eviction::choose};
 use crate::{
     model::{Filled, Protocol},
     proxy::{
-        ProxySettings,
         ports::socket::Key,
         select::frontend::Frontend,
+        settings::ProxySettings,
         worker::{
             descriptors::Ledger,
             mailbox::{Command, Inbox},

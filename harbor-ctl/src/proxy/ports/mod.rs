@@ -7,6 +7,7 @@
 pub(super) mod addresses;
 pub(super) mod socket;
 pub(super) mod socket_store;
+pub(super) mod unheld;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,6 @@ use std::{
 };
 
 use super::{
-    Unheld,
     select::frontend::Frontend,
     worker::{
         mailbox::{Command, Inbox},
@@ -26,6 +26,7 @@ use super::{
 use crate::model::{AllDown, Doubt, Protocol, Protocols, Service, Suspect};
 use socket::{Key, PortSocket, unheld};
 use socket_store::{Keeper, SocketStore};
+use unheld::Unheld;
 
 /// How long a worker is waited for; it never waits itself.
 const ANSWER: Duration = Duration::from_secs(2);

@@ -24,11 +24,10 @@ use rustix::{
     },
 };
 
-use super::addresses::Only;
+use super::{addresses::Only, unheld::Unheld};
 use crate::{
     model::Protocol,
     proxy::{
-        Unheld,
         udp::datagrams::ask_for_destination,
         worker::descriptors::{Descriptor, Ledger, is_scarcity},
     },

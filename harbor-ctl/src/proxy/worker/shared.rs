@@ -12,7 +12,6 @@ use super::{descriptors::Ledger, poll::Name, timeouts::Patience};
 use crate::{
     model::{Doubt, Evidence, Suspect, Testimony, Witness},
     proxy::{
-        ProxySettings,
         flows::{
             Home,
             shares::{Holding, Shares},
@@ -23,6 +22,7 @@ use crate::{
             frontend::Frontend,
             limits::{admit, release},
         },
+        settings::ProxySettings,
     },
 };
 

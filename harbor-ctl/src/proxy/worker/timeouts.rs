@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::clock::nanoseconds;
-use crate::proxy::ProxySettings;
+use crate::proxy::settings::ProxySettings;
 
 /// Read by every worker, for each flow that it judges.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! TCP for those with a token or a certificate.
 //!
 //! [`server`] turns requests into calls of [`Operations`], which the agent implements; [`client`] is
-//! the other end; [`wire`] is what travels. Nothing here decides anything about ports.
+//! the other end; [`crate::api`] is what travels. Nothing here decides anything about ports.
 
 mod access;
 mod acl;

@@ -2,7 +2,7 @@
 //! what to do.
 //!
 //! [`CHECKS`] is the table; a check looks at a [`Patient`] and answers with [`Finding`]s. It changes
-//! nothing: what can be mended without harm to others comes as a [`Mend`], which is run by whoever was
+//! nothing: what can be mended without harm to others comes as a [`Mend`](finding::Mend), which is run by whoever was
 //! told to. Works without an agent; what only an agent knows is handed in.
 
 mod agent;

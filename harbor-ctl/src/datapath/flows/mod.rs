@@ -65,7 +65,7 @@ pub(super) struct Translated {
 pub(super) trait Octets: Family + Into<Self::Standard> {
     type Standard: Into<IpAddr>;
 
-    /// As [`Expired`] holds it: IPv4 in the last four octets.
+    /// As [`Expired`](harbor_common::flow::Expired) holds it: IPv4 in the last four octets.
     fn widened(self) -> Ipv6;
 }
 

@@ -41,7 +41,7 @@ impl Name {
 pub(crate) enum Source {
     /// The inbox.
     Bell,
-    /// A number's socket, by the number that [`seat_number`] gives it.
+    /// A number's socket, by the number that `seat_number` gives it.
     PortSocket(u32),
     Client(Name),
     Backend(Name),

@@ -11,7 +11,7 @@ use std::{
 use super::{Controller, error::refused};
 use crate::{
     api::{API_VERSION, BackupItem, RestingItem, ServiceCount, StateCheck, StateDocument},
-    forwarding::KernelEngine,
+    forwarding::{KernelEngine, Remains},
     model::{BackendRule, FrontendReport, Protocol, Refusal, RefusalKind, Service, now},
     reconcile::Scope,
     registry::{Registry, check_record},
@@ -142,7 +142,10 @@ impl<R: Registry> Controller<R> {
             differences.push(part.text);
         }
         match &self.engines.kernel {
-            KernelEngine::Off => {}
+            KernelEngine::Off(Remains::Stuck(reason)) => differences.push(format!(
+                "programs of an earlier agent may still forward: {reason}"
+            )),
+            KernelEngine::Off(_) => {}
             KernelEngine::Down { reason, .. } => {
                 differences.push(format!("the proxy forwards alone: {reason}"))
             }

@@ -73,7 +73,7 @@ impl<R: Registry> Controller<R> {
                 Ok(reports) => reports.iter().map(|r| (r.protocol, r.port)).collect(),
                 Err(error) => return tracing::error!("the kernel was not read: {error}"),
             },
-            KernelEngine::Off => BTreeSet::new(),
+            KernelEngine::Off(_) => BTreeSet::new(),
             // Nobody knows: it is asked again when the datapath runs.
             KernelEngine::Down { .. } => return,
         };

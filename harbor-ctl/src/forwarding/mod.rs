@@ -13,12 +13,13 @@ mod thread;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::Path,
     sync::Arc,
 };
 
 use crate::{
     config::Config,
-    datapath::{DatapathError, DatapathErrorKind},
+    datapath::{self, DatapathError, DatapathErrorKind},
     forwarding::kept_counts::KeptCounts,
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
@@ -46,12 +47,46 @@ pub(crate) fn not_ready(error: ForwardingError) -> Refusal {
     Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
 }
 
+/// What an earlier agent has left in the kernel for one that is to forward by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Remains {
+    Nothing,
+    /// Whoever runs this agent may not look.
+    Unseen(String),
+    /// Programs that could not be taken off, and why.
+    Stuck(String),
+}
+
+/// Takes off what an earlier agent has left in the kernel: it would go on forwarding as it was told last.
+async fn take_off(bpf: &Path) -> Remains {
+    let bpf = bpf.to_path_buf();
+    let work = move || match std::fs::read_dir(&bpf) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Remains::Unseen(format!("{}: {error}", bpf.display()))
+        }
+        _ => match datapath::detach(&bpf) {
+            Ok(report) if report.links.is_empty() => Remains::Nothing,
+            Ok(report) => {
+                let links = report.links.join(", ");
+                tracing::warn!("the proxy is to forward alone: programs taken off {links}");
+                Remains::Nothing
+            }
+            Err(error) => {
+                tracing::error!("programs of an earlier agent may still forward: {error}");
+                Remains::Stuck(error.to_string())
+            }
+        },
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Remains::Stuck(error.to_string()))
+}
+
 /// The datapath, or why there is none.
 #[derive(Clone, Debug)]
 pub(super) enum KernelEngine {
     Up(Forwarding),
     /// The operator wants none.
-    Off,
+    Off(Remains),
     Down {
         reason: String,
         fix: Option<String>,
@@ -63,7 +98,7 @@ impl KernelEngine {
     /// Starts or adopts the datapath. Without one the agent still runs, and says so.
     pub(super) async fn start(config: &Config) -> Result<Self, StartError> {
         if config.mode == Mode::Proxy {
-            return Ok(Self::Off);
+            return Ok(Self::Off(take_off(&config.paths.bpf).await));
         }
         match Forwarding::start(settings::of(config)).await {
             Ok(forwarding) => Ok(Self::Up(forwarding)),
@@ -117,14 +152,14 @@ impl Engines {
     fn kernel(&self) -> Option<&Forwarding> {
         match &self.kernel {
             KernelEngine::Up(forwarding) => Some(forwarding),
-            KernelEngine::Off | KernelEngine::Down { .. } => None,
+            KernelEngine::Off(_) | KernelEngine::Down { .. } => None,
         }
     }
 
     /// Whether new ports can be served as the operator wants it.
     pub(super) fn is_ready(&self) -> bool {
         match &self.kernel {
-            KernelEngine::Up(_) | KernelEngine::Off => true,
+            KernelEngine::Up(_) | KernelEngine::Off(_) => true,
             KernelEngine::Down { .. } => !matches!(self.mode, Mode::Tc | Mode::Xdp),
         }
     }

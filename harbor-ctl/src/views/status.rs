@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{PartStatus, PortItem, StatusReport},
-    forwarding::{Engines, KernelEngine},
+    forwarding::{Engines, KernelEngine, Remains},
     model::{DatapathReport, Mode, PortState, counted, format_age},
     proxy::{ProxyReport, ShareReport, Unheld},
     telemetry,
@@ -148,10 +148,7 @@ impl Snapshot {
 
     fn datapath_part(&self, report: &Result<Option<DatapathReport>, String>) -> PartStatus {
         match (&self.engines.kernel, report) {
-            (KernelEngine::Off, _) => part(
-                "ok",
-                "proxy, as configured: nothing is loaded into the kernel".into(),
-            ),
+            (KernelEngine::Off(remains), _) => without_programs(remains),
             (KernelEngine::Down { reason, fix, .. }, _) => {
                 self.without_datapath(reason, fix.as_deref())
             }
@@ -289,6 +286,30 @@ fn shares(report: &ShareReport) -> (String, bool) {
     (text, whole_or_port)
 }
 
+/// The datapath where the operator wants none.
+fn without_programs(remains: &Remains) -> PartStatus {
+    let stuck = |reason: &str| PartStatus {
+        fix: Some("harbor-ctl datapath detach, then restart the agent".into()),
+        ..part(
+            "degraded",
+            format!(
+                "proxy, as configured, but programs of an earlier agent may still forward: {reason}"
+            ),
+        )
+    };
+    match remains {
+        Remains::Nothing => part(
+            "ok",
+            "proxy, as configured: nothing is loaded into the kernel".into(),
+        ),
+        Remains::Unseen(reason) => part(
+            "ok",
+            format!("proxy, as configured; what is in the kernel is not seen from here: {reason}"),
+        ),
+        Remains::Stuck(reason) => stuck(reason),
+    }
+}
+
 /// What to do where numbers have no socket for want of descriptors.
 pub(crate) fn more_descriptors(needed: u64) -> String {
     format!("set LimitNOFILE={needed} or more in the unit (systemctl edit harbor), then restart")
@@ -299,7 +320,7 @@ pub(crate) fn headline(count: usize, engines: &Engines) -> String {
     let ports = counted(count, "port");
     match &engines.kernel {
         KernelEngine::Up(_) => format!("serving {ports}"),
-        KernelEngine::Off => format!("serving {ports} by proxy"),
+        KernelEngine::Off(_) => format!("serving {ports} by proxy"),
         KernelEngine::Down { reason, .. } => format!("serving {ports} by proxy alone: {reason}"),
     }
 }

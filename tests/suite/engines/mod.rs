@@ -4,6 +4,7 @@
 mod datagrams;
 mod failover;
 mod half_closed;
+mod mode;
 mod operate;
 mod policies;
 mod reach;

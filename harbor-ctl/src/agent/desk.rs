@@ -15,7 +15,7 @@ use super::{
     explain,
     flow_filter::flow_filter,
     flow_list::FlowList,
-    forwarding::ForwardingError,
+    forwarding::{ForwardingError, Which},
     owner::{Owner, now},
     status_view,
     tcp_side::TcpProblem,
@@ -137,7 +137,7 @@ impl<R: Registry> Desk<R> {
 
     async fn item(&self, id: &str) -> Answer<PortItem> {
         let (snapshot, service) = self.of_service(id).await?;
-        let readings = readings(&snapshot.engines, Scope::of(&service)).await;
+        let readings = readings(&snapshot.engines, (Scope::of(&service), Which::Avoided)).await;
         Ok(snapshot.port_item(&service, &readings, now()))
     }
 
@@ -164,18 +164,25 @@ impl<R: Registry> Desk<R> {
     }
 }
 
-/// The engines' counters, as far as they answer.
-pub(super) async fn readings(engines: &Engines, scope: Scope) -> Readings {
+/// The engines' counters, as far as they answer; of all backends, or of those alone that are avoided,
+/// which is what a port's state needs.
+pub(super) async fn readings(engines: &Engines, (scope, which): (Scope, Which)) -> Readings {
     let frontends = engines.frontends(scope.clone()).await;
-    Readings {
-        frontends: frontends.unwrap_or_default(),
-        loads: loads(engines, scope).await.unwrap_or_default(),
-    }
+    let backends = engines.backends(scope, which).await;
+    let loads = Loads::of(backends.unwrap_or_default());
+    Readings::of(frontends.unwrap_or_default(), loads)
 }
 
 async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
-    let reports = engines.backends(scope).await.map_err(not_ready)?;
-    Ok(Loads::of(reports))
+    let reports = engines.backends(scope, Which::Every).await;
+    Ok(Loads::of(reports.map_err(not_ready)?))
+}
+
+async fn port_items(snapshot: &Snapshot) -> Vec<PortItem> {
+    let readings = readings(&snapshot.engines, (Scope::Whole, Which::Avoided)).await;
+    let time = now();
+    let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
+    snapshot.services.iter().map(item).collect()
 }
 
 pub(super) fn not_ready(error: ForwardingError) -> Refusal {
@@ -196,10 +203,7 @@ impl<R: Registry> Operations for Desk<R> {
     }
 
     async fn ports(&self) -> Answer<Vec<PortItem>> {
-        let snapshot = self.snapshot().await;
-        let (readings, time) = (readings(&snapshot.engines, Scope::Whole).await, now());
-        let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
-        Ok(snapshot.services.iter().map(item).collect())
+        Ok(port_items(&self.snapshot().await).await)
     }
 
     async fn port(&self, port: PortRef) -> Answer<PortItem> {
@@ -372,9 +376,7 @@ impl<R: Registry> Operations for Desk<R> {
 
     async fn status(&self) -> Answer<StatusReport> {
         let snapshot = self.snapshot().await;
-        let (readings, time) = (readings(&snapshot.engines, Scope::Whole).await, now());
-        let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
-        let mut ports: Vec<PortItem> = snapshot.services.iter().map(item).collect();
+        let mut ports = port_items(&snapshot).await;
         ports.sort_by_key(|p| p.port);
         let report = snapshot.engines.report().await;
         Ok(snapshot.status(&ports, report.map_err(|error| error.to_string())))

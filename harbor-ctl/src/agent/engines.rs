@@ -11,7 +11,7 @@ use std::{
 use super::{
     AgentError,
     flow_reader::{self, FlowReader},
-    forwarding::{Change, Forwarding, ForwardingError},
+    forwarding::{Change, Forwarding, ForwardingError, Which},
     kept_counts::KeptCounts,
     settings,
 };
@@ -184,17 +184,23 @@ impl Engines {
         Ok(reports)
     }
 
-    /// Counters of the backends of frontends.
+    /// Counters of the backends of frontends. What one engine says of a backend that only the other
+    /// avoids is left out where those that are avoided are asked for.
     pub(super) async fn backends(
         &self,
         scope: Scope,
+        which: Which,
     ) -> Result<Vec<BackendReport>, ForwardingError> {
         let key = |report: &BackendReport| (report.protocol, report.port, report.address);
-        let proxied = self.proxy.backends(keys(&scope).as_deref());
+        let keys = keys(&scope);
+        let proxied = match which {
+            Which::Every => self.proxy.backends(keys.as_deref()),
+            Which::Avoided => self.proxy.ejected(keys.as_deref()),
+        };
         let proxied = proxied.into_iter().map(|report| (key(&report), report));
         let mut proxied: BTreeMap<_, BackendReport> = proxied.collect();
         let mut reports = match self.kernel() {
-            Some(forwarding) => forwarding.backends(scope).await?,
+            Some(forwarding) => forwarding.backends(scope, which).await?,
             None => Vec::new(),
         };
         for report in &mut reports {

@@ -11,6 +11,7 @@ use std::{
 use super::{
     backend_view,
     desk::{Desk, readings},
+    forwarding::Which,
     heap,
     owner::now,
     process_metrics,
@@ -67,7 +68,7 @@ impl<R: Registry> Desk<R> {
             };
             (owner.snapshot(), own)
         };
-        let found = readings(&snapshot.engines, Scope::Whole).await;
+        let found = readings(&snapshot.engines, (Scope::Whole, Which::Every)).await;
         let report = snapshot.engines.report().await;
         let report = report.map_err(|error| error.to_string());
         let write = move || {

@@ -7,6 +7,7 @@ use super::{
     form::alert,
     house::Here,
     layout::{self, Place, table},
+    recent::Since,
     sessions::Session,
     words::list,
 };
@@ -15,8 +16,9 @@ use crate::control::{Operations, segment, wire::PortItem};
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,
     Extension(session): Extension<Session>,
+    Extension(since): Extension<Since>,
 ) -> Response {
-    let body = match house.operations.ports().await {
+    let body = match house.ports(since).await {
         Ok(ports) => html! { div #fresh { (listing(&ports)) } },
         Err(refusal) => alert(Some(&refusal)),
     };

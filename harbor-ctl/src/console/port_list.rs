@@ -16,6 +16,7 @@ use super::{
     house::Here,
     layout::{self, Place, table},
     overview::state,
+    recent::Since,
     sessions::Session,
     words::list,
 };
@@ -46,10 +47,11 @@ pub(super) struct Wanted {
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,
     Extension(session): Extension<Session>,
+    Extension(since): Extension<Since>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    let body = match house.operations.ports().await {
-        Ok(ports) => listing(ports, &wanted, &session),
+    let body = match house.ports(since).await {
+        Ok(ports) => listing(&ports, &wanted, &session),
         Err(refusal) => alert(Some(&refusal)),
     };
     let place = Place {
@@ -59,7 +61,7 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn listing(ports: Vec<PortItem>, wanted: &Wanted, session: &Session) -> Markup {
+fn listing(ports: &[PortItem], wanted: &Wanted, session: &Session) -> Markup {
     let all = ports.len();
     let found = found(ports, wanted);
     let pages = found.len().div_ceil(ON_PAGE).max(1);
@@ -77,21 +79,21 @@ fn listing(ports: Vec<PortItem>, wanted: &Wanted, session: &Session) -> Markup {
     }
 }
 
-fn found(ports: Vec<PortItem>, wanted: &Wanted) -> Vec<PortItem> {
+fn found<'a>(ports: &'a [PortItem], wanted: &Wanted) -> Vec<&'a PortItem> {
     let text = wanted.q.trim().to_lowercase();
-    let is_meant = |port: &PortItem| {
+    let is_meant = |port: &&PortItem| {
         let texts = [&port.name, &port.id, &port.node];
         let is_found = texts.iter().any(|own| own.to_lowercase().contains(&text))
             || port.port.to_string().starts_with(&text);
         is_found && (wanted.state.is_empty() || port.state.name() == wanted.state)
     };
-    let mut found: Vec<PortItem> = ports.into_iter().filter(is_meant).collect();
+    let mut found: Vec<&PortItem> = ports.iter().filter(is_meant).collect();
     match wanted.sort.as_str() {
         "name" => found.sort_by(|a, b| (&a.name, a.port).cmp(&(&b.name, b.port))),
         "state" => found.sort_by_key(|port| (port.state.name(), port.port)),
         "rate" => found.sort_by_key(|port| (Reverse(port.rate_bps), port.port)),
         "flows" => found.sort_by_key(|port| (Reverse(port.flows), port.port)),
-        _ => found.sort_by_key(|port| (port.port, port.id.clone())),
+        _ => found.sort_by(|a, b| (a.port, &a.id).cmp(&(b.port, &b.id))),
     }
     found
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{
     backend_pages,
+    chart::chart,
     form::{Field, alert, refused, token},
     house::{Here, House},
     layout::{self, Place, table},
@@ -71,7 +72,8 @@ pub(super) async fn shown<O: Operations>(
     };
     match read(house, id).await {
         Ok(port) => {
-            let body = html! { (note) (alert(refusal)) (whole(&port, session, refusal)) };
+            let chart = chart(&house.samples, Some(&port.item.id));
+            let body = html! { (note) (alert(refusal)) (chart) (whole(&port, session, refusal)) };
             let title = format!("Port {}: {}", port.item.port, port.item.name);
             let page = layout::page(place(&title), session, &body);
             match refusal {
@@ -117,7 +119,6 @@ async fn first_flows<O: Operations>(house: &House<O>, which: FlowQuery) -> Answe
 fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
     let item = &port.item;
     html! {
-        (chart(Some(&item.id)))
         div #fresh {
             (facts(item))
             section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some(session))) }
@@ -232,17 +233,6 @@ fn ends(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup
                 (confirm.input(refusal))
                 p { button.danger type="submit" { "Delete the port" } }
             }
-        }
-    }
-}
-
-/// Drawn by the script; without one the numbers below it stand.
-pub(super) fn chart(port: Option<&str>) -> Markup {
-    html! {
-        section {
-            h2 { "Traffic" }
-            div.chart data-port=[port] role="img" aria-label="Bits per second and flows of the last ten minutes" {}
-            p #carried { "The chart needs a script; the numbers below do not." }
         }
     }
 }

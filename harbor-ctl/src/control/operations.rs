@@ -22,7 +22,7 @@ pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
 pub(crate) trait Operations:
-    SharedOperations + BindingOperations + DatapathOperations + metrics::Source
+    SharedOperations + BindingOperations + DatapathOperations + SummaryOperations + metrics::Source
 {
     type Flows: FlowSource;
 
@@ -94,6 +94,54 @@ pub(crate) trait Operations:
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
     /// Whether ports are served.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// What pages show of many things: read at a cost that does not depend on how many there are, or once
+/// for all who look.
+pub(crate) trait SummaryOperations {
+    /// What this node's ports carry, as of the last look at the counters, a second ago at most.
+    fn traffic(&self) -> impl Future<Output = Traffic> + Send;
+    /// Backends about which this is said somewhere, `most` of them; all are meant by no text.
+    fn find_backends(
+        &self,
+        text: String,
+        most: usize,
+    ) -> impl Future<Output = Answer<FoundBackends>> + Send;
+}
+
+/// What ports carry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) all: Carried,
+    /// By the service's id, those alone that carry something.
+    pub(crate) ports: Vec<(String, Carried)>,
+}
+
+/// Bits per second from clients and to them, and flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) in_bps: u64,
+    pub(crate) out_bps: u64,
+    pub(crate) flows: u64,
+}
+
+impl Carried {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            in_bps: self.in_bps + other.in_bps,
+            out_bps: self.out_bps + other.out_bps,
+            flows: self.flows + other.flows,
+        }
+    }
+}
+
+/// The first of the backends that were looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundBackends {
+    pub(crate) items: Vec<BackendItem>,
+    /// How many were found, and how many there are.
+    pub(crate) found: usize,
+    pub(crate) all: usize,
 }
 
 /// What is in the kernel.

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kit::{Browser, eventually, traffic};
+use kit::{Browser, Lab, eventually, traffic};
 use serde_json::Value;
 
 use super::{ADMIN, LISTEN, attacks::PAGES, client::wait_for, scene};
@@ -15,14 +15,19 @@ const AXE: &str = include_str!("axe/axe.min.js");
 const SIZES: [(u32, u32); 3] = [(360, 740), (1_280, 800), (2_560, 1_440)];
 const THEMES: [&str; 2] = ["light", "dark"];
 
-fn address(path: &str) -> String {
+pub(super) fn address(path: &str) -> String {
     format!("http://{LISTEN}{path}")
 }
 
 /// A browser at the console, signed in by its form.
-fn signed_in(scene: &Scene) -> Browser {
-    wait_for(&scene.lab.node);
-    let mut browser = Browser::start(&scene.lab.node, scene.lab.folder());
+pub(super) fn signed_in(scene: &Scene) -> Browser {
+    at_console(&scene.lab)
+}
+
+/// The same, where the scene is another one.
+pub(super) fn at_console(lab: &Lab) -> Browser {
+    wait_for(&lab.node);
+    let mut browser = Browser::start(&lab.node, lab.folder());
     browser.open(&address("/"));
     browser.until("location.pathname === '/sign-in'");
     browser.fill("[name=name]", ADMIN.0);
@@ -34,7 +39,7 @@ fn signed_in(scene: &Scene) -> Browser {
 
 /// Nothing went wrong on any page, and nobody else was asked.
 #[track_caller]
-fn has_no_complaint(browser: &mut Browser) {
+pub(super) fn has_no_complaint(browser: &mut Browser) {
     let complaints = browser.complaints(&address("/"));
     // A form that is refused is answered with a status that the browser calls an error.
     let is_refusal = |text: &&String| !text.contains("status of 422");

@@ -260,8 +260,9 @@ impl Forwarder {
             Request::Frontends(scope, answer) => {
                 let _ = answer.send(self.frontends(&scope).map_err(ForwardingError::from));
             }
-            Request::Backends(scope, answer) => {
-                let _ = answer.send(self.backends(&scope).map_err(ForwardingError::from));
+            Request::Backends(scope, which, answer) => {
+                let found = self.backends(&scope, which);
+                let _ = answer.send(found.map_err(ForwardingError::from));
             }
             Request::Eject(suspect, doubt) => self.eject(&suspect, doubt),
             Request::Report(answer) => {

@@ -1,7 +1,7 @@
 //! Keeps the listener of the console open: what stands in the way is shown and tried again. Answers what
 //! its pages ask about many ports.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     backend_view::{Loads, backend_item},
@@ -22,6 +22,8 @@ use crate::{
 
 /// How long to wait before listening is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// Below the state directory.
+const SESSIONS: &str = "console.sessions";
 /// People are few; each has a stream and what a page fetches.
 const LIMITS: HttpLimits = HttpLimits {
     header_timeout: Duration::from_secs(10),
@@ -31,17 +33,22 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 
 impl<R: Registry> Desk<R> {
-    /// What the console is to be, and where its trouble is told.
-    async fn console_side(&self) -> (ConsoleConfig, TcpProblem) {
+    /// What the console is to be, where it keeps who is signed in, and where its trouble is told.
+    async fn console_side(&self) -> (ConsoleConfig, PathBuf, TcpProblem) {
         let owner = self.lock().await;
-        let config = owner.running.config.console.clone();
-        (config, owner.console_problem.clone())
+        let config = &owner.running.config;
+        let sessions = config.paths.state.join(SESSIONS);
+        (
+            config.console.clone(),
+            sessions,
+            owner.console_problem.clone(),
+        )
     }
 }
 
 /// Serves until the runtime ends.
 pub(super) async fn run<R: Registry>(desk: Desk<R>) {
-    let (config, problem) = desk.console_side().await;
+    let (config, sessions, problem) = desk.console_side().await;
     loop {
         match open(&config).await {
             Ok(None) => return,
@@ -49,7 +56,8 @@ pub(super) async fn run<R: Registry>(desk: Desk<R>) {
                 problem.clear();
                 tracing::info!("console: {}", listener.address());
                 let names = desk.names(&config.hosts).await;
-                console::serve(listener, (accounts, names), (desk.clone(), LIMITS)).await;
+                let known = (accounts, sessions.clone(), names);
+                console::serve(listener, known, (desk.clone(), LIMITS)).await;
             }
             Err(error) => {
                 let text = format!("the console does not run: {error}");

@@ -99,5 +99,6 @@ pub(super) async fn sample<O: Operations>(house: Arc<House<O>>) {
         let at = since.unwrap_or_default().as_secs();
         house.samples.take(traffic, at);
         house.tidy().await;
+        house.sessions.keep(Instant::now());
     }
 }

@@ -25,6 +25,7 @@ mod port_page;
 mod recent;
 mod samples;
 mod server;
+mod session_file;
 mod sessions;
 mod settings_page;
 mod sign_in;

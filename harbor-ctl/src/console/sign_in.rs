@@ -11,6 +11,7 @@ use axum::{
 use maud::{Markup, html};
 
 use super::{
+    accounts::Account,
     form::{Fields, Posted},
     house::{Here, House},
     layout,
@@ -51,17 +52,14 @@ pub(super) async fn sign_in<O: Operations>(
         return wrong(&house, StatusCode::UNAUTHORIZED, "wrong name or password");
     };
     house.gate.was_right(from);
-    tracing::info!("console: {} has signed in, {peer}", found.0);
+    tracing::info!("console: {} has signed in, {peer}", found.name);
     let id = house.sessions.begin(found, Instant::now());
     let cookie = cookie(&house, &id);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
 }
 
 /// One at a time, and beside what serves requests.
-async fn check<O>(
-    house: &Arc<House<O>>,
-    (name, password): (String, String),
-) -> Option<(String, super::accounts::Role)> {
+async fn check<O>(house: &Arc<House<O>>, (name, password): (String, String)) -> Option<Account> {
     if name.len() > LONGEST || password.len() > LONGEST {
         return None;
     }

@@ -1,11 +1,13 @@
-//! Pages that stay open, in a real browser: charts that go on.
+//! Pages that stay open, in a real browser: charts that go on, and an agent that is restarted meanwhile.
 
 use std::time::Duration;
 
 use kit::{Browser, eventually, traffic};
 
 use super::{
+    ADMIN,
     browser::{address, has_no_complaint, signed_in},
+    client::{Client, wait_for},
     scene,
 };
 
@@ -51,4 +53,69 @@ fn charts_of_the_node_and_of_a_port_show_an_hour_and_its_last_minutes() {
     browser.until("/^Now: 0 bit.s from clients, 0 .*, 0 flows/.test(document.getElementById('carried').innerText)");
     assert_eq!(live.finish().errors, Vec::<String>::new());
     has_no_complaint(&mut browser);
+}
+
+#[test]
+fn a_page_is_connected_again_after_a_restart_of_the_agent_and_says_so() {
+    let mut scene = scene("");
+    let port = scene.port("web").port();
+    let mut browser = signed_in(&scene);
+    let own = format!("/ports/{port}");
+    browser.open(&address(&own));
+    let says =
+        |text: &str| format!("document.getElementById('connection').innerText.includes('{text}')");
+    browser.value("window.isTheSame = true");
+    // The stream has begun.
+    browser.until("document.getElementById('carried').innerText.endsWith('flows.')");
+    scene.agent.stop();
+    browser.until(&says("The agent does not answer"));
+    scene.agent.restart();
+    browser.until(&says(
+        "The agent was restarted; this page is connected again",
+    ));
+    assert_eq!(
+        browser.value("window.isTheSame"),
+        true,
+        "nobody loaded it again"
+    );
+    // It goes on, and whoever is signed in may still change something.
+    let app = scene.app(0).to_string();
+    scene
+        .agent
+        .ctl(&["backends", "add", "web", "10.77.2.11:4711"])
+        .ok();
+    browser.until("document.getElementById('fresh').innerText.includes('10.77.2.11:4711')");
+    browser.until(&format!(
+        "document.getElementById('fresh').innerText.includes('{app}')"
+    ));
+    browser.fill("[name=confirm]", "web");
+    browser.follow("button.danger");
+    eventually(Duration::from_secs(10), || {
+        scene.agent.items(&["ports", "list"]).is_empty()
+    });
+}
+
+#[test]
+fn a_session_outlives_the_agent_unless_its_account_was_changed() {
+    let mut scene = scene("");
+    let node = scene.lab.node.clone();
+    wait_for(&node);
+    let ann = Client::signed_in(&node, ADMIN);
+    scene.agent.stop();
+    scene.agent.restart();
+    wait_for(&node);
+    assert_eq!(ann.get("/").status, 200);
+    assert_eq!(ann.post("/ports/create", &[("name", "web")]).status, 303);
+    let kept = scene.agent.folder().join("state/console.sessions");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let id = ann.cookie.split('=').nth(1).unwrap();
+    assert!(!text.contains(id), "what signs in is not kept");
+
+    scene.agent.stop();
+    let users = scene.lab.folder().join("console.users");
+    let text = std::fs::read_to_string(&users).unwrap();
+    std::fs::write(&users, text.replace("ann:admin", "ann:read")).unwrap();
+    scene.agent.restart();
+    wait_for(&node);
+    assert_eq!(ann.get("/").header("location"), Some("/sign-in"));
 }

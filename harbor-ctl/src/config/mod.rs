@@ -38,7 +38,7 @@ pub(crate) use control::ControlConfig;
 pub(crate) use edit::{EditError, set_value, unset_value};
 pub(crate) use form::Form;
 pub(crate) use gateway::{GatewayConfig, Limits, Public};
-pub(crate) use keys::{Applies, KEYS, Key, Kind, find as find_key};
+pub(crate) use keys::{Applies, KEYS, Key, Kind, find as find_key, kato_name};
 pub(crate) use logs::LogConfig;
 pub(crate) use metrics::MetricsConfig;
 pub(crate) use problem::{ConfigError, Problem};

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{
     backend_pages,
     chart::chart,
+    explain_page,
     form::{Field, alert, refused, token},
     house::{Here, House},
     layout::{self, Place, table},
@@ -126,8 +127,11 @@ fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
         }
         @if session.may_change() {
             (settings(item, session, refusal))
-            (ends(item, session, refusal))
+        } @else {
+            (settings_to_read(item))
         }
+        (explain_page::of_port(item))
+        @if session.may_change() { (ends(item, session, refusal)) }
     }
 }
 
@@ -148,9 +152,7 @@ fn facts(item: &PortItem) -> Markup {
             @if let Some(space) = &item.space { dt { "Space" } dd { (space) } }
             @if !apps.is_empty() { dt { "Bound apps" } dd { (apps) } }
             @if let Some(left) = item.expires_in_s { dt { "Ends in" } dd { (left) " s" } }
-            dt { "Explain" } dd {
-                a href={ "/explain?dst_port=" (item.port) } { "What would become of a packet?" }
-            }
+            @if !item.full.is_empty() { dt { "Nearly full" } dd { (list(&item.full)) } }
         }
     }
 }
@@ -200,6 +202,21 @@ fn settings(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Ma
                     (Field { name: key, label: key, hint: meaning, value: &value }.input(refusal))
                 }
                 p { button type="submit" { "Change settings" } }
+            }
+        }
+    }
+}
+
+/// For whoever may only look.
+fn settings_to_read(item: &PortItem) -> Markup {
+    html! {
+        section {
+            h2 { "Settings" }
+            dl.facts {
+                @for (key, meaning) in SETTINGS {
+                    @let value = setting(&item.settings, key);
+                    dt { (key) } dd { @if !value.is_empty() { code { (value) } " " } small { (meaning) } }
+                }
             }
         }
     }

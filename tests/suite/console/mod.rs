@@ -4,6 +4,7 @@ mod attacks;
 mod browser;
 mod client;
 pub(crate) mod crowds;
+mod elsewhere;
 mod live;
 mod pages;
 pub(crate) mod scale;

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use kit::{certify, eventually, finish};
+use kit::{certify, eventually, finish, traffic};
 
 use super::{
-    ADMIN, LISTEN,
+    ADMIN, LISTEN, READER,
     attacks::PAGES,
     client::{Client, form, wait_for},
     scene, scene_on,
     stored::is_inert,
 };
-use crate::{registry::redis_of, scene::Scene};
+use crate::{engines::Engine, registry::redis_of, scene::Scene};
 
 /// Every page, and one port's.
 fn all_answer(scene: &Scene, ann: &Client, port: u16) {
@@ -35,6 +35,76 @@ fn every_page_answers_where_the_proxy_forwards_alone() {
     let port = scene.port("web").port();
     let ann = Client::signed_in(&scene.lab.node, ADMIN);
     all_answer(&scene, &ann, port);
+}
+
+#[test]
+fn every_page_answers_where_the_programs_are_at_xdp() {
+    let scene = scene_on(|lab| {
+        lab.finish_frames();
+        Engine::Xdp.lines().to_owned()
+    });
+    wait_for(&scene.lab.node);
+    let port = scene.port("web").port();
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let live = traffic::Live::open(&scene.lab.client, scene.at(port), 2);
+    all_answer(&scene, &ann, port);
+    let page = ann.get(&format!("/ports/{port}")).body;
+    assert!(page.contains("<dt>Path</dt><dd>xdp</dd>"), "{page}");
+    eventually(Duration::from_secs(20), || {
+        let page = ann.get(&format!("/ports/{port}")).body;
+        let now = page.split("<p id=\"carried\">Now: ").nth(1).unwrap();
+        !now.starts_with('0')
+    });
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+}
+
+#[test]
+fn the_first_page_and_all_that_it_loads_is_small_and_from_here() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    scene.port("web");
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let page = ann.get("/").body;
+    let mut octets = page.len();
+    let links = page.split(['"', '\'']).filter(|text| text.contains("://"));
+    assert_eq!(links.collect::<Vec<_>>(), Vec::<&str>::new());
+    let assets = page.split('"').filter(|text| text.starts_with("/assets/"));
+    let mut count = 0;
+    for asset in assets {
+        let answer = ann.get(asset);
+        assert_eq!(answer.status, 200, "{asset}");
+        octets += answer.body.len();
+        count += 1;
+    }
+    assert_eq!(count, 5);
+    assert!(octets < 150_000, "{octets} bytes");
+}
+
+#[test]
+fn whoever_may_only_look_sees_a_port_s_settings_and_no_button() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    let port = scene.agent.create(&["web", "max_connections=77"]);
+    let bob = Client::signed_in(&scene.lab.node, READER);
+    let page = bob.get(&format!("/ports/{port}")).body;
+    assert!(
+        page.contains("<dt>max_connections</dt><dd><code>77</code>"),
+        "{page}"
+    );
+    assert!(page.contains("What would become of a packet?"), "{page}");
+    for form in ["/set", "/drain", "/delete", "/backends"] {
+        let mut forms = page
+            .split("action=\"/ports/")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next());
+        assert!(!forms.any(|own| own.ends_with(form)), "{form}");
+    }
+    let settings = bob.get("/settings").body;
+    assert!(
+        settings.contains("<code>hostname_external</code>"),
+        "{settings}"
+    );
+    assert!(!settings.contains("<button type=\"submit\" aria-label=\"Change"));
 }
 
 #[test]

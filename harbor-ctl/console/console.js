@@ -14,6 +14,8 @@
 
   const of = (path) => path + (port ? "?port=" + encodeURIComponent(port) : "");
 
+  const time = (second) => new Date(second * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
   function draw() {
     plot?.destroy();
     const axis = { stroke: colour("--ink"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
@@ -21,11 +23,13 @@
     place.replaceChildren();
     plot = new uPlot({
       width: Math.max(place.clientWidth, 240), height: 220,
-      scales: { x: { range: (u, first, last) => [last - span, last] }, flows: { range: (u, low, high) => [0, Math.max(high, 1)] }, y: { range: (u, low, high) => [0, Math.max(high, 1000)] } },
-      series: [{}, { label: "from clients, bit/s", stroke: colour("--in"), width: 2 },
+      // As far back as anything is known, and a minute at least.
+      scales: { x: { range: (u, first, last) => [Math.max(last - span, Math.min(first, last - MINUTE)), last] },
+        flows: { range: (u, low, high) => [0, Math.max(high * 1.1, 1)] }, y: { range: (u, low, high) => [0, Math.max(high * 1.1, 1000)] } },
+      series: [{ value: (u, second) => second === null ? "--" : time(second) }, { label: "from clients, bit/s", stroke: colour("--in"), width: 2 },
         { label: "to clients, bit/s", stroke: colour("--out"), width: 2, dash: [6, 3] },
         { label: "flows", scale: "flows", stroke: colour("--flows"), width: 1 }],
-      axes: [axis, { ...axis, values: bits, size: 70 }, { ...axis, scale: "flows", side: 1, grid: { show: false } }],
+      axes: [{ ...axis, values: (u, seconds) => seconds.map(time), space: 80 }, { ...axis, values: bits, size: 70 }, { ...axis, scale: "flows", side: 1, grid: { show: false } }],
     }, columns, place);
   }
 

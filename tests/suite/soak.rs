@@ -234,14 +234,6 @@ fn console_scale_of_five_thousand_ports_of_twenty_backends() {
     println!("{}", console::scale::run(5_001, Duration::from_secs(60)));
 }
 
-/// `cargo xtask soak console_crowds`
-#[test]
-#[ignore = "runs for a minute"]
-fn console_crowds_of_ten_thousand_guesses_and_two_thousand_streams() {
-    println!("{}", console::crowds::guess(10_000));
-    println!("{}", console::crowds::stream(2_000));
-}
-
 /// `cargo xtask soak five_thousand_numbers`
 #[test]
 #[ignore = "runs for a minute"]

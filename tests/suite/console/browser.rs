@@ -222,7 +222,7 @@ fn shots_of_every_page() {
     let ports = scene.agent.items(&["ports", "list"]);
     let web = ports.iter().find(|item| item["name"] == "web").unwrap();
     let own = format!("/ports/{}", web["id"].as_str().unwrap());
-    let explain = format!("/explain?src=10.77.1.2:40000&dst_port={port}");
+    let explain = format!("/explain?src=10.77.1.2:40000&dst={}", scene.at(port));
     // The chart is to show something.
     browser.open(&address("/"));
     std::thread::sleep(Duration::from_secs(20));

@@ -3,7 +3,7 @@
 mod attacks;
 mod browser;
 mod client;
-pub(crate) mod crowds;
+mod crowds;
 mod elsewhere;
 mod live;
 mod pages;

@@ -108,6 +108,28 @@ fn whoever_may_only_look_sees_a_port_s_settings_and_no_button() {
 }
 
 #[test]
+fn a_port_s_form_has_a_packet_explained_stage_by_stage() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    let to = scene.port("web");
+    let bob = Client::signed_in(&scene.lab.node, READER);
+    let own = bob.get(&format!("/ports/{}", to.port())).body;
+    assert!(own.contains("action=\"/explain\""), "{own}");
+    let from = "src=10.77.1.2%3A40000";
+    let page = bob.get(&format!("/explain?{from}&dst={to}&proto=tcp")).body;
+    let stages = page.split("<ol class=\"stages\">").nth(1).unwrap();
+    let stages = stages.split("</ol>").next().unwrap();
+    for stage in ["parse", "frontend", "select"] {
+        let mark = format!("<li><strong>{stage}</strong>");
+        assert!(stages.contains(&mark), "{stage}: {stages}");
+    }
+    assert!(page.contains(&scene.app(0).to_string()), "{page}");
+    let wrong = bob.get(&format!("/explain?{from}&dst=x"));
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.body.contains("aria-invalid=\"true\""), "{}", wrong.body);
+}
+
+#[test]
 fn every_page_answers_while_redis_is_away_and_says_so() {
     let mut redis = None;
     let scene = scene_on(|lab| {

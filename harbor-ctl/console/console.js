@@ -35,7 +35,7 @@
 
   async function fetched(path) {
     const answer = await fetch(path, { headers: { "X-Harbor-Fresh": "1" } });
-    if (answer.status === 401) { location.assign("/sign-in"); throw new Error("signed out"); }
+    if (answer.status === 401) { location.assign("/sign-in?ended=yes"); throw new Error("signed out"); }
     if (!answer.ok) throw new Error(String(answer.status));
     return answer;
   }
@@ -117,10 +117,12 @@
     stream.onmessage = tick;
     stream.onerror = () => {
       away = true;
-      says.textContent = "The agent does not answer; trying again.";
-      if (stream.readyState !== EventSource.CLOSED) return;
-      // Refused, not lost: the session may have ended, or too many pages are kept fresh.
-      setTimeout(() => fetched(location.href).then(connect, connect), 2000);
+      if (stream.readyState !== EventSource.CLOSED) { says.textContent = "The agent does not answer; trying again."; return; }
+      // Refused, not lost: the session has ended, which leads away from here, or there is no room.
+      setTimeout(() => fetched(location.href).then(() => {
+        says.textContent = "Too many pages are kept fresh at once; this one follows when another is closed.";
+        connect();
+      }, connect), 2000);
     };
   }
 

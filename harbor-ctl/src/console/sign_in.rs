@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Form,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, Query, State},
     http::{Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Redirect, Response},
 };
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use super::{
     accounts::Account,
@@ -21,8 +22,22 @@ use crate::{control::Operations, http::Peer};
 /// The longest that is looked at.
 const LONGEST: usize = 1_024;
 
-pub(super) async fn page<O: Operations>(State(house): Here<O>) -> Response {
-    layout::bare("Sign in", &form(house.accounts.has_token(), ""))
+/// Where somebody comes from whose session ended while a page was open.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Ended {
+    ended: String,
+}
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Query(Ended { ended }): Query<Ended>,
+) -> Response {
+    let body = html! {
+        @if !ended.is_empty() { p.note role="status" { "Your session has ended: sign in again." } }
+        (form(house.accounts.has_token(), ""))
+    };
+    layout::bare("Sign in", &body)
 }
 
 pub(super) async fn sign_in<O: Operations>(

@@ -186,7 +186,8 @@ fn every_page_is_for_everybody_in_every_size_and_theme() {
     let pages = PAGES.into_iter().chain([&*own, "/ports/create"]);
     for page in pages {
         browser.open(&address(page));
-        for (size, theme) in SIZES.into_iter().zip(["light", "dark", "light"]) {
+        let sizes = SIZES.into_iter().chain([(3_840, 2_160)]);
+        for (size, theme) in sizes.zip(["light", "dark", "light", "dark"]) {
             browser.show(size, theme);
             shuts_nobody_out(&mut browser, &format!("{page} {size:?} {theme}"));
             let spills = "document.documentElement.scrollWidth > innerWidth";

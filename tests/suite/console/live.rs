@@ -119,3 +119,41 @@ fn a_session_outlives_the_agent_unless_its_account_was_changed() {
     wait_for(&node);
     assert_eq!(ann.get("/").header("location"), Some("/sign-in"));
 }
+
+#[test]
+fn whoever_s_session_ends_is_told_at_the_form_to_sign_in() {
+    let scene = scene("");
+    let mut browser = signed_in(&scene);
+    browser.open(&address("/ports"));
+    browser.value(
+        "fetch('/sign-out', {method: 'POST', redirect: 'manual', body: \
+         new URLSearchParams({csrf: document.querySelector('[name=csrf]').value})}).then(() => 0)",
+    );
+    browser.until("location.pathname === '/sign-in' && document.readyState === 'complete'");
+    let told = browser.value("document.querySelector('[role=status]').innerText");
+    assert_eq!(told, "Your session has ended: sign in again.");
+}
+
+#[test]
+fn a_page_for_which_there_is_no_stream_says_so_and_follows_when_there_is() {
+    let scene = scene("");
+    let node = scene.lab.node.clone();
+    wait_for(&node);
+    let ann = Client::signed_in(&node, ADMIN);
+    let others: Vec<_> = (0..64).map(|n| ann.stream_from(2 + n % 4)).collect();
+    let mut browser = signed_in(&scene);
+    browser.open(&address("/ports"));
+    let says = "document.getElementById('connection').innerText";
+    browser.until(&format!("{says}.startsWith('Too many pages')"));
+    // It is a page all the same.
+    assert_eq!(
+        browser.value("document.querySelector('h1').innerText"),
+        "Ports"
+    );
+    drop(others);
+    browser.until(&format!("{says} === 'Connected again.'"));
+    let port = scene.agent.create(&["web"]);
+    browser.until(&format!(
+        "document.getElementById('fresh').innerText.includes('{port}')"
+    ));
+}

@@ -126,7 +126,11 @@ fn a_port_s_form_has_a_packet_explained_stage_by_stage() {
     assert!(page.contains(&scene.app(0).to_string()), "{page}");
     let wrong = bob.get(&format!("/explain?{from}&dst=x"));
     assert_eq!(wrong.status, 422);
-    assert!(wrong.body.contains("aria-invalid=\"true\""), "{}", wrong.body);
+    assert!(
+        wrong.body.contains("aria-invalid=\"true\""),
+        "{}",
+        wrong.body
+    );
 }
 
 #[test]

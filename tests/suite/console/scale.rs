@@ -3,20 +3,35 @@
 
 use std::{
     fs,
-    thread::sleep,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
-use kit::{Agent, Browser, Config, Lab, http::Http};
+use kit::{
+    Agent, Browser, Config, Lab, V4,
+    http::Http,
+    traffic::{self, Asker},
+};
 use serde_json::json;
 
-use super::{browser, client::wait_for, console_lines};
+use super::{
+    ADMIN, browser,
+    client::{Client, wait_for},
+    console_lines,
+};
 use crate::scale::{BACKENDS, fill};
 
 /// What the console may add to the agent's memory, in KiB.
 const MEMORY: u64 = 16 * 1_024;
 /// What a page that is looked at may add to the browser's heap, in octets: it keeps the samples of an hour.
 const HEAP: f64 = 2e6;
+/// The number of the first port.
+const FIRST: u16 = 35_000;
+/// Pages that are open at once, and how often the script fetches each anew.
+const PAGES: usize = 30;
+const FRESH: Duration = Duration::from_secs(2);
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -53,41 +68,99 @@ fn watch(agent: &mut Agent, span: Duration) -> Cost {
     Cost { memory, share }
 }
 
-/// Fills an agent with ports, and has a browser look at each page of them for so long.
+/// Tells threads to end, however the test ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Fills an agent with ports that all carry something, and has a browser look at each page of them for
+/// so long.
 pub(crate) fn run(ports: usize, span: Duration) -> String {
     let lab = Lab::routed();
     let log = "[log]\nlevel = \"info\"\n";
     let mut agent = Agent::start_with(&lab, &Config::with(log));
     fill(&mut Http::new(&agent.socket()), ports);
+    let place = SocketAddr::new(lab.app(V4, 0), 9_000);
+    let _answers = traffic::serve(&lab.apps[0], lab.folder(), "app1", &[place]);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
+        scope.spawn(|| keep_busy(&lab, ports, &is_over));
+        compare(&mut agent, &lab, (ports, span))
+    })
+}
+
+/// Sends a datagram to each port every few seconds.
+fn keep_busy(lab: &Lab, ports: usize, is_over: &AtomicBool) {
+    let client = Asker::new(&lab.client, V4);
+    while !is_over.load(Relaxed) {
+        for number in 0..ports {
+            let port = FIRST + number as u16;
+            client.send(SocketAddr::new(lab.public(V4), port), b"busy");
+        }
+        sleep(FRESH);
+    }
+}
+
+/// The agent without the console, and with it.
+fn compare(agent: &mut Agent, lab: &Lab, (ports, span): (usize, Duration)) -> String {
     let idle = span / 6;
     // From a start on, as with the console: what filling left behind is not what ports need.
     agent.stop();
     agent.restart();
-    let without = watch(&mut agent, idle);
+    let without = watch(agent, idle);
 
     agent.stop();
     let file = agent.config_file();
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text + &console_lines(&lab)).unwrap();
+    fs::write(&file, text + &console_lines(lab)).unwrap();
     agent.restart();
     wait_for(&lab.node);
-    let unseen = watch(&mut agent, idle);
+    let unseen = watch(agent, idle);
 
-    let mut browser = browser::at_console(&lab);
+    let mut browser = browser::at_console(lab);
     let mut told = format!(
         "{ports} ports of {BACKENDS} backends: without the console {}; with it and nobody there {}",
         without.text(),
         unseen.text(),
     );
     let mut most = unseen.memory;
-    for page in ["/ports", "/ports?sort=state", "/", "/backends"] {
-        let (cost, text) = look_at(&mut agent, &mut browser, (page, span));
+    let own = format!("/ports/{FIRST}");
+    for page in ["/ports", "/ports?sort=rate", &own, "/", "/backends"] {
+        let (cost, text) = look_at(agent, &mut browser, (page, span));
         most = most.max(cost.memory);
         told += &format!("\n{page}: {text}, agent {}", cost.text());
     }
+    let crowd = with_many_pages(agent, lab, idle);
+    most = most.max(crowd.memory);
+    told += &format!("\n{PAGES} pages of ports at once: agent {}", crowd.text());
     let added = most.saturating_sub(without.memory);
     assert!(added <= MEMORY, "the console takes {added} KiB: {told}");
     told
+}
+
+/// Has many pages keep themselves fresh, as the script does, but for the drawing.
+fn with_many_pages(agent: &mut Agent, lab: &Lab, span: Duration) -> Cost {
+    let ann = Client::signed_in(&lab.node, ADMIN);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
+        for _ in 0..PAGES {
+            scope.spawn(|| {
+                let _stream = ann.stream_from(1);
+                while !is_over.load(Relaxed) {
+                    let answer = ann.ask("GET /ports", "X-Harbor-Fresh: 1\r\n", "");
+                    assert_eq!(answer.status, 200, "{}", answer.body);
+                    sleep(FRESH);
+                }
+            });
+        }
+        watch(agent, span)
+    })
 }
 
 /// Opens a page, and leaves it open while it keeps itself fresh.

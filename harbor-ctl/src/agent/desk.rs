@@ -3,7 +3,7 @@
 //!
 //! A change runs in a task of its own, so a client that hangs up cannot stop it half way.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -350,9 +350,10 @@ impl<R: Registry> Operations for Desk<R> {
         let own = host_addresses().into_iter().map(|(_, ip)| ip).collect();
         let asked = snapshot.engines.explain(question.clone(), &own).await;
         let found = asked.map_err(not_ready)?;
-        let loads = loads(&snapshot.engines, Scope::Whole)
-            .await
-            .unwrap_or_default();
+        // Of one port: all backends' counters take a hundred MiB where there are many.
+        let service = explain::service_of(&question, &found, &snapshot);
+        let scope = service.map_or_else(|| Scope::Part(BTreeSet::new()), Scope::of);
+        let loads = loads(&snapshot.engines, scope).await.unwrap_or_default();
         Ok(explain::report(&question, &found, (&snapshot, &loads)))
     }
 

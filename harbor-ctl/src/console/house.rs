@@ -91,9 +91,9 @@ impl<O: Operations> House<O> {
     }
 
     /// Gives up what nobody looks at any more.
-    pub(super) async fn tidy(&self) {
-        self.readings.ports.tidy().await;
-        self.readings.status.tidy().await;
+    pub(super) fn tidy(&self) {
+        self.readings.ports.tidy();
+        self.readings.status.tidy();
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) async fn sample<O: Operations>(house: Arc<House<O>>) {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let at = since.unwrap_or_default().as_secs();
         house.samples.take(traffic, at);
-        house.tidy().await;
+        house.tidy();
         house.sessions.keep(Instant::now());
     }
 }

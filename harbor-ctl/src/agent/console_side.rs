@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     backend_view::{Loads, backend_item},
-    desk::{Desk, not_ready},
+    desk::{Desk, not_ready, readings},
     forwarding::Which,
     owner::now,
     tcp_side::TcpProblem,
@@ -13,7 +13,9 @@ use super::{
 use crate::{
     config::ConsoleConfig,
     console::{self, Accounts},
-    control::{Answer, Carried, FoundBackends, SummaryOperations, Traffic, wire::BackendItem},
+    control::{
+        Answer, Carried, FoundBackends, PortRow, SummaryOperations, Traffic, wire::BackendItem,
+    },
     http::{Certificates, TcpSide, Tls},
     model::{Backend, HttpLimits, Service},
     reconcile::{Scope, frontends},
@@ -90,6 +92,26 @@ async fn open(config: &ConsoleConfig) -> io::Result<Option<(TcpSide, Accounts)>>
 }
 
 impl<R: Registry> SummaryOperations for Desk<R> {
+    async fn port_rows(&self) -> Answer<Vec<PortRow>> {
+        let snapshot = self.snapshot().await;
+        let readings = readings(&snapshot.engines, (Scope::Whole, Which::Avoided)).await;
+        let time = now();
+        let row = |service: &Arc<Service>| {
+            let item = snapshot.port_item(service, &readings, time);
+            PortRow {
+                service: Arc::clone(service),
+                state: item.state,
+                reason: item.reason,
+                path: item.path,
+                up: item.backends.up,
+                flows: item.flows,
+                rate_bps: item.rate_bps,
+                certificate: item.certificate.map(Box::new),
+            }
+        };
+        Ok(snapshot.services.iter().map(row).collect())
+    }
+
     async fn traffic(&self) -> Traffic {
         let (services, rates) = {
             let owner = self.lock().await;

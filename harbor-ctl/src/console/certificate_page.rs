@@ -11,7 +11,7 @@ use super::{
     sessions::Session,
     words::list,
 };
-use crate::control::{Operations, segment, wire::PortItem};
+use crate::control::{Operations, PortRow, segment};
 
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,
@@ -29,10 +29,10 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn listing(ports: &[PortItem]) -> Markup {
+fn listing(ports: &[PortRow]) -> Markup {
     let mut own: Vec<_> = ports
         .iter()
-        .filter_map(|port| Some((port, port.certificate.as_ref()?)))
+        .filter_map(|row| Some((&row.service, row.certificate.as_ref()?)))
         .collect();
     // What has a problem or ends first.
     own.sort_by_key(|(port, certificate)| {

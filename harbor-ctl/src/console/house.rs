@@ -13,10 +13,7 @@ use super::{
     sessions::Sessions,
 };
 use crate::{
-    control::{
-        Answer, FoundBackends, Operations,
-        wire::{PortItem, StatusReport},
-    },
+    control::{Answer, FoundBackends, Operations, PortRow, wire::StatusReport},
     http::{Names, Strangers},
 };
 
@@ -57,7 +54,7 @@ impl<O> House<O> {
 /// What costs much where there are many ports.
 #[derive(Debug)]
 pub(super) struct Readings {
-    ports: Recent<Vec<PortItem>>,
+    ports: Recent<Vec<PortRow>>,
     status: Recent<StatusReport>,
     /// Each search is another one: one at a time.
     search: Semaphore,
@@ -74,8 +71,8 @@ impl Default for Readings {
 }
 
 impl<O: Operations> House<O> {
-    pub(super) async fn ports(&self, since: Since) -> Answer<Arc<Vec<PortItem>>> {
-        let read = self.operations.ports();
+    pub(super) async fn ports(&self, since: Since) -> Answer<Arc<Vec<PortRow>>> {
+        let read = self.operations.port_rows();
         self.readings.ports.get(since, read).await
     }
 

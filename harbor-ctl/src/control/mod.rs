@@ -39,7 +39,7 @@ pub(crate) use groups::Groups;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{
     Answer, BindingOperations, Carried, DatapathOperations, FlowSource, FoundBackends, Operations,
-    SharedOperations, SummaryOperations, Traffic,
+    PortRow, SharedOperations, SummaryOperations, Traffic,
 };
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

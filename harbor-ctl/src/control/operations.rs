@@ -1,20 +1,21 @@
 //! What can be asked of the agent; the server knows nothing else about it.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use super::{
     EventLog,
     wire::{
-        AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CheckBackends,
-        CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport,
-        FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved,
-        PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
+        AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CertificateItem,
+        CheckBackends, CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket,
+        ExplainReport, FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem,
+        NodeMoved, PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument,
+        StatusReport,
     },
 };
 use crate::{
     discovery::{Message, Sender},
     metrics,
-    model::{ConfigItem, PortRef, Refusal, SettingValues, Verification},
+    model::{ConfigItem, PortRef, PortState, Refusal, Service, SettingValues, Verification},
 };
 
 /// The outcome of a request.
@@ -99,6 +100,8 @@ pub(crate) trait Operations:
 /// What pages show of many things: read at a cost that does not depend on how many there are, or once
 /// for all who look.
 pub(crate) trait SummaryOperations {
+    /// Every port, with what a list of them shows alone.
+    fn port_rows(&self) -> impl Future<Output = Answer<Vec<PortRow>>> + Send;
     /// What this node's ports carry, as of the last look at the counters, a second ago at most.
     fn traffic(&self) -> impl Future<Output = Traffic> + Send;
     /// Backends about which this is said somewhere, `most` of them; all are meant by no text.
@@ -107,6 +110,20 @@ pub(crate) trait SummaryOperations {
         text: String,
         most: usize,
     ) -> impl Future<Output = Answer<FoundBackends>> + Send;
+}
+
+/// A port among many.
+#[derive(Clone, Debug)]
+pub(crate) struct PortRow {
+    pub(crate) service: Arc<Service>,
+    pub(crate) state: PortState,
+    pub(crate) reason: Option<String>,
+    pub(crate) path: String,
+    /// Backends that are up.
+    pub(crate) up: usize,
+    pub(crate) flows: u64,
+    pub(crate) rate_bps: u64,
+    pub(crate) certificate: Option<Box<CertificateItem>>,
 }
 
 /// What ports carry.

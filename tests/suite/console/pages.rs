@@ -13,6 +13,8 @@ use super::{
 };
 use crate::{engines::Engine, registry::redis_of, scene::Scene};
 
+const SOON: Duration = Duration::from_secs(20);
+
 /// Every page, and one port's.
 fn all_answer(scene: &Scene, ann: &Client, port: u16) {
     let own = format!("/ports/{port}");
@@ -131,6 +133,27 @@ fn a_port_s_form_has_a_packet_explained_stage_by_stage() {
         "{}",
         wrong.body
     );
+}
+
+#[test]
+fn certificates_are_listed_with_their_end_and_what_is_wrong_with_them() {
+    let mut folder = None;
+    let scene = scene_on(|lab| {
+        let folder = folder.insert(lab.folder().join("certificates"));
+        std::fs::create_dir_all(&folder).unwrap();
+        format!("[tls]\nfolder = {folder:?}\n")
+    });
+    wait_for(&scene.lab.node);
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let page = || ann.get("/certificates").body;
+    assert!(page().contains("Harbor ends TLS on no port"), "{}", page());
+    scene.agent.create(&["web-https"]);
+    eventually(SOON, || page().contains("none is in force"));
+    certify(folder.as_ref().unwrap(), "harbor", "DNS:harbor.test");
+    eventually(SOON, || {
+        let page = page();
+        page.contains("<td>harbor.test</td>") && page.contains(" days</td>")
+    });
 }
 
 #[test]

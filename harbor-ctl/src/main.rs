@@ -2,14 +2,17 @@
 
 mod agent;
 mod allocator;
+mod api;
 mod cli;
 mod config;
 mod console;
 mod control;
+mod controller;
 mod datapath;
 mod dea;
 mod discovery;
 mod doctor;
+mod forwarding;
 mod gateway;
 mod health;
 mod http;
@@ -20,6 +23,7 @@ mod reconcile;
 mod registry;
 mod telemetry;
 mod tls;
+mod views;
 
 use std::process::ExitCode;
 

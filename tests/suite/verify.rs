@@ -81,6 +81,9 @@ fn scene() -> (Scene, std::net::SocketAddr) {
     let backends = [scene.app(0), scene.app(1)].map(|app| app.to_string());
     let words = [
         "shared",
+        // The last of all frontends, which is the one that is blanked: the other's connections go on.
+        "--port",
+        "39990",
         "--backend",
         &backends[0],
         "--backend",

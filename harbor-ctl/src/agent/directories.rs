@@ -6,8 +6,10 @@ use std::{
     path::Path,
 };
 
-use super::{AgentError, Tried as _};
-use crate::config::Paths;
+use crate::{
+    config::Paths,
+    controller::{AgentError, Tried as _},
+};
 
 /// Makes the directories for sockets, state and logs.
 pub(super) fn prepare(paths: &Paths) -> Result<(), AgentError> {

@@ -1,12 +1,18 @@
 //! `harbor-ctl agent`: runs the agent in this process.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
-use super::StartAgent;
 use super::{
     arguments::Globals,
     failure::{Exit, Failure},
 };
+use crate::model::Refusal;
+
+/// Runs the agent with a configuration file and `--set` flags. Handed in by `main`: nobody but it
+/// knows the agent.
+pub(crate) type StartAgent = fn(Option<PathBuf>, Vec<String>) -> Result<(), Refusal>;
 
 const EXAMPLES: &str = "\
 The configuration is /etc/harbor/harbor.toml, then conf.d/*.toml beside it, then environment \

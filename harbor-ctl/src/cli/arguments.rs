@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, complete::Shell,
+    agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, complete::script::Shell,
     config::ConfigVerb, datapath::DatapathVerb, dea::DeaVerb, doctor::DoctorNoun,
     events::EventsNoun, explain::ExplainNoun, flows::FlowsVerb, logs::LogsNoun, manual::ManualNoun,
     node::NodeVerb, ports::PortsVerb, state::StateVerb, stats::StatsNoun, status::StatusNoun,

@@ -10,7 +10,7 @@ use super::{
     ports::parse_settings,
     session::Session,
 };
-use crate::control::wire::{AddBackend, BackendItem, CheckBackends, CheckItem, List, NameBackend};
+use crate::api::{AddBackend, BackendItem, CheckBackends, CheckItem, List, NameBackend};
 
 const ADD_EXAMPLES: &str = "\
 With policy round-robin, source-hash or least-flows a backend of weight 3 gets three times the new \

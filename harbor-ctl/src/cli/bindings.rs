@@ -8,7 +8,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{Client, segment, wire::BindingItem},
+    api::BindingItem,
+    control::{Client, segment},
     model::variables,
 };
 

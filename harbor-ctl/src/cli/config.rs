@@ -10,11 +10,9 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::{ConfigChange, List, SetConfig},
     config::{self, Key},
-    control::{
-        Client, segment,
-        wire::{ConfigChange, List, SetConfig},
-    },
+    control::{Client, segment},
     model::{ConfigItem, Refusal},
 };
 

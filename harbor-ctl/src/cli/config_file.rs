@@ -11,8 +11,8 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::List,
     config::{self, ConfigError, Key, Problem, Source},
-    control::wire::List,
     model::{ConfigItem, Refusal},
 };
 

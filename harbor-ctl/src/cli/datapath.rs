@@ -10,12 +10,9 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::{List, StatusReport},
     config::Paths,
-    control::{
-        self,
-        wire::{List, StatusReport},
-    },
-    datapath,
+    control, datapath,
     model::{
         DatapathReport, DetachReport, Difference, LinkReport, MapReport, ProgramReport,
         Verification, XdpReport, format_age,

@@ -11,10 +11,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{
-        segment,
-        wire::{AppHostItem, ForgottenAppHost},
-    },
+    api::{AppHostItem, ForgottenAppHost},
+    control::segment,
     dea::{self, Plan, Service, epoch_now, local_address},
     discovery::{Instance, Message, Says},
     model::{Protocols, Readiness, Spoken, check_name, format_age, parse_backend, parse_period},

@@ -10,10 +10,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{
-        self,
-        wire::{BackendItem, List, StatusReport},
-    },
+    api::{BackendItem, List, StatusReport},
+    control,
     doctor::{self, AgentFacts, CHECKS, Check, Finding, Patient, State},
     model::{RegistryUrl, counted, escaped},
 };

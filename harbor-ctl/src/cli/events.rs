@@ -11,7 +11,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{segment, wire::List},
+    api::List,
+    control::segment,
     model::{Event, EventKind, PortRef, escaped, parse_period},
 };
 

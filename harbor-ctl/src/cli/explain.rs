@@ -7,7 +7,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::wire::{ExplainPacket, ExplainReport},
+    api::{ExplainPacket, ExplainReport},
     model::{Protocol, Question, TcpFlag, escaped},
 };
 
@@ -113,7 +113,7 @@ fn text(report: &ExplainReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::{ExplainedBackend, Stage};
+    use crate::api::{ExplainedBackend, Stage};
 
     #[test]
     fn people_read_the_stages_in_order_then_the_verdict_and_why() {

@@ -1,13 +1,13 @@
 //! How commands end: the exit code, and an error that says what, where, and what to do.
 
+use super::arguments::Format;
 use crate::{
+    api::ErrorBody,
     config::ConfigError,
-    control::{ClientError, wire::ErrorBody},
+    control::ClientError,
     datapath::{DatapathError, DatapathErrorKind},
     model::{Refusal, RefusalKind, escaped},
 };
-
-use super::arguments::Format;
 
 /// The exit codes of the manual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{
-        Client, segment,
-        wire::{FlowCount, FlowItem, KillFlows, KilledFlows},
-    },
+    api::{FlowCount, FlowItem, KillFlows, KilledFlows},
+    control::{Client, segment},
     model::{counted, format_age},
 };
 

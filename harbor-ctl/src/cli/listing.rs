@@ -8,7 +8,7 @@ use super::{
     output::{Output, Row, print},
     yaml,
 };
-use crate::control::wire::API_VERSION;
+use crate::api::API_VERSION;
 
 /// What of a list was not printed yet.
 #[derive(Debug)]

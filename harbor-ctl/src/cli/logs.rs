@@ -7,16 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use self::files::{Follower, newest};
 use super::{
     failure::{Exit, Failure},
     output::{Row, print},
     session::Session,
 };
 use crate::{
-    control::wire::List,
+    api::List,
     model::{escaped, parse_period, rfc3339},
 };
+use files::{Follower, newest};
 
 const EXAMPLES: &str = "\
 Without a part all four are shown, merged by time. Files are read from paths.log of the configuration.

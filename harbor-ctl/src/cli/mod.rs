@@ -39,18 +39,14 @@ mod top;
 mod version;
 mod yaml;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::model::Refusal;
+use agent::StartAgent;
 use arguments::{Arguments, Noun};
 use failure::{Exit, Failure};
 use session::Session;
-
-/// Runs the agent with a configuration file and `--set` flags. Handed in by `main`: nobody but it
-/// knows the agent.
-pub(crate) type StartAgent = fn(Option<PathBuf>, Vec<String>) -> Result<(), Refusal>;
 
 /// Parses, runs, and turns the outcome into an exit code.
 pub(crate) fn run(start: StartAgent) -> ExitCode {

@@ -8,10 +8,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{
-        segment,
-        wire::{AttachNode, DetachNode, List, NodeItem, NodeMoved, ServiceCount},
-    },
+    api::{AttachNode, DetachNode, List, NodeItem, NodeMoved, ServiceCount},
+    control::segment,
     model::{are, counted, format_age},
 };
 

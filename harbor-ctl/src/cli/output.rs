@@ -10,7 +10,7 @@ use super::{
     listing::Listing,
     table, yaml,
 };
-use crate::control::wire::List;
+use crate::api::List;
 
 /// Something that is shown as one line of a table.
 pub(super) trait Row {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    control::wire::PortItem,
+    api::PortItem,
     model::{PortState, Protocol},
 };
 

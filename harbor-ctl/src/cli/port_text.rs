@@ -2,7 +2,7 @@
 
 use super::output::Row;
 use crate::{
-    control::wire::{CertificateItem, DeletedPort, PortItem, RangeReport},
+    api::{CertificateItem, DeletedPort, PortItem, RangeReport},
     model::{Protocol, SETTINGS, counted, format_age, format_rate},
 };
 
@@ -48,7 +48,7 @@ impl Row for PortItem {
     }
 
     fn wide_cells(&self) -> Vec<String> {
-        let sum = |field: fn(&crate::control::wire::PortCounters) -> u64| {
+        let sum = |field: fn(&crate::api::PortCounters) -> u64| {
             self.counters.iter().map(field).sum::<u64>().to_string()
         };
         vec![

@@ -9,10 +9,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{
-        Client, segment,
-        wire::{BackendItem, CreatePort, DeletedPort, List, PortItem, RangeReport},
-    },
+    api::{BackendItem, CreatePort, DeletedPort, List, PortItem, RangeReport},
+    control::{Client, segment},
     model::{Lifetime, PortSettings, Protocols, SETTINGS, SettingValue, SettingValues, counted},
 };
 

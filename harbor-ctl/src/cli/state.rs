@@ -13,7 +13,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::wire::{BackupItem, ServiceCount, StateCheck, StateDocument},
+    api::{BackupItem, ServiceCount, StateCheck, StateDocument},
     model::{are, counted},
 };
 

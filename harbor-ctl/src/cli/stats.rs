@@ -8,7 +8,7 @@ use super::{
     output::Row,
     session::Session,
 };
-use crate::{control::wire::List, model::VerdictCount};
+use crate::{api::List, model::VerdictCount};
 
 const EXAMPLES: &str = "\
 Every packet that comes in is counted under exactly one verdict. JSON has those of no packets too.

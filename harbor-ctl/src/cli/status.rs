@@ -13,10 +13,8 @@ use super::{
     session::Session,
 };
 use crate::{
-    control::{
-        ClientError,
-        wire::{PartStatus, StatusReport},
-    },
+    api::{PartStatus, StatusReport},
+    control::ClientError,
     model::{RefusalKind, escaped},
 };
 

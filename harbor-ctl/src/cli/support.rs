@@ -23,8 +23,8 @@ use super::{
     session::Session,
 };
 use crate::{
+    api::API_VERSION,
     config::{Loaded, config_items},
-    control::wire::API_VERSION,
     datapath,
     model::Secret,
 };

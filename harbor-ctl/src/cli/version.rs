@@ -5,7 +5,7 @@ use super::{
     failure::{Exit, Failure},
     output::Output,
 };
-use crate::{control::wire::API_VERSION, datapath::Datapath};
+use crate::{api::API_VERSION, datapath::Datapath};
 
 pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
     let version = env!("CARGO_PKG_VERSION");

@@ -11,8 +11,13 @@ use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 use crate::model::{Refusal, RefusalKind};
 
 use super::{
-    ConfigError, Key, Loaded, Origin, Source, Value, load_text, read_file,
+    Loaded, Source,
+    keys::Key,
+    load_text,
+    problem::ConfigError,
+    read_file,
     replace::{alone, replace},
+    value::{Origin, Value},
 };
 
 /// Why a value was not set.

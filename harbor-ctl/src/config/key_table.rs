@@ -4,7 +4,7 @@
 //! it accepts; anything else is refused by name, never accepted and ignored.
 
 use super::{
-    Form,
+    form::Form,
     keys::{
         Applies, Key,
         Kind::{self, Bool, List, Number, Text},

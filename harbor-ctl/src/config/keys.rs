@@ -1,6 +1,6 @@
 //! What a configuration key is, and how one is found by what was typed.
 
-use super::Form;
+use super::form::Form;
 pub(crate) use super::key_table::KEYS;
 
 /// What a key's value looks like.

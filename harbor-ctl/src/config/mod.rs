@@ -36,9 +36,8 @@ pub(crate) use app_hosts::read_app_hosts;
 pub(crate) use console::ConsoleConfig;
 pub(crate) use control::ControlConfig;
 pub(crate) use edit::{EditError, set_value, unset_value};
-pub(crate) use form::Form;
-pub(crate) use gateway::{GatewayConfig, Limits, Public};
-pub(crate) use keys::{Applies, KEYS, Key, Kind, find as find_key, kato_name};
+pub(crate) use gateway::GatewayConfig;
+pub(crate) use keys::{Applies, KEYS, Key, find as find_key, kato_name};
 pub(crate) use logs::LogConfig;
 pub(crate) use metrics::MetricsConfig;
 pub(crate) use problem::{ConfigError, Problem};
@@ -46,7 +45,9 @@ pub(crate) use proxy::ProxyConfig;
 pub(crate) use shown::config_items;
 pub(crate) use template::{schema, template, valid_values};
 pub(crate) use validated::{Config, Paths, RegistryConfig};
-pub(crate) use value::{Entry, Origin, Value};
+pub(crate) use value::Entry;
+#[cfg(test)]
+pub(crate) use value::Origin;
 
 /// Read when no other file is named; it may be missing.
 pub(crate) const DEFAULT_PATH: &str = "/etc/harbor/harbor.toml";

@@ -14,8 +14,9 @@ use toml::{
 };
 
 use super::{
-    Entry, Origin, Problem, Value,
     keys::{self, KEYS, Key, Kind},
+    problem::Problem,
+    value::{Entry, Origin, Value},
 };
 use crate::model::nearest;
 

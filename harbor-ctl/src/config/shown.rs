@@ -1,6 +1,10 @@
 //! The configuration as `config show` prints it.
 
-use super::{Applies, KEYS, Key, Loaded, Value};
+use super::{
+    Loaded,
+    keys::{Applies, KEYS, Key},
+    value::Value,
+};
 use crate::model::ConfigItem;
 
 /// Every value, as `written` has it; `running` says what is in force.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Applies, KEYS, Key, Kind};
+use super::keys::{Applies, KEYS, Key, Kind};
 
 const HEAD: &str =
     "# Harbor's configuration. Every key stands here with its default; remove the # to change it.

@@ -3,10 +3,16 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, ConsoleConfig, ControlConfig, Entry, GatewayConfig, Limits, LogConfig,
-    MetricsConfig, Problem, ProxyConfig, Public, Value,
+    console::ConsoleConfig,
+    control::ControlConfig,
+    gateway::{GatewayConfig, Limits, Public},
     keys::{KEYS, find},
+    logs::LogConfig,
+    metrics::MetricsConfig,
+    problem::{ConfigError, Problem},
+    proxy::ProxyConfig,
     raw::Layers,
+    value::{Entry, Value},
 };
 use ipnet::IpNet;
 

@@ -18,9 +18,9 @@ use super::{
     sessions::Session,
     words::some,
 };
-use crate::control::{
-    Answer, FoundBackends, Operations, segment,
-    wire::{AppHostItem, BackendItem, NameBackend},
+use crate::{
+    api::{AppHostItem, BackendItem, NameBackend},
+    control::{Answer, FoundBackends, Operations, segment},
 };
 
 /// Backends of a page.

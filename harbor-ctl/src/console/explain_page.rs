@@ -17,10 +17,8 @@ use super::{
     sessions::Session,
 };
 use crate::{
-    control::{
-        Operations,
-        wire::{ExplainPacket, ExplainReport, PortItem},
-    },
+    api::{ExplainPacket, ExplainReport, PortItem},
+    control::Operations,
     model::{Protocol, Refusal},
 };
 

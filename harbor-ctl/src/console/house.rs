@@ -13,7 +13,8 @@ use super::{
     sessions::Sessions,
 };
 use crate::{
-    control::{Answer, FoundBackends, Operations, PortRow, wire::StatusReport},
+    api::StatusReport,
+    control::{Answer, FoundBackends, Operations, PortRow},
     http::{Names, Strangers},
 };
 

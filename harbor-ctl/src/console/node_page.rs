@@ -14,10 +14,7 @@ use super::{
     overview::state,
     sessions::Session,
 };
-use crate::{
-    control::{Operations, wire::NodeItem},
-    model::Refusal,
-};
+use crate::{api::NodeItem, control::Operations, model::Refusal};
 
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,

@@ -11,7 +11,7 @@ use super::{
     recent::Since,
     sessions::Session,
 };
-use crate::control::{Operations, wire::StatusReport};
+use crate::{api::StatusReport, control::Operations};
 
 /// Events that it shows.
 const EVENTS: usize = 10;

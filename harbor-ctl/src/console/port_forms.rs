@@ -15,7 +15,8 @@ use super::{
     sessions::Session,
 };
 use crate::{
-    control::{Answer, Operations, segment, wire::CreatePort},
+    api::CreatePort,
+    control::{Answer, Operations, segment},
     model::{PortRef, Protocols, Refusal, RefusalKind, SETTINGS, SettingValue, SettingValues},
 };
 

@@ -20,10 +20,8 @@ use super::{
     words::list,
 };
 use crate::{
-    control::{
-        Answer, FlowSource as _, Operations, segment,
-        wire::{BackendItem, FlowItem, FlowQuery, PortItem},
-    },
+    api::{BackendItem, FlowItem, FlowQuery, PortItem},
+    control::{Answer, FlowSource as _, Operations, segment},
     model::{PortRef, PortSettings, Refusal, SETTINGS, format_rate},
 };
 

@@ -11,7 +11,7 @@ use std::{
 
 use ring::{Mean, Ring};
 
-use crate::control::{Carried, Traffic};
+use crate::{control::Traffic, model::Throughput};
 
 /// Samples of each kind.
 const SECONDS: usize = 300;
@@ -37,8 +37,8 @@ pub(super) struct Sample {
     pub(super) flows: f32,
 }
 
-impl From<Carried> for Sample {
-    fn from(carried: Carried) -> Self {
+impl From<Throughput> for Sample {
+    fn from(carried: Throughput) -> Self {
         Self {
             inward: carried.in_bps as f32,
             outward: carried.out_bps as f32,
@@ -57,7 +57,7 @@ struct Trace {
     seconds: Option<Ring<SECONDS>>,
     /// Of the minute that is not over.
     mean: Mean,
-    latest: Carried,
+    latest: Throughput,
     /// When it last carried something, and when somebody looked at it.
     busy_at: u64,
     seen_at: u64,
@@ -65,7 +65,7 @@ struct Trace {
 
 impl Trace {
     /// Takes the sample of so many seconds; the first of another minute ends the one before.
-    fn push(&mut self, carried: Carried, (at, seconds): (u64, usize), ends_minute: bool) {
+    fn push(&mut self, carried: Throughput, (at, seconds): (u64, usize), ends_minute: bool) {
         if ends_minute {
             self.minutes.push(self.mean.take());
         }
@@ -77,7 +77,7 @@ impl Trace {
             }
         }
         self.latest = carried;
-        if carried != Carried::default() {
+        if carried != Throughput::default() {
             self.busy_at = at;
         }
     }
@@ -131,7 +131,7 @@ impl Samples {
 
     /// The latest of all ports together or of one, and when it was taken. A port that is looked at has
     /// seconds from then on.
-    pub(super) fn latest(&self, port: Option<&str>) -> (u64, Carried) {
+    pub(super) fn latest(&self, port: Option<&str>) -> (u64, Throughput) {
         let mut traces = self.traces();
         let at = traces.at;
         let latest = traces.looked_at(port).map(|trace| trace.latest);
@@ -173,7 +173,7 @@ impl Traces {
         self.at = at;
         self.all.seconds.get_or_insert_default();
         self.all.push(traffic.all, (at, passed), ends_minute);
-        let mut busy: HashMap<String, Carried> = traffic.ports.into_iter().collect();
+        let mut busy: HashMap<String, Throughput> = traffic.ports.into_iter().collect();
         for (id, trace) in &mut self.ports {
             let carried = busy.remove(id).unwrap_or_default();
             trace.push(carried, (at, passed), ends_minute);
@@ -186,7 +186,7 @@ impl Traces {
     }
 
     /// Ports that begin to carry something; of those that are busy now none makes room.
-    fn add(&mut self, busy: HashMap<String, Carried>, (at, passed): (u64, usize)) {
+    fn add(&mut self, busy: HashMap<String, Throughput>, (at, passed): (u64, usize)) {
         let excess = (self.ports.len() + busy.len()).saturating_sub(PORTS);
         if excess > 0 {
             let silent = self.ports.iter().filter(|(_, trace)| trace.busy_at < at);
@@ -231,7 +231,7 @@ mod tests {
     fn traffic(ports: impl IntoIterator<Item = (usize, u64)>) -> Traffic {
         let mut traffic = Traffic::default();
         for (port, flows) in ports {
-            let carried = Carried {
+            let carried = Throughput {
                 in_bps: flows * 8_000,
                 out_bps: 0,
                 flows,

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::failure::failure;
+use super::error::failure;
 use crate::{
     discovery::{KnownHosts, Sender},
     http::{Names, Peer, Pulse, Strangers, misdirected},
@@ -176,7 +176,7 @@ async fn trusted(
 
 /// What tells nothing but that somebody lives, and what can be asked.
 fn is_public(path: &str) -> bool {
-    path == "/healthz" || path == super::described::PLACE
+    path == "/healthz" || path == super::openapi::PLACE
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

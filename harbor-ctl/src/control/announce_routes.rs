@@ -10,14 +10,14 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
-    failure::{NotTold, Refused},
+    error::{NotTold, Refused},
+    extract::{Body, PageQuery, checked, too_long},
+    operations::Operations,
     page::page,
-    question::{Body, PageQuery, checked, too_long},
     server::{Shared, answer},
-    wire::{AppHostDocument, AppHostItem, ForgottenAppHost, Heard, List},
 };
 use crate::{
+    api::{AppHostDocument, AppHostItem, ForgottenAppHost, Heard, List},
     discovery::{DOCUMENT_LIMIT, Message, Sender},
     http::described,
 };

@@ -9,14 +9,16 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
-    failure::{NotTold, Refused},
+    error::{NotTold, Refused},
+    extract::{Body, PortQuery, checked, parsed},
+    operations::Operations,
     page::page,
-    question::{Body, PortQuery, checked, parsed},
     server::{Shared, answer},
-    wire::{AddBackend, BackendItem, CheckBackends, CheckItem, List, NameBackend},
 };
-use crate::http::described;
+use crate::{
+    api::{AddBackend, BackendItem, CheckBackends, CheckItem, List, NameBackend},
+    http::described,
+};
 
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new()

@@ -9,14 +9,16 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
-    failure::NotTold,
+    error::NotTold,
+    extract::{PageQuery, checked},
+    operations::Operations,
     page::page,
-    question::{PageQuery, checked},
     server::{Shared, answer},
-    wire::{BindingItem, List},
 };
-use crate::http::described;
+use crate::{
+    api::{BindingItem, List},
+    http::described,
+};
 
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new()

@@ -11,8 +11,10 @@ use std::{
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::wire::{ErrorBody, List};
-use crate::model::{Refusal, Secret};
+use crate::{
+    api::{ErrorBody, List},
+    model::{Refusal, Secret},
+};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -9,13 +9,16 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
-    failure::{NotTold, Refused},
-    question::{Body, parsed},
+    error::{NotTold, Refused},
+    extract::{Body, parsed},
+    operations::Operations,
     server::{Shared, answer},
-    wire::{ConfigChange, List, SetConfig, StatusReport},
 };
-use crate::{http::described, model::ConfigItem};
+use crate::{
+    api::{ConfigChange, List, SetConfig, StatusReport},
+    http::described,
+    model::ConfigItem,
+};
 
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new()

@@ -6,8 +6,8 @@ use axum::{extract::State, response::Response};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
-    failure::{NotTold, Refused},
+    error::{NotTold, Refused},
+    operations::Operations,
     server::{Shared, answer},
 };
 use crate::{http::described, model::Verification};

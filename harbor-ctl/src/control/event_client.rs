@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::{Client, ClientError, wire::ErrorBody};
-use crate::model::Event;
+use super::client::{Client, ClientError};
+use crate::{api::ErrorBody, model::Event};
 
 /// A stream has no time limit of its own; this is one that nobody sees.
 const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 86_400);

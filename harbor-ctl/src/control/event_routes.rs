@@ -14,11 +14,11 @@ use futures_util::stream;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, Operations,
+    error::{NotTold, failure},
     event_log::STREAMS,
     event_reader::{Ending, Reader},
-    failure::{NotTold, failure},
-    question::{EventQuery, checked},
+    extract::{EventQuery, checked},
+    operations::{Answer, Operations},
     server::Shared,
 };
 use crate::{

@@ -12,16 +12,18 @@ use futures_util::stream;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, FlowSource, Operations,
-    failure::{NotTold, Refused, failure},
+    error::{NotTold, Refused, failure},
+    extract::{self, PortQuery, checked, parsed},
+    operations::{Answer, FlowSource, Operations},
     page::Page,
-    question::{self, PortQuery, checked, parsed},
     server::{Shared, answer},
-    wire::{
+};
+use crate::{
+    api::{
         ExplainPacket, ExplainReport, FlowCount, FlowItem, FlowQuery, KillFlows, KilledFlows, List,
     },
+    http::described,
 };
-use crate::http::described;
 
 /// How many flows are sent at once.
 const CHUNK: usize = 256;
@@ -159,7 +161,7 @@ async fn count_flows<O: Operations>(
     request_body = KillFlows,
     responses((status = 200, description = "done", body = KilledFlows), Refused),
 )]
-async fn kill_flows<O: Operations>(State(o): Shared<O>, body: question::Body) -> Response {
+async fn kill_flows<O: Operations>(State(o): Shared<O>, body: extract::Body) -> Response {
     answer(async { o.kill_flows(parsed(body)?).await }).await
 }
 
@@ -171,6 +173,6 @@ async fn kill_flows<O: Operations>(State(o): Shared<O>, body: question::Body) ->
     request_body = ExplainPacket,
     responses((status = 200, description = "done", body = ExplainReport), Refused),
 )]
-async fn explain<O: Operations>(State(o): Shared<O>, body: question::Body) -> Response {
+async fn explain<O: Operations>(State(o): Shared<O>, body: extract::Body) -> Response {
     answer(async { o.explain(parsed(body)?).await }).await
 }

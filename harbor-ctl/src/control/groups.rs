@@ -11,7 +11,7 @@ use axum::{
 };
 use nix::unistd::{Gid, Group, geteuid};
 
-use super::failure::failure;
+use super::error::failure;
 use crate::{
     discovery::Sender,
     http::{Peer, Pulse, Strangers},

@@ -12,25 +12,24 @@ mod binding_routes;
 mod client;
 mod config_routes;
 mod datapath_routes;
-mod described;
+mod error;
 mod event_client;
 mod event_log;
 mod event_reader;
 mod event_routes;
-mod failure;
+mod extract;
 mod flow_routes;
 mod groups;
+mod health_routes;
 mod local_time;
 mod lock;
+mod openapi;
 mod operations;
 mod page;
 mod port_routes;
-mod probe_routes;
-mod question;
 mod server;
 mod shared_routes;
 mod socket;
-pub(crate) mod wire;
 
 pub(crate) use access::{Subjects, Tokens};
 pub(crate) use client::{Client, ClientError, Remote, segment};
@@ -38,8 +37,8 @@ pub(crate) use event_log::{EventLog, Record};
 pub(crate) use groups::Groups;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{
-    Answer, BindingOperations, Carried, DatapathOperations, FlowSource, FoundBackends, Operations,
-    PortRow, SharedOperations, SummaryOperations, Traffic,
+    Answer, BindingOperations, DatapathOperations, FlowSource, FoundBackends, Operations, PortRow,
+    SharedOperations, SummaryOperations, Traffic,
 };
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

@@ -2,20 +2,20 @@
 
 use std::{future::Future, sync::Arc};
 
-use super::{
-    EventLog,
-    wire::{
+use super::event_log::EventLog;
+use crate::{
+    api::{
         AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CertificateItem,
         CheckBackends, CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket,
         ExplainReport, FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem,
         NodeMoved, PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument,
         StatusReport,
     },
-};
-use crate::{
     discovery::{Message, Sender},
     metrics,
-    model::{ConfigItem, PortRef, PortState, Refusal, Service, SettingValues, Verification},
+    model::{
+        ConfigItem, PortRef, PortState, Refusal, Service, SettingValues, Throughput, Verification,
+    },
 };
 
 /// The outcome of a request.
@@ -129,27 +129,9 @@ pub(crate) struct PortRow {
 /// What ports carry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traffic {
-    pub(crate) all: Carried,
+    pub(crate) all: Throughput,
     /// By the service's id, those alone that carry something.
-    pub(crate) ports: Vec<(String, Carried)>,
-}
-
-/// Bits per second from clients and to them, and flows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Carried {
-    pub(crate) in_bps: u64,
-    pub(crate) out_bps: u64,
-    pub(crate) flows: u64,
-}
-
-impl Carried {
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            in_bps: self.in_bps + other.in_bps,
-            out_bps: self.out_bps + other.out_bps,
-            flows: self.flows + other.flows,
-        }
-    }
+    pub(crate) ports: Vec<(String, Throughput)>,
 }
 
 /// The first of the backends that were looked for.

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::wire::List;
-use crate::model::Refusal;
+use crate::{api::List, model::Refusal};
 
 /// Used when no limit is given, and the most that may be asked for.
 pub(crate) const PAGE_LIMIT: usize = 1_000;

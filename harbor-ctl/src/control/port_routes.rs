@@ -10,14 +10,17 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
-    failure::{NotTold, Refused},
+    error::{NotTold, Refused},
+    extract::{Body, PageQuery, checked, parsed},
+    operations::Operations,
     page::page,
-    question::{Body, PageQuery, checked, parsed},
     server::{Shared, answer},
-    wire::{ChangePort, CreatePort, DeletedPort, List, PortItem, RangeReport, ServiceItem},
 };
-use crate::{http::described, model::PortRef};
+use crate::{
+    api::{ChangePort, CreatePort, DeletedPort, List, PortItem, RangeReport, ServiceItem},
+    http::described,
+    model::PortRef,
+};
 
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new()

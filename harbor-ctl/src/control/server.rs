@@ -18,15 +18,15 @@ use tokio::{net::UnixListener, sync::Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, Groups, Operations,
     access::{ANNOUNCING, Access, Admitted, Tokens, authorize},
-    described,
-    failure::failure,
-    groups::admit,
-    question::BODY_LIMIT,
-    wire::ErrorBody,
+    error::failure,
+    extract::BODY_LIMIT,
+    groups::{Groups, admit},
+    openapi,
+    operations::{Answer, Operations},
 };
 use crate::{
+    api::ErrorBody,
     http::{self, Door, Names, Peer, Requester, Strangers, TcpSide, asked_by, served, untold},
     model::{EventKind, Happening, HttpLimits, Refusal, RefusalKind, Subject},
 };
@@ -81,7 +81,7 @@ fn strangers<O: Operations>(operations: &O) -> Strangers {
 fn router<O: Operations>(operations: O) -> Router {
     let operations = Arc::new(operations);
     let audit = middleware::from_fn_with_state(Arc::clone(&operations), audit::<O>);
-    let (router, mut document) = OpenApiRouter::with_openapi(described::document())
+    let (router, mut document) = OpenApiRouter::with_openapi(openapi::document())
         .merge(super::port_routes::routes::<O>())
         .merge(super::backend_routes::routes::<O>())
         .merge(super::flow_routes::routes::<O>())
@@ -90,14 +90,14 @@ fn router<O: Operations>(operations: O) -> Router {
         .merge(super::shared_routes::routes::<O>())
         .merge(super::binding_routes::routes::<O>())
         .merge(super::event_routes::routes::<O>())
-        .merge(super::probe_routes::routes::<O>())
+        .merge(super::health_routes::routes::<O>())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .merge(super::announce_routes::routes::<O>())
         .merge(super::shared_routes::long_routes::<O>())
         .split_for_parts();
-    described::complete(&mut document);
+    openapi::complete(&mut document);
     router
-        .route(described::PLACE, get(async move || served(&document)))
+        .route(openapi::PLACE, get(async move || served(&document)))
         .fallback(async || failure(Refusal::new(RefusalKind::NotFound, "no such path")))
         .method_not_allowed_fallback(async || {
             let text = "this path does not know that method";

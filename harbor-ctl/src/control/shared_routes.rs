@@ -9,16 +9,18 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Operations,
-    failure::{NotTold, Refused},
-    question::{Body, parsed, parsed_within},
+    error::{NotTold, Refused},
+    extract::{Body, parsed, parsed_within},
+    operations::Operations,
     server::{Shared, answer},
-    wire::{
+};
+use crate::{
+    api::{
         AttachNode, BackupItem, DetachNode, List, NodeItem, NodeMoved, ServiceCount, StateCheck,
         StateDocument,
     },
+    http::described,
 };
-use crate::http::described;
 
 /// A state of ten thousand ports with twenty backends each.
 const STATE_LIMIT: usize = 64 * 1024 * 1024;

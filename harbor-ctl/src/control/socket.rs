@@ -6,7 +6,7 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 use nix::unistd::Gid;
 use tokio::net::{UnixListener, UnixSocket};
 
-use super::{Groups, acl};
+use super::{acl, groups::Groups};
 
 /// Connections that wait to be accepted: root's beside a flood of others'.
 const BACKLOG: u32 = 4_096;

@@ -10,9 +10,9 @@ use etherparse::PacketBuilder;
 use harbor_common::{explain::Explanation, maps::EXPLANATION};
 
 use super::{
-    DatapathError, Interface, Options, Pins, Tried as _,
-    object::PACKET_PROGRAM,
-    program::{Load, load_programs, program},
+    error::{DatapathError, Tried as _},
+    interfaces::Interface,
+    program::{Load, Options, load_programs, object::PACKET_PROGRAM, pins::Pins, program},
     tables::{open, set},
 };
 use crate::model::{Protocol, Question, TcpFlag};

@@ -8,7 +8,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 
-use super::DatapathError;
+use super::error::DatapathError;
 use crate::model::KernelReport;
 
 /// Helpers that the programs cannot do without, and since when Linux has them.

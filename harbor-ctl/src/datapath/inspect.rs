@@ -10,11 +10,14 @@ use aya::{
 use harbor_common::maps::{self as names, LAYOUT};
 
 use super::{
-    DatapathError, DatapathErrorKind, Pins, Tried as _,
-    attach::{Attached, Hook},
-    features, pins,
-    program::ENTRIES_PER_FLOW,
-    stats,
+    error::{DatapathError, DatapathErrorKind, Tried as _},
+    features,
+    program::{
+        ENTRIES_PER_FLOW,
+        attach::{Attached, Hook},
+        pins::{self, Pins},
+    },
+    tables::counters,
 };
 use crate::model::{DatapathReport, DetachReport, LinkReport, MapReport};
 
@@ -44,7 +47,7 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
         layout: LAYOUT,
         pins: pins.version(),
         links,
-        verdicts: stats::verdicts(&pins)?,
+        verdicts: counters::verdicts(&pins)?,
         carried: None,
         kernel: features::kernel(),
         xdp: Vec::new(),

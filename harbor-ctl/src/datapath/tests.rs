@@ -30,7 +30,7 @@ fn a_pin_that_is_a_symbolic_link_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let link = directory.path().join("flows");
     std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-    let error = pins::pinned_shape(&link).unwrap_err();
+    let error = program::pins::pinned_shape(&link).unwrap_err();
     assert!(error.message.contains("symbolic link"), "{error}");
 }
 
@@ -48,8 +48,10 @@ fn a_second_lock_on_the_same_pins_names_the_first() {
 
 #[test]
 fn the_embedded_object_declares_every_map_that_the_agent_names() {
-    let Some(object) = object::OBJECT else { return };
-    let shapes = object::shapes(object).unwrap();
+    let Some(object) = program::object::OBJECT else {
+        return;
+    };
+    let shapes = program::object::shapes(object).unwrap();
     for name in harbor_common::maps::ALL {
         assert!(shapes.contains_key(name), "the object has no map {name}");
     }

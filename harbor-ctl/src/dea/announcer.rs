@@ -12,9 +12,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Say, Way, way::epoch_now};
+use super::{
+    Say,
+    way::{Way, epoch_now},
+};
 use crate::{
-    control::{ClientError, wire::Heard},
+    api::Heard,
+    control::ClientError,
     discovery::{Entry, Instance, Message, Says, digest},
     model::{Readiness, Refusal, Spoken},
 };

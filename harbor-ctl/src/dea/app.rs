@@ -14,7 +14,7 @@ use nix::{
 };
 use tokio::process::{Child, Command};
 
-use super::{DeaError, Service};
+use super::{environment::Service, error::DeaError};
 use crate::allocator::{Scope, read_sockets};
 
 /// A running command. It ends with whoever started it.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
-use super::DeaError;
+use super::error::DeaError;
 use crate::model::{self, Protocols};
 
 /// Numbers for instances are counted from here.

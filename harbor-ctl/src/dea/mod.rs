@@ -6,7 +6,10 @@
 mod announcer;
 mod app;
 mod environment;
+mod error;
 mod way;
+
+pub(crate) use error::DeaError;
 
 use std::{ffi::OsString, net::IpAddr, time::Duration};
 
@@ -46,20 +49,6 @@ pub(crate) struct Plan {
     pub(crate) drain: Duration,
     /// Between TERM and KILL.
     pub(crate) patience: Duration,
-}
-
-/// Why an instance was not run.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DeaError {
-    #[error("no number from {first} upwards is free on this host for {service}")]
-    NoPort { service: String, first: u16 },
-    #[error("cannot run {command:?}: {source}")]
-    Start {
-        command: OsString,
-        source: std::io::Error,
-    },
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
 }
 
 /// Runs the instance to its end; answers its exit code.

@@ -4,7 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    control::{Client, ClientError, wire::Heard},
+    api::Heard,
+    control::{Client, ClientError},
     discovery::{Message, Says},
     registry::Announcements,
 };

@@ -1,6 +1,6 @@
 //! What an app host's words change in a service. Pure.
 
-use super::Instance;
+use super::document::Instance;
 use crate::model::{
     Announced, BACKEND_LIMIT, Backend, BackendState, Departure, Readiness, Refusal, RefusalKind,
     Service,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Finding, Patient, or_ok};
+use super::{finding::Finding, finding::or_ok, patient::Patient};
 
 /// Descriptors beside the sockets of numbers: logs, registry, APIs, and some connections.
 const BESIDE: u64 = 2_048;

@@ -10,7 +10,7 @@ use std::{
 
 use nix::unistd::Group;
 
-use super::{Finding, Patient, folders::set_mode, or_ok};
+use super::{finding::Finding, finding::or_ok, folders::set_mode, patient::Patient};
 use crate::{
     config::{Config, read_app_hosts},
     model::Secret,

@@ -11,7 +11,7 @@ use nix::{
     unistd::{AccessFlags, access, geteuid},
 };
 
-use super::{Finding, Patient, or_ok};
+use super::{finding::Finding, finding::or_ok, patient::Patient};
 
 /// Less room than this is a warning, and a fault from a sixteenth of it on.
 const ROOM: u64 = 64 << 20;

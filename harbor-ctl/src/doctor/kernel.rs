@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use nix::sys::statfs::{FsType, statfs};
 
-use super::{Finding, Patient, or_ok};
+use super::{finding::Finding, finding::or_ok, patient::Patient};
 use crate::{
     datapath::{self, Datapath},
     model::{KernelReport, Mode},

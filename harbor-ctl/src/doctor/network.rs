@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::{Finding, Patient, or_ok};
+use super::{finding::Finding, finding::or_ok, patient::Patient};
 use crate::{
     allocator::{self, Scope, Socket},
     config::Config,

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{Finding, Patient};
+use super::{finding::Finding, patient::Patient};
 use crate::{
     config::RegistryConfig,
     model::{RedisUrl, RegistryUrl, Secret},

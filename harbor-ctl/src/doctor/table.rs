@@ -1,6 +1,8 @@
 //! Every check: what it is about, and why that matters.
 
-use super::{Finding, Patient, agent, credentials, folders, kernel, network, registry};
+use super::{
+    agent, credentials, finding::Finding, folders, kernel, network, patient::Patient, registry,
+};
 
 /// One check.
 pub(crate) struct Check {

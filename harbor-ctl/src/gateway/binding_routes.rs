@@ -11,11 +11,11 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Bound, Broker,
-    answers::{BindingTold, Done, Endpoint, LastOperation},
-    documents::{Bind, Named, Naming, OfBinding, Spoken},
-    failure::Refused,
-    guard::Minor,
+    auth::Minor,
+    error::Refused,
+    operations::{Bound, Broker},
+    requests::{Bind, Named, Naming, OfBinding, Spoken},
+    responses::{BindingTold, Done, Endpoint, LastOperation},
     server::{Body, Hints, Shared, answer, checked, parsed, removed, status, succeeded},
 };
 use crate::{

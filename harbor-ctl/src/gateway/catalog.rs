@@ -7,7 +7,7 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, SchemaType, Type},
 };
 
-use super::answers::{Catalog, Offer, OfferMetadata, PlanOffer};
+use super::responses::{Catalog, Offer, OfferMetadata, PlanOffer};
 use crate::model::{Plan, Refusal, lifetime_schema, setting_schemas};
 
 /// The service's id.

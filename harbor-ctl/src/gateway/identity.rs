@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::Answer;
+use super::operations::Answer;
 use crate::model::Refusal;
 
 /// The header.

@@ -3,22 +3,22 @@
 //! [`server`] turns requests into calls of [`Broker`], which the agent implements; [`catalog`] says
 //! what may be asked for. Everything is synchronous. Nothing here decides anything about ports.
 
-mod answers;
+mod auth;
 mod binding_routes;
 mod catalog;
-mod described;
-mod documents;
-mod failure;
-mod guard;
+mod error;
 mod identity;
+mod openapi;
 mod operations;
 mod parameters;
 mod pem;
+mod requests;
+mod responses;
 mod server;
 
-pub(crate) use guard::Keeper;
-pub(crate) use operations::{Answer, Bound, Broker, Instance, Novelty, Order, Update};
-pub(crate) use parameters::{Parameters, read_parameters};
+pub(crate) use auth::BasicAuth;
+pub(crate) use operations::{Answer, Bound, Broker, Instance, Novelty, ProvisionRequest, Update};
+pub(crate) use parameters::Parameters;
 pub(crate) use pem::PemPair;
 pub(crate) use server::serve;
 

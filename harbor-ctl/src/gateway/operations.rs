@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::Parameters;
+use super::parameters::Parameters;
 use crate::model::{Credentials, Happening, Plan, Protocols, Refusal};
 
 /// The outcome of a request.
@@ -17,7 +17,7 @@ pub(crate) enum Novelty {
 
 /// What is to be provisioned.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct ProvisionRequest {
     pub(crate) plan: Plan,
     pub(crate) organization: String,
     pub(crate) space: String,
@@ -56,7 +56,11 @@ pub(crate) struct Bound {
 pub(crate) trait Broker: Clone + Send + Sync + 'static {
     /// Tells of a request.
     fn note(&self, happening: Happening);
-    fn provision(&self, id: String, order: Order) -> impl Future<Output = Answer<Novelty>> + Send;
+    fn provision(
+        &self,
+        id: String,
+        order: ProvisionRequest,
+    ) -> impl Future<Output = Answer<Novelty>> + Send;
     fn instance(&self, id: String) -> impl Future<Output = Answer<Instance>> + Send;
     fn update(&self, id: String, update: Update) -> impl Future<Output = Answer<()>> + Send;
     fn deprovision(&self, id: String, plan: Plan) -> impl Future<Output = Answer<()>> + Send;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{
-    Answer,
+    operations::Answer,
     pem::{PemPair, is_digest, read_tls},
 };
 use crate::model::{

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Answer;
+use super::operations::Answer;
 use crate::model::{Refusal, Secret, SettingValue};
 
 /// What is kept in place of the texts.

@@ -18,12 +18,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Answer, Broker, Keeper, LOG, Novelty,
-    answers::{Catalog, Done, InstanceFound, LastOperation},
-    catalog, described,
-    documents::{Named, Naming, OfInstance, Patch, Provision, Spoken},
-    failure::{Refused, failure, plain},
-    guard::{Doorkeeper, guard},
+    LOG,
+    auth::{BasicAuth, Doorkeeper, guard},
+    catalog,
+    error::{Refused, failure, plain},
+    openapi,
+    operations::{Answer, Broker, Novelty},
+    requests::{Named, Naming, OfInstance, Patch, Provision, Spoken},
+    responses::{Catalog, Done, InstanceFound, LastOperation},
 };
 use crate::{
     http::{self, Door, Names, Strangers, TcpSide, described, served},
@@ -39,7 +41,7 @@ pub(super) type Hints = Result<Query<Named>, QueryRejection>;
 /// Serves until the runtime ends.
 pub(crate) async fn serve<B: Broker>(
     listener: TcpSide,
-    (keeper, names): (Keeper, Names),
+    (keeper, names): (BasicAuth, Names),
     (broker, limits): (B, HttpLimits),
 ) {
     let broker = Arc::new(broker);
@@ -64,13 +66,13 @@ pub(crate) async fn serve<B: Broker>(
 fn router<B: Broker>(broker: Arc<B>, doorkeeper: Doorkeeper) -> Router {
     let state = (Arc::new(doorkeeper), Arc::clone(&broker));
     let guard = middleware::from_fn_with_state(state, guard::<B>);
-    let (router, mut document) = OpenApiRouter::with_openapi(described::document())
+    let (router, mut document) = OpenApiRouter::with_openapi(openapi::document())
         .routes(described!(B: offers))
         .routes(described!(B: provision, instance, update, deprovision))
         .routes(described!(B: last_of_instance))
         .merge(super::binding_routes::routes::<B>())
         .split_for_parts();
-    described::complete(&mut document);
+    openapi::complete(&mut document);
     router
         .fallback(async || failure(&Refusal::new(RefusalKind::NotFound, "no such path")))
         .method_not_allowed_fallback(async || {
@@ -79,7 +81,7 @@ fn router<B: Broker>(broker: Arc<B>, doorkeeper: Doorkeeper) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(guard)
-        .route(described::PLACE, get(async move || served(&document)))
+        .route(openapi::PLACE, get(async move || served(&document)))
         .with_state(broker)
 }
 

@@ -5,14 +5,14 @@
 //! backend from a node that is cut off, `roster` says who is asked when. `passive` judges what clients'
 //! flows show. All but the first are pure.
 
-mod brake;
 mod http;
+mod isolation;
 mod judge;
 mod passive;
 mod probe;
-mod roster;
+mod schedule;
 
 pub(crate) use judge::{Fault, FaultKind};
 pub(crate) use passive::{Passive, Port, Question, Turn, TurnKind};
 pub(crate) use probe::probe;
-pub(crate) use roster::{Change, Key, Roster, Summary, Target};
+pub(crate) use schedule::{Change, Key, Schedule, Summary, Target};

@@ -17,7 +17,7 @@ use std::{
 
 use harbor_common::rules::backoff;
 
-use super::{Fault, FaultKind};
+use super::judge::{Fault, FaultKind};
 use crate::model::{Doubt, Evidence, Suspect, Witness};
 
 /// Questions under way at once.

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::net::{TcpStream, UdpSocket};
 
-use super::{Fault, FaultKind, http};
+use super::{
+    http,
+    judge::{Fault, FaultKind},
+};
 use crate::model::{HealthCheck, HealthRule, StatusRange, format_age};
 
 /// More of an answer is not looked at.

@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Peer, TcpSide};
+use super::{listener::TcpSide, peer::Peer};
 use crate::tls::subject;
 
 /// A connection, with or without TLS.

@@ -16,7 +16,7 @@ use harbor_common::addr::Ip;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Peer, pulse::Pulse};
+use super::{peer::Peer, pulse::Pulse};
 use crate::model::HttpLimits;
 
 /// Descriptors that no client of a listener gets but root.

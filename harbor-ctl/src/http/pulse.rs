@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::Stream;
+use super::door::Stream;
 use crate::model::HttpLimits;
 
 /// The longest pause between two looks.

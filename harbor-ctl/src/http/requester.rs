@@ -11,7 +11,7 @@ use std::{
 
 use axum::{http::Method, response::Response};
 
-use super::Peer;
+use super::peer::Peer;
 use crate::model::{Actor, EventKind, Happening, Subject};
 
 /// The longest path that is told.

@@ -17,9 +17,9 @@ use hyper_util::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Door, Peer,
-    door::Arrival,
+    door::{Arrival, Door},
     guests::{Guest, Guests},
+    peer::Peer,
     pulse::{Busy, Felt, Pulse},
 };
 use crate::model::HttpLimits;

@@ -11,7 +11,11 @@ use std::{
 use axum::http::{Method, Uri};
 use tokio::time::{Instant, sleep};
 
-use super::{Peer, Requester, asked_by, guests::Origin};
+use super::{
+    guests::Origin,
+    peer::Peer,
+    requester::{Requester, asked_by},
+};
 
 /// How long further requests are counted before they are told.
 const WINDOW: Duration = Duration::from_secs(60);

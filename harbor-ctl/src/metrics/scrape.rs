@@ -11,8 +11,8 @@ use prometheus_client::{
 };
 
 use super::{
-    Meters,
     family::{ALL, Family, Kind},
+    meters::Meters,
 };
 
 /// The values of a family's labels, in its order; families with the same labels share them.

@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 
-use super::{Source, response};
+use super::exposition::{Source, response};
 use crate::{
     http::{self, Door, Names, Peer, Strangers, TcpSide, misdirected},
     model::HttpLimits,

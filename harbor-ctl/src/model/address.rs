@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{
-    Refusal, RefusalKind,
+    refusal::{Refusal, RefusalKind},
     special::{embedded, special},
 };
 

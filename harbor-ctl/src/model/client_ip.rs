@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Protocol, Refusal, Service};
+use super::{protocol::Protocol, refusal::Refusal, service::Service};
 
 /// What a port's backends see of its clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Protocol;
+use super::protocol::Protocol;
 
 /// How a backend has failed a client's flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

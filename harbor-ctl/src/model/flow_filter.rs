@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{FlowEnds, Protocols, Refusal};
+use super::{flow::FlowEnds, protocol::Protocols, refusal::Refusal};
 
 /// A client as it is named: by address, or by address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

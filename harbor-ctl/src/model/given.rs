@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::{Refusal, SettingValue, parse_network};
+use super::{network::parse_network, refusal::Refusal, setting_value::SettingValue};
 
 /// The most networks of one list.
 const NETWORK_LIMIT: usize = 1_000;

@@ -2,7 +2,12 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{HealthCheck, Protocol, Refusal, Service, StatusRange};
+use super::{
+    health_check::{HealthCheck, StatusRange},
+    protocol::Protocol,
+    refusal::Refusal,
+    service::Service,
+};
 
 /// `[health]`: what holds where a port says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

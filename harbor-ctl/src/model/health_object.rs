@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{HealthCheck, Refusal, RefusalKind, SettingValue};
+use super::{
+    health_check::HealthCheck,
+    refusal::{Refusal, RefusalKind},
+    setting_value::SettingValue,
+};
 
 type Parts = BTreeMap<String, SettingValue>;
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Service;
+use super::service::Service;
 
 /// One app host and what it may announce.
 #[derive(Clone, Debug, PartialEq, Eq)]

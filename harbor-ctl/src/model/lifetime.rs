@@ -1,6 +1,10 @@
 //! How long a port lives that ends by itself: `for=2h`.
 
-use super::{Refusal, SettingValue, SettingValues, parse_period};
+use super::{
+    period::parse_period,
+    refusal::Refusal,
+    setting_value::{SettingValue, SettingValues},
+};
 
 /// The longest, in seconds: ten years.
 const MOST: u64 = 3_653 * 86_400;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Refusal, RefusalKind, SettingValue};
+use super::{
+    refusal::{Refusal, RefusalKind},
+    setting_value::SettingValue,
+};
 
 /// The settings that `limits` is made of.
 pub(crate) const LIMITS: [&str; 5] = [

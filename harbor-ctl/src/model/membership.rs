@@ -5,7 +5,11 @@
 
 use std::net::SocketAddr;
 
-use super::{Backend, BackendState, Refusal, RefusalKind, Service, default_instance};
+use super::{
+    address::default_instance,
+    refusal::{Refusal, RefusalKind},
+    service::{Backend, BackendState, Service},
+};
 
 /// The most backends of one service.
 pub(crate) const BACKEND_LIMIT: usize = 128;

@@ -2,7 +2,7 @@
 //!
 //! Names reach terminals, logs and file names; a name that passed here needs no escaping.
 
-use super::Refusal;
+use super::refusal::Refusal;
 
 /// The longest name, in bytes.
 pub(crate) const NAME_LIMIT: usize = 64;

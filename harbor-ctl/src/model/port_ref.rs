@@ -6,7 +6,11 @@
 
 use std::borrow::Borrow;
 
-use super::{Protocol, Refusal, RefusalKind, Service};
+use super::{
+    protocol::Protocol,
+    refusal::{Refusal, RefusalKind},
+    service::Service,
+};
 
 /// What was typed to name a port.
 #[derive(Clone, Debug, PartialEq, Eq)]

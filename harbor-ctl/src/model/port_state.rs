@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AllDown, BackendState, Doubt, Failing, Service};
+use super::{
+    doubt::Doubt,
+    health::AllDown,
+    service::{BackendState, Failing, Service},
+};
 
 /// What a port can do for a client now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

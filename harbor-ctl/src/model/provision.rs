@@ -6,7 +6,12 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Protocols, Refusal, RefusalKind, Service, SettingValues};
+use super::{
+    protocol::Protocols,
+    refusal::{Refusal, RefusalKind},
+    service::Service,
+    setting_value::SettingValues,
+};
 
 /// The number that an app's first binding says to listen on.
 pub(crate) const FIRST_INT_PORT: u16 = 4_100;

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Protocol, Refusal};
+use super::{protocol::Protocol, refusal::Refusal};
 
 /// A flag of a TCP segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

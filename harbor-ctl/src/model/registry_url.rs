@@ -9,7 +9,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::check_name;
+use super::name::check_name;
 
 /// The port of Redis, and that of its Sentinel.
 const REDIS_PORT: u16 = 6379;

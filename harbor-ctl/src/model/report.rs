@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Doubt, Protocol};
+use super::{doubt::Doubt, protocol::Protocol};
 
 /// The state of the datapath, for `status` and `datapath status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -292,6 +292,24 @@ impl FrontendReport {
         self.reply_bytes += other.reply_bytes;
         self.refused += other.refused;
         self.kept = self.kept.take().or_else(|| other.kept.clone());
+    }
+}
+
+/// Bits per second from clients and to them, and flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Throughput {
+    pub(crate) in_bps: u64,
+    pub(crate) out_bps: u64,
+    pub(crate) flows: u64,
+}
+
+impl Throughput {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            in_bps: self.in_bps + other.in_bps,
+            out_bps: self.out_bps + other.out_bps,
+            flows: self.flows + other.flows,
+        }
     }
 }
 

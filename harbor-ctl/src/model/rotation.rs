@@ -1,6 +1,9 @@
 //! Who of a service's backends takes new flows.
 
-use super::{AllDown, Backend, BackendState};
+use super::{
+    health::AllDown,
+    service::{Backend, BackendState},
+};
 
 /// The backends that take new flows, of those that could: `reachable` are of one family, because
 /// no backend of the other can take a client of it.

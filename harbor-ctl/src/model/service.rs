@@ -6,7 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Binding, ClientIp, Policy, PortSettings, Protocol, Protocols, Provisioned, Refusal, Tls,
+    client_ip::ClientIp,
+    policy::Policy,
+    protocol::{Protocol, Protocols},
+    provision::{Binding, Provisioned},
+    refusal::Refusal,
+    settings::PortSettings,
+    tls::Tls,
 };
 
 /// What a user created: a public port and the instances behind it.

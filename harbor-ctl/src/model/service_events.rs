@@ -2,8 +2,12 @@
 //! changes one can forget to tell, whoever has changed it.
 
 use super::{
-    Backend, BackendState, Binding, EventKind, Happening, SETTINGS, Service, SettingChange,
-    Subject, rfc3339,
+    EventKind,
+    event::{Happening, SettingChange, Subject},
+    moment::rfc3339,
+    provision::Binding,
+    service::{Backend, BackendState, Service},
+    settings::SETTINGS,
 };
 
 /// What has happened, in the order in which it is told.

@@ -6,7 +6,11 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, ArrayBuilder, ArrayItems, SchemaType, Type},
 };
 
-use super::{LIMITS, PortSettings, SETTINGS, SettingValue, SettingValues};
+use super::{
+    limits_object::LIMITS,
+    setting_value::{SettingValue, SettingValues},
+    settings::{PortSettings, SETTINGS},
+};
 
 /// An object of settings and nothing else.
 pub(crate) fn settings_schema() -> RefOr<Schema> {

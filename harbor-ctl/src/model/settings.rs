@@ -1,15 +1,21 @@
 //! What an operator may set for one port: one table of keys, one way to read a value, for `ports
 //! create`, `ports set` and the API alike.
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ClientIp, HealthCheck, Policy, Refusal, RefusalKind, StatusRange, Tls, given::Given,
-    health_object::health_keys, limits_object::limit_keys, nearest,
+    client_ip::ClientIp,
+    given::Given,
+    health_check::{HealthCheck, StatusRange},
+    health_object::health_keys,
+    limits_object::limit_keys,
+    nearest,
+    policy::Policy,
+    refusal::{Refusal, RefusalKind},
+    setting_value::{SettingValue, SettingValues},
+    tls::Tls,
 };
 
 const DAY: u64 = 86_400;
@@ -149,21 +155,6 @@ pub(crate) const SETTINGS: [(&str, &str); 22] = [
     ),
 ];
 
-/// A value as it was given: typed in JSON, text on a command line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum SettingValue {
-    Nothing(()),
-    Number(u64),
-    Text(String),
-    List(Vec<String>),
-    /// Several keys of one matter, without its name: `health` and `limits` have that.
-    Object(BTreeMap<String, SettingValue>),
-}
-
-/// Keys with their values, as they were given.
-pub(crate) type SettingValues = BTreeMap<String, SettingValue>;
-
 impl PortSettings {
     /// These settings with every given value read and checked; nothing is changed if one is wrong.
     ///
@@ -298,6 +289,8 @@ fn unknown(key: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn one(key: &str, value: SettingValue) -> SettingValues {

@@ -6,11 +6,8 @@ use harbor_common::verdict::{DropReason, FIRST_DROP, PassReason, Verdict};
 
 use super::{
     Proxy,
-    backend::Backend,
-    choose::{Choice, choose},
-    clock::now_ns,
-    frontend::Frontend,
-    limits::would_admit,
+    select::{Choice, backend::Backend, choose, frontend::Frontend, limits::would_admit},
+    worker::clock::now_ns,
 };
 use crate::model::{
     ClientName, Finding, FlowFilter, FlowRecord, FoundBackend, Protocol, Question, Steps, TcpFlag,

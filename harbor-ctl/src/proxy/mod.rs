@@ -5,132 +5,44 @@
 //! it is told which services there are, and answers what it sees of them. Every method returns
 //! without waiting for anybody on the network, so that it may be called under the agent's lock.
 
-mod backend;
-mod board;
-mod book;
-mod choice;
-mod choose;
-mod clock;
-mod common;
-mod connection;
-mod datagrams;
-mod descriptors;
-mod errors;
 mod explain;
-mod frontend;
-mod header;
-mod kept;
-mod leg;
-mod limits;
-mod listing;
-mod load;
-mod only;
-mod opening;
-mod orders;
-mod patience;
-mod pipes;
-mod poll;
-mod relay;
+mod flows;
+mod ports;
 mod report;
-mod roster;
-mod seal;
-mod seats;
-mod shares;
+mod select;
+mod settings;
 mod tcp;
 mod udp;
-mod udp_flow;
 mod worker;
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
-    net::IpAddr,
+    io,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::sync_channel},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
-use self::{
-    board::Board,
-    common::Common,
-    descriptors::Ledger,
-    orders::{Inbox, Order},
-    worker::Worker,
-};
-pub(crate) use self::{kept::Keeper, listing::FlowListing, shares::ShareReport};
 use crate::model::{
     AllDown, BackendReport, Doubt, Evidence, Filled, Finding, FlowFilter, FrontendReport, Protocol,
-    Protocols, Question, Service, Suspect, Timeouts,
+    Protocols, Question, Service, Suspect,
 };
+use ports::PortTable;
+use settings::ANSWER;
+use worker::{
+    Worker,
+    descriptors::Ledger,
+    mailbox::{Command, Inbox},
+    shared::Common,
+};
+
+pub(crate) use flows::{listing::FlowListing, shares::ShareReport};
+pub(crate) use ports::{socket_store::Keeper, unheld::Unheld};
+pub(crate) use report::ProxyReport;
+pub(crate) use settings::ProxySettings;
 
 /// The most threads; the proxy is the slow way, and the node has more to do.
 const WORKERS: usize = 4;
-/// How long a worker's answer is waited for; workers never wait themselves.
-const ANSWER: Duration = Duration::from_secs(2);
-
-/// How the proxy works, the same for all ports.
-#[derive(Clone, Debug)]
-pub(crate) struct ProxySettings {
-    pub(crate) timeouts: Timeouts,
-    /// How long a backend may take to accept before another is tried as well.
-    pub(crate) connect_timeout: Duration,
-    /// How long all that are tried may take.
-    pub(crate) give_up: Duration,
-    /// How long one of whose sides has ended may be silent.
-    pub(crate) half_closed: Duration,
-    /// What a port's flows may have of the descriptors that are left for flows, in hundredths.
-    pub(crate) port_share: u32,
-    /// What a client's may.
-    pub(crate) client_share: u32,
-    /// The most flows, all ports together.
-    pub(crate) flows: u32,
-    /// `[node].addresses`; empty: every address.
-    pub(crate) addresses: Vec<IpAddr>,
-}
-
-/// Why a number's socket is not held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unheld {
-    /// Another socket has the address.
-    Taken,
-    /// There is no descriptor for it.
-    Scarce,
-    /// Anything else, in the kernel's words.
-    Failed(String),
-}
-
-impl fmt::Display for Unheld {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Taken => f.write_str("another process has it"),
-            Self::Scarce => f.write_str("no descriptor is left for it"),
-            Self::Failed(text) => f.write_str(text),
-        }
-    }
-}
-
-/// What the proxy says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProxyReport {
-    /// Sockets of numbers.
-    pub(crate) held: usize,
-    /// Numbers without their socket, and why.
-    pub(crate) unheld: Vec<((Protocol, u16), Unheld)>,
-    /// Flows now.
-    pub(crate) connections: u64,
-    /// Descriptors in use by the proxy.
-    pub(crate) descriptors: u64,
-    /// How many it may use.
-    pub(crate) descriptor_limit: u64,
-    /// The process's limit with which every number had its socket, beside what there is now.
-    pub(crate) descriptors_needed: u64,
-    /// Connections and flows turned away for want of descriptors or because of the cap on flows.
-    pub(crate) shed: u64,
-    /// How full the shares of descriptors are.
-    pub(crate) shares: ShareReport,
-}
-
 /// The running proxy; clones are the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy(Arc<Shared>);
@@ -138,7 +50,7 @@ pub(crate) struct Proxy(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     common: Arc<Common>,
-    board: Mutex<Board>,
+    board: Mutex<PortTable>,
     inboxes: Vec<Arc<Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -166,7 +78,7 @@ impl Proxy {
             threads.push(thread.spawn(move || worker.run())?);
         }
         Ok(Self(Arc::new(Shared {
-            board: Mutex::new(Board::new(Arc::clone(&common), inboxes.clone())),
+            board: Mutex::new(PortTable::new(Arc::clone(&common), inboxes.clone())),
             common,
             inboxes,
             threads: Mutex::new(threads),
@@ -253,13 +165,13 @@ impl Proxy {
 
     /// How many flows the filter means.
     pub(crate) fn count_flows(&self, filter: &FlowFilter) -> u64 {
-        let order = |answer| Order::Count(filter.clone(), answer);
+        let order = |answer| Command::Count(filter.clone(), answer);
         self.ask(order).into_iter().sum()
     }
 
     /// Ends the flows that the filter means; how many those were.
     pub(crate) fn end_flows(&self, filter: &FlowFilter) -> u64 {
-        let order = |answer| Order::End(filter.clone(), answer);
+        let order = |answer| Command::End(filter.clone(), answer);
         self.ask(order).into_iter().sum()
     }
 
@@ -293,12 +205,12 @@ impl Proxy {
         self.0.stop();
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
+    fn board(&self) -> MutexGuard<'_, PortTable> {
         self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks every worker.
-    fn ask<T>(&self, order: impl Fn(std::sync::mpsc::SyncSender<T>) -> Order) -> Vec<T> {
+    fn ask<T>(&self, order: impl Fn(std::sync::mpsc::SyncSender<T>) -> Command) -> Vec<T> {
         let inboxes = &self.0.inboxes;
         let (answer, answers) = sync_channel(inboxes.len());
         for inbox in inboxes {
@@ -313,7 +225,7 @@ impl Proxy {
 impl Shared {
     fn stop(&self) {
         for inbox in &self.inboxes {
-            inbox.put([Order::Stop]);
+            inbox.put([Command::Stop]);
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {

@@ -3,10 +3,33 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
-    ProxyReport, Unheld, backend::Backend, board::Board, common::Common, frontend::Frontend,
-    load::Load,
+    flows::shares::ShareReport,
+    ports::{PortTable, unheld::Unheld},
+    select::{backend::Backend, counters::Counters, frontend::Frontend},
+    worker::shared::Common,
 };
-use crate::model::{BackendReport, Engine, FrontendReport};
+use crate::model::{BackendReport, Engine, FrontendReport, Protocol};
+
+/// What the proxy says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProxyReport {
+    /// Sockets of numbers.
+    pub(crate) held: usize,
+    /// Numbers without their socket, and why.
+    pub(crate) unheld: Vec<((Protocol, u16), Unheld)>,
+    /// Flows now.
+    pub(crate) connections: u64,
+    /// Descriptors in use by the proxy.
+    pub(crate) descriptors: u64,
+    /// How many it may use.
+    pub(crate) descriptor_limit: u64,
+    /// The process's limit with which every number had its socket, beside what there is now.
+    pub(crate) descriptors_needed: u64,
+    /// Connections and flows turned away for want of descriptors or because of the cap on flows.
+    pub(crate) shed: u64,
+    /// How full the shares of descriptors are.
+    pub(crate) shares: ShareReport,
+}
 
 pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
     let (standing, (protocol, port)) = (&frontend.standing, frontend.key);
@@ -30,7 +53,7 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
 pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
     let (protocol, port) = frontend.key;
     let report = |backend: Arc<Backend>| {
-        let load: &Load = &backend.load;
+        let load: &Counters = &backend.load;
         BackendReport {
             engine: Engine::Proxy,
             handed: None,
@@ -51,7 +74,7 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
     frontend.backends().into_iter().map(report).collect()
 }
 
-pub(super) fn proxy(board: &Board, common: &Common) -> ProxyReport {
+pub(super) fn proxy(board: &PortTable, common: &Common) -> ProxyReport {
     let unheld = board.unheld.iter();
     let scarce = board.unheld.values().filter(|why| **why == Unheld::Scarce);
     let scarce = scarce.count() as u64;

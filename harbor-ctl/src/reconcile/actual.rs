@@ -12,7 +12,12 @@ use harbor_common::{
     protocol::Protocol as Number,
 };
 
-use super::{Acl, BackendKey, FrontendKey, Scope, Turns};
+use super::{
+    acl::Acl,
+    desired::Scope,
+    keys::{BackendKey, FrontendKey},
+    turns::Turns,
+};
 
 /// A frontend and its sets in force, IPv4's first.
 pub(crate) type Served = (Frontend, Box<[BackendSet; 2]>);

@@ -7,7 +7,13 @@ use harbor_common::{
     frontend::{BackendSet, Frontend, TurnTable},
 };
 
-use super::{Acl, Actual, Books, FrontendKey, Plan, plan::Idle};
+use super::{
+    acl::Acl,
+    actual::Actual,
+    keys::FrontendKey,
+    plan::{Idle, Plan},
+    table_mirror::TableMirror,
+};
 
 /// The tables of the datapath, as a plan writes them.
 pub(crate) trait Tables {
@@ -37,7 +43,7 @@ pub(crate) trait Tables {
 /// Carries the plan out.
 pub(crate) fn apply<T: Tables>(
     plan: &Plan,
-    books: &mut Books,
+    books: &mut TableMirror,
     tables: &mut T,
 ) -> Result<(), T::Error> {
     for (address, roles) in &plan.grant {
@@ -81,7 +87,11 @@ pub(crate) fn apply<T: Tables>(
 }
 
 /// Backends before anything leads to them, and before each what its row refers to.
-fn add_backends<T: Tables>(plan: &Plan, books: &mut Books, tables: &mut T) -> Result<(), T::Error> {
+fn add_backends<T: Tables>(
+    plan: &Plan,
+    books: &mut TableMirror,
+    tables: &mut T,
+) -> Result<(), T::Error> {
     for (element, sources) in &plan.sources {
         tables.put_sources(*element, sources)?;
         books.actual.sources.insert(*element, *sources);
@@ -104,7 +114,7 @@ fn put_frontend<T: Tables>(
     key: FrontendKey,
     frontend: &Frontend,
     sets: &[BackendSet; 2],
-    books: &mut Books,
+    books: &mut TableMirror,
     tables: &mut T,
 ) -> Result<(), T::Error> {
     if books.unsettled.contains(&frontend.slot) {
@@ -127,7 +137,11 @@ fn put_frontend<T: Tables>(
 }
 
 /// Frees elements that nothing refers to, once no packet reads them.
-fn give_back<T: Tables>(idle: &Idle, books: &mut Books, tables: &mut T) -> Result<(), T::Error> {
+fn give_back<T: Tables>(
+    idle: &Idle,
+    books: &mut TableMirror,
+    tables: &mut T,
+) -> Result<(), T::Error> {
     if idle.is_empty() {
         return Ok(());
     }

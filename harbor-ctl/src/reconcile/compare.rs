@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Display};
 
 use harbor_common::maps::{ACL, ADDRESSES, BACKEND_SETS, BACKENDS, ENDPOINTS, FRONTENDS, SOURCES};
 
-use super::{Actual, BackendKey, FrontendKey, actual::Served};
+use super::{
+    actual::{Actual, Served},
+    keys::{BackendKey, FrontendKey},
+};
 use crate::model::{Deviation, Difference};
 
 /// Compares the elements of one map, as written and as found.

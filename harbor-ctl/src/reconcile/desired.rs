@@ -12,7 +12,10 @@ use harbor_common::{
     frontend::{Limits, Policy as PolicyNumber, SET_BACKENDS},
 };
 
-use super::{Acl, BackendKey, FrontendKey};
+use super::{
+    acl::Acl,
+    keys::{BackendKey, FrontendKey},
+};
 use crate::model::{
     AllDown, Backend, BackendState, Doubt, Policy, PortSettings, Protocol, Route, Service, Suspect,
     takers,
@@ -81,7 +84,7 @@ pub(crate) struct DesiredFrontend {
 
 /// What a packet's way depends on besides services.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ground<'a> {
+pub(crate) struct HostView<'a> {
     pub(crate) routes: &'a Routes,
     pub(crate) own: &'a OwnAddresses,
     pub(crate) all_down: AllDown,
@@ -96,9 +99,9 @@ type Lists = BTreeMap<IpAddr, Arc<Sources>>;
 pub(crate) fn desired<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     scope: Scope,
-    ground: Ground<'_>,
+    ground: HostView<'_>,
 ) -> Desired {
-    let Ground { routes, own, .. } = ground;
+    let HostView { routes, own, .. } = ground;
     let mut desired = Desired {
         scope,
         ..Desired::default()
@@ -137,9 +140,9 @@ fn add_frontend(
     desired: &mut Desired,
     service: &Service,
     protocol: Protocol,
-    (ground, lists): (Ground<'_>, &Lists),
+    (ground, lists): (HostView<'_>, &Lists),
 ) {
-    let Ground {
+    let HostView {
         routes, ejected, ..
     } = ground;
     let key = FrontendKey {
@@ -197,7 +200,7 @@ fn add_frontend(
 }
 
 /// The backends that take a service's new flows, IPv4's first.
-fn taking<'a>(service: &'a Service, ground: Ground<'_>) -> [Vec<&'a Backend>; 2] {
+fn taking<'a>(service: &'a Service, ground: HostView<'_>) -> [Vec<&'a Backend>; 2] {
     [true, false].map(|is_v4| {
         let is_reachable = |backend: &&Backend| {
             backend.address.is_ipv4() == is_v4 && ground.routes.contains_key(&backend.address.ip())

@@ -14,10 +14,13 @@ use harbor_common::{
 };
 
 use super::{
-    Acl, Actual, BackendKey, Desired, FrontendKey, Turns,
-    books::Free,
-    desired::{DesiredFrontend, Scope, endpoint},
+    acl::Acl,
+    actual::Actual,
+    desired::{Desired, DesiredFrontend, Scope, endpoint},
+    keys::{BackendKey, FrontendKey},
     pool::Pool,
+    table_mirror::Free,
+    turns::Turns,
 };
 
 /// Steps towards the desired state, in the order of the fields.

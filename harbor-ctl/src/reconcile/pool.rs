@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Scope, Slots};
+use super::{desired::Scope, slots::Slots};
 
 /// The wanted contents of one kind, and the elements that hold them.
 #[derive(Debug)]

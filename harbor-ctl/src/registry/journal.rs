@@ -11,7 +11,7 @@ use std::{
 
 use redb::{ReadableTable, TableDefinition, TableError};
 
-use super::{Away, RegistryError, file::File, record};
+use super::{RegistryError, file::File, record, watch::Away};
 use crate::model::{BackendRule, Service};
 
 /// Service id to its record (JSON).

@@ -8,12 +8,12 @@ mod embedded;
 mod file;
 mod journal;
 mod keys;
-mod news;
 mod panics;
 mod record;
 mod redis;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -26,10 +26,12 @@ use tokio::sync::mpsc;
 
 pub(crate) use embedded::EmbeddedRegistry;
 pub(crate) use journal::write as write_journal;
-pub(crate) use news::{Away, Back, Condition, Emptied, News};
 pub(crate) use panics::is_answered;
 pub(crate) use record::check as check_record;
 pub(crate) use redis::{Announcements, Password, RedisRegistry, RedisSettings, Target, probe};
+#[cfg(test)]
+pub(crate) use watch::Away;
+pub(crate) use watch::{Back, Condition, Emptied, News};
 
 use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken};
 

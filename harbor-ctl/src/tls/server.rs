@@ -9,7 +9,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::Identity;
+use super::identity::Identity;
 
 /// Chooses by the name that the client asks for (SNI, RFC 6066); the first is for everybody else.
 #[derive(Debug)]

@@ -173,6 +173,10 @@ fn walk<P: Packet>(
                 (usize::from(extension.length) + 1) * 8
             }
             FRAGMENT => {
+                // What follows the packet in its frame is none of its headers.
+                if parsed.transport + size_of::<Extension>() > L3 + parsed.length as usize {
+                    return Err(MALFORMED);
+                }
                 parsed.identification = u32::from_be_bytes(extension.identification);
                 let word = u16::from_be_bytes(extension.fragment);
                 if word & FRAGMENT_OFFSET_V6 != 0 {

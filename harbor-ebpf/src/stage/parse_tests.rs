@@ -141,6 +141,12 @@ fn extension_headers_are_read_over_within_bounds() {
         parsed_v6(&v6(43, &routing, &transport)),
         passed(PassReason::Options)
     );
+    let fragment = [17, 0, 0, 9, 0, 0, 0, 7];
+    let mut cut = v6(44, &fragment, &transport);
+    assert_eq!(parsed_v6(&cut).unwrap().0, Kind::Fragment);
+    // It says that it ends in its own fragment header.
+    cut[18..20].copy_from_slice(&[0, 7]);
+    assert_eq!(parsed_v6(&cut), passed(PassReason::Malformed));
     let endless: Vec<u8> = std::iter::repeat_n([60, 0, 1, 4, 0, 0, 0, 0], 5)
         .flatten()
         .collect();

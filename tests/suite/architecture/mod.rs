@@ -2,6 +2,8 @@
 //!
 //! A new arrow is a decision: it is made here, in the table, or not at all.
 
+mod circles;
+mod table;
 mod uses;
 
 use std::{
@@ -9,134 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use table::{AGENT, CRATES, STAGE};
 use uses::{SourceFile, sources};
-
-/// Modules of harbor-ctl, and which of the others each may name. `main` may name all.
-const AGENT: &[(&str, &[&str])] = &[
-    ("model", &[]),
-    ("allocator", &["model"]),
-    ("config", &["model"]),
-    ("console", &["config", "control", "http", "model"]),
-    ("control", &["discovery", "http", "metrics", "model"]),
-    (
-        "dea",
-        &["allocator", "control", "discovery", "model", "registry"],
-    ),
-    ("discovery", &["model"]),
-    (
-        "doctor",
-        &[
-            "allocator",
-            "config",
-            "datapath",
-            "model",
-            "registry",
-            "tls",
-        ],
-    ),
-    ("gateway", &["http", "model"]),
-    ("health", &["model"]),
-    ("http", &["model", "tls"]),
-    ("metrics", &["http", "model"]),
-    ("proxy", &["model"]),
-    ("reconcile", &["model"]),
-    ("registry", &["model"]),
-    ("telemetry", &["config", "model"]),
-    ("tls", &[]),
-    ("datapath", &["model", "reconcile"]),
-    (
-        "cli",
-        &[
-            "config",
-            "control",
-            "datapath",
-            "dea",
-            "discovery",
-            "doctor",
-            "model",
-            "registry",
-        ],
-    ),
-    (
-        "agent",
-        &[
-            "allocator",
-            "config",
-            "console",
-            "control",
-            "datapath",
-            "discovery",
-            "gateway",
-            "health",
-            "http",
-            "metrics",
-            "model",
-            "proxy",
-            "reconcile",
-            "registry",
-            "telemetry",
-            "tls",
-        ],
-    ),
-];
-
-/// Crates that few modules of harbor-ctl may name, and which.
-const CRATES: &[(&str, &[&str])] = &[
-    ("aya", &["datapath"]),
-    ("aya_log", &["datapath"]),
-    ("aya_obj", &["datapath"]),
-    ("rtnetlink", &["datapath"]),
-    ("redis", &["registry"]),
-    ("slab", &["proxy"]),
-    ("x509_parser", &["tls"]),
-    ("redb", &["registry"]),
-    ("argon2", &["console"]),
-    ("maud", &["console"]),
-    (
-        "axum",
-        &["console", "control", "gateway", "http", "metrics"],
-    ),
-    ("prometheus_client", &["metrics"]),
-    (
-        "utoipa",
-        &["control", "discovery", "gateway", "http", "model"],
-    ),
-    ("utoipa_axum", &["control", "gateway", "http"]),
-    ("reqwest", &["control"]),
-    ("tokio_rustls", &["http"]),
-    ("hyper", &["health", "http"]),
-    ("hyper_util", &["health", "http"]),
-    ("http_body_util", &["health"]),
-    ("proxy_header", &["proxy"]),
-    ("clap", &["cli"]),
-    ("clap_complete", &["cli"]),
-    ("clap_mangen", &["cli"]),
-    ("ratatui", &["cli"]),
-    ("comfy_table", &["cli"]),
-];
-
-/// What the stages of the datapath may name besides the contract; none of them names another.
-const STAGE: &[&str] = &[
-    "account",
-    "atomic",
-    "bound",
-    "clients",
-    "code",
-    "config",
-    "family",
-    "frontends",
-    "ip",
-    "maps",
-    "packet",
-    "parsed",
-    "ring",
-    "route",
-    "state",
-    "scan",
-    "suspicion",
-    "table",
-    "way",
-];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -153,6 +153,10 @@ fn declarations(text: &str) -> Vec<usize> {
 /// Expands `a::{b, c::d}` into its paths.
 fn expand(tree: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
     let tree = tree.trim();
+    // After a group's last comma.
+    if tree.is_empty() {
+        return;
+    }
     let Some(brace) = tree.find('{') else {
         let name = tree.split(" as ").next().unwrap_or_default();
         let segments = name.split("::").map(|segment| segment.trim().to_owned());

@@ -202,11 +202,15 @@ fn six_clients_that_want_every_flow_leave_other_ports_alone() {
             texts.any(|text| text.contains("flows") && text.contains(name))
         };
         eventually(SOON, || full.iter().all(|name| told("limit_reached", name)));
-        let shown = scene.agent.ctl_json(&["ports", "show", "attacked"]);
-        assert!(shown["full"].to_string().contains(&full[0]), "{shown}");
+        eventually(SOON, || {
+            let shown = scene.agent.ctl_json(&["ports", "show", "attacked"]);
+            shown["full"].to_string().contains(&full[0])
+        });
         live.progress();
         drop(held);
-        eventually(SOON, || kept().iter().sum::<u64>() <= 20);
+        // Of so many resets at once some are lost: the app's own ends are answered until all are over.
+        drop(silent);
+        eventually(SOON * 2, || kept().iter().sum::<u64>() <= 20);
         eventually(SOON * 3, || told("limit_left", &full[0]));
         assert_eq!(live.finish().errors, Vec::<String>::new(), "{family:?}");
     }
@@ -377,9 +381,11 @@ fn an_organization_that_keeps_all_that_it_may_opens_no_more_and_others_do() {
         traffic::connect(client, other, 10).errors,
         Vec::<String>::new()
     );
-    let status = ground.agent.ctl_json_whatever(&["status"]);
-    let said = status["flows"]["text"].as_str().unwrap();
-    assert!(said.contains("organization full"), "{said}");
+    eventually(SOON, || {
+        let status = ground.agent.ctl_json_whatever(&["status"]);
+        let said = status["flows"]["text"].as_str().unwrap();
+        said.contains("organization full")
+    });
     for live in live {
         assert_eq!(live.finish().errors, Vec::<String>::new());
     }

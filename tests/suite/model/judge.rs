@@ -180,8 +180,9 @@ impl World {
             doubt => ground.pass("no-flow", if doubt == Is::No { Is::Yes } else { Is::Maybe }),
         }
         self.sender(packet, &mut ground);
-        if self.is_forged(packet) {
-            ground.drop("reverse-path", sure);
+        match self.is_forged(packet) {
+            Is::No => {}
+            is_forged => ground.drop("reverse-path", is_forged.min(sure)),
         }
         let takers = self.takers(frontend, packet.family);
         let has_any = frontend

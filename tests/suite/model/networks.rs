@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use kit::NODE_MAC;
 
-use super::{reading::Packet, world::World};
+use super::{flow::Is, reading::Packet, world::World};
 
 impl World {
     /// Whether an address is on one of the node's networks: of its own, as far as the prefix goes.
@@ -13,32 +13,40 @@ impl World {
     }
 
     /// Whether a client's packet comes in by one side of the node, and its sender is on the network of
-    /// the other.
-    pub(super) fn is_forged(&self, packet: &Packet) -> bool {
-        let is_inside = self
-            .translation
-            .iter()
-            .any(|own| is_beside(*own, packet.source));
-        let outer = self
-            .public
-            .iter()
-            .filter(|own| !self.translation.contains(own));
-        let is_outside = outer.into_iter().any(|own| is_beside(*own, packet.source));
-        match packet.hardware == NODE_MAC {
-            true => is_inside,
-            false => is_outside,
+    /// the other; maybe, if that is nobody's address there.
+    pub(super) fn is_forged(&self, packet: &Packet) -> Is {
+        let outer = self.public.iter();
+        let outer = outer.filter(|own| !self.translation.contains(own));
+        let others: Vec<IpAddr> = match packet.hardware == NODE_MAC {
+            true => self.translation.clone(),
+            false => outer.copied().collect(),
+        };
+        let mut others = others.into_iter();
+        match others.find(|own| is_within(*own, packet.source)) {
+            None => Is::No,
+            Some(_) if is_host(packet.source) => Is::Yes,
+            Some(_) => Is::Maybe,
         }
+    }
+}
+
+/// Whether an address can be a host's: the network itself and everybody on it are none.
+fn is_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => ![0, 255].contains(&address.octets()[3]),
+        IpAddr::V6(_) => true,
     }
 }
 
 /// Whether an address is on the network of one of the node's own.
 fn is_beside(own: IpAddr, address: IpAddr) -> bool {
+    is_within(own, address) && is_host(address)
+}
+
+/// The same, by its prefix alone.
+fn is_within(own: IpAddr, address: IpAddr) -> bool {
     match (own, address) {
-        (IpAddr::V4(own), IpAddr::V4(other)) => {
-            // The network itself and everybody on it are no neighbours.
-            let is_host = ![0, 255].contains(&other.octets()[3]);
-            own.octets()[..3] == other.octets()[..3] && is_host
-        }
+        (IpAddr::V4(own), IpAddr::V4(other)) => own.octets()[..3] == other.octets()[..3],
         (IpAddr::V6(own), IpAddr::V6(other)) => own.segments()[..4] == other.segments()[..4],
         _ => false,
     }

@@ -168,6 +168,7 @@ impl World {
     pub(super) fn candidates(&self, frontend: &Frontend, family: Family) -> Vec<usize> {
         let takers = self.takers(frontend, family);
         let next = match frontend.policy {
+            Policy::First if frontend.is_rough => None,
             Policy::First => frontend.last[family as usize].filter(|last| takers.contains(last)),
             // Whose turn it is depends on turns that were used up unseen; in the end all have had
             // the same number.
@@ -218,7 +219,7 @@ impl World {
         let entry = packet.key().and_then(|key| self.keys.get(&key).copied());
         if let Some(flow) = entry.and_then(|(id, _)| self.flows.get_mut(&id)) {
             (flow.live, flow.fin, flow.resets) = (Is::Maybe, [Is::Maybe; 2], [Is::Maybe; 2]);
-            flow.is_stream = false;
+            (flow.is_offer_sure, flow.is_orderly, flow.is_stream) = (false, false, false);
             flow.is_doubtful = true;
         }
     }
@@ -292,8 +293,7 @@ impl World {
         }
     }
 
-    /// The rest of a fragmented packet may go where its first part went, which belonged to no flow
-    /// that is known.
+    /// The rest of a fragmented packet may go where its first part went, of a flow that is unknown.
     pub(super) fn follow_unseen(&mut self, packet: &Packet, ends: (SocketAddr, SocketAddr)) {
         if let Part::First { id } = packet.part {
             let key = (packet.source, packet.destination, id, packet.protocol);

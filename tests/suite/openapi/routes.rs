@@ -50,7 +50,7 @@ fn no_route_is_added_without_its_description() {
             described += text.matches("described!(").count();
             // The document itself is the one path that it does not describe.
             let plain = text.matches(".route(").count();
-            let own = text.matches(".route(described::PLACE").count();
+            let own = text.matches(".route(openapi::PLACE").count();
             assert_eq!(
                 plain,
                 own,

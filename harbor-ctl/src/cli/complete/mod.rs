@@ -4,7 +4,7 @@
 //! What comes next follows from the command line's own description. An agent that does not answer at
 //! once has no names: nobody waits in a shell.
 
-mod script;
+pub(super) mod script;
 
 use std::{
     io::{self, Write as _},
@@ -16,12 +16,12 @@ use serde_json::Value;
 
 use super::{arguments::Arguments, session::Session};
 use crate::{
+    api::List,
     config::{KEYS, Key},
-    control::wire::List,
     model::{EventKind, SETTINGS},
 };
 
-pub(super) use script::{Shell, print};
+pub(super) use script::print;
 
 /// The first word of a shell's question.
 pub(super) const QUESTION: &str = "__complete";

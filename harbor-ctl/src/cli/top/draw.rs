@@ -87,7 +87,7 @@ fn inside(
     };
     let [left, right] =
         Layout::horizontal([Constraint::Min(40), Constraint::Length(26)]).areas(area);
-    let backend = |item: &crate::control::wire::BackendItem| {
+    let backend = |item: &crate::api::BackendItem| {
         let state = match &item.reason {
             Some(reason) => format!("{}: {reason}", item.state),
             None => item.state.clone(),

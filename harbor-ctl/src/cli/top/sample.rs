@@ -8,11 +8,9 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    api::{API_VERSION, BackendItem, FlowItem, List, PortItem, StatusReport},
     cli::{failure::Failure, session::Session},
-    control::{
-        segment,
-        wire::{API_VERSION, BackendItem, FlowItem, List, PortItem, StatusReport},
-    },
+    control::segment,
     model::{PortState, Protocol, format_rate},
 };
 
@@ -103,9 +101,8 @@ impl Sampler {
 
 fn counted(status: &StatusReport, ports: &[PortItem]) -> Counted {
     let flows = |port: &PortItem| {
-        let sum = |count: fn(&crate::control::wire::PortCounters) -> u64| {
-            port.counters.iter().map(count).sum()
-        };
+        let sum =
+            |count: fn(&crate::api::PortCounters) -> u64| port.counters.iter().map(count).sum();
         (
             port.id.clone(),
             [sum(|c| c.flows_total), sum(|c| c.refused)],

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use aya::Pod;
 use harbor_common::flow::{Flow, FlowKey, Phase};
 
-use super::{
-    super::{DatapathError, batch::Place, clock::coarse_ns},
-    FlowTable, FlowTables, Octets, at, ends,
+use super::{FlowTable, FlowTables, Octets, at, ends};
+use crate::{
+    datapath::{clock::coarse_ns, error::DatapathError, tables::batch::Place},
+    model::{FlowEnds, FlowFilter, FlowRecord},
 };
-use crate::model::{FlowEnds, FlowFilter, FlowRecord};
 
 /// How far the flows of both families were read, and which are meant. A flow that is there all the
 /// time is met exactly once.

@@ -4,15 +4,17 @@
 use aya::Pod;
 use harbor_common::flow::{Expired, Flow, FlowKey};
 
-use super::{
-    super::{
-        Datapath, DatapathError, Judgement, Sweep,
-        batch::Place,
+use super::expiry::{Judgement, Sweep};
+use super::{FlowTable, FlowTables, Octets, ends};
+use crate::{
+    datapath::{
         clock::{coarse_ns, seconds_ns},
+        error::DatapathError,
+        program::Datapath,
+        tables::batch::Place,
     },
-    FlowTable, FlowTables, Octets, ends,
+    model::FlowEnds,
 };
-use crate::model::FlowEnds;
 
 /// Flows that fit one run of the sweep program.
 const PER_RUN: usize = 50;

@@ -3,8 +3,11 @@
 //! A table may hold millions: everything here goes through it in steps of some thousand entries, and
 //! keeps nothing of a step that is done. Only the kernel side deletes.
 
+pub(super) mod backend_failures;
 mod cursor;
 mod end;
+pub(super) mod expiry;
+pub(super) mod pressure;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -23,10 +26,12 @@ use harbor_common::{
 };
 
 use super::{
-    DatapathError, Pins, Tried as _,
-    batch::{self, Place},
-    program::ENTRIES_PER_FLOW,
-    tables::{data, open},
+    error::{DatapathError, Tried as _},
+    program::{ENTRIES_PER_FLOW, pins::Pins},
+    tables::{
+        batch::{self, Place},
+        data, open,
+    },
 };
 use crate::model::FlowEnds;
 

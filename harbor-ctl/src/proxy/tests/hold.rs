@@ -3,8 +3,7 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::*;
-use crate::proxy::Unheld;
-
+use crate::proxy::ports::unheld::Unheld;
 #[test]
 fn a_number_is_held_in_both_families_until_it_is_let_go() {
     let (proxy, port) = (proxy(), free_port());

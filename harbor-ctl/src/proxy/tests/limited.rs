@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::*;
-use crate::model::PortSettings;
+use crate::{model::PortSettings, proxy::settings::ProxySettings};
 
 fn limited(port: u16, protocols: Protocols, settings: PortSettings) -> Service {
     let backends = match protocols {

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ledger, Proxy, ProxySettings};
+use super::{Ledger, Proxy, settings::ProxySettings};
 use crate::model::{
     AllDown, Backend, BackendState, Doubt, FlowFilter, FlowRecord, Protocol, Protocols, Service,
     Suspect, Timeouts, testing,

@@ -1,6 +1,7 @@
 //! Backends that take their time, or never answer.
 
 use super::*;
+use crate::proxy::settings::ProxySettings;
 
 /// A listener that answers no SYN while its queue is full; whoever is dropped makes room.
 struct Mute {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::proxy::frontend::Frontend;
+use crate::proxy::select::frontend::Frontend;
 
 fn at(port: u16) -> SocketAddr {
     ([10, 0, 0, 1], port).into()

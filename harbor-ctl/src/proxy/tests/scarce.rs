@@ -169,5 +169,5 @@ fn slow_readers_cost_a_room_each_and_no_more() {
     let grown = other.own_kib().saturating_sub(before);
     // A room of 16 KiB, and what stands in tables.
     assert!(grown < CLIENTS * 18 + 2_048, "{grown} KiB");
-    assert!(size_of::<crate::proxy::connection::Connection>() < 512);
+    assert!(size_of::<crate::proxy::tcp::connection::Connection>() < 512);
 }

@@ -1,7 +1,10 @@
 //! Ports and clients that want more of the proxy than their share.
 
 use super::{limited::overhead, *};
-use crate::model::{Question, TcpFlag};
+use crate::{
+    model::{Question, TcpFlag},
+    proxy::settings::ProxySettings,
+};
 
 /// Descriptors that are left for flows.
 const LEFT: u64 = 160;

@@ -1,8 +1,7 @@
 //! Datagrams: flows, sizes, addresses, and backends that are not there.
 
 use super::*;
-use crate::model::FlowFilter;
-
+use crate::{model::FlowFilter, proxy::settings::ProxySettings};
 #[test]
 fn large_datagrams_go_both_ways_and_are_counted() {
     let port = free_port();

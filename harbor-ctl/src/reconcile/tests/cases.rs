@@ -123,7 +123,7 @@ fn failing_backends_leave_the_set_of_their_family_unless_all_of_it_fail() {
     let services = [service(35000, Protocols::Udp, backends)];
     let states = |all_down| {
         let (routes, own) = (routes(), own());
-        let ground = Ground {
+        let ground = HostView {
             all_down,
             ..ground(&routes, &own)
         };
@@ -151,7 +151,7 @@ fn an_ejected_backend_stays_in_its_set_and_says_so() {
     };
     let (routes, own) = (routes(), own());
     let ejected = BTreeMap::from([(suspect, Doubt::Silent)]);
-    let ground = Ground {
+    let ground = HostView {
         ejected: &ejected,
         ..ground(&routes, &own)
     };
@@ -278,7 +278,7 @@ fn without_a_turn_table_a_port_is_served_and_the_lack_is_named() {
         turns: 1,
         ..capacity(4, 4)
     };
-    let mut books = Books::open(tables.read().unwrap(), few);
+    let mut books = TableMirror::open(tables.read().unwrap(), few);
     let mut one = service(
         35000,
         Protocols::Tcp,
@@ -314,7 +314,7 @@ fn a_set_is_rewritten_only_after_its_readers_are_done() {
 #[test]
 fn what_has_no_slot_is_named_and_the_rest_is_served() {
     let mut tables = Memory::default();
-    let mut books = Books::open(tables.read().unwrap(), capacity(1, 1));
+    let mut books = TableMirror::open(tables.read().unwrap(), capacity(1, 1));
     let services = [
         service(
             35000,

@@ -6,6 +6,7 @@ mod history;
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    net::SocketAddr,
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -238,8 +239,8 @@ fn own() -> OwnAddresses {
     }
 }
 
-fn ground<'a>(routes: &'a Routes, own: &'a OwnAddresses) -> Ground<'a> {
-    Ground {
+fn ground<'a>(routes: &'a Routes, own: &'a OwnAddresses) -> HostView<'a> {
+    HostView {
         routes,
         own,
         all_down: AllDown::UseLast,
@@ -251,7 +252,7 @@ fn ground<'a>(routes: &'a Routes, own: &'a OwnAddresses) -> Ground<'a> {
 static NOBODY: BTreeMap<Suspect, Doubt> = BTreeMap::new();
 
 /// One round of the reconciler; answers with how much there was to do.
-fn round(services: &[Service], books: &mut Books, tables: &mut Memory) -> Plan {
+fn round(services: &[Service], books: &mut TableMirror, tables: &mut Memory) -> Plan {
     let desired = desired(services, Scope::Whole, ground(&routes(), &own()));
     let plan = Plan::between(&books.actual, &desired, &mut books.free);
     apply(&plan, books, tables).unwrap();
@@ -266,6 +267,6 @@ fn capacity(frontends: u32, backends: u32) -> Capacity {
     }
 }
 
-fn books(tables: &mut Memory) -> Books {
-    Books::open(tables.read().unwrap(), capacity(64, 256))
+fn books(tables: &mut Memory) -> TableMirror {
+    TableMirror::open(tables.read().unwrap(), capacity(64, 256))
 }

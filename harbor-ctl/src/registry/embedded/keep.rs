@@ -11,10 +11,16 @@ use std::{
 use redb::ReadableTable as _;
 use tokio::sync::mpsc;
 
-use super::{EmbeddedRegistry, META, SERVICES, engine, number_in};
+use super::{
+    EmbeddedRegistry, engine,
+    rows::{META, SERVICES, number_in},
+};
 use crate::{
     model::Service,
-    registry::{Away, Condition, Emptied, News, RegistryError},
+    registry::{
+        RegistryError,
+        watch::{Away, Condition, Emptied, News},
+    },
 };
 
 /// How often the file is looked at.

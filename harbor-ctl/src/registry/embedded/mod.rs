@@ -23,7 +23,12 @@ use self::{
     keep::Held,
     rows::{APP_HOSTS, META, NUMBERS, RESTING, SERVICES, contents, held, number, number_in, put},
 };
-use super::{Condition, Contents, Emptied, News, Registry, RegistryError, Rests, file::File, now};
+use super::{
+    Contents, Registry, RegistryError, Rests,
+    file::File,
+    now,
+    watch::{Condition, Emptied, News},
+};
 use crate::model::{AppHost, Service, Spoken};
 
 const SCHEMA: u64 = 1;

@@ -6,7 +6,8 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::{
     super::{Contents, RegistryError},
-    APP_HOSTS, EmbeddedRegistry, NUMBERS, RESTING, SERVICES, engine, held, number, put,
+    EmbeddedRegistry, engine,
+    rows::{APP_HOSTS, NUMBERS, RESTING, SERVICES, held, number, put},
 };
 use crate::model::{Service, Spoken};
 

@@ -21,7 +21,7 @@ use redb::{
     TableDefinition, TableError, WriteTransaction,
 };
 
-use super::{Away, RegistryError, panics::answered};
+use super::{RegistryError, panics::answered, watch::Away};
 use opening::{PANICKED, Whole, identity, open_whole, spoilt, unopened};
 
 /// Written to see whether the file takes changes again.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Script;
 
-use super::link::{Link, Target};
+use super::connection::{Link, Target};
 use crate::registry::keys;
 
 /// About so many announcements are kept: nodes that were away for longer ask for all anyway.

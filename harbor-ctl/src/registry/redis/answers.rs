@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::super::{journal::Position, now, record};
 use super::{
-    link::Fault,
+    connection::Fault,
     state::{Record, Snapshot},
 };
 use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken, check_name};

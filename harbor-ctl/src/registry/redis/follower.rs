@@ -12,11 +12,12 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    super::{Back, News, RegistryError},
+    super::RegistryError,
     Engine, NEWS, SCHEMA,
     answers::{self, Look},
-    link::Fault,
+    connection::Fault,
 };
+use crate::registry::watch::{Back, News};
 
 const LOOK: Duration = Duration::from_millis(50);
 const BEAT: Duration = Duration::from_millis(500);

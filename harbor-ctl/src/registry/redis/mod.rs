@@ -8,9 +8,9 @@ mod announcements;
 mod answers;
 mod audit;
 mod bounded;
+mod connection;
 mod follower;
 mod keep;
-mod link;
 mod scripts;
 mod state;
 mod sync;
@@ -25,12 +25,17 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Away, Back, Condition, Contents, News, Quota, RegistryError, journal::Journal, keys};
+use super::{
+    Contents, Quota, RegistryError,
+    journal::Journal,
+    keys,
+    watch::{Away, Back, Condition, News},
+};
 use crate::model::{BackendRule, Service};
 pub(crate) use announcements::Announcements;
 use answers::Rules;
-use link::{Fault, Link};
-pub(crate) use link::{Password, Target};
+use connection::{Fault, Link};
+pub(crate) use connection::{Password, Target};
 use scripts::Scripts;
 use state::State;
 

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{News, RegistryError, journal::BROUGHT_ALONG},
+    super::{RegistryError, journal::BROUGHT_ALONG},
     Engine, answers,
     state::Snapshot,
 };
 use crate::model::Service;
+use crate::registry::watch::News;
 
 /// How many services are put back by one script.
 const PLACED_AT_ONCE: usize = 50;

@@ -5,15 +5,14 @@ use std::{path::Path, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    super::{
-        Condition, Contents, News, Quota, Registry, RegistryError, Rests, embedded::whole, now,
-    },
+    super::{Contents, Quota, Registry, RegistryError, Rests, embedded::whole, now},
     Engine, RedisRegistry,
     answers::{self, half},
+    connection::Fault,
     follower,
-    link::Fault,
 };
 use crate::model::{AppHost, BackendRule, NodeRecord, Service, Spoken};
+use crate::registry::watch::{Condition, News};
 
 /// Whether a service was there before it was changed.
 #[derive(Clone, Copy, PartialEq, Eq)]

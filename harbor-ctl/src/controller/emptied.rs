@@ -1,0 +1,133 @@
+//! A registry that was made anew where ports exist: what the kernel forwards is left alone until
+//! somebody decides.
+//!
+//! A file that is missing is the same to see as a state directory that is not mounted. The kernel's
+//! tables and the journal tell whether it is a first start or a loss.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Controller, error::AgentError};
+use crate::{
+    forwarding::KernelEngine,
+    model::Protocol,
+    reconcile::Scope,
+    registry::{EmbeddedRegistry, Emptied, Registry, RegistryError},
+};
+
+/// The journal of this node's own registry, below the state directory; a cluster's has its name.
+const JOURNAL: &str = "journal.redb";
+
+/// Opens this node's own registry, or says what is to be done about a spoilt one.
+pub(crate) fn open(state: &Path) -> Result<EmbeddedRegistry, AgentError> {
+    let path = state.join("harbor.redb");
+    let opened = EmbeddedRegistry::open_with_copy(&path, &state.join(JOURNAL));
+    opened.map_err(|error| match error {
+        RegistryError::Spoilt { .. } => AgentError::Spoilt {
+            text: error.to_string(),
+            fix: offer(state, &path),
+        },
+        other => other.into(),
+    })
+}
+
+/// What an operator can do about a spoilt file: the last good copies, the newest first.
+fn offer(state: &Path, path: &Path) -> String {
+    let path = path.display();
+    let mut fix = format!("mv {path} {path}.spoilt");
+    if let Some(backup) = last_backup(state) {
+        fix.push_str(&format!(
+            "; then, for the last backup: cp {} {path}",
+            backup.display()
+        ));
+    }
+    fix.push_str(
+        "; then start the agent: without a backup it serves what its journal holds, until \
+         `harbor-ctl state import` or `state confirm`",
+    );
+    fix
+}
+
+fn last_backup(state: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(state.join("backups")).ok()?.flatten();
+    let dated =
+        files.filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file.path())));
+    dated
+        .filter(|(_, path)| path.extension().is_some_and(|end| end == "redb"))
+        .max()
+        .map(|(_, path)| path)
+}
+
+impl<R: Registry> Controller<R> {
+    /// Compares a registry that was made anew with what the kernel and the journal know. Called
+    /// before anything is applied.
+    pub(crate) async fn believe_or_hold(&mut self) {
+        if !self.registry.is_new() {
+            return;
+        }
+        let kernel: BTreeSet<(Protocol, u16)> = match &self.engines.kernel {
+            KernelEngine::Up(forwarding) => match forwarding.frontends(Scope::Whole).await {
+                Ok(reports) => reports.iter().map(|r| (r.protocol, r.port)).collect(),
+                Err(error) => return tracing::error!("the kernel was not read: {error}"),
+            },
+            KernelEngine::Off => BTreeSet::new(),
+            // Nobody knows: it is asked again when the datapath runs.
+            KernelEngine::Down { .. } => return,
+        };
+        let each = self.services().flat_map(|service| {
+            let halves = service.protocols.each().iter();
+            halves.map(|&protocol| (protocol, service.port))
+        });
+        let known: BTreeSet<(Protocol, u16)> = each.collect();
+        self.leaves_kernel_alone = !kernel.is_subset(&known);
+        let numbers = |halves: &BTreeSet<(Protocol, u16)>| {
+            let numbers: BTreeSet<u16> = halves.iter().map(|(_, port)| *port).collect();
+            numbers.len()
+        };
+        let emptied = match (kernel.is_empty(), known.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(Emptied {
+                ports: numbers(&known),
+                known_to: "the journal",
+            }),
+            (false, _) => Some(Emptied {
+                ports: numbers(&kernel.union(&known).copied().collect()),
+                known_to: "the kernel",
+            }),
+        };
+        if let Err(error) = self.registry.hold(emptied).await {
+            tracing::error!("it was not noted that the registry is new: {error}");
+        }
+    }
+
+    /// Lets the kernel be changed again, if somebody has decided.
+    pub(super) fn follow_decision(&mut self) {
+        if self.registry.condition().emptied.is_none() {
+            self.leaves_kernel_alone = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_backup_is_offered_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, file) = (folder.path(), folder.path().join("harbor.redb"));
+        assert!(!offer(state, &file).contains("cp "));
+        let backups = state.join("backups");
+        fs::create_dir(&backups).unwrap();
+        for name in ["harbor-1.redb", "harbor-2.redb", "notes"] {
+            fs::write(backups.join(name), "").unwrap();
+        }
+        let old = fs::File::open(backups.join("harbor-1.redb")).unwrap();
+        old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let offered = offer(state, &file);
+        assert!(offered.contains("backups/harbor-2.redb"), "{offered}");
+    }
+}

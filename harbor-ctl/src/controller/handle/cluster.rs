@@ -1,0 +1,74 @@
+//! The handle's answers about nodes and the state as a whole.
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::Handle;
+use crate::{
+    api::{
+        AttachNode, BackupItem, DetachNode, NodeItem, NodeMoved, ServiceCount, StateCheck,
+        StateDocument,
+    },
+    control::{Answer, SharedOperations},
+    controller::Controller,
+    registry::Registry,
+};
+
+/// The controller, for as long as a change takes.
+type Held<R> = OwnedMutexGuard<Controller<R>>;
+
+impl<R: Registry> SharedOperations for Handle<R> {
+    async fn nodes(&self) -> Answer<Vec<NodeItem>> {
+        self.lock().await.nodes().await
+    }
+
+    async fn node(&self, id: String) -> Answer<NodeItem> {
+        self.lock().await.node_named(&id).await
+    }
+
+    async fn drain_node(&self, id: String, draining: bool) -> Answer<NodeItem> {
+        self.change(move |mut controller: Held<R>| async move {
+            controller.drain_node(&id, draining).await
+        })
+        .await
+    }
+
+    async fn forget_node(&self, id: String) -> Answer<ServiceCount> {
+        self.change(move |mut controller: Held<R>| async move { controller.forget_node(&id).await })
+            .await
+    }
+
+    async fn attach(&self, request: AttachNode) -> Answer<NodeMoved> {
+        self.change(move |mut controller: Held<R>| async move { controller.attach(request).await })
+            .await
+    }
+
+    async fn detach(&self, request: DetachNode) -> Answer<NodeMoved> {
+        self.change(move |mut controller: Held<R>| async move { controller.detach(request).await })
+            .await
+    }
+
+    async fn export_state(&self) -> Answer<StateDocument> {
+        Ok(self.lock().await.export_state())
+    }
+
+    async fn import_state(&self, document: StateDocument) -> Answer<ServiceCount> {
+        self.change(move |mut controller: Held<R>| async move {
+            controller.import_state(document).await
+        })
+        .await
+    }
+
+    async fn check_state(&self) -> Answer<StateCheck> {
+        self.lock().await.check_state().await
+    }
+
+    async fn backup_state(&self) -> Answer<BackupItem> {
+        self.change(move |controller: Held<R>| async move { controller.backup_state().await })
+            .await
+    }
+
+    async fn confirm_state(&self) -> Answer<ServiceCount> {
+        self.change(move |mut controller: Held<R>| async move { controller.confirm_state().await })
+            .await
+    }
+}

@@ -1,0 +1,371 @@
+//! The agent's answer to every operation: changes go to the one controller, one after the other; reads
+//! work on a copy.
+//!
+//! A change runs in a task of its own, so a client that hangs up cannot stop it half way.
+
+mod cluster;
+mod datapath;
+mod gateway;
+mod listeners;
+mod metrics;
+mod summary;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{Controller, addresses::host_addresses, error::AgentError, flow_filter::flow_filter};
+use crate::{
+    api::{
+        AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange, CreatePort,
+        DeletedPort, ExplainPacket, ExplainReport, FlowQuery, Heard, KillFlows, KilledFlows,
+        NameBackend, PortItem, RangeReport, ServiceItem, StatusReport,
+    },
+    control::{Answer, EventLog, Operations},
+    discovery::{Message, Sender},
+    forwarding::Engines,
+    forwarding::{WhichBackends, not_ready},
+    http::{asked_by, requester},
+    metrics::OneAtATime,
+    model::{
+        Backend, ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal,
+        RefusalKind, Service, SettingValues, Subject, counted, now,
+    },
+    reconcile::Scope,
+    registry::Registry,
+    views::{
+        Readings, Snapshot,
+        backends::{self, Loads},
+        explain,
+        flows::FlowList,
+        status,
+    },
+};
+
+/// A handle to the controller, to the events that it tells, and to who scrapes it.
+#[derive(Debug)]
+pub(crate) struct Handle<R>(Arc<Mutex<Controller<R>>>, EventLog, OneAtATime);
+
+impl<R> Clone for Handle<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0), self.1.clone(), self.2.clone())
+    }
+}
+
+impl<R: Registry> Handle<R> {
+    pub(crate) fn new(controller: Controller<R>) -> Self {
+        let events = controller.told.log.clone();
+        Self(
+            Arc::new(Mutex::new(controller)),
+            events,
+            OneAtATime::default(),
+        )
+    }
+
+    pub(crate) fn scrapes(&self) -> &OneAtATime {
+        &self.2
+    }
+
+    pub(super) async fn lock(&self) -> OwnedMutexGuard<Controller<R>> {
+        Arc::clone(&self.0).lock_owned().await
+    }
+
+    pub(super) async fn snapshot(&self) -> Snapshot {
+        self.lock().await.snapshot()
+    }
+
+    pub(crate) async fn headline(&self) -> String {
+        let controller = self.lock().await;
+        status::headline(controller.services.len(), &controller.engines)
+    }
+
+    /// Ends the engines; what is in the kernel stays.
+    pub(crate) async fn stop_forwarding(&self) {
+        let engines = self.lock().await.engines.clone();
+        engines.stop().await;
+    }
+
+    /// Tells that the agent ends, and why.
+    pub(crate) fn tell_end(&self, why: &Result<&str, AgentError>) {
+        let text = match why {
+            Ok(signal) => format!("the agent stops, by {signal}; the datapath stays"),
+            Err(error) => format!("the agent stops: {error}; the datapath stays"),
+        };
+        let happening = Happening::new(EventKind::AgentStopped, Subject::default(), text);
+        self.1.tell(happening);
+    }
+
+    /// Reads the configuration again, without keeping the caller.
+    pub(crate) fn reload_soon(&self) {
+        let handle = self.clone();
+        tokio::spawn(async move { handle.lock().await.reload().await });
+    }
+
+    /// Runs a change to its end, whatever becomes of the one who asked.
+    pub(super) async fn change<T: Send + 'static, F>(
+        &self,
+        change: impl FnOnce(OwnedMutexGuard<Controller<R>>) -> F + Send + 'static,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
+        let handle = self.clone();
+        let work = async move { change(handle.lock().await).await };
+        let task = tokio::spawn(asked_by(requester(), work));
+        task.await
+            .unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
+    }
+
+    async fn item(&self, id: &str) -> Answer<PortItem> {
+        let (snapshot, service) = self.of_service(id).await?;
+        let readings = readings(
+            &snapshot.engines,
+            (Scope::of(&service), WhichBackends::Avoided),
+        )
+        .await;
+        Ok(snapshot.port_item(&service, &readings, now()))
+    }
+
+    /// What readers need of one service, whatever there is besides.
+    async fn of_service(&self, id: &str) -> Answer<(Snapshot, Arc<Service>)> {
+        let controller = self.lock().await;
+        let service = controller.services.get(id).cloned();
+        let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
+        let service = service.ok_or_else(gone)?;
+        Ok((controller.snapshot_of(vec![service.clone()]), service))
+    }
+
+    async fn backend_item(&self, (service, backend): (Service, Backend)) -> Answer<BackendItem> {
+        let engines = self.lock().await.engines.clone();
+        let loads = loads(&engines, Scope::of(&service))
+            .await
+            .unwrap_or_default();
+        Ok(backends::backend_item(&service, &backend, &loads, now()))
+    }
+}
+
+/// The engines' counters, as far as they answer; of all backends, or of those alone that are avoided,
+/// which is what a port's state needs.
+pub(crate) async fn readings(
+    engines: &Engines,
+    (scope, which): (Scope, WhichBackends),
+) -> Readings {
+    let frontends = engines.frontends(scope.clone()).await;
+    let backends = engines.backends(scope, which).await;
+    let loads = Loads::of(backends.unwrap_or_default());
+    Readings::of(frontends.unwrap_or_default(), loads)
+}
+
+async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
+    let reports = engines.backends(scope, WhichBackends::Every).await;
+    Ok(Loads::of(reports.map_err(not_ready)?))
+}
+
+async fn port_items(snapshot: &Snapshot) -> Vec<PortItem> {
+    let readings = readings(&snapshot.engines, (Scope::Whole, WhichBackends::Avoided)).await;
+    let time = now();
+    let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
+    snapshot.services.iter().map(item).collect()
+}
+
+impl<R: Registry> Operations for Handle<R> {
+    type Flows = FlowList;
+
+    async fn services(&self) -> Answer<Vec<ServiceItem>> {
+        Ok(self
+            .snapshot()
+            .await
+            .services
+            .iter()
+            .map(|service| backends::service_item(service))
+            .collect())
+    }
+
+    async fn ports(&self) -> Answer<Vec<PortItem>> {
+        Ok(port_items(&self.snapshot().await).await)
+    }
+
+    async fn port(&self, port: PortRef) -> Answer<PortItem> {
+        let id = self.lock().await.find(&port)?.id.clone();
+        self.item(&id).await
+    }
+
+    async fn create_port(&self, request: CreatePort) -> Answer<PortItem> {
+        let id = self
+            .change(|mut controller| async move { controller.create_port(request).await })
+            .await?;
+        self.item(&id).await
+    }
+
+    async fn set_port(&self, port: PortRef, settings: SettingValues) -> Answer<PortItem> {
+        let change = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
+            controller.set_port(&port, settings).await
+        };
+        let id = self.change(change).await?;
+        self.item(&id).await
+    }
+
+    async fn drain_port(&self, port: PortRef, draining: bool) -> Answer<PortItem> {
+        let change = move |mut controller: OwnedMutexGuard<Controller<R>>| async move {
+            controller.drain_port(&port, draining).await
+        };
+        let id = self.change(change).await?;
+        self.item(&id).await
+    }
+
+    async fn delete_port(&self, port: PortRef) -> Answer<DeletedPort> {
+        self.change(|mut controller| async move { controller.delete_port(&port).await })
+            .await
+    }
+
+    async fn range(&self) -> Answer<RangeReport> {
+        Ok(self.snapshot().await.range_report())
+    }
+
+    async fn backends(&self, port: Option<PortRef>) -> Answer<Vec<BackendItem>> {
+        let snapshot = match &port {
+            Some(port) => {
+                let id = self.lock().await.find(port)?.id.clone();
+                self.of_service(&id).await?.0
+            }
+            None => self.snapshot().await,
+        };
+        let scope = match (&port, snapshot.services.first()) {
+            (Some(_), Some(service)) => Scope::of(service),
+            _ => Scope::Whole,
+        };
+        let mut wanted: Vec<&Arc<Service>> = snapshot.services.iter().collect();
+        wanted.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
+        let (loads, time) = (loads(&snapshot.engines, scope).await?, now());
+        let mut items = Vec::new();
+        for service in wanted {
+            let item = |backend| backends::backend_item(service, backend, &loads, time);
+            items.extend(service.backends.iter().map(item));
+        }
+        Ok(items)
+    }
+
+    async fn add_backend(&self, request: AddBackend) -> Answer<BackendItem> {
+        let done = self
+            .change(|mut controller| async move { controller.add_backend(request).await })
+            .await?;
+        self.backend_item(done).await
+    }
+
+    async fn remove_backend(&self, request: NameBackend) -> Answer<BackendItem> {
+        let change = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
+            controller.remove_backend(request).await
+        };
+        let (service, backend) = self.change(change).await?;
+        // The service as it is after the change: without this backend unless it drains.
+        let is_gone = !service.backends.contains(&backend);
+        let mut item = self.backend_item((service, backend)).await?;
+        if is_gone {
+            item.state = "gone".to_owned();
+            item.leaves_in_s = None;
+        }
+        Ok(item)
+    }
+
+    async fn drain_backend(&self, request: NameBackend) -> Answer<BackendItem> {
+        let done = self
+            .change(|mut controller| async move { controller.drain_backend(request).await })
+            .await?;
+        self.backend_item(done).await
+    }
+
+    async fn check_backends(&self, request: CheckBackends) -> Answer<Vec<CheckItem>> {
+        self.check(request).await
+    }
+
+    async fn flows(&self, which: FlowQuery) -> Answer<FlowList> {
+        let snapshot = self.snapshot().await;
+        let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
+        Ok(FlowList::new(&snapshot, &filter, which.limit))
+    }
+
+    async fn count_flows(&self, which: FlowQuery) -> Answer<u64> {
+        let snapshot = self.snapshot().await;
+        let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
+        let counted = snapshot.engines.count_flows(filter).await;
+        counted.map_err(not_ready)
+    }
+
+    async fn hear(&self, message: Message, sender: Sender) -> Answer<Heard> {
+        self.change(|mut controller| async move { controller.hear(message, sender).await })
+            .await
+    }
+
+    async fn forget_app_host(&self, dea: String) -> Answer<()> {
+        self.change(|mut controller| async move { controller.forget_app_host(&dea).await })
+            .await
+    }
+
+    async fn app_hosts(&self) -> Answer<Vec<AppHostItem>> {
+        self.lock().await.app_hosts().await
+    }
+
+    async fn kill_flows(&self, request: KillFlows) -> Answer<KilledFlows> {
+        let snapshot = self.snapshot().await;
+        let filter = flow_filter(&request, &snapshot.services)?;
+        let ended = snapshot.engines.end_flows(filter).await;
+        let flows = ended.map_err(not_ready)?;
+        tracing::info!(flows, ?request, "flows ended");
+        let text = format!("{} ended: {}", counted(flows, "flow"), request.described());
+        let subject = Subject {
+            name: request.port,
+            address: request.backend,
+            ..Subject::default()
+        };
+        self.1
+            .tell(Happening::new(EventKind::FlowsEnded, subject, text));
+        Ok(KilledFlows { flows })
+    }
+
+    async fn explain(&self, packet: ExplainPacket) -> Answer<ExplainReport> {
+        let protocol = packet.proto.unwrap_or(Protocol::Tcp);
+        let question = Question::read(&packet.src, &packet.dst, protocol, packet.flags)?;
+        let snapshot = self.snapshot().await;
+        let own = host_addresses().into_iter().map(|(_, ip)| ip).collect();
+        let asked = snapshot.engines.explain(question.clone(), &own).await;
+        let found = asked.map_err(not_ready)?;
+        // Of one port: all backends' counters take a hundred MiB where there are many.
+        let service = explain::service_of(&question, &found, &snapshot);
+        let scope = service.map_or_else(|| Scope::Part(BTreeSet::new()), Scope::of);
+        let loads = loads(&snapshot.engines, scope).await.unwrap_or_default();
+        Ok(explain::report(&question, &found, (&snapshot, &loads)))
+    }
+
+    async fn config(&self) -> Answer<Vec<ConfigItem>> {
+        Ok(self.lock().await.config_items())
+    }
+
+    async fn set_config(&self, key: String, value: String) -> Answer<ConfigChange> {
+        self.change(|mut controller| async move { controller.set_config(&key, &value).await })
+            .await
+    }
+
+    async fn unset_config(&self, key: String) -> Answer<ConfigChange> {
+        self.change(|mut controller| async move { controller.unset_config(&key).await })
+            .await
+    }
+
+    fn events(&self) -> EventLog {
+        self.1.clone()
+    }
+
+    async fn status(&self) -> Answer<StatusReport> {
+        let snapshot = self.snapshot().await;
+        let mut ports = port_items(&snapshot).await;
+        ports.sort_by_key(|p| p.port);
+        let report = snapshot.engines.report().await;
+        Ok(snapshot.status(&ports, report.map_err(|error| error.to_string())))
+    }
+
+    async fn is_ready(&self) -> bool {
+        let snapshot = self.snapshot().await;
+        let condition = &snapshot.condition;
+        let takes_changes = condition.failed.is_none() && condition.emptied.is_none();
+        snapshot.engines.is_ready() && snapshot.not_applied.is_none() && takes_changes
+    }
+}

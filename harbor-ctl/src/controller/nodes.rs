@@ -1,0 +1,252 @@
+//! Nodes that share a registry: who they are, and how this one joins and leaves.
+//!
+//! Attaching and detaching write the configuration; the agent that runs stays with the registry
+//! that it was started with until it is restarted.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{Controller, error::refused, shared_registry};
+use crate::{
+    api::{AttachNode, DetachNode, NodeItem, NodeMoved, ServiceCount},
+    model::{NodeRecord, RedisUrl, Refusal, RefusalKind, Service, core_url, counted},
+    registry::{self, EmbeddedRegistry, Registry},
+};
+
+impl<R: Registry> Controller<R> {
+    pub(super) async fn nodes(&self) -> Result<Vec<NodeItem>, Refusal> {
+        let mut records = self
+            .registry
+            .nodes()
+            .await
+            .map_err(|error| refused(&error))?;
+        if !R::IS_SHARED {
+            records.push(NodeRecord {
+                id: self.running.config.node.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                seen_ms_ago: Some(0),
+                drained: false,
+            });
+        }
+        Ok(records
+            .into_iter()
+            .map(|record| self.node_item(record))
+            .collect())
+    }
+
+    pub(super) async fn node_named(&self, id: &str) -> Result<NodeItem, Refusal> {
+        let found = self.nodes().await?.into_iter().find(|node| node.id == id);
+        found.ok_or_else(|| no_node(id))
+    }
+
+    fn node_item(&self, record: NodeRecord) -> NodeItem {
+        let is_its = |service: &&Arc<Service>| !R::IS_SHARED || service.node == record.id;
+        NodeItem {
+            state: record.state().to_owned(),
+            this: record.id == self.running.config.node,
+            ports: self.services.iter().filter(is_its).count(),
+            seen_ms_ago: record.seen_ms_ago,
+            version: record.version,
+            id: record.id,
+        }
+    }
+
+    pub(super) async fn drain_node(
+        &mut self,
+        id: &str,
+        draining: bool,
+    ) -> Result<NodeItem, Refusal> {
+        self.must_share()?;
+        let done = self.registry.drain_node(id, draining).await;
+        match done.map_err(|error| refused(&error))? {
+            true => self.node_named(id).await,
+            false => Err(no_node(id)),
+        }
+    }
+
+    /// Releases what a lost node served, and forgets it. One that lives is left alone.
+    pub(super) async fn forget_node(&mut self, id: &str) -> Result<ServiceCount, Refusal> {
+        self.must_share()?;
+        let node = self.node_named(id).await?;
+        if node.state != "away" {
+            let text = format!(
+                "node {id} is {}: only one that is away is forgotten",
+                node.state
+            );
+            return Err(Refusal::new(RefusalKind::Conflict, text)
+                .fix("on that node: harbor-ctl node detach"));
+        }
+        let lost = self.services.iter().filter(|service| service.node == id);
+        let lost: Vec<String> = lost.map(|service| service.id.clone()).collect();
+        let rest = self.running.config.rest;
+        for service in &lost {
+            let released = self.registry.release(service, rest).await;
+            released.map_err(|error| refused(&error))?;
+            self.forget(service);
+        }
+        let forgotten = self.registry.forget_node(id).await;
+        forgotten.map_err(|error| refused(&error))?;
+        tracing::info!(id, ports = lost.len(), "node forgotten");
+        Ok(ServiceCount {
+            services: lost.len(),
+        })
+    }
+
+    fn must_share(&self) -> Result<(), Refusal> {
+        match R::IS_SHARED {
+            true => Ok(()),
+            false => Err(Refusal::new(
+                RefusalKind::Conflict,
+                "this node shares its registry with nobody",
+            )
+            .fix("harbor-ctl node attach CORE")),
+        }
+    }
+
+    /// Writes the address of a shared registry into the configuration, after it has answered.
+    pub(super) async fn attach(&mut self, request: AttachNode) -> Result<NodeMoved, Refusal> {
+        if R::IS_SHARED {
+            let text = format!(
+                "this node is attached already: {}",
+                self.registry.describe()
+            );
+            return Err(Refusal::new(RefusalKind::Conflict, text).fix("harbor-ctl node detach"));
+        }
+        let url = core_url(&request.core);
+        let parsed: Result<RedisUrl, String> = url.parse();
+        let parsed = parsed.map_err(|text| Refusal::invalid("core", text))?;
+        if !self.services.is_empty() && !request.import {
+            let text = format!(
+                "this node has {} in its own registry",
+                counted(self.services.len(), "port")
+            );
+            return Err(Refusal::new(RefusalKind::Conflict, text)
+                .fix("take them along: add --import; or delete them first"));
+        }
+        let config = &self.running.config;
+        let target = shared_registry::target(&config.registry, parsed).map_err(Refusal::from)?;
+        let theirs = registry::probe(target, &config.registry.cluster).await;
+        let theirs = theirs.map_err(|error| refused(&error))?;
+        no_clash(self.services(), &theirs)?;
+        // One of an earlier time would put back what this node has no more. The ports of its own
+        // registry are taken along by the next start: until then they may change.
+        match std::fs::remove_file(shared_registry::journal(config)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Refusal::failed(format!("the old journal stays: {error}")));
+            }
+            _ => {}
+        }
+        let ports = self.services.len();
+        let change = self.set_config("registry.url", &url).await?;
+        Ok(NodeMoved {
+            url,
+            file: change.file,
+            ports,
+        })
+    }
+
+    /// Takes this node out of the shared registry, and writes that into the configuration.
+    pub(super) async fn detach(&mut self, request: DetachNode) -> Result<NodeMoved, Refusal> {
+        self.must_share()?;
+        let own = self.served();
+        if !own.is_empty() && !request.keep {
+            let text = format!(
+                "this node serves {} of the shared registry",
+                counted(own.len(), "port")
+            );
+            return Err(Refusal::new(RefusalKind::Conflict, text)
+                .fix("take them along: add --keep; or delete them first"));
+        }
+        if let Some(away) = self.registry.condition().away {
+            let text = format!("the registry is away: {}", away.reason);
+            return Err(Refusal::new(RefusalKind::NotReady, text).fix("try again when it is back"));
+        }
+        let alone = own.into_iter().map(|service| Service {
+            node: String::new(),
+            ..Arc::unwrap_or_clone(service)
+        });
+        let alone: Vec<Service> = alone.collect();
+        let path = self.running.config.paths.state.join("harbor.redb");
+        let local = EmbeddedRegistry::open(&path).map_err(|error| refused(&error))?;
+        local
+            .import(&alone)
+            .await
+            .map_err(|error| refused(&error))?;
+        drop(local);
+        let url = "embedded".to_owned();
+        let change = self.set_config("registry.url", &url).await?;
+        self.registry
+            .leave()
+            .await
+            .map_err(|error| refused(&error))?;
+        let _ = std::fs::remove_file(shared_registry::journal(&self.running.config));
+        tracing::info!(
+            ports = alone.len(),
+            "this node has left the shared registry"
+        );
+        Ok(NodeMoved {
+            url,
+            file: change.file,
+            ports: alone.len(),
+        })
+    }
+}
+
+/// Refuses to join with ports that somebody there has already.
+fn no_clash<'a>(own: impl Iterator<Item = &'a Service>, theirs: &[Service]) -> Result<(), Refusal> {
+    let halves = |service: &Service| -> Vec<_> {
+        let port = service.port;
+        service
+            .protocols
+            .each()
+            .iter()
+            .map(|&protocol| (protocol, port))
+            .collect()
+    };
+    let taken: BTreeSet<_> = theirs.iter().flat_map(halves).collect();
+    let names: BTreeSet<&str> = theirs.iter().map(|service| service.name.as_str()).collect();
+    let clashes = |service: &&Service| {
+        let is_there = theirs.iter().any(|other| other.id == service.id);
+        let is_taken = halves(service).iter().any(|half| taken.contains(half));
+        !is_there && (is_taken || names.contains(service.name.as_str()))
+    };
+    let clashing: Vec<String> = own
+        .filter(clashes)
+        .map(|service| format!("{} ({})", service.port, service.name))
+        .collect();
+    if clashing.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "other nodes have these numbers or names: {}",
+        clashing.join(", ")
+    );
+    let fix = "delete them, or make them anew under other names and numbers";
+    Err(Refusal::new(RefusalKind::Conflict, text).fix(fix))
+}
+
+fn no_node(id: &str) -> Refusal {
+    let shown: String = id.chars().take(64).collect();
+    Refusal::new(RefusalKind::NotFound, format!("no node {shown:?}")).fix("harbor-ctl node list")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Protocols, testing::service};
+
+    #[test]
+    fn what_somebody_has_already_is_named() {
+        let own = [
+            service("web", 35_000, Protocols::Tcp),
+            service("dns", 35_001, Protocols::Udp),
+        ];
+        let other = [
+            service("x", 35_000, Protocols::Udp),
+            service("dns2", 35_001, Protocols::Both),
+        ];
+        let refusal = no_clash(own.iter(), &other).unwrap_err();
+        assert!(refusal.description.contains("35001 (dns)"), "{refusal}");
+        assert!(!refusal.description.contains("web"), "{refusal}");
+        no_clash(own.iter(), &own).unwrap();
+    }
+}

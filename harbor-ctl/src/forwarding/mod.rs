@@ -1,0 +1,368 @@
+//! The engines that forward: the programs in the kernel, and the proxy for what they leave.
+//!
+//! One contract, two engines: changes go to both, and what they have counted is added up. The proxy
+//! always runs: it holds the numbers, and whatever the kernel passes to the host it serves.
+
+pub(super) mod flow_reader;
+pub(super) mod heap;
+mod kept_counts;
+pub(super) mod kernel;
+pub(super) mod settings;
+mod thread;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
+
+use crate::{
+    config::Config,
+    datapath::{DatapathError, DatapathErrorKind},
+    forwarding::kept_counts::KeptCounts,
+    model::{
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
+        FrontendReport, Mode, Protocol, Question, Refusal, RefusalKind, Service, Suspect,
+        Verification,
+    },
+    proxy::{Proxy, ProxySettings},
+    reconcile::Scope,
+};
+use flow_reader::FlowReader;
+pub(crate) use kernel::WhichBackends;
+use kernel::{Change, Forwarding, ForwardingError};
+
+/// Why the engines did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// Another agent has the pins, or they are not this version's.
+    #[error(transparent)]
+    Pins(DatapathError),
+    #[error("cannot start the proxy: {0}")]
+    Proxy(io::Error),
+}
+
+/// An engine's failure as an answer.
+pub(crate) fn not_ready(error: ForwardingError) -> Refusal {
+    Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
+}
+
+/// The datapath, or why there is none.
+#[derive(Clone, Debug)]
+pub(super) enum KernelEngine {
+    Up(Forwarding),
+    /// The operator wants none.
+    Off,
+    Down {
+        reason: String,
+        fix: Option<String>,
+        can_retry: bool,
+    },
+}
+
+impl KernelEngine {
+    /// Starts or adopts the datapath. Without one the agent still runs, and says so.
+    pub(super) async fn start(config: &Config) -> Result<Self, StartError> {
+        if config.mode == Mode::Proxy {
+            return Ok(Self::Off);
+        }
+        match Forwarding::start(settings::of(config)).await {
+            Ok(forwarding) => Ok(Self::Up(forwarding)),
+            Err(ForwardingError::Datapath(error)) if error.kind != DatapathErrorKind::Failed => {
+                Err(StartError::Pins(error))
+            }
+            Err(error) => {
+                tracing::error!("the proxy forwards alone: {error}");
+                Ok(Self::down(&error))
+            }
+        }
+    }
+
+    pub(super) fn down(error: &ForwardingError) -> Self {
+        let (fix, can_retry) = match error {
+            ForwardingError::NoObject => {
+                let fix = "build it with the eBPF toolchain: cargo xtask setup, then build again";
+                (Some(fix.to_owned()), false)
+            }
+            ForwardingError::Datapath(error) => (error.fix.clone(), true),
+            ForwardingError::Ended => (None, true),
+        };
+        Self::Down {
+            reason: error.to_string(),
+            fix,
+            can_retry,
+        }
+    }
+}
+
+/// Both of them; a copy leads to the same ones.
+#[derive(Clone, Debug)]
+pub(super) struct Engines {
+    pub(super) mode: Mode,
+    pub(super) kernel: KernelEngine,
+    pub(super) proxy: Proxy,
+    pub(super) kept_counts: KeptCounts,
+}
+
+impl Engines {
+    pub(super) async fn start(config: &Config) -> Result<Self, StartError> {
+        let proxy = Proxy::start(proxy_settings(config)).map_err(StartError::Proxy)?;
+        Ok(Self {
+            mode: config.mode,
+            kernel: KernelEngine::start(config).await?,
+            proxy,
+            kept_counts: KeptCounts::default(),
+        })
+    }
+
+    fn kernel(&self) -> Option<&Forwarding> {
+        match &self.kernel {
+            KernelEngine::Up(forwarding) => Some(forwarding),
+            KernelEngine::Off | KernelEngine::Down { .. } => None,
+        }
+    }
+
+    /// Whether new ports can be served as the operator wants it.
+    pub(super) fn is_ready(&self) -> bool {
+        match &self.kernel {
+            KernelEngine::Up(_) | KernelEngine::Off => true,
+            KernelEngine::Down { .. } => !matches!(self.mode, Mode::Tc | Mode::Xdp),
+        }
+    }
+
+    /// Makes both serve exactly these services; the numbers are held before the kernel forwards.
+    pub(super) async fn apply(
+        &self,
+        services: Vec<Arc<Service>>,
+        all_down: AllDown,
+    ) -> Result<(), ForwardingError> {
+        let (proxy, copies) = (self.proxy.clone(), services.clone());
+        in_background(move || proxy.apply(copies, all_down)).await?;
+        match self.kernel() {
+            Some(forwarding) => forwarding.apply(services, all_down).await,
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::apply`], and the kernel keeps what it has.
+    pub(super) async fn hold(
+        &self,
+        services: Vec<Arc<Service>>,
+        all_down: AllDown,
+    ) -> Result<(), ForwardingError> {
+        let proxy = self.proxy.clone();
+        in_background(move || proxy.apply(services, all_down)).await
+    }
+
+    /// How long silence may last from now on, how long a backend may take to accept, and what else flows
+    /// live by.
+    pub(super) async fn set_terms(&self, config: &Config) -> Result<(), ForwardingError> {
+        self.proxy.set_terms(&proxy_settings(config));
+        match self.kernel() {
+            Some(forwarding) => forwarding.set_terms(settings::terms(config)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes over changed services.
+    pub(super) async fn change(&self, changes: Vec<Change>) -> Result<(), ForwardingError> {
+        let (proxy, copies) = (self.proxy.clone(), changes.clone());
+        in_background(move || proxy.change(copies)).await?;
+        match self.kernel() {
+            Some(forwarding) => forwarding.change(changes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counters of frontends. One that the proxy cannot hold is the kernel's alone.
+    pub(super) async fn frontends(
+        &self,
+        scope: Scope,
+    ) -> Result<Vec<FrontendReport>, ForwardingError> {
+        let unheld = self.proxy.unheld();
+        let key = |report: &FrontendReport| (report.protocol, report.port);
+        let proxied = self.proxy.frontends(keys(&scope).as_deref());
+        let proxied = proxied.into_iter().map(|report| (key(&report), report));
+        let mut proxied: BTreeMap<_, FrontendReport> = proxied.collect();
+        let mut reports = match self.kernel() {
+            Some(forwarding) => forwarding.frontends(scope).await?,
+            None => Vec::new(),
+        };
+        for report in &mut reports {
+            self.kept_counts.add_to_kernel(report);
+            if let Some(more) = proxied.remove(&key(report)) {
+                report.add(&more);
+            }
+        }
+        proxied.retain(|key, _| !unheld.contains_key(key));
+        for report in proxied.values_mut() {
+            self.kept_counts.add_to_proxy(report);
+        }
+        reports.extend(proxied.into_values());
+        Ok(reports)
+    }
+
+    /// Counters of the backends of frontends. What one engine says of a backend that only the other
+    /// avoids is left out where those that are avoided are asked for.
+    pub(super) async fn backends(
+        &self,
+        scope: Scope,
+        which: WhichBackends,
+    ) -> Result<Vec<BackendReport>, ForwardingError> {
+        let key = |report: &BackendReport| (report.protocol, report.port, report.address);
+        let keys = keys(&scope);
+        let proxied = match which {
+            WhichBackends::Every => self.proxy.backends(keys.as_deref()),
+            WhichBackends::Avoided => self.proxy.ejected(keys.as_deref()),
+        };
+        let proxied = proxied.into_iter().map(|report| (key(&report), report));
+        let mut proxied: BTreeMap<_, BackendReport> = proxied.collect();
+        let mut reports = match self.kernel() {
+            Some(forwarding) => forwarding.backends(scope, which).await?,
+            None => Vec::new(),
+        };
+        for report in &mut reports {
+            if let Some(more) = proxied.remove(&key(report)) {
+                report.add(&more);
+            }
+        }
+        reports.extend(proxied.into_values());
+        Ok(reports)
+    }
+
+    /// Begins to read the flows that are meant.
+    pub(super) fn flows(&self, filter: &FlowFilter) -> FlowReader {
+        let kernel = self.kernel();
+        FlowReader::new(
+            kernel.map(|forwarding| forwarding.flows(filter.clone())),
+            self.proxy.flows(filter.clone()),
+        )
+    }
+
+    /// How many flows are meant.
+    pub(super) async fn count_flows(&self, filter: FlowFilter) -> Result<u64, ForwardingError> {
+        let kernel = self.kernel();
+        let kernel = kernel.map(|forwarding| forwarding.flows(filter.clone()));
+        let in_kernel = match kernel {
+            Some(cursor) => flow_reader::count(cursor).await?,
+            None => 0,
+        };
+        let proxy = self.proxy.clone();
+        let proxied = flow_reader::blocking(move || proxy.count_flows(&filter)).await?;
+        Ok(in_kernel + proxied)
+    }
+
+    /// Ends flows; answers with their number.
+    pub(super) async fn end_flows(&self, filter: FlowFilter) -> Result<u64, ForwardingError> {
+        let proxied = self.proxy.end_flows(&filter);
+        match self.kernel() {
+            Some(forwarding) => Ok(forwarding.end_flows(filter).await? + proxied),
+            None => Ok(proxied),
+        }
+    }
+
+    /// What was seen of backends since this was last asked.
+    pub(super) fn evidence(&self) -> Vec<Evidence> {
+        let mut evidence = self.proxy.evidence();
+        evidence.extend(self.kernel().into_iter().flat_map(Forwarding::evidence));
+        evidence
+    }
+
+    /// Has new flows avoid a backend for this reason while another can take them, or no longer.
+    pub(super) fn eject(&self, suspect: &Suspect, doubt: Option<Doubt>) {
+        self.proxy.eject(suspect, doubt);
+        if let Some(forwarding) = self.kernel() {
+            forwarding.eject(*suspect, doubt);
+        }
+    }
+
+    /// What would become of a packet. What comes from the node itself no program sees, and what the
+    /// programs pass to the host the proxy may serve.
+    pub(super) async fn explain(
+        &self,
+        question: Question,
+        own: &BTreeSet<std::net::IpAddr>,
+    ) -> Result<Finding, ForwardingError> {
+        // What is for another host never comes to a socket of this one.
+        let destination = question.destination.ip();
+        let is_here = own.contains(&destination) || destination.is_loopback();
+        let proxied = || self.proxy.explain(&question, is_here);
+        let Some(forwarding) = self.kernel() else {
+            return Ok(proxied());
+        };
+        if own.contains(&question.source.ip()) {
+            return Ok(proxied());
+        }
+        let found = forwarding.explain(question.clone()).await?;
+        if found.verdict != "pass" {
+            return Ok(found);
+        }
+        let after = proxied();
+        Ok(match after.frontend {
+            Some(_) => Finding {
+                passed_as: Some(found.name),
+                ..after
+            },
+            None => found,
+        })
+    }
+
+    /// Links, verdict counts, problems; `None` where nothing is loaded.
+    pub(super) async fn report(&self) -> Result<Option<DatapathReport>, ForwardingError> {
+        match self.kernel() {
+            Some(forwarding) => forwarding.report().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Compares the kernel's tables with what was written there; `None` without programs.
+    pub(super) async fn verify(
+        &self,
+        repair: bool,
+    ) -> Option<Result<Verification, ForwardingError>> {
+        Some(self.kernel()?.verify(repair).await)
+    }
+
+    /// What of the flow table is full, or nearly so.
+    pub(super) async fn full(&self) -> Result<Vec<Filled>, ForwardingError> {
+        match self.kernel() {
+            Some(forwarding) => forwarding.full().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Ends both: what is in the kernel stays, what goes through the proxy ends.
+    pub(super) async fn stop(&self) {
+        if let Some(forwarding) = self.kernel() {
+            forwarding.stop().await;
+        }
+        self.proxy.stop();
+    }
+}
+
+fn proxy_settings(config: &Config) -> ProxySettings {
+    ProxySettings {
+        timeouts: config.timeouts,
+        connect_timeout: config.proxy.connect_timeout,
+        give_up: config.proxy.give_up,
+        half_closed: config.proxy.half_closed,
+        port_share: config.proxy.descriptors_per_port,
+        client_share: config.proxy.descriptors_per_client,
+        flows: config.flows,
+        addresses: config.addresses.clone(),
+    }
+}
+
+/// What the proxy knows the frontends of a scope by; `None`: all.
+fn keys(scope: &Scope) -> Option<Vec<(Protocol, u16)>> {
+    match scope {
+        Scope::Whole => None,
+        Scope::Part(keys) => Some(keys.iter().map(|key| (key.protocol, key.port)).collect()),
+    }
+}
+
+/// The proxy's changes open sockets, thousands at the start.
+async fn in_background(work: impl FnOnce() + Send + 'static) -> Result<(), ForwardingError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ForwardingError::Ended)
+}

@@ -1,0 +1,335 @@
+//! Keeps the kernel's tables as they should be: what the services ask for, and what the host's own
+//! routes and neighbours say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use harbor_common::frontend::BackendSet;
+
+use super::{Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
+use crate::{
+    datapath::{DatapathError, KernelRoutes, Pass},
+    forwarding::{heap, kernel::Change},
+    model::{AllDown, FlowEnds, Route, Service},
+    reconcile::{self, Acl, Capacity, Desired, Plan, Scope, TableMirror, Tables as _},
+};
+
+/// Frontend slots whose list of networks has changed, with the new one.
+type Relisted = BTreeMap<u32, (Acl, u32)>;
+
+impl Forwarder {
+    /// Takes over what is to be served.
+    ///
+    /// Before the first complete list of services nothing is touched: an agent that does not know
+    /// yet must not take for unwanted what its predecessor served.
+    pub(super) fn wish(&mut self, services: Vec<Arc<Service>>, all_down: AllDown) {
+        let wishes = &mut self.wishes;
+        let backends = services.iter().flat_map(|service| &service.backends);
+        wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
+        let is_new = |host: &&IpAddr| !wishes.routes.contains_key(host);
+        let fresh: BTreeSet<IpAddr> = wishes.hosts.iter().filter(is_new).copied().collect();
+        let found = self.host.routes(&fresh);
+        wishes.routes.extend(found);
+        wishes.routes.retain(|host, _| wishes.hosts.contains(host));
+        wishes.is_unjudged = true;
+        let by_id = services
+            .into_iter()
+            .map(|service| (service.id.clone(), service));
+        wishes.services = Some(by_id.collect());
+        wishes.all_down = all_down;
+        wishes.is_open = true;
+    }
+
+    /// Takes over changed services and brings their frontends, and no others, to what they ask for.
+    pub(super) fn change(&mut self, changes: Vec<Change>) -> Result<(), DatapathError> {
+        let wishes = &mut self.wishes;
+        let Some(services) = wishes.services.as_mut() else {
+            // What else is served is not known yet.
+            return Ok(());
+        };
+        let (mut keys, mut changed) = (BTreeSet::new(), Vec::new());
+        for (id, service) in changes {
+            let held = match &service {
+                Some(service) => services.insert(id, Arc::clone(service)),
+                None => services.remove(&id),
+            };
+            let both = held.iter().chain(&service);
+            keys.extend(both.flat_map(|service| reconcile::frontends(service)));
+            changed.extend(service);
+        }
+        let backends = changed.iter().flat_map(|service| &service.backends);
+        let hosts: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+        let fresh: BTreeSet<IpAddr> = hosts.difference(&wishes.hosts).copied().collect();
+        if !fresh.is_empty() {
+            let found = self.host.routes(&fresh);
+            wishes.routes.extend(found);
+            wishes.hosts.extend(fresh);
+            self.attach_towards();
+        }
+        let wishes = &mut self.wishes;
+        let now = Instant::now();
+        let since = wishes.untidy.map_or(now, |[since, _]| since);
+        wishes.untidy = Some([since, now]);
+        if wishes.is_open {
+            return self.reconcile();
+        }
+        let scope = Scope::Part(keys);
+        let desired = reconcile::desired(changed.iter().map(Arc::as_ref), scope, wishes.ground());
+        let applied = self.plan_and_apply(&desired);
+        // What failed half way is for a look at everything.
+        self.wishes.is_open = applied.is_err();
+        applied
+    }
+
+    /// Brings the tables to what the services ask for.
+    pub(super) fn reconcile(&mut self) -> Result<(), DatapathError> {
+        self.keep_routes();
+        self.judge_routes();
+        let own = self.own_addresses();
+        let has_moved = self.wishes.own.views != own.views;
+        if self.wishes.own != own {
+            self.wishes.own = own;
+            self.wishes.is_open = true;
+        }
+        let wishes = &self.wishes;
+        let Some(services) = wishes.services.as_ref().filter(|_| wishes.is_open) else {
+            return Ok(());
+        };
+        let desired = reconcile::desired(
+            services.values().map(Arc::as_ref),
+            Scope::Whole,
+            wishes.ground(),
+        );
+        self.plan_and_apply(&desired)?;
+        drop(desired);
+        if has_moved {
+            // Flows that looked their way up by the former views look again.
+            self.heart.turn_generation();
+            self.beat();
+        }
+        self.books.actual.pack();
+        heap::give_back();
+        (self.wishes.is_open, self.wishes.untidy) = (false, None);
+        self.forget_hosts();
+        Ok(())
+    }
+
+    pub(super) fn plan_and_apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        let plan = Plan::between(&self.books.actual, desired, &mut self.books.free);
+        for refused in &plan.refused {
+            tracing::error!("{refused}");
+        }
+        if !plan.is_empty() {
+            tracing::debug!("applying {plan}");
+            self.apply(&plan)?;
+        }
+        Ok(())
+    }
+
+    /// Waits while nobody else does for the packets that may still read what was replaced, so that
+    /// the next change of the same port need not.
+    pub(super) fn settle(&mut self) {
+        if !self.books.unsettled.is_empty() && self.tables.wait_for_readers().is_ok() {
+            self.books.unsettled.clear();
+        }
+    }
+
+    /// Forgets the ways to hosts that no backend is on any more.
+    fn forget_hosts(&mut self) {
+        let wishes = &mut self.wishes;
+        let services = wishes.services.iter().flat_map(BTreeMap::values);
+        let backends = services.flat_map(|service| &service.backends);
+        wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
+        wishes.routes.retain(|host, _| wishes.hosts.contains(host));
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<(), DatapathError> {
+        let relisted = self.relisted(plan);
+        self.judge_anew();
+        if let Err(error) = reconcile::apply(plan, &mut self.books, &mut self.tables) {
+            // What was written is uncertain: look, and leave the rest to the next round.
+            let actual = self.tables.read()?;
+            self.books = TableMirror::open(actual, Capacity::default());
+            return Err(error);
+        }
+        if self.heart.meter(self.is_metered(plan)) {
+            self.beat();
+        }
+        self.end_denied(&relisted)
+    }
+
+    fn relisted(&self, plan: &Plan) -> Relisted {
+        let list = |number: u32| {
+            let fresh = plan.acls.iter().find(|(list, _)| *list == number);
+            let held = self.books.actual.acls.get(&number);
+            fresh
+                .map(|(_, acl)| acl)
+                .or(held)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let changed = plan.frontends.iter().filter_map(|(key, frontend, sets)| {
+            let (_, held) = self.books.actual.frontends.get(key)?;
+            let (old, new) = (held[0].limits, sets[0].limits);
+            let is_new = (old.acl, old.acl_default) != (new.acl, new.acl_default);
+            is_new.then(|| (frontend.slot, (list(new.acl), new.acl_default)))
+        });
+        changed.collect()
+    }
+
+    /// Ends the flows of clients that may no longer have any.
+    fn end_denied(&mut self, relisted: &Relisted) -> Result<(), DatapathError> {
+        if relisted.is_empty() {
+            return Ok(());
+        }
+        // A packet that still saw the old list may open a flow.
+        self.tables.wait_for_readers()?;
+        let is_denied = |flow: &FlowEnds, frontend| {
+            let list = relisted.get(&frontend);
+            list.is_some_and(|(acl, default)| !acl.allows(flow.client.ip(), *default))
+        };
+        let mut pass = Pass::default();
+        while !pass.is_at_end() {
+            self.flows
+                .end_now(&mut self.datapath, is_denied, &mut pass)?;
+        }
+        if pass.sweep.ended > 0 {
+            tracing::info!(
+                flows = pass.sweep.ended,
+                "flows of clients that are not allowed have ended"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether some frontend is, now that the plan is carried out.
+    fn is_metered(&self, plan: &Plan) -> bool {
+        let is_limited = |sets: &[BackendSet; 2]| {
+            let limits = sets[0].limits;
+            limits.packets_per_second != 0 || limits.bytes_per_second != 0
+        };
+        let mut changed = plan.frontends.iter();
+        let mut served = self.books.actual.frontends.values();
+        // All are looked at only when the last one may be limited no longer.
+        changed.any(|(_, _, sets)| is_limited(sets))
+            || self.heart.is_metered() && served.any(|(_, sets)| is_limited(sets))
+    }
+
+    fn keep_routes(&mut self) {
+        let wishes = &mut self.wishes;
+        if std::mem::take(&mut wishes.is_stale) {
+            let routes = self.host.routes(&wishes.hosts);
+            let is_same = |(a, b): (&Route, &Route)| (a.ifindex, a.source) == (b.ifindex, b.source);
+            let same = wishes.routes.keys().eq(routes.keys())
+                && wishes.routes.values().zip(routes.values()).all(is_same);
+            if !same {
+                wishes.routes = routes;
+                wishes.is_open = true;
+            }
+            wishes.is_unjudged = true;
+        }
+    }
+
+    /// Attaches where new backends' ways leave, and judges those ways.
+    fn attach_towards(&mut self) {
+        let ways = self.wishes.routes.values();
+        let towards: BTreeSet<u32> = ways.map(|route| route.ifindex).collect();
+        if !towards
+            .iter()
+            .all(|index| self.attached.contains_key(index))
+        {
+            self.attach();
+        }
+        self.wishes.is_unjudged = true;
+        self.judge_routes();
+    }
+
+    /// Finds out which ways to backends the programs can take: known for certain, and by an interface
+    /// that has the program, because answers come back by it.
+    fn judge_routes(&mut self) {
+        let wishes = &mut self.wishes;
+        if !std::mem::take(&mut wishes.is_unjudged) {
+            return;
+        }
+        for (host, route) in &mut wishes.routes {
+            let leaves_by = self.ways.interface_towards(route.source, *host);
+            let is_taken = leaves_by.is_some_and(|index| self.attached.contains_key(&index));
+            if std::mem::replace(&mut route.is_handed, !is_taken) == is_taken {
+                wishes.is_open = true;
+            }
+        }
+    }
+
+    /// Looks at what has changed on the host, and follows at once.
+    pub(super) fn look(&mut self) {
+        let started = Instant::now();
+        let news = std::mem::take(&mut self.news);
+        if news.links {
+            self.keep_snapshot();
+            self.attach();
+        }
+        self.keep_ways();
+        if news.links || news.routes {
+            self.wishes.is_stale = true;
+            if let Err(error) = self.reconcile() {
+                tracing::error!("cannot bring the tables up to date: {error}");
+            }
+        }
+        self.next_look = Instant::now() + LOOK_GAP.max(started.elapsed() * LOOK_SHARE);
+    }
+
+    pub(super) fn keep_snapshot(&mut self) {
+        match self.host.snapshot() {
+            Ok(snapshot) => self.snapshot = snapshot,
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Brings the datapath's ways to what the kernel says; flows follow when they have changed.
+    ///
+    /// Ways that cannot be read are forgotten: the datapath would take old ones for true.
+    pub(super) fn keep_ways(&mut self) {
+        self.next_ways = Instant::now() + WAYS;
+        let read = self.host.ways();
+        let updated = match &read {
+            Ok(kernel) => self.ways.update(kernel, &self.snapshot),
+            Err(_) => self.ways.update(&KernelRoutes::default(), &self.snapshot),
+        };
+        if let Ok(kernel) = &read {
+            self.hear_of_neighbours(kernel);
+        }
+        let problem = match (&read, &updated) {
+            (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
+            _ => self.ways.gap().map(str::to_owned),
+        };
+        if let Some(problem) = problem
+            .as_ref()
+            .filter(|p| self.no_ways.as_ref() != Some(*p))
+        {
+            tracing::warn!("the proxy serves what is behind ways that are not known: {problem}");
+        }
+        self.no_ways = problem;
+        if updated.is_err() {
+            self.next_ways = Instant::now();
+        }
+        self.heart
+            .tell_ways(!self.ways.views().is_empty(), self.ways.gap().is_some());
+        // What was written before something failed is a change as well.
+        if updated.unwrap_or(true) {
+            self.wishes.is_unjudged = true;
+            self.heart.turn_generation();
+            self.beat();
+        }
+    }
+
+    /// Tells the datapath that the agent lives.
+    pub(super) fn beat(&mut self) {
+        if let Err(error) = self.heart.beat() {
+            tracing::error!("{error}");
+        }
+    }
+}

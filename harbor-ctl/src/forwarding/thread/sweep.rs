@@ -1,0 +1,156 @@
+//! Goes through the flow tables, to end what is over and what somebody wants ended.
+//!
+//! A table may hold millions of flows. So this is done in turns of some milliseconds, and between two of
+//! them the thread does whatever else it is asked for: nobody's change waits for a whole table.
+
+use std::time::{Duration, Instant};
+
+use super::{Forwarder, ROUND};
+use crate::{
+    datapath::{Judgement, Pass, thread_time},
+    forwarding::kernel::Answer,
+    model::FlowFilter,
+};
+
+/// How long a turn is; one step at least.
+const TURN: Duration = Duration::from_millis(10);
+/// Sweeps may take this part of a processor's time: one in twenty. By the clock, a sweep takes longer the busier
+/// the machine is, and the next would come the later.
+const SHARE: u32 = 20;
+
+/// A sweep that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Sweeping {
+    pass: Pass,
+    /// `None` = what flows are judged by may have changed since they were last.
+    judgement: Option<Judgement>,
+    /// Of the processor.
+    took: Duration,
+    /// Who has ended how many flows, and shall see what the table holds without them.
+    told_then: Vec<(Answer<u64>, u64)>,
+}
+
+/// Flows that somebody wants ended, and waits for that.
+#[derive(Debug)]
+pub(super) struct Ending {
+    filter: FlowFilter,
+    answer: Answer<u64>,
+    pass: Pass,
+}
+
+impl Ending {
+    pub(super) fn new(filter: FlowFilter, answer: Answer<u64>) -> Self {
+        Self {
+            filter,
+            answer,
+            pass: Pass::default(),
+        }
+    }
+}
+
+impl Forwarder {
+    /// Whether there is more to go through at once.
+    pub(super) fn is_amid_flows(&self) -> bool {
+        self.sweeping.is_some() || !self.endings.is_empty()
+    }
+
+    /// One turn of what is wanted, or of a sweep that is due.
+    pub(super) fn go_through_flows(&mut self) {
+        let begun = Instant::now();
+        while self.is_amid_flows() || Instant::now() >= self.next_sweep {
+            match self.endings.pop_front() {
+                Some(ending) => self.end_on(ending),
+                None => self.sweep_on(),
+            }
+            if begun.elapsed() >= TURN {
+                return;
+            }
+        }
+    }
+
+    /// What flows are judged by has changed.
+    pub(super) fn judge_anew(&mut self) {
+        if let Some(sweeping) = &mut self.sweeping {
+            sweeping.judgement = None;
+        }
+    }
+
+    fn end_on(&mut self, mut ending: Ending) {
+        let Ending { filter, pass, .. } = &mut ending;
+        let is_wanted = |ends: &_, _| filter.holds(ends);
+        let done = self.flows.end_now(&mut self.datapath, is_wanted, pass);
+        match done {
+            Ok(()) if !ending.pass.is_at_end() => self.endings.push_front(ending),
+            Ok(()) => {
+                // What a sweep that is under way has counted is no longer so.
+                let last = self.sweeping.take().unwrap_or_default();
+                let mut told_then = last.told_then;
+                told_then.push((ending.answer, ending.pass.sweep.ended));
+                self.sweeping = Some(Sweeping {
+                    told_then,
+                    ..Sweeping::default()
+                });
+            }
+            Err(error) => {
+                let _ = ending.answer.send(Err(error.into()));
+            }
+        }
+    }
+
+    fn sweep_on(&mut self) {
+        let begun = thread_time();
+        let mut sweeping = self.sweeping.take().unwrap_or_default();
+        let judgement = match sweeping.judgement.take() {
+            Some(judgement) => judgement,
+            None => self.judgement(),
+        };
+        let pass = &mut sweeping.pass;
+        let done = self.flows.sweep(&mut self.datapath, &judgement, pass);
+        sweeping.judgement = Some(judgement);
+        sweeping.took += thread_time().saturating_sub(begun);
+        match done {
+            Ok(()) if !sweeping.pass.is_at_end() => {
+                self.sweeping = Some(sweeping);
+                return;
+            }
+            Ok(()) => {
+                self.sweep = sweeping.pass.sweep;
+                if self.sweep.ended > 0 {
+                    tracing::trace!(
+                        flows = self.sweep.flows.iter().sum::<u64>(),
+                        ended = self.sweep.ended,
+                        "swept"
+                    );
+                }
+                self.close_full_organizations();
+            }
+            Err(error) => tracing::error!("cannot sweep flows: {error}"),
+        }
+        for (answer, ended) in sweeping.told_then {
+            // Whoever asked may have gone.
+            let _ = answer.send(Ok(ended));
+        }
+        self.next_sweep = Instant::now() + ROUND.max(sweeping.took * SHARE);
+    }
+
+    fn judgement(&self) -> Judgement {
+        let actual = &self.books.actual;
+        let served = actual.frontends.values();
+        let mut generations = Vec::new();
+        for (slot, row) in actual.backends.values() {
+            let place = *slot as usize;
+            if generations.len() <= place {
+                generations.resize(place + 1, 0);
+            }
+            generations[place] = row.generation;
+        }
+        Judgement {
+            control: self.heart.control,
+            idle_s: served
+                .map(|(frontend, sets)| (frontend.slot, sets[0].limits.idle_s))
+                .collect(),
+            generations,
+            pressure: self.pressure(),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! What readers see: built from a copy of the controller's state and fresh counters, so that a slow
+//! reader never holds up a change.
+
+pub(super) mod backends;
+pub(super) mod explain;
+pub(super) mod facts;
+pub(super) mod flows;
+mod health;
+pub(super) mod metrics;
+mod process;
+pub(super) mod registry;
+pub(super) mod source_ports;
+pub(super) mod status;
+pub(super) mod status_parts;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    api::{
+        BackendCount, CertificateItem, HeldPort, NamedPort, PortCounters, PortItem, RangeCounts,
+        RangeReport,
+    },
+    forwarding::Engines,
+    model::{
+        CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts,
+        PortRange, Protocol, Service, Throughput, format_age, judge_port,
+    },
+    proxy::Unheld,
+    registry::Condition,
+};
+use backends::Loads;
+use facts::{
+    CertificateFacts, HealthView, HeldNumbers, NotReserved, RefusedAnnouncements, Unapplied,
+};
+use status_parts::TcpApi;
+
+/// Something of each frontend, for many readers.
+type Shared<T> = Arc<BTreeMap<(Protocol, u16), T>>;
+
+/// What each frontend carries: flows, and bits per second from clients and to them from the last two
+/// looks at its counters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rates {
+    last: Shared<([u64; 2], Instant)>,
+    carried: Shared<Throughput>,
+}
+
+impl Rates {
+    pub(super) fn update(&mut self, reports: &[FrontendReport], now: Instant) {
+        let (mut last, mut carried) = (BTreeMap::new(), BTreeMap::new());
+        for report in reports {
+            let key = (report.protocol, report.port);
+            let bytes = [report.forward_bytes, report.reply_bytes];
+            let mut own = Throughput {
+                flows: report.flows,
+                ..Throughput::default()
+            };
+            if let Some((before, then)) = self.last.get(&key) {
+                let seconds = now.duration_since(*then).as_secs_f64().max(0.001);
+                let rate = |way: usize| {
+                    let bits = bytes[way].saturating_sub(before[way]) as f64 * 8.0 / seconds;
+                    bits as u64
+                };
+                (own.in_bps, own.out_bps) = (rate(0), rate(1));
+            }
+            carried.insert(key, own);
+            last.insert(key, (bytes, now));
+        }
+        self.last = Arc::new(last);
+        self.carried = Arc::new(carried);
+    }
+
+    /// Of all of the service's protocols.
+    pub(super) fn of(&self, service: &Service) -> Throughput {
+        let each = service.protocols.each().iter();
+        let own = each.filter_map(|&protocol| self.carried.get(&(protocol, service.port)));
+        own.fold(Throughput::default(), |sum, own| sum.plus(*own))
+    }
+}
+
+/// What the engines have counted and seen, as far as they answered.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    frontends: BTreeMap<(Protocol, u16), FrontendReport>,
+    pub(super) loads: Loads,
+}
+
+impl Readings {
+    pub(crate) fn of(frontends: Vec<FrontendReport>, loads: Loads) -> Self {
+        let keyed = frontends
+            .into_iter()
+            .map(|report| ((report.protocol, report.port), report));
+        let frontends = keyed.collect();
+        Self { frontends, loads }
+    }
+
+    /// Of each of the service's protocols that is served.
+    fn of_service(&self, service: &Service) -> Vec<&FrontendReport> {
+        let each = service.protocols.each().iter();
+        let found = each.filter_map(|&protocol| self.frontends.get(&(protocol, service.port)));
+        found.collect()
+    }
+}
+
+/// The controller's state as of one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(super) services: Vec<Arc<Service>>,
+    pub(super) resting: BTreeSet<(Protocol, u16)>,
+    pub(super) engines: Engines,
+    /// Why the kernel does not have the last change.
+    pub(super) not_applied: Option<String>,
+    /// Numbers that the proxy could not take.
+    pub(super) unheld: BTreeMap<(Protocol, u16), Unheld>,
+    pub(super) held: HeldNumbers,
+    /// By the service's id.
+    pub(super) certificates: BTreeMap<String, CertificateFacts>,
+    /// Why numbers are not kept from the host's own connections.
+    pub(super) not_reserved: Option<NotReserved>,
+    pub(super) rates: Rates,
+    pub(super) range: PortRange,
+    pub(super) defaults: HealthDefaults,
+    pub(super) health: HealthView,
+    pub(super) config: PathBuf,
+    pub(super) registry: String,
+    pub(super) control: TcpApi,
+    pub(super) gateway: TcpApi,
+    pub(super) metrics: TcpApi,
+    pub(super) console: TcpApi,
+    pub(super) configuration: Unapplied,
+    /// Those that share the registry, as they were when it was asked last.
+    pub(super) nodes: Option<Vec<NodeRecord>>,
+    pub(super) lease: Duration,
+    /// `datapath.flows`
+    pub(super) flows_wanted: u32,
+    /// Where this node's ports are reached.
+    pub(super) place: Place,
+    /// The registry does not say which app hosts live.
+    pub(super) leases_frozen: bool,
+    /// What app hosts say and is refused.
+    pub(super) refused: Option<RefusedAnnouncements>,
+    pub(super) condition: Condition,
+    /// How many events are kept, and why the disk does not have the last of them.
+    pub(super) events: (usize, Option<String>),
+    /// This node's name in a registry that others share; else empty.
+    pub(super) node: String,
+    pub(super) uptime: Duration,
+}
+
+impl Snapshot {
+    /// One port as it is shown.
+    pub(super) fn port_item(&self, service: &Service, readings: &Readings, now: u64) -> PortItem {
+        let own = match self.node.is_empty() || service.node == self.node {
+            true => readings.of_service(service),
+            false => Vec::new(),
+        };
+        let facts = self.facts(service, (&own, &readings.loads), now);
+        let (state, reason) = judge_port(service, &facts);
+        let up = facts.taking(service);
+        let Throughput {
+            in_bps, out_bps, ..
+        } = self.rates.of(service);
+        let provisioned = service.provisioned.as_ref();
+        let engine = own.iter().map(|report| report.engine.name()).max();
+        PortItem {
+            name: service.name.clone(),
+            id: service.id.clone(),
+            port: service.port,
+            protocols: service.protocols.each().to_vec(),
+            state,
+            reason,
+            path: match engine {
+                Some(_) if service.ends_tls() => "proxy(tls)".to_owned(),
+                engine => engine.unwrap_or("-").to_owned(),
+            },
+            backends: BackendCount {
+                up,
+                total: service.backends.len(),
+            },
+            flows: own.iter().map(|r| r.flows).sum(),
+            rate_bps: in_bps + out_bps,
+            rate_in_bps: in_bps,
+            rate_out_bps: out_bps,
+            policy: service.settings.policy,
+            udp_policy: service.settings.udp_policy,
+            drain_s: service.settings.drain_s,
+            settings: service.settings.clone(),
+            node: service.node.clone(),
+            created_at: service.created_at,
+            age_s: now.saturating_sub(service.created_at),
+            expires_in_s: service.expires_at.map(|end| end.saturating_sub(now)),
+            certificate: self.certificates.get(&service.id).map(certificate),
+            public: self.reached_at(service),
+            organization: provisioned.map(|said| said.organization.clone()),
+            space: provisioned.map(|said| said.space.clone()),
+            apps: service
+                .bindings
+                .iter()
+                .filter_map(|bound| bound.app.clone())
+                .collect(),
+            full: self.full_shares(service, &own),
+            counters: own.into_iter().map(counters).collect(),
+        }
+    }
+
+    /// What the port has used up, or nearly so, of the flow table and of the proxy.
+    fn full_shares(&self, service: &Service, own: &[&FrontendReport]) -> Vec<String> {
+        if service.node != self.node && !self.node.is_empty() {
+            return Vec::new();
+        }
+        let each = service.protocols.each().iter();
+        let shares = each.map(|&protocol| self.engines.proxy.share_of(protocol, service.port));
+        let shares = shares.filter(Filled::is_nearly_full);
+        let shares = shares.map(|share| format!("descriptors of {share}"));
+        let kept = own.iter().filter_map(|report| report.kept.as_ref());
+        let kept = kept.filter(|kept| kept.is_nearly_full());
+        kept.map(|kept| format!("flows of {kept}"))
+            .chain(shares)
+            .collect()
+    }
+
+    /// Where clients reach it; of another node's only what that has said.
+    fn reached_at(&self, service: &Service) -> Option<String> {
+        let place = match service.node == self.node {
+            true => &self.place,
+            false => &service.provisioned.as_ref()?.place,
+        };
+        let host = place.reached_at();
+        let is_v6 = host.parse::<Ipv6Addr>().is_ok();
+        let host = if is_v6 {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        (!host.is_empty()).then(|| format!("{host}:{}", service.port))
+    }
+
+    fn facts(
+        &self,
+        service: &Service,
+        (own, loads): (&[&FrontendReport], &Loads),
+        now: u64,
+    ) -> PortFacts {
+        // What its own node sees of it is not known here.
+        if service.node != self.node && !self.node.is_empty() {
+            return PortFacts::default();
+        }
+        let each = || service.protocols.each().iter().map(|&p| (p, service.port));
+        let holder = |key| self.held.get(&key).map(ToString::to_string);
+        // A draining port gives the kernel no backend for new flows; that says nothing about them.
+        let counted = own.iter().map(|r| r.backends_reachable as usize).min();
+        let reachable = counted.filter(|_| !service.draining);
+        PortFacts {
+            not_forwarded: self
+                .not_applied
+                .clone()
+                .or_else(|| each().find_map(|key| self.not_held(key, own))),
+            held_by: each().find_map(holder),
+            certificate: self.certificate_fault(service, now),
+            reachable,
+            avoided: loads.avoided(service),
+            all_down: self.defaults.all_down,
+        }
+    }
+
+    /// What is wrong with the certificates of a port that ends TLS.
+    fn certificate_fault(&self, service: &Service, now: u64) -> Option<CertificateFault> {
+        if !service.ends_tls() {
+            return None;
+        }
+        let CertificateFacts {
+            expires_at,
+            problem,
+            ..
+        } = self.certificates.get(&service.id)?;
+        match (expires_at, problem) {
+            (None, problem) => Some(CertificateFault::None(problem.clone().unwrap_or_default())),
+            (Some(end), _) if *end < now => Some(CertificateFault::Old(format!(
+                "its certificate expired {} ago",
+                format_age(now - end)
+            ))),
+            (Some(_), Some(problem)) => Some(CertificateFault::Old(format!(
+                "{problem}; the one before stays in force"
+            ))),
+            (Some(_), None) => None,
+        }
+    }
+
+    /// Why nobody serves one half of a port: the proxy cannot, and the kernel does not.
+    fn not_held(&self, key: (Protocol, u16), own: &[&FrontendReport]) -> Option<String> {
+        let is_served = own.iter().any(|r| (r.protocol, r.port) == key);
+        let unheld = self.unheld.get(&key).filter(|_| !is_served)?;
+        Some(format!("{}/{} is not served: {unheld}", key.1, key.0))
+    }
+
+    pub(super) fn range_report(&self) -> RangeReport {
+        let RangeCountsOf { tcp, udp } = self.range_counts();
+        let outside = self
+            .services
+            .iter()
+            .filter(|s| !self.range.contains(s.port));
+        let held = |(key, holder): (&(Protocol, u16), &_)| HeldPort {
+            port: key.1,
+            protocol: key.0,
+            holder: format!("{holder}"),
+        };
+        RangeReport {
+            range: self.range.to_string(),
+            numbers: self.range.len(),
+            tcp,
+            udp,
+            outside: outside.map(|service| named(service)).collect(),
+            held: self
+                .held
+                .iter()
+                .map(|(k, h): (_, &crate::allocator::Holder)| held((k, h)))
+                .collect(),
+        }
+    }
+
+    fn range_counts(&self) -> RangeCountsOf {
+        let count = |protocol: Protocol| {
+            let mut counts = RangeCounts {
+                free: 0,
+                assigned: 0,
+                resting: 0,
+                held: 0,
+            };
+            let assigned: BTreeSet<u16> = self
+                .services
+                .iter()
+                .filter(|s| s.protocols.contains(protocol))
+                .map(|s| s.port)
+                .collect();
+            for port in self.range.numbers() {
+                if assigned.contains(&port) {
+                    counts.assigned += 1;
+                } else if self.resting.contains(&(protocol, port)) {
+                    counts.resting += 1;
+                } else if self.held.contains_key(&(protocol, port)) {
+                    counts.held += 1;
+                } else {
+                    counts.free += 1;
+                }
+            }
+            counts
+        };
+        RangeCountsOf {
+            tcp: count(Protocol::Tcp),
+            udp: count(Protocol::Udp),
+        }
+    }
+}
+
+struct RangeCountsOf {
+    tcp: RangeCounts,
+    udp: RangeCounts,
+}
+
+fn certificate(shown: &CertificateFacts) -> CertificateItem {
+    CertificateItem {
+        names: shown.names.clone(),
+        expires_at: shown.expires_at,
+        problem: shown.problem.clone(),
+    }
+}
+
+fn counters(report: &FrontendReport) -> PortCounters {
+    PortCounters {
+        protocol: report.protocol,
+        flows: report.flows,
+        flows_total: report.flows_total,
+        forward_packets: report.forward_packets,
+        forward_bytes: report.forward_bytes,
+        reply_packets: report.reply_packets,
+        reply_bytes: report.reply_bytes,
+        refused: report.refused,
+    }
+}
+
+pub(super) fn named(service: &Service) -> NamedPort {
+    let protocols = service.protocols.each().to_vec();
+    NamedPort {
+        port: service.port,
+        protocols,
+        name: service.name.clone(),
+    }
+}

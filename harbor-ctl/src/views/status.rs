@@ -1,0 +1,336 @@
+//! `status`: every part's state in words, and the worst of them.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Snapshot,
+    facts::{NotReserved, RefusedAnnouncements},
+    health,
+    registry::registry_part,
+    status_parts,
+};
+use crate::{
+    api::{PartStatus, PortItem, StatusReport},
+    forwarding::{Engines, KernelEngine},
+    model::{DatapathReport, Mode, PortState, counted, format_age},
+    proxy::{ProxyReport, ShareReport, Unheld},
+    telemetry,
+};
+
+/// What to do about a datapath that sees no packet.
+const ATTACH_FIX: &str = "bring an interface up, or name those that are to serve (ip -br link): \
+    harbor-ctl config set node.interfaces NAME,NAME, and restart the agent";
+
+/// What to do about a port that has its share of descriptors, or about all of them.
+const SHARES_FIX: &str = "end flows: harbor-ctl flows list; or limit who may open them: harbor-ctl \
+    ports set NAME new_per_second=N; or let one port have more: harbor-ctl config set \
+    proxy.descriptors_per_port 50%";
+/// What is full is named up to here.
+const NAMED: usize = 4;
+
+impl Snapshot {
+    /// Every part's state, and the worst of them.
+    pub(crate) fn status(
+        &self,
+        ports: &[PortItem],
+        report: Result<Option<DatapathReport>, String>,
+    ) -> StatusReport {
+        let version = env!("CARGO_PKG_VERSION");
+        let pid = std::process::id();
+        let uptime_s = self.uptime.as_secs();
+        let file = self.config.display().to_string();
+        let agent = format!("{version}, up {}, pid {pid}, {file}", format_age(uptime_s));
+        let datapath = self.datapath_part(&report);
+        let proxy = proxy_part(&self.engines.proxy.report());
+        let mut port_states = BTreeMap::new();
+        for item in ports {
+            *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
+        }
+        let (own, report) = (self.own(ports), report.ok().flatten());
+        let mut registry = registry_part(&self.registry, &self.condition);
+        if self.leases_frozen {
+            registry.text.push_str("; leases do not end meanwhile");
+            registry.state = "degraded".to_owned();
+        }
+        let agent = match telemetry::lacking() {
+            None => part("ok", agent),
+            Some(lacking) => PartStatus {
+                fix: Some("make [paths].log writable, then restart the agent".into()),
+                ..part("degraded", format!("{agent}; {lacking}"))
+            },
+        };
+        let mut status = StatusReport {
+            api_version: crate::api::API_VERSION.into(),
+            version: version.into(),
+            pid,
+            uptime_s,
+            config: self.config.clone(),
+            agent,
+            datapath,
+            proxy,
+            ports: self.with_reservation(self.ports_part(ports)),
+            flows: self.flows_part(&own, report.as_ref()),
+            certificates: status_parts::certificates_part(&self.certificates, &own),
+            health: health::of(&self.health),
+            discovery: RefusedAnnouncements::noted(self.refused.as_ref(), self.discovery_part()),
+            registry,
+            nodes: status_parts::nodes_part(&self.node, self.nodes.as_ref()),
+            control: self
+                .control
+                .part("control.listen", "harbor-ctl config show"),
+            gateway: self
+                .gateway
+                .part("gateway.password_file", "harbor-ctl config show"),
+            metrics: self
+                .metrics
+                .part("metrics.listen", "harbor-ctl config show"),
+            console: self
+                .console
+                .part("console.listen", "harbor-ctl config show"),
+            configuration: status_parts::configuration_part(&file, &self.configuration),
+            events: events_part(&self.events),
+            overall: String::new(),
+            port_states,
+            datapath_report: report,
+        };
+        status.overall = worst(&status).to_owned();
+        status
+    }
+
+    /// Those that this node serves.
+    fn own<'a>(&self, ports: &'a [PortItem]) -> Vec<&'a PortItem> {
+        let own = ports.iter().filter(|port| port.node == self.node);
+        own.collect()
+    }
+
+    /// Numbers that the host may take from us are a fault that shows late: it is named now.
+    fn with_reservation(&self, mut part: PartStatus) -> PartStatus {
+        if let Some(NotReserved { text, fix }) = &self.not_reserved {
+            part.text.push_str("; ");
+            part.text.push_str(text);
+            part.state = "degraded".to_owned();
+            part.fix = part.fix.or_else(|| fix.clone());
+        }
+        part
+    }
+
+    /// How full the range is, and what is wrong with a port of this node's.
+    fn ports_part(&self, ports: &[PortItem]) -> PartStatus {
+        let is_inside = |port: &&PortItem| self.range.contains(port.port);
+        let inside = ports.iter().filter(is_inside).count();
+        let mut text = format!("{inside} of {} used", self.range.len());
+        if inside < ports.len() {
+            text.push_str(&format!(", {} outside the range", ports.len() - inside));
+        }
+        let is_bad = |p: &&PortItem| {
+            !matches!(p.state, PortState::Up | PortState::Draining) && p.node == self.node
+        };
+        let Some(first) = ports.iter().find(is_bad) else {
+            return part("ok", text);
+        };
+        let protocols: Vec<String> = first.protocols.iter().map(ToString::to_string).collect();
+        let reason = first.reason.as_deref().unwrap_or(first.state.name());
+        text.push_str(&format!(
+            "; {}/{}: {reason}",
+            first.port,
+            protocols.join("+")
+        ));
+        let others = ports.iter().filter(is_bad).count() - 1;
+        if others > 0 {
+            text.push_str(&format!(", and {others} more"));
+        }
+        let fix = format!("harbor-ctl ports show {}", first.name);
+        PartStatus {
+            fix: Some(fix),
+            ..part("degraded", text)
+        }
+    }
+
+    fn datapath_part(&self, report: &Result<Option<DatapathReport>, String>) -> PartStatus {
+        match (&self.engines.kernel, report) {
+            (KernelEngine::Off, _) => part(
+                "ok",
+                "proxy, as configured: nothing is loaded into the kernel".into(),
+            ),
+            (KernelEngine::Down { reason, fix, .. }, _) => {
+                self.without_datapath(reason, fix.as_deref())
+            }
+            (KernelEngine::Up(_), Err(error)) => part("down", error.clone()),
+            (KernelEngine::Up(_), Ok(None)) => part("down", "it does not run".into()),
+            (KernelEngine::Up(_), Ok(Some(report))) => self.loaded_part(report),
+        }
+    }
+
+    /// The proxy serves what it can; whether that is enough is the operator's word.
+    fn without_datapath(&self, reason: &str, fix: Option<&str>) -> PartStatus {
+        let text = format!("the proxy forwards alone: {reason}");
+        let wanted = "if that is meant: harbor-ctl config set datapath.mode proxy";
+        match self.engines.mode {
+            Mode::Auto => PartStatus {
+                fix: Some(match fix {
+                    Some(fix) => format!("{fix}; {wanted}"),
+                    None => wanted.to_owned(),
+                }),
+                ..part("degraded", text)
+            },
+            Mode::Tc | Mode::Xdp | Mode::Proxy => PartStatus {
+                fix: fix.map(str::to_owned),
+                ..part("down", text)
+            },
+        }
+    }
+
+    fn loaded_part(&self, report: &DatapathReport) -> PartStatus {
+        let of = |is_xdp: bool| {
+            let links = report
+                .links
+                .iter()
+                .filter(|link| (link.kind == "xdp") == is_xdp);
+            let mut names: Vec<&str> = links.map(|link| link.interface.as_str()).collect();
+            names.dedup();
+            names
+        };
+        let (names, xdp) = (of(false), of(true));
+        let mut text = match names.is_empty() {
+            true => "tc, attached to nothing".to_owned(),
+            false => format!("tc on {}", names.join(" ")),
+        };
+        if !xdp.is_empty() {
+            text.push_str(&format!(", xdp native on {}", xdp.join(" ")));
+        }
+        text.push_str(&format!("; {}", report.kernel));
+        let mut state = report.state.as_str();
+        let is_nowhere = names.is_empty();
+        if is_nowhere && state == "ok" {
+            state = "degraded";
+        }
+        for problem in report.problems.iter().chain(&self.not_applied) {
+            text.push_str("; ");
+            text.push_str(problem);
+            state = if state == "ok" { "degraded" } else { state };
+        }
+        PartStatus {
+            fix: is_nowhere.then(|| ATTACH_FIX.to_owned()),
+            ..part(state, text)
+        }
+    }
+}
+
+/// How many numbers the proxy holds, and which it cannot; one that another process has is the
+/// port's trouble, and told there.
+fn proxy_part(report: &ProxyReport) -> PartStatus {
+    let ProxyReport {
+        held,
+        connections,
+        descriptors,
+        descriptor_limit,
+        shed,
+        ..
+    } = report;
+    let mut text = format!(
+        "{} held, {}, {descriptors} of {descriptor_limit} descriptors",
+        counted(*held, "number"),
+        counted(*connections, "connection")
+    );
+    if *shed > 0 {
+        text.push_str(&format!(", {shed} turned away"));
+    }
+    if report.shares.ended > 0 {
+        text.push_str(&format!(", {} ended for others", report.shares.ended));
+    }
+    let (most, full) = shares(&report.shares);
+    text.push_str(&most);
+    let mut failed = report
+        .unheld
+        .iter()
+        .filter(|(_, why)| *why != Unheld::Taken);
+    let Some(((protocol, port), why)) = failed.next() else {
+        return PartStatus {
+            fix: full.then(|| SHARES_FIX.to_owned()),
+            ..part(if full { "degraded" } else { "ok" }, text)
+        };
+    };
+    let others = match failed.count() {
+        0 => String::new(),
+        others => format!(", and {others} more"),
+    };
+    let is_scarce = *why == Unheld::Scarce;
+    PartStatus {
+        fix: is_scarce.then(|| more_descriptors(report.descriptors_needed)),
+        ..part(
+            "degraded",
+            format!("{text}; {port}/{protocol} is not held: {why}{others}"),
+        )
+    }
+}
+
+/// Who has most of the proxy's descriptors, and what is full or nearly so; whether that concerns more
+/// than one client.
+fn shares(report: &ShareReport) -> (String, bool) {
+    let fullest = report.fullest.iter().filter(|one| one.what != "all");
+    let most: Vec<String> = fullest.map(ToString::to_string).collect();
+    let mut text = match most.is_empty() {
+        true => String::new(),
+        false => format!("; most: {}", most.join(", ")),
+    };
+    let (mut whole_or_port, mut named) = (false, 0);
+    for one in &report.full {
+        // A client that has all it may have is that client's matter alone.
+        whole_or_port |= one.what != "client";
+        named += 1;
+        if named <= NAMED {
+            let how = if one.is_full() { "full" } else { "nearly full" };
+            text.push_str(&format!("; {how}: {one}"));
+        }
+    }
+    if named > NAMED {
+        text.push_str(&format!("; and {} more", named - NAMED));
+    }
+    (text, whole_or_port)
+}
+
+/// What to do where numbers have no socket for want of descriptors.
+pub(crate) fn more_descriptors(needed: u64) -> String {
+    format!("set LimitNOFILE={needed} or more in the unit (systemctl edit harbor), then restart")
+}
+
+/// One line for systemd.
+pub(crate) fn headline(count: usize, engines: &Engines) -> String {
+    let ports = counted(count, "port");
+    match &engines.kernel {
+        KernelEngine::Up(_) => format!("serving {ports}"),
+        KernelEngine::Off => format!("serving {ports} by proxy"),
+        KernelEngine::Down { reason, .. } => format!("serving {ports} by proxy alone: {reason}"),
+    }
+}
+
+pub(super) fn part(state: &str, text: String) -> PartStatus {
+    PartStatus {
+        state: state.to_owned(),
+        text,
+        fix: None,
+    }
+}
+
+/// How many events are kept, and whether the disk has them.
+fn events_part((kept, problem): &(usize, Option<String>)) -> PartStatus {
+    let text = format!("{kept} kept");
+    match problem {
+        None => part("ok", text),
+        Some(problem) => PartStatus {
+            fix: Some("make room in, or repair, the state directory".into()),
+            ..part(
+                "degraded",
+                format!("{text}; the last are not on disk: {problem}"),
+            )
+        },
+    }
+}
+
+/// A node whose datapath is down is itself degraded: ports stay allocated, the API answers.
+fn worst(report: &StatusReport) -> &'static str {
+    match report.parts().iter().all(|(_, part)| part.state == "ok") {
+        true => "ok",
+        false => "degraded",
+    }
+}

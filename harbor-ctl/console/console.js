@@ -4,55 +4,71 @@
 (() => {
   const says = document.getElementById("connection");
   if (!says) return;
-  const HISTORY = 600;
-  const charts = [];
+  const HOUR = 3600, MINUTE = 60, SPANS = [["The last hour", HOUR], ["The last five minutes", 5 * MINUTE]];
+  const place = document.querySelector(".chart");
+  const port = place?.dataset.port;
+  // Columns, and when they were fetched: seconds are added to them, and become minutes with the next ones.
+  let plot = null, columns = null, fetchedAt = 0, span = HOUR;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  function draw(place, columns) {
+  const of = (path) => path + (port ? "?port=" + encodeURIComponent(port) : "");
+
+  const time = (second) => new Date(second * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
+  function draw() {
+    plot?.destroy();
     const axis = { stroke: colour("--ink"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
     const bits = (u, values) => values.map((v) => v >= 1e9 ? v / 1e9 + " G" : v >= 1e6 ? v / 1e6 + " M" : v >= 1e3 ? v / 1e3 + " k" : v);
     place.replaceChildren();
-    return new uPlot({
+    plot = new uPlot({
       width: Math.max(place.clientWidth, 240), height: 220,
-      scales: { flows: { range: (u, low, high) => [0, Math.max(high, 1)] }, y: { range: (u, low, high) => [0, Math.max(high, 1000)] } },
-      series: [{}, { label: "from clients, bit/s", stroke: colour("--in"), width: 2 },
+      // As far back as anything is known, and a minute at least.
+      scales: { x: { range: (u, first, last) => [Math.max(last - span, Math.min(first, last - MINUTE)), last] },
+        flows: { range: (u, low, high) => [0, Math.max(high * 1.1, 1)] }, y: { range: (u, low, high) => [0, Math.max(high * 1.1, 1000)] } },
+      series: [{ value: (u, second) => second === null ? "--" : time(second) }, { label: "from clients, bit/s", stroke: colour("--in"), width: 2 },
         { label: "to clients, bit/s", stroke: colour("--out"), width: 2, dash: [6, 3] },
         { label: "flows", scale: "flows", stroke: colour("--flows"), width: 1 }],
-      axes: [axis, { ...axis, values: bits, size: 70 }, { ...axis, scale: "flows", side: 1, grid: { show: false } }],
+      axes: [{ ...axis, values: (u, seconds) => seconds.map(time), space: 80 }, { ...axis, values: bits, size: 70 }, { ...axis, scale: "flows", side: 1, grid: { show: false } }],
     }, columns, place);
   }
 
   async function fetched(path) {
     const answer = await fetch(path, { headers: { "X-Harbor-Fresh": "1" } });
-    if (answer.status === 401) { location.assign("/sign-in"); throw new Error("signed out"); }
+    if (answer.status === 401) { location.assign("/sign-in?ended=yes"); throw new Error("signed out"); }
     if (!answer.ok) throw new Error(String(answer.status));
     return answer;
   }
 
-  async function begin(place) {
-    const port = place.dataset.port;
-    const path = "/samples" + (port ? "?port=" + encodeURIComponent(port) : "");
-    const chart = { place, path, port, columns: await (await fetched(path)).json() };
-    chart.plot = draw(place, chart.columns);
-    charts.push(chart);
+  async function fetchColumns(at) {
+    columns = await (await fetched(of("/samples"))).json();
+    fetchedAt = at ?? columns[0].at(-1) ?? 0;
+  }
+
+  async function begin() {
+    await fetchColumns();
+    const choices = document.createElement("p");
+    for (const [name, seconds] of SPANS) {
+      const choice = document.createElement("button");
+      choice.type = "button";
+      choice.textContent = name;
+      choice.setAttribute("aria-pressed", seconds === span);
+      choice.onclick = () => {
+        span = seconds;
+        for (const one of choices.children) one.setAttribute("aria-pressed", one === choice);
+        plot.setData(columns);
+      };
+      choices.append(choice);
+    }
+    choices.className = "choices";
+    place.before(choices);
+    draw();
   }
 
   async function goOn(now) {
-    for (const chart of charts) {
-      if (chart.port) chart.columns = await (await fetched(chart.path)).json();
-      else if (now.at > (chart.columns[0].at(-1) ?? 0)) {
-        [now.at, now.in, now.out, now.flows].forEach((value, n) => {
-          chart.columns[n].push(value);
-          if (chart.columns[n].length > HISTORY) chart.columns[n].shift();
-        });
-      }
-      chart.plot.setData(chart.columns);
-    }
-  }
-
-  function redraw() {
-    for (const chart of charts) { chart.plot.destroy(); chart.plot = draw(chart.place, chart.columns); }
+    if (now.at - fetchedAt >= MINUTE || now.at < fetchedAt) await fetchColumns(now.at);
+    else if (now.at > (columns[0].at(-1) ?? 0)) [now.at, now.in, now.out, now.flows].forEach((value, n) => columns[n].push(value));
+    plot.setData(columns);
   }
 
   // Whoever is in a part that would be replaced, or presses a button there, is not disturbed.
@@ -81,11 +97,11 @@
     away = false;
     const carried = document.getElementById("carried");
     if (carried) carried.textContent = "Now: " + Math.round(now.in).toLocaleString() + " bit/s from clients, " +
-      Math.round(now.out).toLocaleString() + " bit/s to clients, " + now.flows.toLocaleString() + " flows on this node.";
+      Math.round(now.out).toLocaleString() + " bit/s to clients, " + now.flows.toLocaleString() + " flows.";
     if (busy) return;
     busy = true;
     try {
-      await goOn(now);
+      if (plot) await goOn(now);
       if (event !== now.event || performance.now() - last > 2000) {
         await refresh();
         event = now.event;
@@ -94,20 +110,25 @@
     } catch { /* The stream says when the agent is away. */ } finally { busy = false; }
   }
 
+  let stream = null;
+
   function connect() {
-    const stream = new EventSource("/live");
+    stream = new EventSource(of("/live"));
     stream.onmessage = tick;
     stream.onerror = () => {
       away = true;
-      says.textContent = "The agent does not answer; trying again.";
-      if (stream.readyState !== EventSource.CLOSED) return;
-      // Refused, not lost: a session does not outlive the agent that made it.
-      setTimeout(() => fetched(location.href).then(connect, connect), 2000);
+      if (stream.readyState !== EventSource.CLOSED) { says.textContent = "The agent does not answer; trying again."; return; }
+      // Refused, not lost: the session has ended, which leads away from here, or there is no room.
+      setTimeout(() => fetched(location.href).then(() => {
+        says.textContent = "Too many pages are kept fresh at once; this one follows when another is closed.";
+        connect();
+      }, connect), 2000);
     };
-    addEventListener("pagehide", () => stream.close());
   }
 
-  Promise.all([...document.querySelectorAll(".chart")].map(begin)).catch(() => {}).finally(connect);
+  (place ? begin() : Promise.resolve()).catch(() => {}).finally(connect);
+  const redraw = () => { if (plot) draw(); };
+  addEventListener("pagehide", () => stream?.close());
   addEventListener("resize", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 })();

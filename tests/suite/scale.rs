@@ -9,7 +9,7 @@ use kit::{Agent, Config, Lab, Redis, V4, eventually, http::Http, traffic::Asker}
 use serde_json::{Value, json};
 
 /// Backends of each port.
-const BACKENDS: usize = 20;
+pub(crate) const BACKENDS: usize = 20;
 /// Changes that are timed, each of another port.
 const CHANGES: usize = 200;
 /// The first of those ports.
@@ -103,7 +103,7 @@ fn scraped(agent: &Agent) -> String {
 }
 
 /// Makes so many ports. Of the first backend app1 answers; of the others nobody has to be there.
-fn fill(http: &mut Http, ports: usize) {
+pub(crate) fn fill(http: &mut Http, ports: usize) {
     for number in 0..ports {
         let own = |index: usize| {
             format!(

@@ -12,6 +12,7 @@ use std::{
 use kit::{Config, Family, Lab, allow_many_descriptors, bound, eventually, traffic};
 
 use crate::{
+    console,
     flood::{flood, syns},
     gateway, malformed, many_flows,
     model::{self, Hooks},
@@ -224,6 +225,13 @@ fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() 
     for kept in [scale::Kept::Embedded, scale::Kept::Redis] {
         println!("{}", scale::run(5_001, kept));
     }
+}
+
+/// `cargo xtask soak console_scale`
+#[test]
+#[ignore = "runs for five minutes"]
+fn console_scale_of_five_thousand_ports_of_twenty_backends() {
+    println!("{}", console::scale::run(5_001, Duration::from_secs(60)));
 }
 
 /// `cargo xtask soak five_thousand_numbers`

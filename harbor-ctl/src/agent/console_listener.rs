@@ -23,7 +23,7 @@ const LIMITS: HttpLimits = HttpLimits {
 
 /// Serves until the runtime ends.
 pub(super) async fn run<R: Registry>(handle: Handle<R>) {
-    let (config, problem) = handle.console_listener().await;
+    let (config, sessions, problem) = handle.console_listener().await;
     loop {
         match open(&config).await {
             Ok(None) => return,
@@ -31,7 +31,8 @@ pub(super) async fn run<R: Registry>(handle: Handle<R>) {
                 problem.clear();
                 tracing::info!("console: {}", listener.address());
                 let names = handle.names(&config.hosts).await;
-                console::serve(listener, (accounts, names), (handle.clone(), LIMITS)).await;
+                let known = (accounts, sessions.clone(), names);
+                console::serve(listener, known, (handle.clone(), LIMITS)).await;
             }
             Err(error) => {
                 let text = format!("the console does not run: {error}");

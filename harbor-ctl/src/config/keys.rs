@@ -84,6 +84,12 @@ const KATO_NAMES: &[(&str, &str)] = &[
     ("host_external", "public.address"),
 ];
 
+/// Kato's name for a key, where it has one.
+pub(crate) fn kato_name(key: &str) -> Option<&'static str> {
+    let mut names = KATO_NAMES.iter();
+    names.find(|(_, own)| *own == key).map(|(kato, _)| *kato)
+}
+
 /// The key that `section.name` or one of kato's names means.
 pub(crate) fn find(name: &str) -> Option<&'static Key> {
     let name = KATO_NAMES

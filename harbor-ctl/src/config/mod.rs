@@ -37,7 +37,7 @@ pub(crate) use console::ConsoleConfig;
 pub(crate) use control::ControlConfig;
 pub(crate) use edit::{EditError, set_value, unset_value};
 pub(crate) use gateway::GatewayConfig;
-pub(crate) use keys::{Applies, KEYS, Key, find as find_key};
+pub(crate) use keys::{Applies, KEYS, Key, find as find_key, kato_name};
 pub(crate) use logs::LogConfig;
 pub(crate) use metrics::MetricsConfig;
 pub(crate) use problem::{ConfigError, Problem};

@@ -152,6 +152,34 @@ fn a_gateway_is_off_without_a_password_and_needs_tls_beyond_this_machine() {
 }
 
 #[test]
+fn a_console_is_off_by_default_asks_who_comes_and_needs_tls_beyond_this_machine() {
+    let loaded = load_text(&source(&[], &[]), "").unwrap();
+    assert!(loaded.config.console.listen.is_none());
+    let users = "[console]\npassword_file = \"/p\"\n";
+    for (lines, words) in [
+        ("listen = \"10.0.0.1:9443\"\n", "in the clear"),
+        ("listen = \"[::]:9443\"\n", "in the clear"),
+        ("listen = \"9443\"\n", "not an address with a port"),
+        ("tls_key = \"/k\"\n", "belong together"),
+    ] {
+        let found = problems(&format!("{users}{lines}"));
+        let mut messages = found.iter().map(|p| &p.message);
+        assert!(messages.any(|m| m.contains(words)), "{lines}: {found:?}");
+    }
+    let found = problems("[console]\nlisten = \"127.0.0.1:9443\"\n");
+    assert!(
+        found[0].message.contains("nobody could sign in"),
+        "{found:?}"
+    );
+    let own = "listen = \"10.0.0.1:9443\"\ntls_cert = \"/c\"\ntls_key = \"/k\"\n";
+    let shared = "listen = \"[::]:9443\"\n[control]\ntls_cert = \"/c\"\ntls_key = \"/k\"\n";
+    for lines in ["listen = \"[::1]:9443\"\n", own, shared] {
+        let loaded = load_text(&source(&[], &[]), &format!("{users}{lines}"));
+        assert!(loaded.is_ok(), "{lines}: {loaded:?}");
+    }
+}
+
+#[test]
 fn default_values_of_missing_capabilities_are_accepted() {
     let text = "[datapath]\nmode = \"tc\"\n[registry]\nurl = \"embedded\"\n[gateway]\nlisten = \
                 \"127.0.0.1:8443\"\n[control]\nlisten = \"\"\n[metrics]\nlisten = \"\"\n";

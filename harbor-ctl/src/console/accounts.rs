@@ -5,6 +5,7 @@
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
+use sha2::{Digest as _, Sha256};
 
 use crate::model::Secret;
 
@@ -23,6 +24,15 @@ const TOKEN: &str = "token";
 pub(crate) enum Role {
     Admin,
     Read,
+}
+
+/// Somebody who may sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) role: Role,
+    /// Another one for another password, role or token.
+    pub(super) mark: [u8; 32],
 }
 
 /// Those who may sign in.
@@ -61,17 +71,44 @@ impl Accounts {
     }
 
     /// Who this is, if it is somebody; takes a while, so it is called where nothing waits.
-    pub(super) fn check(&self, name: &str, password: &str) -> Option<(String, Role)> {
+    pub(super) fn check(&self, name: &str, password: &str) -> Option<Account> {
         if name.is_empty() {
-            let is_it = self.token.as_ref().is_some_and(|own| own.is(password));
-            return is_it.then(|| (TOKEN.to_owned(), Role::Admin));
+            let token = self.token.as_ref().filter(|own| own.is(password));
+            return token.map(of_token);
         }
         let user = self.users.iter().find(|user| user.name == name);
         let hash = user.map_or(NOBODY, |user| user.hash.reveal());
         let hash = PasswordHash::new(hash).ok()?;
         let verified = Argon2::default().verify_password(password.as_bytes(), &hash);
         verified.ok()?;
-        user.map(|user| (user.name.clone(), user.role))
+        user.map(User::account)
+    }
+
+    /// Who has this mark still.
+    pub(super) fn marked(&self, mark: [u8; 32]) -> Option<Account> {
+        let all = self.users.iter().map(User::account);
+        let mut all = all.chain(self.token.as_ref().map(of_token));
+        all.find(|account| account.mark == mark)
+    }
+}
+
+fn of_token(token: &Secret) -> Account {
+    Account {
+        name: TOKEN.to_owned(),
+        role: Role::Admin,
+        mark: Sha256::digest(format!("token {}", token.reveal())).into(),
+    }
+}
+
+impl User {
+    fn account(&self) -> Account {
+        let Self { name, role, hash } = self;
+        let whole = format!("user {name} {role:?} {}", hash.reveal());
+        Account {
+            name: name.clone(),
+            role: *role,
+            mark: Sha256::digest(whole).into(),
+        }
     }
 }
 
@@ -159,15 +196,25 @@ mod tests {
     fn users_sign_in_by_their_own_password_to_their_own_role() {
         let text = format!("# who\nann:admin:{}\nbob:read:{}\n", hash("a"), hash("b"));
         let accounts = read(&text, 0o600).unwrap();
-        assert_eq!(
-            accounts.check("ann", "a"),
-            Some(("ann".into(), Role::Admin))
-        );
-        assert_eq!(accounts.check("bob", "b"), Some(("bob".into(), Role::Read)));
+        for (name, password, role) in [("ann", "a", Role::Admin), ("bob", "b", Role::Read)] {
+            let account = accounts.check(name, password).unwrap();
+            assert_eq!((account.name.as_str(), account.role), (name, role));
+            assert_eq!(accounts.marked(account.mark), Some(account));
+        }
         for (name, password) in [("ann", "b"), ("bob", ""), ("eve", "a"), ("", "a"), ("", "")] {
             assert_eq!(accounts.check(name, password), None, "{name}");
         }
         assert!(!format!("{accounts:?}").contains("argon2"));
+    }
+
+    #[test]
+    fn a_mark_is_nobodys_once_the_role_or_the_password_is_another() {
+        let line = |role: &str, password: &str| format!("ann:{role}:{}\n", hash(password));
+        let ann = read(&line("admin", "a"), 0o600).unwrap();
+        let mark = ann.check("ann", "a").unwrap().mark;
+        for other in [line("read", "a"), line("admin", "b")] {
+            assert_eq!(read(&other, 0o600).unwrap().marked(mark), None);
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     #[test]
@@ -52,5 +54,23 @@ mod tests {
             sum < 100_000,
             "{sum} bytes of 150,000, and the page comes on top"
         );
+    }
+
+    #[test]
+    fn what_others_made_is_unchanged_and_has_its_licence() {
+        let readme = include_str!("../../console/README.md");
+        for name in ["uPlot.iife.min.js", "uPlot.min.css"] {
+            let (_, _, text) = match name {
+                "uPlot.min.css" => FILES[3],
+                _ => FILES[4],
+            };
+            let digest = Sha256::digest(text);
+            let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(
+                readme.contains(&format!("| `{name}` | `{hash}` |")),
+                "{name}: {hash}"
+            );
+        }
+        assert!(include_str!("../../console/uPlot.LICENSE").starts_with("The MIT License"));
     }
 }

@@ -16,11 +16,11 @@ use super::{
     port_forms::to_port,
     port_page::shown,
     sessions::Session,
-    words::list,
+    words::some,
 };
 use crate::{
     api::{AppHostItem, BackendItem, NameBackend},
-    control::{Answer, Operations, segment},
+    control::{Answer, FoundBackends, Operations, segment},
 };
 
 /// Backends of a page.
@@ -38,12 +38,12 @@ pub(super) async fn page<O: Operations>(
     Query(wanted): Query<Wanted>,
 ) -> Response {
     let read: Answer<_> = async {
-        let backends = house.operations.backends(None).await?;
-        Ok((backends, house.operations.app_hosts().await?))
+        let found = house.find_backends(wanted.q.trim(), ON_PAGE).await?;
+        Ok((found, house.operations.app_hosts().await?))
     }
     .await;
     let body = match read {
-        Ok((backends, hosts)) => whole(backends, &hosts, wanted.q.trim()),
+        Ok((found, hosts)) => whole(&found, &hosts, wanted.q.trim()),
         Err(refusal) => alert(Some(&refusal)),
     };
     let place = Place {
@@ -53,19 +53,7 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn whole(mut backends: Vec<BackendItem>, hosts: &[AppHostItem], wanted: &str) -> Markup {
-    let all = backends.len();
-    let text = |item: &BackendItem| {
-        let dea = item.dea.as_deref().unwrap_or_default();
-        let (service, instance) = (&item.service, &item.instance);
-        format!(
-            "{service} {instance} {} {} {dea} {}",
-            item.address, item.state, item.port
-        )
-    };
-    backends.retain(|item| text(item).contains(wanted));
-    let found = backends.len();
-    backends.truncate(ON_PAGE);
+fn whole(found: &FoundBackends, hosts: &[AppHostItem], wanted: &str) -> Markup {
     html! {
         form.filter method="get" action="/backends" role="search" {
             label for="q" { "Service, instance, address, state or app host" }
@@ -76,9 +64,9 @@ fn whole(mut backends: Vec<BackendItem>, hosts: &[AppHostItem], wanted: &str) ->
             section { h2 { "App hosts" } (app_hosts(hosts)) }
             section {
                 h2 { "Backends" }
-                p { (found) " of " (all) " backends"
-                    @if found > ON_PAGE { ", the first " (ON_PAGE) " are shown: search for the others" } }
-                (rows(&backends, None))
+                p { (found.found) " of " (found.all) " backends"
+                    @if found.found > found.items.len() { ", the first " (ON_PAGE) " are shown: search for the others" } }
+                (rows(&found.items, None))
             }
         }
     }
@@ -90,7 +78,7 @@ fn app_hosts(hosts: &[AppHostItem]) -> Markup {
             tr {
                 th scope="row" { (host.dea) }
                 td.number { (host.instances) }
-                td { (list(&host.services)) }
+                td { (some(&host.services)) }
                 td.number { (host.epoch) }
                 td.number { (host.seq) }
                 td { @match host.lease_left_s { Some(left) => { (left) " s" }, None => "not heard yet" } }

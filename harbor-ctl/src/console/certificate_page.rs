@@ -7,19 +7,18 @@ use super::{
     form::alert,
     house::Here,
     layout::{self, Place, table},
+    recent::Since,
     sessions::Session,
     words::list,
 };
-use crate::{
-    api::PortItem,
-    control::{Operations, segment},
-};
+use crate::control::{Operations, PortRow, segment};
 
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,
     Extension(session): Extension<Session>,
+    Extension(since): Extension<Since>,
 ) -> Response {
-    let body = match house.operations.ports().await {
+    let body = match house.ports(since).await {
         Ok(ports) => html! { div #fresh { (listing(&ports)) } },
         Err(refusal) => alert(Some(&refusal)),
     };
@@ -30,10 +29,10 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn listing(ports: &[PortItem]) -> Markup {
+fn listing(ports: &[PortRow]) -> Markup {
     let mut own: Vec<_> = ports
         .iter()
-        .filter_map(|port| Some((port, port.certificate.as_ref()?)))
+        .filter_map(|row| Some((&row.service, row.certificate.as_ref()?)))
         .collect();
     // What has a problem or ends first.
     own.sort_by_key(|(port, certificate)| {

@@ -1,5 +1,7 @@
 //! What would become of a packet, stage by stage.
 
+use std::net::SocketAddr;
+
 use axum::{
     Extension,
     extract::{Query, State},
@@ -15,7 +17,7 @@ use super::{
     sessions::Session,
 };
 use crate::{
-    api::{ExplainPacket, ExplainReport},
+    api::{ExplainPacket, ExplainReport, PortItem},
     control::Operations,
     model::{Protocol, Refusal},
 };
@@ -61,6 +63,25 @@ pub(super) async fn page<O: Operations>(
             let body = html! { (alert(Some(&refusal))) (form(&asked, Some(&refusal))) };
             refused(&refusal, layout::page(place, &session, &body))
         }
+    }
+}
+
+/// The form on a port's own page: to where clients reach it, if that is an address.
+pub(super) fn of_port(port: &PortItem) -> Markup {
+    let public = port.public.as_ref();
+    let address = public.filter(|public| public.parse::<SocketAddr>().is_ok());
+    let asked = Asked {
+        dst: address.cloned().unwrap_or_default(),
+        dst_port: port.port.to_string(),
+        proto: port
+            .protocols
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        src: String::new(),
+    };
+    html! {
+        section { h2 { "What would become of a packet?" } (form(&asked, None)) }
     }
 }
 

@@ -13,6 +13,7 @@ use axum::{
 
 use super::{
     house::{Here, House},
+    recent::Since,
     sessions::{Session, Sign},
 };
 use crate::{
@@ -24,7 +25,9 @@ use crate::{
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// Said by a page that keeps itself fresh.
-pub(super) const FRESH: &str = "x-harbor-fresh";
+const FRESH: &str = "x-harbor-fresh";
+/// Browsers say nothing of themselves where they ask for a stream.
+const STREAM: &str = "/live";
 
 /// What every answer says to the browser. An origin must be told where a form is sent, so that it can
 /// be held against the host.
@@ -80,8 +83,8 @@ pub(super) async fn signed_in<O: Operations>(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(session) = session(&house, request.headers()) else {
-        return match request.headers().contains_key(FRESH) || request.uri().path() == "/live" {
+    let Some(session) = session(&house, &request) else {
+        return match request.headers().contains_key(FRESH) || request.uri().path() == STREAM {
             true => (StatusCode::UNAUTHORIZED, "the session has ended\n").into_response(),
             false => Redirect::to("/sign-in").into_response(),
         };
@@ -91,6 +94,11 @@ pub(super) async fn signed_in<O: Operations>(
     }
     let by = Some(format!("console {}", session.name));
     let requester = Requester::new(Some(&peer), by);
+    let since = match request.headers().contains_key(FRESH) {
+        true => Since::lately(),
+        false => Since::now(),
+    };
+    request.extensions_mut().insert(since);
     request.extensions_mut().insert(session);
     asked_by(Some(requester), noted(&house, request, next)).await
 }
@@ -107,8 +115,10 @@ async fn noted<O: Operations>(house: &Arc<House<O>>, request: Request, next: Nex
     response
 }
 
-pub(super) fn session<O>(house: &House<O>, headers: &HeaderMap) -> Option<Session> {
-    let sign = match headers.contains_key(FRESH) {
+/// A page asks for its stream and for what is fresh by itself, whether or not anybody is there.
+fn session<O>(house: &House<O>, request: &Request) -> Option<Session> {
+    let headers = request.headers();
+    let sign = match headers.contains_key(FRESH) || request.uri().path() == STREAM {
         true => Sign::OfPage,
         false => Sign::OfLife,
     };

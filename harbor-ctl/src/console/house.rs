@@ -5,8 +5,18 @@ use std::sync::Arc;
 use axum::extract::State;
 use tokio::sync::Semaphore;
 
-use super::{accounts::Accounts, gate::Gate, samples::Samples, sessions::Sessions};
-use crate::http::{Names, Strangers};
+use super::{
+    accounts::Accounts,
+    gate::Gate,
+    recent::{Recent, Since},
+    samples::Samples,
+    sessions::Sessions,
+};
+use crate::{
+    api::StatusReport,
+    control::{Answer, FoundBackends, Operations, PortRow},
+    http::{Names, Strangers},
+};
 
 /// Streams of the console at once.
 pub(super) const STREAMS: usize = 64;
@@ -19,6 +29,7 @@ pub(super) struct House<O> {
     pub(super) sessions: Sessions,
     pub(super) gate: Gate,
     pub(super) samples: Samples,
+    pub(super) readings: Readings,
     pub(super) streams: Arc<Semaphore>,
     /// What it is called, where there is no TLS.
     pub(super) names: Option<Names>,
@@ -38,6 +49,49 @@ impl<O> House<O> {
             true => "__Host-harbor",
             false => "harbor-console",
         }
+    }
+}
+
+/// What costs much where there are many ports.
+#[derive(Debug)]
+pub(super) struct Readings {
+    ports: Recent<Vec<PortRow>>,
+    status: Recent<StatusReport>,
+    /// Each search is another one: one at a time.
+    search: Semaphore,
+}
+
+impl Default for Readings {
+    fn default() -> Self {
+        Self {
+            ports: Recent::default(),
+            status: Recent::default(),
+            search: Semaphore::new(1),
+        }
+    }
+}
+
+impl<O: Operations> House<O> {
+    pub(super) async fn ports(&self, since: Since) -> Answer<Arc<Vec<PortRow>>> {
+        let read = self.operations.port_rows();
+        self.readings.ports.get(since, read).await
+    }
+
+    pub(super) async fn status(&self, since: Since) -> Answer<Arc<StatusReport>> {
+        let read = self.operations.status();
+        self.readings.status.get(since, read).await
+    }
+
+    pub(super) async fn find_backends(&self, text: &str, most: usize) -> Answer<FoundBackends> {
+        // It is never closed.
+        let _turn = self.readings.search.acquire().await.ok();
+        self.operations.find_backends(text.to_owned(), most).await
+    }
+
+    /// Gives up what nobody looks at any more.
+    pub(super) fn tidy(&self) {
+        self.readings.ports.tidy();
+        self.readings.status.tidy();
     }
 }
 

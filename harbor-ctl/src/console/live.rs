@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::{
     house::{Here, House, STREAMS},
-    samples::{Series, Span},
+    samples::Sample,
     sessions::Session,
 };
 use crate::control::Operations;
@@ -34,67 +34,58 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) async fn live<O: Operations>(
     State(house): Here<O>,
     Extension(session): Extension<Session>,
+    Query(query): Query<HashMap<String, String>>,
 ) -> Response {
     let Ok(place) = Arc::clone(&house.streams).try_acquire_owned() else {
         let text = format!("{STREAMS} pages are kept fresh, the most there may be\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
-    let messages = stream::unfold((house, session, place, false), async |state| {
-        let (house, session, place, has_begun) = state;
+    let port = query.get("port").cloned();
+    let messages = stream::unfold((house, (session, port), place, false), async |state| {
+        let (house, (session, port), place, has_begun) = state;
         if has_begun {
             tokio::time::sleep(SECOND).await;
         }
         if !house.sessions.goes_on(&session, Instant::now()) {
             return None;
         }
-        let message = sse::Event::default().data(now(&house).to_string());
-        Some((Ok::<_, Infallible>(message), (house, session, place, true)))
+        let message = sse::Event::default().data(now(&house, port.as_deref()).to_string());
+        let state = (house, (session, port), place, true);
+        Some((Ok::<_, Infallible>(message), state))
     });
     Sse::new(messages).into_response()
 }
 
-fn now<O: Operations>(house: &House<O>) -> Value {
-    let (at, sample) = house.samples.latest();
+/// Of all ports, or of the one that the page is about.
+fn now<O: Operations>(house: &House<O>, port: Option<&str>) -> Value {
+    let (at, carried) = house.samples.latest(port);
     json!({
         "start": house.start,
         "at": at,
-        "in": sample.inward,
-        "out": sample.outward,
-        "flows": sample.flows,
+        "in": carried.in_bps,
+        "out": carried.out_bps,
+        "flows": carried.flows,
         "event": house.operations.events().newest().to_string(),
     })
 }
 
-/// `GET /samples`: in all, or of `port`; of ten minutes, or of a day with `span=day`.
+/// `GET /samples`: in all, or of `port`; as columns, as charts want them.
 pub(super) async fn samples<O: Operations>(
     State(house): Here<O>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Json<Value> {
-    let span = match query.get("span").map(String::as_str) {
-        Some("day") => Span::Minutes,
-        _ => Span::Seconds,
+    let port = query.get("port").map(String::as_str);
+    let series = house.samples.series(port);
+    let times: Vec<u64> = series.iter().map(|(at, _)| *at).collect();
+    let column = |value: fn(&Sample) -> f32| -> Vec<f32> {
+        series.iter().map(|(_, sample)| value(sample)).collect()
     };
-    Json(told(
-        &house
-            .samples
-            .series(query.get("port").map(String::as_str), span),
-    ))
-}
-
-/// Columns, as charts want them.
-fn told(series: &Series) -> Value {
-    let Series {
-        at,
-        step_s,
-        samples,
-    } = series;
-    let count = samples.len() as u64;
-    let first = (at + step_s).saturating_sub(count * step_s);
-    let times: Vec<u64> = (0..count).map(|n| first + n * step_s).collect();
-    let inward: Vec<f32> = samples.iter().map(|s| s.inward).collect();
-    let outward: Vec<f32> = samples.iter().map(|s| s.outward).collect();
-    let flows: Vec<u32> = samples.iter().map(|s| s.flows).collect();
-    json!([times, inward, outward, flows])
+    Json(json!([
+        times,
+        column(|s| s.inward),
+        column(|s| s.outward),
+        column(|s| s.flows)
+    ]))
 }
 
 /// Takes the samples of each second, as long as the console is served.
@@ -103,11 +94,11 @@ pub(super) async fn sample<O: Operations>(house: Arc<House<O>>) {
     seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         seconds.tick().await;
-        if let Ok(ports) = house.operations.ports().await {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            house
-                .samples
-                .take(&ports, since.unwrap_or_default().as_secs());
-        }
+        let traffic = house.operations.traffic().await;
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let at = since.unwrap_or_default().as_secs();
+        house.samples.take(traffic, at);
+        house.tidy();
+        house.sessions.keep(Instant::now());
     }
 }

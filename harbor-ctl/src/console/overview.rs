@@ -4,10 +4,11 @@ use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};
 
 use super::{
+    chart::chart,
     event_page,
     house::Here,
     layout::{self, Place, table},
-    port_page::chart,
+    recent::Since,
     sessions::Session,
 };
 use crate::{api::StatusReport, control::Operations};
@@ -22,12 +23,13 @@ const PLACE: Place<'static> = Place {
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,
     Extension(session): Extension<Session>,
+    Extension(since): Extension<Since>,
 ) -> Response {
-    let body = match house.operations.status().await {
+    let body = match house.status(since).await {
         Ok(status) => {
             let events = house.operations.events().latest(EVENTS, |_| true);
             html! {
-                (chart(None))
+                (chart(&house.samples, None))
                 div #fresh {
                     (parts(&status))
                     (filled(&status))

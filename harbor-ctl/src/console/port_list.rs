@@ -16,12 +16,12 @@ use super::{
     house::Here,
     layout::{self, Place, table},
     overview::state,
+    recent::Since,
     sessions::Session,
     words::list,
 };
 use crate::{
-    api::PortItem,
-    control::{Operations, segment},
+    control::{Operations, PortRow, segment},
     model::format_rate,
 };
 
@@ -47,10 +47,11 @@ pub(super) struct Wanted {
 pub(super) async fn page<O: Operations>(
     State(house): Here<O>,
     Extension(session): Extension<Session>,
+    Extension(since): Extension<Since>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    let body = match house.operations.ports().await {
-        Ok(ports) => listing(ports, &wanted, &session),
+    let body = match house.ports(since).await {
+        Ok(ports) => listing(&ports, &wanted, &session),
         Err(refusal) => alert(Some(&refusal)),
     };
     let place = Place {
@@ -60,7 +61,7 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn listing(ports: Vec<PortItem>, wanted: &Wanted, session: &Session) -> Markup {
+fn listing(ports: &[PortRow], wanted: &Wanted, session: &Session) -> Markup {
     let all = ports.len();
     let found = found(ports, wanted);
     let pages = found.len().div_ceil(ON_PAGE).max(1);
@@ -78,21 +79,24 @@ fn listing(ports: Vec<PortItem>, wanted: &Wanted, session: &Session) -> Markup {
     }
 }
 
-fn found(ports: Vec<PortItem>, wanted: &Wanted) -> Vec<PortItem> {
+fn found<'a>(ports: &'a [PortRow], wanted: &Wanted) -> Vec<&'a PortRow> {
     let text = wanted.q.trim().to_lowercase();
-    let is_meant = |port: &PortItem| {
+    let is_meant = |row: &&PortRow| {
+        let port = &row.service;
         let texts = [&port.name, &port.id, &port.node];
         let is_found = texts.iter().any(|own| own.to_lowercase().contains(&text))
             || port.port.to_string().starts_with(&text);
-        is_found && (wanted.state.is_empty() || port.state.name() == wanted.state)
+        is_found && (wanted.state.is_empty() || row.state.name() == wanted.state)
     };
-    let mut found: Vec<PortItem> = ports.into_iter().filter(is_meant).collect();
+    let mut found: Vec<&PortRow> = ports.iter().filter(is_meant).collect();
+    // Of those that are alike the lower number comes first.
+    found.sort_by(|a, b| (a.service.port, &a.service.id).cmp(&(b.service.port, &b.service.id)));
     match wanted.sort.as_str() {
-        "name" => found.sort_by(|a, b| (&a.name, a.port).cmp(&(&b.name, b.port))),
-        "state" => found.sort_by_key(|port| (port.state.name(), port.port)),
-        "rate" => found.sort_by_key(|port| (Reverse(port.rate_bps), port.port)),
-        "flows" => found.sort_by_key(|port| (Reverse(port.flows), port.port)),
-        _ => found.sort_by_key(|port| (port.port, port.id.clone())),
+        "name" => found.sort_by(|a, b| a.service.name.cmp(&b.service.name)),
+        "state" => found.sort_by_key(|row| row.state.name()),
+        "rate" => found.sort_by_key(|row| Reverse(row.rate_bps)),
+        "flows" => found.sort_by_key(|row| Reverse(row.flows)),
+        _ => {}
     }
     found
 }
@@ -117,18 +121,19 @@ fn filter(wanted: &Wanted) -> Markup {
     }
 }
 
-pub(super) fn row(port: &PortItem) -> Markup {
+fn row(row: &PortRow) -> Markup {
+    let port = &row.service;
     html! {
         tr {
             th scope="row" {
-                a href={ "/ports/" (segment(&port.id)) } { (port.port) "/" (list(&port.protocols)) }
+                a href={ "/ports/" (segment(&port.id)) } { (port.port) "/" (list(port.protocols.each())) }
             }
             td { (port.name) }
-            td { (state(port.state.name())) @if let Some(reason) = &port.reason { " " (reason) } }
-            td { (port.path) }
-            td.number { (port.backends.up) " of " (port.backends.total) }
-            td.number { (port.flows) }
-            td.number { (format_rate(port.rate_bps)) }
+            td { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
+            td { (row.path) }
+            td.number { (row.up) " of " (port.backends.len()) }
+            td.number { (row.flows) }
+            td.number { (format_rate(row.rate_bps)) }
             td { (port.node) }
         }
     }

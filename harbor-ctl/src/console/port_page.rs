@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use super::{
     backend_pages,
+    chart::chart,
+    explain_page,
     form::{Field, alert, refused, token},
     house::{Here, House},
     layout::{self, Place, table},
@@ -69,7 +71,8 @@ pub(super) async fn shown<O: Operations>(
     };
     match read(house, id).await {
         Ok(port) => {
-            let body = html! { (note) (alert(refusal)) (whole(&port, session, refusal)) };
+            let chart = chart(&house.samples, Some(&port.item.id));
+            let body = html! { (note) (alert(refusal)) (chart) (whole(&port, session, refusal)) };
             let title = format!("Port {}: {}", port.item.port, port.item.name);
             let page = layout::page(place(&title), session, &body);
             match refusal {
@@ -115,7 +118,6 @@ async fn first_flows<O: Operations>(house: &House<O>, which: FlowQuery) -> Answe
 fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
     let item = &port.item;
     html! {
-        (chart(Some(&item.id)))
         div #fresh {
             (facts(item))
             section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some(session))) }
@@ -123,8 +125,11 @@ fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
         }
         @if session.may_change() {
             (settings(item, session, refusal))
-            (ends(item, session, refusal))
+        } @else {
+            (settings_to_read(item))
         }
+        (explain_page::of_port(item))
+        @if session.may_change() { (ends(item, session, refusal)) }
     }
 }
 
@@ -145,9 +150,7 @@ fn facts(item: &PortItem) -> Markup {
             @if let Some(space) = &item.space { dt { "Space" } dd { (space) } }
             @if !apps.is_empty() { dt { "Bound apps" } dd { (apps) } }
             @if let Some(left) = item.expires_in_s { dt { "Ends in" } dd { (left) " s" } }
-            dt { "Explain" } dd {
-                a href={ "/explain?dst_port=" (item.port) } { "What would become of a packet?" }
-            }
+            @if !item.full.is_empty() { dt { "Nearly full" } dd { (list(&item.full)) } }
         }
     }
 }
@@ -202,6 +205,21 @@ fn settings(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Ma
     }
 }
 
+/// For whoever may only look.
+fn settings_to_read(item: &PortItem) -> Markup {
+    html! {
+        section {
+            h2 { "Settings" }
+            dl.facts {
+                @for (key, meaning) in SETTINGS {
+                    @let value = setting(&item.settings, key);
+                    dt { (key) } dd { @if !value.is_empty() { code { (value) } " " } small { (meaning) } }
+                }
+            }
+        }
+    }
+}
+
 fn ends(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup {
     let is_draining = item.state == crate::model::PortState::Draining;
     let (to, label) = match is_draining {
@@ -230,17 +248,6 @@ fn ends(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup
                 (confirm.input(refusal))
                 p { button.danger type="submit" { "Delete the port" } }
             }
-        }
-    }
-}
-
-/// Drawn by the script; without one the numbers below it stand.
-pub(super) fn chart(port: Option<&str>) -> Markup {
-    html! {
-        section {
-            h2 { "Traffic" }
-            div.chart data-port=[port] role="img" aria-label="Bits per second and flows of the last ten minutes" {}
-            p #carried { "The chart needs a script; the numbers below do not." }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Routes of the console, and what stands before them.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, path::PathBuf, sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -17,7 +17,7 @@ use super::{
     assets, backend_pages, certificate_page, event_page, explain_page,
     gate::Gate,
     guard,
-    house::{House, STREAMS},
+    house::{House, Readings, STREAMS},
     live, node_page, overview, port_forms, port_list, port_page,
     samples::Samples,
     sessions::Sessions,
@@ -32,10 +32,10 @@ use crate::{
 /// Of a form, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// Serves until the runtime ends, or whoever called it.
+/// Serves until the runtime ends, or whoever called it; the file keeps who is signed in.
 pub(crate) async fn serve<O: Operations>(
     listener: TcpSide,
-    (accounts, names): (Accounts, Names),
+    (accounts, sessions, names): (Accounts, PathBuf, Names),
     (operations, limits): (O, HttpLimits),
 ) {
     let events = operations.events();
@@ -43,11 +43,13 @@ pub(crate) async fn serve<O: Operations>(
         let subject = Subject::default();
         events.tell(Happening::new(EventKind::RequestRefused, subject, text));
     };
+    let sessions = Sessions::kept(sessions, &accounts, Instant::now());
     let house = Arc::new(House {
         accounts: Arc::new(accounts),
-        sessions: Sessions::default(),
+        sessions,
         gate: Gate::default(),
         samples: Samples::default(),
+        readings: Readings::default(),
         streams: Arc::new(Semaphore::new(STREAMS)),
         names: (!listener.has_tls()).then_some(names),
         strangers: Strangers::new(|text| tracing::warn!("{text}"), tell),

@@ -1,15 +1,19 @@
 //! Who is signed in. A session's id is made at sign-in alone, is kept as a digest, and ends: after a
-//! while of silence, after a day's work, at sign-out, and with the agent.
+//! while of silence, after a day's work, at sign-out, and when its account is changed.
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use sha2::{Digest as _, Sha256};
 
-use super::accounts::Role;
+use super::{
+    accounts::{Account, Accounts, Role},
+    session_file::{self, Record},
+};
 
 /// Silence that ends a session.
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -17,6 +21,8 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 /// The most at once; the one that has been silent for longest makes room.
 const MOST: usize = 256;
+/// How often it is written down who was there last.
+const KEEP: Duration = Duration::from_secs(30);
 
 type Key = [u8; 32];
 
@@ -25,8 +31,9 @@ type Key = [u8; 32];
 pub(super) struct Session {
     pub(super) name: String,
     pub(super) role: Role,
-    /// Stands in every form that changes something.
+    /// Stands in every form that changes something; made of what the cookie holds, which is not kept.
     pub(super) csrf: String,
+    account: [u8; 32],
     key: Key,
     begun: Instant,
     seen: Instant,
@@ -41,13 +48,29 @@ pub(super) enum Sign {
 }
 
 /// Those who are signed in.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sessions(Arc<Mutex<HashMap<Key, Session>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Sessions {
+    all: Arc<Mutex<HashMap<Key, Session>>>,
+    file: Arc<PathBuf>,
+    kept: Arc<Mutex<Instant>>,
+}
 
 impl Sessions {
+    /// Those that were kept in the file, of accounts that are still as they were.
+    pub(super) fn kept(file: PathBuf, accounts: &Accounts, now: Instant) -> Self {
+        let records = session_file::read(&file).into_iter();
+        let sessions = records.filter_map(|record| Session::read(&record, accounts, now));
+        let sessions = sessions.take(MOST).map(|session| (session.key, session));
+        Self {
+            all: Arc::new(Mutex::new(sessions.collect())),
+            file: Arc::new(file),
+            kept: Arc::new(Mutex::new(now)),
+        }
+    }
+
     /// Signs somebody in, and answers what the cookie is to hold.
-    pub(super) fn begin(&self, (name, role): (String, Role), now: Instant) -> String {
-        let (id, csrf) = (random(), random());
+    pub(super) fn begin(&self, account: Account, now: Instant) -> String {
+        let id = random();
         let key = digest(&id);
         let mut all = self.all();
         all.retain(|_, session| session.is_alive(now));
@@ -57,16 +80,17 @@ impl Sessions {
             let oldest = oldest.key;
             all.remove(&oldest);
         }
-        let (begun, seen) = (now, now);
         let session = Session {
-            name,
-            role,
-            csrf,
+            name: account.name,
+            role: account.role,
+            csrf: String::new(),
+            account: account.mark,
             key,
-            begun,
-            seen,
+            begun: now,
+            seen: now,
         };
         all.insert(key, session);
+        self.write(&all, now);
         id
     }
 
@@ -80,7 +104,11 @@ impl Sessions {
         if sign == Sign::OfLife {
             session.seen = now;
         }
-        Some(session.clone())
+        let csrf = csrf(id);
+        Some(Session {
+            csrf,
+            ..session.clone()
+        })
     }
 
     /// Whether it has not ended meanwhile.
@@ -90,15 +118,64 @@ impl Sessions {
     }
 
     pub(super) fn end(&self, session: &Session) {
-        self.all().remove(&session.key);
+        let mut all = self.all();
+        all.remove(&session.key);
+        self.write(&all, Instant::now());
+    }
+
+    /// Writes down now and then who was there last.
+    pub(super) fn keep(&self, now: Instant) {
+        let kept = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(kept) >= KEEP {
+            let mut all = self.all();
+            all.retain(|_, session| session.is_alive(now));
+            self.write(&all, now);
+        }
+    }
+
+    /// Under the lock, so that what is written last is what holds. A file that cannot be written ends
+    /// sessions with the agent, and nothing else.
+    fn write(&self, all: &HashMap<Key, Session>, now: Instant) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let records: Vec<Record> = all.values().map(|s| s.record(now)).collect();
+        if let Err(error) = session_file::write(&self.file, &records) {
+            tracing::debug!("sessions are not kept in {}: {error}", self.file.display());
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Key, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Session {
+    /// None for one that has ended, or whose account is no more what it was.
+    fn read(record: &Record, accounts: &Accounts, now: Instant) -> Option<Self> {
+        let account = accounts.marked(record.account)?;
+        let moment = |at| now.checked_sub(session_file::ago(at)?);
+        let session = Self {
+            name: account.name,
+            role: account.role,
+            csrf: String::new(),
+            account: account.mark,
+            key: record.key,
+            begun: moment(record.begun)?,
+            seen: moment(record.seen)?,
+        };
+        session.is_alive(now).then_some(session)
+    }
+
+    fn record(&self, now: Instant) -> Record {
+        let wall = session_file::now();
+        let moment = |at| wall.saturating_sub(now.saturating_duration_since(at).as_secs());
+        Record {
+            key: self.key,
+            account: self.account,
+            begun: moment(self.begun),
+            seen: moment(self.seen),
+        }
+    }
+
     fn is_alive(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.seen) < IDLE
             && now.saturating_duration_since(self.begun) < LONGEST
@@ -113,8 +190,15 @@ fn digest(id: &str) -> Key {
     Sha256::digest(id.as_bytes()).into()
 }
 
+fn csrf(id: &str) -> String {
+    hex(&Sha256::digest(format!("a form of {id}")))
+}
+
 fn random() -> String {
-    let bytes: [u8; 32] = rand::random();
+    hex(&rand::random::<[u8; 32]>())
+}
+
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -122,13 +206,26 @@ fn random() -> String {
 mod tests {
     use super::*;
 
-    fn ann() -> (String, Role) {
-        ("ann".to_owned(), Role::Read)
+    fn ann() -> Account {
+        Account {
+            name: "ann".to_owned(),
+            role: Role::Read,
+            mark: [7; 32],
+        }
+    }
+
+    /// In a folder of their own, which is gone with the test.
+    fn sessions(now: Instant) -> (tempfile::TempDir, Sessions) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sessions");
+        let kept = Sessions::kept(file, &Accounts::default(), now);
+        (folder, kept)
     }
 
     #[test]
     fn a_session_ends_by_silence_by_age_and_by_sign_out() {
-        let (sessions, start) = (Sessions::default(), Instant::now());
+        let start = Instant::now();
+        let (_folder, sessions) = sessions(start);
         let id = sessions.begin(ann(), start);
         let find = |sign, after| sessions.find(&id, sign, start + after);
         assert!(find(Sign::OfPage, IDLE - Duration::from_secs(1)).is_some());
@@ -150,7 +247,8 @@ mod tests {
 
     #[test]
     fn sessions_are_bounded_and_an_id_is_never_one_that_was_given() {
-        let (sessions, start) = (Sessions::default(), Instant::now());
+        let start = Instant::now();
+        let (_folder, sessions) = sessions(start);
         assert!(sessions.find("chosen", Sign::OfLife, start).is_none());
         let first = sessions.begin(ann(), start);
         for n in 0..MOST {
@@ -158,5 +256,33 @@ mod tests {
         }
         assert_eq!(sessions.all().len(), MOST);
         assert!(sessions.find(&first, Sign::OfLife, start).is_none());
+    }
+
+    #[test]
+    fn sessions_outlive_the_process_and_not_their_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, token) = (folder.path().join("kept"), folder.path().join("token"));
+        let accounts = |text: &str| {
+            std::fs::write(&token, text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&token, mode).unwrap();
+            Accounts::read(Some(&token), None).unwrap()
+        };
+        let (first, now) = (accounts("0123456789abcdef"), Instant::now());
+        let sessions = Sessions::kept(file.clone(), &first, now);
+        let account = first.check("", "0123456789abcdef").unwrap();
+        let id = sessions.begin(account.clone(), now);
+        let csrf = sessions.find(&id, Sign::OfPage, now).unwrap().csrf;
+        let ended = sessions.begin(account, now);
+        sessions.end(&sessions.find(&ended, Sign::OfPage, now).unwrap());
+
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains(&id) && !text.contains(&csrf));
+        let after = Sessions::kept(file.clone(), &first, now);
+        assert_eq!(after.find(&id, Sign::OfPage, now).unwrap().csrf, csrf);
+        assert!(after.find(&ended, Sign::OfPage, now).is_none());
+        let changed = accounts("another-0123456789");
+        let after = Sessions::kept(file, &changed, now);
+        assert!(after.find(&id, Sign::OfPage, now).is_none());
     }
 }

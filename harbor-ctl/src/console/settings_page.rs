@@ -17,7 +17,7 @@ use super::{
     sessions::Session,
 };
 use crate::{
-    config::{find_key, unknown_key, valid_values},
+    config::{find_key, kato_name, unknown_key, valid_values},
     control::{Answer, Operations},
     model::{ConfigItem, Refusal},
 };
@@ -79,6 +79,7 @@ fn one(item: &ConfigItem, session: &Session, wrong: Option<(&str, &str, &Refusal
             @if session.may_change() { (field.input(refusal.as_ref())) }
             @else { p { strong { (item.key) } " " (item.meaning) } }
             dl.facts {
+                @if let Some(name) = kato_name(&item.key) { dt { "Also called" } dd { code { (name) } } }
                 dt { "In force" } dd { code { (item.in_force) } }
                 dt { "Written" } dd { code { (item.value) } @if item.restart_needed { " waits for a restart of the agent" } }
                 dt { "By" } dd { (item.origin) }

@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Form,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, Query, State},
     http::{Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Redirect, Response},
 };
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use super::{
+    accounts::Account,
     form::{Fields, Posted},
     house::{Here, House},
     layout,
@@ -20,8 +22,22 @@ use crate::{control::Operations, http::Peer};
 /// The longest that is looked at.
 const LONGEST: usize = 1_024;
 
-pub(super) async fn page<O: Operations>(State(house): Here<O>) -> Response {
-    layout::bare("Sign in", &form(house.accounts.has_token(), ""))
+/// Where somebody comes from whose session ended while a page was open.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Ended {
+    ended: String,
+}
+
+pub(super) async fn page<O: Operations>(
+    State(house): Here<O>,
+    Query(Ended { ended }): Query<Ended>,
+) -> Response {
+    let body = html! {
+        @if !ended.is_empty() { p.note role="status" { "Your session has ended: sign in again." } }
+        (form(house.accounts.has_token(), ""))
+    };
+    layout::bare("Sign in", &body)
 }
 
 pub(super) async fn sign_in<O: Operations>(
@@ -51,17 +67,14 @@ pub(super) async fn sign_in<O: Operations>(
         return wrong(&house, StatusCode::UNAUTHORIZED, "wrong name or password");
     };
     house.gate.was_right(from);
-    tracing::info!("console: {} has signed in, {peer}", found.0);
+    tracing::info!("console: {} has signed in, {peer}", found.name);
     let id = house.sessions.begin(found, Instant::now());
     let cookie = cookie(&house, &id);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
 }
 
 /// One at a time, and beside what serves requests.
-async fn check<O>(
-    house: &Arc<House<O>>,
-    (name, password): (String, String),
-) -> Option<(String, super::accounts::Role)> {
+async fn check<O>(house: &Arc<House<O>>, (name, password): (String, String)) -> Option<Account> {
     if name.len() > LONGEST || password.len() > LONGEST {
         return None;
     }

@@ -37,7 +37,8 @@ pub(crate) use event_log::{EventLog, Record};
 pub(crate) use groups::Groups;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{
-    Answer, BindingOperations, DatapathOperations, FlowSource, Operations, SharedOperations,
+    Answer, BindingOperations, DatapathOperations, FlowSource, FoundBackends, Operations, PortRow,
+    SharedOperations, SummaryOperations, Traffic,
 };
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

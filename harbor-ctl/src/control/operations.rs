@@ -1,18 +1,21 @@
 //! What can be asked of the agent; the server knows nothing else about it.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use super::event_log::EventLog;
 use crate::{
     api::{
-        AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CheckBackends,
-        CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket, ExplainReport,
-        FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem, NodeMoved,
-        PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument, StatusReport,
+        AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CertificateItem,
+        CheckBackends, CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket,
+        ExplainReport, FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem,
+        NodeMoved, PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument,
+        StatusReport,
     },
     discovery::{Message, Sender},
     metrics,
-    model::{ConfigItem, PortRef, Refusal, SettingValues, Verification},
+    model::{
+        ConfigItem, PortRef, PortState, Refusal, Service, SettingValues, Throughput, Verification,
+    },
 };
 
 /// The outcome of a request.
@@ -20,7 +23,7 @@ pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
 pub(crate) trait Operations:
-    SharedOperations + BindingOperations + DatapathOperations + metrics::Source
+    SharedOperations + BindingOperations + DatapathOperations + SummaryOperations + metrics::Source
 {
     type Flows: FlowSource;
 
@@ -92,6 +95,52 @@ pub(crate) trait Operations:
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
     /// Whether ports are served.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// What pages show of many things: read at a cost that does not depend on how many there are, or once
+/// for all who look.
+pub(crate) trait SummaryOperations {
+    /// Every port, with what a list of them shows alone.
+    fn port_rows(&self) -> impl Future<Output = Answer<Vec<PortRow>>> + Send;
+    /// What this node's ports carry, as of the last look at the counters, a second ago at most.
+    fn traffic(&self) -> impl Future<Output = Traffic> + Send;
+    /// Backends about which this is said somewhere, `most` of them; all are meant by no text.
+    fn find_backends(
+        &self,
+        text: String,
+        most: usize,
+    ) -> impl Future<Output = Answer<FoundBackends>> + Send;
+}
+
+/// A port among many.
+#[derive(Clone, Debug)]
+pub(crate) struct PortRow {
+    pub(crate) service: Arc<Service>,
+    pub(crate) state: PortState,
+    pub(crate) reason: Option<String>,
+    pub(crate) path: String,
+    /// Backends that are up.
+    pub(crate) up: usize,
+    pub(crate) flows: u64,
+    pub(crate) rate_bps: u64,
+    pub(crate) certificate: Option<Box<CertificateItem>>,
+}
+
+/// What ports carry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) all: Throughput,
+    /// By the service's id, those alone that carry something.
+    pub(crate) ports: Vec<(String, Throughput)>,
+}
+
+/// The first of the backends that were looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundBackends {
+    pub(crate) items: Vec<BackendItem>,
+    /// How many were found, and how many there are.
+    pub(crate) found: usize,
+    pub(crate) all: usize,
 }
 
 /// What is in the kernel.

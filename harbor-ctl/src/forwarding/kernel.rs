@@ -72,6 +72,20 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 /// A service that was changed, by its id: as it is now, or `None` when it is no longer served.
 pub(crate) type Change = (String, Option<Arc<Service>>);
 
+/// WhichBackends backends are asked for. Those that are avoided are few: whoever needs no more reads no
+/// counters of a hundred thousand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhichBackends {
+    Every,
+    Avoided,
+}
+
+impl WhichBackends {
+    pub(super) fn means(self, report: &BackendReport) -> bool {
+        self == Self::Every || report.is_suspect || report.is_ejected
+    }
+}
+
 /// What the thread can be asked for.
 pub(super) enum Request {
     Apply(Vec<Arc<Service>>, AllDown, Answer<()>),
@@ -79,7 +93,7 @@ pub(super) enum Request {
     EndFlows(FlowFilter, Answer<u64>),
     Explain(Question, Answer<Finding>),
     Frontends(Scope, Answer<Vec<FrontendReport>>),
-    Backends(Scope, Answer<Vec<BackendReport>>),
+    Backends(Scope, WhichBackends, Answer<Vec<BackendReport>>),
     /// Nobody waits.
     Eject(Suspect, Option<Doubt>),
     Report(Answer<DatapathReport>),
@@ -166,8 +180,10 @@ impl Forwarding {
     pub(crate) async fn backends(
         &self,
         scope: Scope,
+        which: WhichBackends,
     ) -> Result<Vec<BackendReport>, ForwardingError> {
-        self.ask(|answer| Request::Backends(scope, answer)).await
+        self.ask(|answer| Request::Backends(scope, which, answer))
+            .await
     }
 
     /// What was seen of backends since this was last asked.

@@ -30,6 +30,7 @@ use crate::{
     reconcile::Scope,
 };
 use flow_reader::FlowReader;
+pub(crate) use kernel::WhichBackends;
 use kernel::{Change, Forwarding, ForwardingError};
 
 /// Why the engines did not start.
@@ -236,17 +237,23 @@ impl Engines {
         Ok(reports)
     }
 
-    /// Counters of the backends of frontends.
+    /// Counters of the backends of frontends. What one engine says of a backend that only the other
+    /// avoids is left out where those that are avoided are asked for.
     pub(super) async fn backends(
         &self,
         scope: Scope,
+        which: WhichBackends,
     ) -> Result<Vec<BackendReport>, ForwardingError> {
         let key = |report: &BackendReport| (report.protocol, report.port, report.address);
-        let proxied = self.proxy.backends(keys(&scope).as_deref());
+        let keys = keys(&scope);
+        let proxied = match which {
+            WhichBackends::Every => self.proxy.backends(keys.as_deref()),
+            WhichBackends::Avoided => self.proxy.ejected(keys.as_deref()),
+        };
         let proxied = proxied.into_iter().map(|report| (key(&report), report));
         let mut proxied: BTreeMap<_, BackendReport> = proxied.collect();
         let mut reports = match self.kernel() {
-            Some(forwarding) => forwarding.backends(scope).await?,
+            Some(forwarding) => forwarding.backends(scope, which).await?,
             None => Vec::new(),
         };
         for report in &mut reports {

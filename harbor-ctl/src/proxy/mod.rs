@@ -150,6 +150,14 @@ impl Proxy {
         frontends.flat_map(report::backends).collect()
     }
 
+    /// Those alone that new flows avoid.
+    pub(crate) fn ejected(&self, which: Option<&[(Protocol, u16)]>) -> Vec<BackendReport> {
+        let board = self.board();
+        let frontends = board.served(which).into_iter();
+        let all = frontends.flat_map(report::backends);
+        all.filter(|report| report.is_ejected).collect()
+    }
+
     /// Begins to list the flows that the filter means.
     pub(crate) fn flows(&self, filter: FlowFilter) -> FlowListing {
         FlowListing::new(self.clone(), filter)

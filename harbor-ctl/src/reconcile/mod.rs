@@ -61,4 +61,4 @@ impl From<harbor_common::protocol::Protocol> for Protocol {
 #[cfg(test)]
 mod tests;
 
-pub(crate) use keys::FrontendKey;
+pub(crate) use keys::{BackendKey, FrontendKey};

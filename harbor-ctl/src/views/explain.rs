@@ -36,7 +36,7 @@ pub(crate) fn report(
 }
 
 /// The service that answers, or that would if the packet were for it.
-fn service_of<'a>(
+pub(crate) fn service_of<'a>(
     question: &Question,
     found: &Finding,
     snapshot: &'a Snapshot,

@@ -29,7 +29,7 @@ use crate::{
     forwarding::Engines,
     model::{
         CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts,
-        PortRange, Protocol, Service, format_age, judge_port,
+        PortRange, Protocol, Service, Throughput, format_age, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -43,46 +43,69 @@ use status_parts::TcpApi;
 /// Something of each frontend, for many readers.
 type Shared<T> = Arc<BTreeMap<(Protocol, u16), T>>;
 
-/// Bits per second of each frontend, from clients and to them, from the last two looks at its counters.
+/// What each frontend carries: flows, and bits per second from clients and to them from the last two
+/// looks at its counters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rates {
     last: Shared<([u64; 2], Instant)>,
-    bits_per_second: Shared<[u64; 2]>,
+    carried: Shared<Throughput>,
 }
 
 impl Rates {
     pub(super) fn update(&mut self, reports: &[FrontendReport], now: Instant) {
-        let (mut last, mut bits_per_second) = (BTreeMap::new(), BTreeMap::new());
+        let (mut last, mut carried) = (BTreeMap::new(), BTreeMap::new());
         for report in reports {
             let key = (report.protocol, report.port);
             let bytes = [report.forward_bytes, report.reply_bytes];
+            let mut own = Throughput {
+                flows: report.flows,
+                ..Throughput::default()
+            };
             if let Some((before, then)) = self.last.get(&key) {
                 let seconds = now.duration_since(*then).as_secs_f64().max(0.001);
                 let rate = |way: usize| {
                     let bits = bytes[way].saturating_sub(before[way]) as f64 * 8.0 / seconds;
                     bits as u64
                 };
-                bits_per_second.insert(key, [rate(0), rate(1)]);
+                (own.in_bps, own.out_bps) = (rate(0), rate(1));
             }
+            carried.insert(key, own);
             last.insert(key, (bytes, now));
         }
         self.last = Arc::new(last);
-        self.bits_per_second = Arc::new(bits_per_second);
+        self.carried = Arc::new(carried);
     }
 
-    /// From clients, and to them.
-    fn of(&self, service: &Service) -> [u64; 2] {
-        let rate = |&p: &Protocol| self.bits_per_second.get(&(p, service.port)).copied();
-        let rates = || service.protocols.each().iter().filter_map(rate);
-        [0, 1].map(|way| rates().map(|rate| rate[way]).sum())
+    /// Of all of the service's protocols.
+    pub(super) fn of(&self, service: &Service) -> Throughput {
+        let each = service.protocols.each().iter();
+        let own = each.filter_map(|&protocol| self.carried.get(&(protocol, service.port)));
+        own.fold(Throughput::default(), |sum, own| sum.plus(*own))
     }
 }
 
 /// What the engines have counted and seen, as far as they answered.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
-    pub(super) frontends: Vec<FrontendReport>,
+    frontends: BTreeMap<(Protocol, u16), FrontendReport>,
     pub(super) loads: Loads,
+}
+
+impl Readings {
+    pub(crate) fn of(frontends: Vec<FrontendReport>, loads: Loads) -> Self {
+        let keyed = frontends
+            .into_iter()
+            .map(|report| ((report.protocol, report.port), report));
+        let frontends = keyed.collect();
+        Self { frontends, loads }
+    }
+
+    /// Of each of the service's protocols that is served.
+    fn of_service(&self, service: &Service) -> Vec<&FrontendReport> {
+        let each = service.protocols.each().iter();
+        let found = each.filter_map(|&protocol| self.frontends.get(&(protocol, service.port)));
+        found.collect()
+    }
 }
 
 /// The controller's state as of one moment.
@@ -133,16 +156,16 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// One port as it is shown.
     pub(super) fn port_item(&self, service: &Service, readings: &Readings, now: u64) -> PortItem {
-        let own: Vec<&FrontendReport> = readings
-            .frontends
-            .iter()
-            .filter(|r| r.port == service.port && service.protocols.contains(r.protocol))
-            .filter(|_| self.node.is_empty() || service.node == self.node)
-            .collect();
+        let own = match self.node.is_empty() || service.node == self.node {
+            true => readings.of_service(service),
+            false => Vec::new(),
+        };
         let facts = self.facts(service, (&own, &readings.loads), now);
         let (state, reason) = judge_port(service, &facts);
         let up = facts.taking(service);
-        let [rate_in_bps, rate_out_bps] = self.rates.of(service);
+        let Throughput {
+            in_bps, out_bps, ..
+        } = self.rates.of(service);
         let provisioned = service.provisioned.as_ref();
         let engine = own.iter().map(|report| report.engine.name()).max();
         PortItem {
@@ -161,9 +184,9 @@ impl Snapshot {
                 total: service.backends.len(),
             },
             flows: own.iter().map(|r| r.flows).sum(),
-            rate_bps: rate_in_bps + rate_out_bps,
-            rate_in_bps,
-            rate_out_bps,
+            rate_bps: in_bps + out_bps,
+            rate_in_bps: in_bps,
+            rate_out_bps: out_bps,
             policy: service.settings.policy,
             udp_policy: service.settings.udp_policy,
             drain_s: service.settings.drain_s,

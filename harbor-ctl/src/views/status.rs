@@ -98,9 +98,9 @@ impl Snapshot {
     }
 
     /// Those that this node serves.
-    fn own(&self, ports: &[PortItem]) -> Vec<PortItem> {
+    fn own<'a>(&self, ports: &'a [PortItem]) -> Vec<&'a PortItem> {
         let own = ports.iter().filter(|port| port.node == self.node);
-        own.cloned().collect()
+        own.collect()
     }
 
     /// Numbers that the host may take from us are a fault that shows late: it is named now.

@@ -113,14 +113,14 @@ pub(super) fn nodes_part(own: &str, records: Option<&Vec<NodeRecord>>) -> PartSt
 /// Of this node's ports, the certificate that ends first, and what is wrong with one.
 pub(super) fn certificates_part(
     certificates: &BTreeMap<String, CertificateFacts>,
-    ports: &[PortItem],
+    ports: &[&PortItem],
 ) -> PartStatus {
     if certificates.is_empty() {
         return part("ok", "no port ends TLS".into());
     }
     let time = now();
     let mut text = counted(certificates.len(), "port") + " with TLS";
-    let named = |item: &PortItem| Some((certificates.get(&item.id)?.clone(), item.name.clone()));
+    let named = |item: &&PortItem| Some((certificates.get(&item.id)?.clone(), item.name.clone()));
     let named: Vec<(CertificateFacts, String)> = ports.iter().filter_map(named).collect();
     let wrong = named.iter().find_map(|(shown, name)| {
         let fault = match (shown.expires_at, &shown.problem) {
@@ -180,7 +180,7 @@ impl Snapshot {
     /// How full the flow table is, and which port has most of it.
     pub(super) fn flows_part(
         &self,
-        ports: &[PortItem],
+        ports: &[&PortItem],
         report: Option<&DatapathReport>,
     ) -> PartStatus {
         let wanted = u64::from(self.flows_wanted);

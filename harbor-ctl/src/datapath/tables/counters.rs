@@ -1,6 +1,6 @@
 //! Reads the counters that the datapath keeps per CPU.
 
-use std::os::fd::AsFd as _;
+use std::{collections::BTreeSet, os::fd::AsFd as _};
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use harbor_common::{
@@ -15,6 +15,7 @@ use super::{batch, data, open};
 use crate::{
     datapath::{
         error::{DatapathError, Tried as _},
+        is_ahead,
         program::pins::Pins,
     },
     model::VerdictCount,
@@ -25,8 +26,8 @@ pub(crate) struct Counters {
     map: PerCpuArray<MapData, FrontendCounters>,
     frontends: Array<MapData, FrontendState>,
     backends: Array<MapData, BackendState>,
-    /// The first two again, to be read as a whole.
-    whole: [MapData; 2],
+    /// All three again, to be read as a whole.
+    whole: [MapData; 3],
 }
 
 /// What a frontend slot has counted.
@@ -44,7 +45,11 @@ impl Counters {
             map: open(pins, COUNTERS)?,
             frontends: open(pins, FRONTEND_STATE)?,
             backends: open(pins, BACKEND_STATE)?,
-            whole: [data(pins, COUNTERS)?, data(pins, FRONTEND_STATE)?],
+            whole: [
+                data(pins, COUNTERS)?,
+                data(pins, FRONTEND_STATE)?,
+                data(pins, BACKEND_STATE)?,
+            ],
         })
     }
 
@@ -76,6 +81,20 @@ impl Counters {
         });
         read.tried(|| format!("cannot read {FRONTEND_STATE}"))?;
         Ok(all)
+    }
+
+    /// Those of the first backend slots that the datapath avoids for what a tenant has done, who may
+    /// be gone. They are few, so looking at all slots takes no memory.
+    pub(crate) fn avoided(&self, most: usize) -> Result<BTreeSet<u32>, DatapathError> {
+        let mut avoided = BTreeSet::new();
+        let map = self.whole[2].fd().as_fd();
+        let read = batch::for_each_of(map, (1, most), |slot: &u32, state: &[BackendState]| {
+            if is_ahead(state[0].suspect_until_ns) {
+                avoided.insert(*slot);
+            }
+        });
+        read.tried(|| format!("cannot read {BACKEND_STATE}"))?;
+        Ok(avoided)
     }
 
     /// What the datapath has learnt of the tenant of a backend slot.

@@ -6,7 +6,7 @@ use harbor_common::{
     backend::Backend, explain::Explanation, flow::Phase, frontend::Policy, verdict::Verdict,
 };
 
-use super::Forwarder;
+use super::{super::heap, Forwarder};
 use crate::{
     datapath::{self, DatapathError, Explainer, Interface},
     model::{Finding, FoundBackend, Question, Steps},
@@ -18,7 +18,12 @@ impl Forwarder {
         let interface = self.entrance(question)?;
         let mut explainer = match self.explainer.take() {
             Some(explainer) => explainer,
-            None => Explainer::load(&self.datapath.pins, &self.settings.options())?,
+            None => {
+                let loaded = Explainer::load(&self.datapath.pins, &self.settings.options())?;
+                // Reading and relocating the object takes far more than what is kept of it.
+                heap::give_back();
+                loaded
+            }
         };
         let found = explainer.ask(question, &interface)?;
         self.explainer = Some(explainer);

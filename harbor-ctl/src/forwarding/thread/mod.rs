@@ -117,7 +117,7 @@ struct Inputs {
     own: OwnAddresses,
     /// The routes may have changed since they were asked for.
     is_stale: bool,
-    /// Which routes the programs can take may have changed.
+    /// WhichBackends routes the programs can take may have changed.
     is_unjudged: bool,
     /// The tables differ, or may differ.
     is_open: bool,
@@ -258,8 +258,9 @@ impl Forwarder {
             Request::Frontends(scope, answer) => {
                 let _ = answer.send(self.frontends(&scope).map_err(ForwardingError::from));
             }
-            Request::Backends(scope, answer) => {
-                let _ = answer.send(self.backends(&scope).map_err(ForwardingError::from));
+            Request::Backends(scope, which, answer) => {
+                let found = self.backends(&scope, which);
+                let _ = answer.send(found.map_err(ForwardingError::from));
             }
             Request::Eject(suspect, doubt) => self.eject(&suspect, doubt),
             Request::Report(answer) => {

@@ -1,12 +1,12 @@
 //! What the forwarding thread says of what it keeps.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
-use super::Forwarder;
+use super::{super::kernel::WhichBackends, Forwarder};
 use crate::{
     datapath::{self, Carrier, DatapathError},
     model::{BackendReport, DatapathReport, Engine, FrontendReport, Suspect},
-    reconcile::Scope,
+    reconcile::{BackendKey, FrontendKey, Scope},
 };
 
 impl Forwarder {
@@ -54,9 +54,20 @@ impl Forwarder {
     }
 
     /// Totals are those of ended flows and of those that lived at the last sweep.
-    pub(super) fn backends(&self, scope: &Scope) -> Result<Vec<BackendReport>, DatapathError> {
+    pub(super) fn backends(
+        &self,
+        scope: &Scope,
+        which: WhichBackends,
+    ) -> Result<Vec<BackendReport>, DatapathError> {
         let mut reports = Vec::new();
+        let avoided = match (which, scope) {
+            (WhichBackends::Avoided, Scope::Whole) => Some(self.avoided_slots()?),
+            _ => None,
+        };
         for (key, (slot, row)) in self.books.actual.backends_within(scope) {
+            if avoided.as_ref().is_some_and(|slots| !slots.contains(slot)) {
+                continue;
+            }
             let ended = self.counters.of_backend(*slot)?;
             let live = self.sweep.by_backend.get(&(*slot, row.generation));
             let live = live.copied().unwrap_or_default();
@@ -90,7 +101,26 @@ impl Forwarder {
                 doubt: doubt.filter(|_| is_suspect || is_ejected),
             });
         }
+        reports.retain(|report| which.means(report));
         Ok(reports)
+    }
+
+    /// Slots whose tenants new flows avoid, as far as either side knows: each is looked at again.
+    fn avoided_slots(&self) -> Result<BTreeSet<u32>, DatapathError> {
+        let backends = &self.books.actual.backends;
+        let slots = backends.values().map(|(slot, _)| *slot as usize + 1);
+        let mut avoided = self.counters.avoided(slots.max().unwrap_or(0))?;
+        avoided.extend(self.wishes.ejected.keys().filter_map(|suspect| {
+            let key = BackendKey {
+                frontend: FrontendKey {
+                    protocol: suspect.protocol,
+                    port: suspect.port,
+                },
+                address: suspect.address,
+            };
+            backends.get(&key).map(|(slot, _)| *slot)
+        }));
+        Ok(avoided)
     }
 
     fn kernel_engine(&self) -> Engine {

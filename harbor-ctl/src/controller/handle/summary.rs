@@ -1,0 +1,116 @@
+//! What pages show of many ports and backends.
+
+use std::sync::Arc;
+
+use super::{Handle, readings};
+use crate::{
+    api::BackendItem,
+    control::{Answer, FoundBackends, PortRow, SummaryOperations, Traffic},
+    forwarding::{WhichBackends, not_ready},
+    model::{Backend, Service, Throughput, now},
+    reconcile::{Scope, frontends},
+    registry::Registry,
+    views::backends::{Loads, backend_item},
+};
+
+impl<R: Registry> SummaryOperations for Handle<R> {
+    async fn port_rows(&self) -> Answer<Vec<PortRow>> {
+        let snapshot = self.snapshot().await;
+        let readings = readings(&snapshot.engines, (Scope::Whole, WhichBackends::Avoided)).await;
+        let time = now();
+        let row = |service: &Arc<Service>| {
+            let item = snapshot.port_item(service, &readings, time);
+            PortRow {
+                service: Arc::clone(service),
+                state: item.state,
+                reason: item.reason,
+                path: item.path,
+                up: item.backends.up,
+                flows: item.flows,
+                rate_bps: item.rate_bps,
+                certificate: item.certificate.map(Box::new),
+            }
+        };
+        Ok(snapshot.services.iter().map(row).collect())
+    }
+
+    async fn traffic(&self) -> Traffic {
+        let (services, rates) = {
+            let controller = self.lock().await;
+            let own = controller.services.iter().filter(|s| controller.serves(s));
+            (own.cloned().collect::<Vec<_>>(), controller.rates.clone())
+        };
+        let mut traffic = Traffic::default();
+        for service in services {
+            let carried = rates.of(&service);
+            if carried != Throughput::default() {
+                traffic.all = traffic.all.plus(carried);
+                traffic.ports.push((service.id.clone(), carried));
+            }
+        }
+        traffic
+    }
+
+    async fn find_backends(&self, text: String, most: usize) -> Answer<FoundBackends> {
+        let snapshot = self.snapshot().await;
+        let mut services = snapshot.services;
+        services.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
+        // Who is avoided is said by the state; the counters are of use for those that are shown alone.
+        let avoided = snapshot
+            .engines
+            .backends(Scope::Whole, WhichBackends::Avoided);
+        let avoided = Loads::of(avoided.await.map_err(not_ready)?);
+        let search = move || first_about(&services, &avoided, (&text, most));
+        let searched = tokio::task::spawn_blocking(search).await;
+        // A panic there ends the agent, so there is always an answer.
+        let (first, found, all) = searched.unwrap_or_default();
+        let shown = first.iter().flat_map(|(service, _)| frontends(service));
+        let scope = Scope::Part(shown.collect());
+        let loads = snapshot.engines.backends(scope, WhichBackends::Every).await;
+        let (loads, time) = (Loads::of(loads.map_err(not_ready)?), now());
+        let item = |(service, place): &(Arc<Service>, usize)| {
+            backend_item(service, &service.backends[*place], &loads, time)
+        };
+        Ok(FoundBackends {
+            items: first.iter().map(item).collect(),
+            found,
+            all,
+        })
+    }
+}
+
+/// WhichBackends backend of which service.
+type Placed = (Arc<Service>, usize);
+
+/// The first about which the text is said somewhere, how many there are, and how many were looked at.
+fn first_about(
+    services: &[Arc<Service>],
+    avoided: &Loads,
+    (text, most): (&str, usize),
+) -> (Vec<Placed>, usize, usize) {
+    let (time, mut first) = (now(), Vec::new());
+    let (mut found, mut all) = (0, 0);
+    for service in services {
+        all += service.backends.len();
+        for (place, backend) in service.backends.iter().enumerate() {
+            let is_meant = |backend: &Backend| {
+                text.is_empty() || is_about(&backend_item(service, backend, avoided, time), text)
+            };
+            if is_meant(backend) {
+                found += 1;
+                if first.len() < most {
+                    first.push((Arc::clone(service), place));
+                }
+            }
+        }
+    }
+    (first, found, all)
+}
+
+fn is_about(item: &BackendItem, text: &str) -> bool {
+    let texts = [&item.service, &item.instance, &item.state];
+    let mut texts = texts.into_iter().chain(&item.dea);
+    texts.any(|own| own.contains(text))
+        || item.address.to_string().contains(text)
+        || item.port.to_string().contains(text)
+}

@@ -7,19 +7,21 @@ pub(super) mod flow_reader;
 pub(super) mod heap;
 mod kept_counts;
 pub(super) mod kernel;
+mod remains;
 pub(super) mod settings;
 mod thread;
+
+pub(crate) use remains::Remains;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::Path,
     sync::Arc,
 };
 
 use crate::{
     config::Config,
-    datapath::{self, DatapathError, DatapathErrorKind},
+    datapath::{DatapathError, DatapathErrorKind},
     forwarding::kept_counts::KeptCounts,
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
@@ -32,6 +34,7 @@ use crate::{
 use flow_reader::FlowReader;
 pub(crate) use kernel::WhichBackends;
 use kernel::{Change, Forwarding, ForwardingError};
+use remains::take_off;
 
 /// Why the engines did not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,40 +49,6 @@ pub(crate) enum StartError {
 /// An engine's failure as an answer.
 pub(crate) fn not_ready(error: ForwardingError) -> Refusal {
     Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
-}
-
-/// What an earlier agent has left in the kernel for one that is to forward by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Remains {
-    Nothing,
-    /// Whoever runs this agent may not look.
-    Unseen(String),
-    /// Programs that could not be taken off, and why.
-    Stuck(String),
-}
-
-/// Takes off what an earlier agent has left in the kernel: it would go on forwarding as it was told last.
-async fn take_off(bpf: &Path) -> Remains {
-    let bpf = bpf.to_path_buf();
-    let work = move || match std::fs::read_dir(&bpf) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Remains::Unseen(format!("{}: {error}", bpf.display()))
-        }
-        _ => match datapath::detach(&bpf) {
-            Ok(report) if report.links.is_empty() => Remains::Nothing,
-            Ok(report) => {
-                let links = report.links.join(", ");
-                tracing::warn!("the proxy is to forward alone: programs taken off {links}");
-                Remains::Nothing
-            }
-            Err(error) => {
-                tracing::error!("programs of an earlier agent may still forward: {error}");
-                Remains::Stuck(error.to_string())
-            }
-        },
-    };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Remains::Stuck(error.to_string()))
 }
 
 /// The datapath, or why there is none.

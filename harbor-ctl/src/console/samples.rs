@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub(super) use ring::Sample;
 use ring::{Mean, Ring};
 
 use crate::{control::Traffic, model::Throughput};
@@ -28,14 +29,6 @@ const TRACED: usize = (BUDGET - PORTS * EACH) / (SECONDS * ring::SIZE + 16);
 const LOOKED_AT_S: u64 = 60;
 /// A clock that was set back by more than this begins a new history.
 const BACK_S: u64 = 60;
-
-/// Bits per second from clients and to them, and flows.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Sample {
-    pub(super) inward: f32,
-    pub(super) outward: f32,
-    pub(super) flows: f32,
-}
 
 impl From<Throughput> for Sample {
     fn from(carried: Throughput) -> Self {

@@ -1,7 +1,13 @@
 //! A bounded row of samples in the memory that they need and no more: three numbers of 16 bits each, as
 //! exact as a chart can show.
 
-use super::Sample;
+/// Bits per second from clients and to them, and flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::console) struct Sample {
+    pub(in crate::console) inward: f32,
+    pub(in crate::console) outward: f32,
+    pub(in crate::console) flows: f32,
+}
 
 /// Octets of a sample that is kept.
 pub(super) const SIZE: usize = size_of::<Packed>();

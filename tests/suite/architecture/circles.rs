@@ -15,7 +15,7 @@ const LEFT: &[(&str, usize)] = &[
     ("api", 3),
     ("cli", 30),
     ("config", 9),
-    ("console", 4),
+    ("console", 3),
     ("controller", 11),
     ("datapath", 7),
     ("dea", 2),

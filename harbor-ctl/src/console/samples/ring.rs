@@ -3,10 +3,10 @@
 
 /// Bits per second from clients and to them, and flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Sample {
-    pub(crate) inward: f32,
-    pub(crate) outward: f32,
-    pub(crate) flows: f32,
+pub(in crate::console) struct Sample {
+    pub(in crate::console) inward: f32,
+    pub(in crate::console) outward: f32,
+    pub(in crate::console) flows: f32,
 }
 
 /// Octets of a sample that is kept.

@@ -14,8 +14,8 @@ use harbor_common::{
 use super::{batch, data, open};
 use crate::{
     datapath::{
+        clock::is_ahead,
         error::{DatapathError, Tried as _},
-        is_ahead,
         program::pins::Pins,
     },
     model::VerdictCount,

@@ -23,14 +23,7 @@ const TOOLS: [Tool; 2] = [
     },
     Tool {
         program: "cargo-deny",
-        arguments: &[
-            "--offline",
-            "--locked",
-            "check",
-            "bans",
-            "licenses",
-            "sources",
-        ],
+        arguments: &["--locked", "check", "bans", "licenses", "sources"],
         package: "cargo-deny",
     },
 ];

@@ -1,4 +1,4 @@
-//! Keeps the listener of the console open: what stands in the way is shown and tried again.
+//! Serves the console; a listener that cannot be opened is reported and retried.
 
 use std::{io, time::Duration};
 

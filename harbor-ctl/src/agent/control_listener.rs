@@ -1,4 +1,4 @@
-//! Keeps the TCP side of the control API open: what stands in the way is shown and tried again.
+//! Serves the control API over TCP; a listener that cannot be opened is reported and retried.
 
 use std::{io, path::PathBuf, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The agent's directories: made when missing, refused when somebody else could change them.
+//! Creates the agent's directories, and refuses those that another user could change.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Keeps the platform API open: what stands in the way is shown and tried again.
+//! Serves the platform API; a listener that cannot be opened is reported and retried.
 
 use std::{io, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Keeps the listener of metrics open: what stands in the way is shown and tried again.
+//! Serves metrics; a listener that cannot be opened is reported and retried.
 
 use std::{io, net::SocketAddr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The agent's composition root: what is started, in which order, and how it ends.
+//! The agent's composition root: starts everything in order, and stops it.
 //!
 //! Configuration, logs, lock, registry, forwarding, control socket, then a round every second.
 //! Ending the agent never ends the datapath: programs, maps and links stay in the kernel.

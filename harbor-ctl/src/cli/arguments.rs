@@ -1,4 +1,4 @@
-//! What can be typed. Names, flags and their meaning are a contract: add, never rename.
+//! The command line's grammar. Names, flags and their meaning are a contract: add, never rename.
 
 use std::{path::PathBuf, time::Duration};
 

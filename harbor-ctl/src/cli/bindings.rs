@@ -1,4 +1,4 @@
-//! `harbor-ctl bindings`: what platforms' apps were told.
+//! `harbor-ctl bindings`: the credentials that platforms' apps were given.
 
 use clap::Subcommand;
 

@@ -1,4 +1,4 @@
-//! `harbor-ctl datapath`: what is in the kernel. Works without an agent, on `[paths].bpf`.
+//! `harbor-ctl datapath`: inspects the kernel's side. Works without an agent, on `[paths].bpf`.
 
 use clap::Subcommand;
 use serde::Serialize;

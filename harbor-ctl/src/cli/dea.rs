@@ -1,4 +1,4 @@
-//! `harbor-ctl dea`: what app hosts say, and the announcer for those that have none.
+//! `harbor-ctl dea`: lists app hosts, and runs the announcer for those that have none.
 
 use std::{ffi::OsString, net::IpAddr, time::Duration};
 

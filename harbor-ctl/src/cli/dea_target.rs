@@ -1,4 +1,4 @@
-//! Whom an app host speaks to: an agent, or the Redis that nodes share.
+//! Where an app host sends its announcements: an agent, or the Redis that nodes share.
 
 use std::{fs, path::PathBuf, time::Duration};
 

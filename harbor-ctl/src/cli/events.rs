@@ -1,4 +1,4 @@
-//! `harbor-ctl events`: what has happened, and what happens.
+//! `harbor-ctl events`: prints past events and follows new ones.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `harbor-ctl explain`: what would become of a packet, and why. Nothing is sent, nothing changes.
+//! `harbor-ctl explain`: traces a packet that is not sent; changes nothing.
 
 use clap::{Args, ValueEnum};
 

@@ -1,4 +1,4 @@
-//! `harbor-ctl flows`: conversations between clients and backends.
+//! `harbor-ctl flows`: lists, counts and ends flows.
 
 use clap::{Args, Subcommand};
 

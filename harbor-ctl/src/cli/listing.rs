@@ -1,4 +1,4 @@
-//! A long list, printed while it is read: nobody who wants the first lines waits for the last.
+//! Prints a long list while it is being read, so that the first lines appear at once.
 
 use serde::Serialize;
 

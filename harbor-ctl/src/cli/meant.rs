@@ -1,4 +1,4 @@
-//! What somebody means who types a verb that there is not: words of other tools for the same.
+//! Suggests the verb for words that other tools use.
 
 use clap::{CommandFactory as _, error::ContextKind};
 

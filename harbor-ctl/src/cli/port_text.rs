@@ -1,4 +1,4 @@
-//! Ports as people read them: rows, details, the range.
+//! Ports as text: rows, details, the range.
 
 use super::output::Row;
 use crate::{

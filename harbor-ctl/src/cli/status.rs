@@ -1,4 +1,4 @@
-//! `harbor-ctl status`: every part, its state, what is wrong and what to do.
+//! `harbor-ctl status`: prints every part, its state, what is wrong and how to fix it.
 
 use std::{
     io::IsTerminal as _,

@@ -1,4 +1,4 @@
-//! The TCP side of the control API in the configuration: who listens, and whom it lets in.
+//! The TCP listener of the control API in the configuration, and who may use it.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

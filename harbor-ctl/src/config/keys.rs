@@ -1,4 +1,4 @@
-//! What a configuration key is, and how one is found by what was typed.
+//! A configuration key, and finding one by what was typed.
 
 use super::form::Form;
 pub(crate) use super::key_table::KEYS;

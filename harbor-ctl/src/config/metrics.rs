@@ -1,4 +1,4 @@
-//! `[metrics]`: who may fetch metrics by TCP, and how fine they are.
+//! `[metrics]`: the TCP listener for scrapes, and how detailed metrics are.
 
 use std::net::SocketAddr;
 

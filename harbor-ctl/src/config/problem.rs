@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: every problem at once, each with its place and its fix.
+//! Errors in a configuration: all of them at once, each with its place and its fix.
 
 use std::{fmt, path::Path};
 

@@ -1,4 +1,4 @@
-//! `[proxy]`: how long the proxy waits, and who may hold how much of it.
+//! `[proxy]`: timeouts of the proxy, and the shares of ports and clients.
 
 use std::time::Duration;
 

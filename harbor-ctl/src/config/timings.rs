@@ -1,4 +1,4 @@
-//! How long silence may last, and how backends are probed.
+//! Timeouts of flows, and intervals of probes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What pages load besides themselves: in the executable, and from nowhere else.
+//! Static files of the console, embedded in the executable.
 
 use axum::{
     extract::Path,

@@ -1,4 +1,4 @@
-//! The certificates of ports on which Harbor ends TLS.
+//! The page of certificates of ports that terminate TLS.
 
 use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};

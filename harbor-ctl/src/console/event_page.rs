@@ -1,4 +1,4 @@
-//! What has happened, and who has asked for it.
+//! The page of events, with who caused each.
 
 use axum::{
     Extension,

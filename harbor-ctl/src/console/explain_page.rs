@@ -1,4 +1,4 @@
-//! What would become of a packet, stage by stage.
+//! The page that traces a packet stage by stage.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What every page of the console has at hand.
+//! What every page of the console needs: accounts, sessions, samples, the agent.
 
 use std::sync::Arc;
 

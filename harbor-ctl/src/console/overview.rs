@@ -1,4 +1,4 @@
-//! The first page: what is wrong with its fix, what is carried, what is dropped, what has happened.
+//! The first page: problems with their fixes, traffic, drops, recent events.
 
 use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};

@@ -1,4 +1,4 @@
-//! What is changed about ports: created, set, drained, deleted.
+//! Forms that create, set, drain and delete ports.
 
 use axum::{
     Extension,

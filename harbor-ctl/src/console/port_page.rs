@@ -1,4 +1,4 @@
-//! One port: what it is, its backends, its clients, what may be changed.
+//! The page of one port: settings, backends, clients, forms.
 
 use axum::{
     Extension,

@@ -1,4 +1,4 @@
-//! Routes of the console, and what stands before them.
+//! Routes of the console, and the layers in front of them.
 
 use std::{future::pending, path::PathBuf, sync::Arc, time::Instant};
 

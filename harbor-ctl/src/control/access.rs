@@ -1,4 +1,4 @@
-//! What whoever is at the other end may ask.
+//! Access rights of whoever is at the other end.
 
 use std::sync::Arc;
 

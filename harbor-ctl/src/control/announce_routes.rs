@@ -1,4 +1,4 @@
-//! Routes of app hosts: what they say, and who they are.
+//! Routes by which app hosts announce instances.
 
 use std::sync::Arc;
 

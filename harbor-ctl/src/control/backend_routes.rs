@@ -1,4 +1,4 @@
-//! Routes of backends that operators add, remove and ask.
+//! Routes that add, remove and check backends.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Routes of bindings: what platforms' apps were told.
+//! Routes that list the credentials that platforms' apps were given.
 
 use std::sync::Arc;
 

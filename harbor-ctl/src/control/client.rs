@@ -1,4 +1,4 @@
-//! The other end of the control socket, for the command line.
+//! The client of the control socket, for the command line.
 
 use std::{
     fs,

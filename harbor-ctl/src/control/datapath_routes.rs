@@ -1,4 +1,4 @@
-//! Routes of what is in the kernel.
+//! Routes that verify and repair the kernel's tables.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The other end of streams: of events, and of lists that are too long for a page.
+//! The client of streams: events, and lists that are too long for a page.
 
 use std::time::Duration;
 

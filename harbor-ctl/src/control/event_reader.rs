@@ -1,4 +1,4 @@
-//! Reads the events of an agent, each reader in its own time, and only those that are meant.
+//! Reads the events of an agent at the reader's own pace, and only those that match its filter.
 
 use std::collections::VecDeque;
 

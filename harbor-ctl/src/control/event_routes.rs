@@ -1,4 +1,4 @@
-//! The route of events: a stream that can be taken up again where it was left.
+//! The route of events: a stream that a client can resume where it stopped.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

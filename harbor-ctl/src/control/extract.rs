@@ -1,4 +1,4 @@
-//! What a request brings, read and checked: queries, and bodies of JSON within a limit.
+//! Reads and checks what a request carries: queries, and JSON bodies within a limit.
 
 use axum::{
     body::Bytes,

@@ -1,4 +1,4 @@
-//! Routes of flows, and of what would become of one.
+//! Routes that list, count and end flows, and explain packets.
 
 use std::{io, sync::Arc, vec};
 

@@ -1,4 +1,4 @@
-//! Routes for whoever only watches: whether the agent lives and serves, and its metrics.
+//! Routes for monitoring: liveness, readiness, metrics.
 
 use std::sync::Arc;
 

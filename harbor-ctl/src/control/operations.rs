@@ -1,4 +1,4 @@
-//! What can be asked of the agent; the server knows nothing else about it.
+//! The operations that the server calls; it knows nothing else of the agent.
 
 use std::{future::Future, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Routes of services, their ports, and the range that those are drawn from.
+//! Routes of services, their ports, and the range of numbers.
 
 use std::sync::Arc;
 

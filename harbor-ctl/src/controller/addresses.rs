@@ -1,4 +1,4 @@
-//! The addresses of this host, and which others may stand behind a port because of them.
+//! This host's addresses, and which backend addresses are therefore refused.
 
 use std::net::IpAddr;
 

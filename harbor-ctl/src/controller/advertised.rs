@@ -1,4 +1,4 @@
-//! Where this node says that its ports are: names and addresses as they are now.
+//! The host names and addresses at which this node says its ports can be reached.
 
 use std::{fs, net::IpAddr};
 

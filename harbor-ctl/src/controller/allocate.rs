@@ -1,4 +1,4 @@
-//! How a service gets its number and how it ends, whoever asked: an operator, a platform, the clock.
+//! Allocates and releases ports, whether an operator, a platform or the clock asks for it.
 
 use std::{sync::Arc, time::Duration};
 

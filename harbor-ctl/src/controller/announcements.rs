@@ -1,4 +1,4 @@
-//! What app hosts announce, and what becomes of those that fall silent.
+//! Records what app hosts announce, and ends the leases of those that fall silent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

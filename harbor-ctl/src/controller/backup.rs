@@ -1,4 +1,4 @@
-//! The state as a whole: written out, taken in, compared, copied, confirmed.
+//! Export, import, check, copy and confirmation of the whole state.
 
 use std::{
     collections::BTreeSet,

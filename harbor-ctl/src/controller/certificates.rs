@@ -1,4 +1,4 @@
-//! Certificates of ports that end TLS: found, read, followed when their files change.
+//! Certificates of ports that terminate TLS: loaded, and reloaded when their files change.
 //!
 //! A pair that cannot be used is told and tried again when its files change; what was in force stays
 //! in force meanwhile.

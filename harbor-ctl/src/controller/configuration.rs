@@ -1,4 +1,4 @@
-//! The configuration while the agent runs: shown, set, read again.
+//! Shows, sets and reloads the configuration while the agent runs.
 //!
 //! Keys that can change at once do; the others are named, and wait for a restart.
 

@@ -1,4 +1,4 @@
-//! Numbers that somebody else holds: who, since when it was told, and when it ended.
+//! Tracks port numbers that other processes hold, and reports each holder once.
 //!
 //! A holder is logged once, when it is found and when it is gone; a conflict heals by itself.
 

@@ -1,4 +1,4 @@
-//! What requests for flows mean, in terms of services as they are now.
+//! Translates filters of flow requests into ports and backends as they are now.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What is full is told once, and once more when there is room again.
+//! Reports once that something is full, and once that it has room again.
 //!
 //! What comes and goes within the same half minute is one event: whoever fills and empties something
 //! in turns does not fill the record of events.

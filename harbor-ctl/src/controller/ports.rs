@@ -1,4 +1,4 @@
-//! Changes of ports and backends, one at a time.
+//! Creates, changes and deletes ports and their backends.
 
 use super::{Controller, allocate::Placed, services::Mark};
 use crate::{

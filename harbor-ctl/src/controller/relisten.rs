@@ -1,4 +1,4 @@
-//! Takes numbers of ports back as soon as whoever had them first is gone.
+//! Binds the socket of a port as soon as the process that held its number is gone.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Keeps the numbers of ports, and of translated flows, from the host's own connections.
+//! Keeps the kernel from giving out port numbers and translation source ports as ephemeral ports.
 
 use std::path::PathBuf;
 

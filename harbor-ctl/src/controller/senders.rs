@@ -1,4 +1,4 @@
-//! Who may say what: app hosts that have a file of their own, and what everybody is held to.
+//! Decides which app host a message comes from, and what it may announce.
 
 use super::{
     Controller,

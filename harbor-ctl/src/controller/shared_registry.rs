@@ -1,4 +1,4 @@
-//! A shared registry in the configuration's words.
+//! Settings of a shared registry, and moving a node's records into one.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A copy of what readers need of the controller's state, taken without waiting for anybody.
+//! Takes the copy of the controller's state that readers work on.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,4 +1,4 @@
-//! What systemd is told: ready, a headline, alive, stopping. Without systemd all of it is silent.
+//! Notifies systemd: ready, status line, watchdog, stopping. Does nothing without systemd.
 
 use std::time::Duration;
 

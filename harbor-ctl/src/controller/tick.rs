@@ -1,4 +1,4 @@
-//! The round, every second: ends what is over, repairs what differs, looks around, tells systemd.
+//! The work done every second: ends what is over, repairs what differs, feeds the watchdog.
 
 use std::time::{Duration, Instant};
 
@@ -192,12 +192,15 @@ pub(super) async fn look_around<R: Registry>(handle: &Handle<R>) {
 
 /// Starts a datapath that could not be started before.
 async fn retry_forwarding<R: Registry>(handle: &Handle<R>) {
-    let settings = {
+    let (settings, bpf) = {
         let controller = handle.lock().await;
         match &controller.engines.kernel {
             KernelEngine::Down {
                 can_retry: true, ..
-            } => settings::of(&controller.running.config),
+            } => {
+                let config = &controller.running.config;
+                (settings::of(config), config.paths.bpf.clone())
+            }
             _ => return,
         }
     };
@@ -206,7 +209,7 @@ async fn retry_forwarding<R: Registry>(handle: &Handle<R>) {
             tracing::info!("the datapath runs now");
             KernelEngine::Up(forwarding)
         }
-        Err(error) => KernelEngine::down(&error),
+        Err(error) => KernelEngine::down(&error, &bpf),
     };
     let mut controller = handle.lock().await;
     controller.engines.kernel = link;

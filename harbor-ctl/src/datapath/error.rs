@@ -1,4 +1,4 @@
-//! What went wrong below, and what to do about it.
+//! Errors of the datapath: what was tried, what the kernel said, and the fix.
 
 /// An error of the datapath: what was tried, what the kernel said, and the fix where one is known.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What an operator sees and does without an agent: state and removal of what is pinned.
+//! State and removal of what is pinned, without an agent.
 
 use std::{fs, path::Path};
 
@@ -106,6 +106,23 @@ fn link_report(attached: &Attached) -> LinkReport {
         link_id,
         program_id,
     }
+}
+
+/// Interfaces on which programs of any agent are pinned, of this layout and of older ones.
+pub(crate) fn attached(bpf: &Path) -> Result<Vec<String>, DatapathError> {
+    let mut names = Vec::new();
+    for (layout, pins) in Pins::every_layout(bpf)? {
+        if layout <= LAYOUT {
+            let attached = pins.attached()?;
+            let of = attached
+                .iter()
+                .map(|at| at.interface().unwrap_or_else(|| at.words()));
+            names.extend(of);
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// The pinned maps, without an agent.

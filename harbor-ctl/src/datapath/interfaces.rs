@@ -1,4 +1,4 @@
-//! The machine's network interfaces, and which of them can have the program.
+//! The machine's network interfaces, and which of them can carry the program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

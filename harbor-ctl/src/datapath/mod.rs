@@ -32,7 +32,7 @@ pub(crate) use flows::pressure::Pressure;
 pub(crate) use flows::{FlowCursor, FlowTables, Pass};
 pub(crate) use fragments::relay::Carrier;
 pub(crate) use heartbeat::Heart;
-pub(crate) use inspect::{detach, maps, status};
+pub(crate) use inspect::{attached, detach, maps, status};
 pub(crate) use interfaces::{Framing, Interface, Role, Snapshot};
 pub(crate) use program::attach::Hook;
 pub(crate) use program::loaded::programs;

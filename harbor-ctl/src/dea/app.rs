@@ -1,4 +1,4 @@
-//! The command that is run: its process, its end, and whether it listens.
+//! The app's process: its start, its end, and whether it listens.
 
 use std::{
     collections::BTreeSet, ffi::OsString, io, os::unix::process::ExitStatusExt as _,

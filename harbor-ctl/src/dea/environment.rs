@@ -1,4 +1,4 @@
-//! What the command is told: the number to listen on, for each service.
+//! The environment that the app gets: a number to listen on for each service.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 

@@ -1,4 +1,4 @@
-//! The digest by which an app host and Harbor find out whether they believe the same.
+//! The digest by which an app host and Harbor find out whether they agree.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What the C library keeps of memory that is not used any more.
+//! Returns unused memory from the C library's allocator to the kernel.
 //!
 //! A look at all ports needs much memory for a moment. Left alone, the allocator keeps that for ever,
 //! and in as many pools as there are threads.

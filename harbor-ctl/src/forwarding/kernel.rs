@@ -72,7 +72,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 /// A service that was changed, by its id: as it is now, or `None` when it is no longer served.
 pub(crate) type Change = (String, Option<Arc<Service>>);
 
-/// WhichBackends backends are asked for. Those that are avoided are few: whoever needs no more reads no
+/// Which backends are asked for. Those that are avoided are few: whoever needs no more reads no
 /// counters of a hundred thousand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WhichBackends {

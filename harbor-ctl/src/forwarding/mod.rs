@@ -16,12 +16,13 @@ pub(crate) use remains::Remains;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::Path,
     sync::Arc,
 };
 
 use crate::{
     config::Config,
-    datapath::{DatapathError, DatapathErrorKind},
+    datapath::{self, DatapathError, DatapathErrorKind},
     forwarding::kept_counts::KeptCounts,
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
@@ -61,6 +62,8 @@ pub(super) enum KernelEngine {
         reason: String,
         fix: Option<String>,
         can_retry: bool,
+        /// Where programs of an earlier agent still forward as it told them last.
+        left: Vec<String>,
     },
 }
 
@@ -77,12 +80,12 @@ impl KernelEngine {
             }
             Err(error) => {
                 tracing::error!("the proxy forwards alone: {error}");
-                Ok(Self::down(&error))
+                Ok(Self::down(&error, &config.paths.bpf))
             }
         }
     }
 
-    pub(super) fn down(error: &ForwardingError) -> Self {
+    pub(super) fn down(error: &ForwardingError, bpf: &Path) -> Self {
         let (fix, can_retry) = match error {
             ForwardingError::NoObject => {
                 let fix = "build it with the eBPF toolchain: cargo xtask setup, then build again";
@@ -95,6 +98,8 @@ impl KernelEngine {
             reason: error.to_string(),
             fix,
             can_retry,
+            // Whoever may not look is told of nothing more than that the start has failed.
+            left: datapath::attached(bpf).unwrap_or_default(),
         }
     }
 }

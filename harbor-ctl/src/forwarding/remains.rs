@@ -1,4 +1,4 @@
-//! What an earlier agent has left in the kernel, where this one is to forward without programs.
+//! Removes what an earlier agent left in the kernel when this one forwards without programs.
 
 use std::{io, path::Path};
 

@@ -1,4 +1,4 @@
-//! The configuration in the datapath's words.
+//! Translates the configuration into settings of the datapath.
 
 use super::kernel::Settings;
 use crate::{config::Config, datapath::Hook, model::Terms};

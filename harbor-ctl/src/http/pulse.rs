@@ -1,4 +1,4 @@
-//! Whether a connection is alive: what it waits for, since when, and until when that is allowed.
+//! Watches a connection: what it is waiting for, since when, and until when it may.
 
 use std::{
     io,

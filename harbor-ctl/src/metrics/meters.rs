@@ -1,4 +1,4 @@
-//! What is measured as it happens, because it cannot be seen afterwards.
+//! Measures that must be taken as things happen, because they cannot be read afterwards.
 
 use std::{
     collections::BTreeMap,

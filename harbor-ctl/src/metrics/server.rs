@@ -1,4 +1,4 @@
-//! The listener of metrics by TCP: one path, to look at and nothing to change.
+//! The TCP listener for scrapes.
 
 use std::{future::pending, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Numbers that agree with what is counted.
+//! Nouns that agree with a number: "1 port", "2 ports".
 
 use std::fmt::Display;
 

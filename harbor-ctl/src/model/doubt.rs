@@ -1,4 +1,4 @@
-//! What clients' own flows have shown of a backend.
+//! Evidence about a backend from clients' own flows.
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -1,4 +1,4 @@
-//! Moments as RFC 3339 writes them. Which offset is the node's is asked elsewhere.
+//! Moments in RFC 3339's notation. The node's offset comes from elsewhere.
 
 /// `2026-11-29T22:05:31+01:00`, of seconds since 1970 and of seconds that local time is ahead of UTC.
 pub(crate) fn rfc3339(at: u64, ahead_s: i32) -> String {

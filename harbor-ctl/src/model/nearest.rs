@@ -1,4 +1,4 @@
-//! What somebody may have meant.
+//! Finds the word that somebody may have meant.
 
 /// The candidate that is most like what was typed, if any is like it at all.
 pub(crate) fn nearest(typed: &str, candidates: impl Iterator<Item = String>) -> Option<String> {

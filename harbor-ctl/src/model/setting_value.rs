@@ -1,4 +1,4 @@
-//! A setting as somebody says it.
+//! A setting's value as it was given.
 
 use std::collections::BTreeMap;
 

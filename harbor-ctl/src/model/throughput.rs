@@ -1,4 +1,4 @@
-//! What a port carries now.
+//! The traffic of a port now.
 
 /// Bits per second from clients and to them, and flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

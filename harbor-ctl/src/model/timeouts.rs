@@ -1,4 +1,4 @@
-//! How long silence may last.
+//! How long a flow may be silent.
 
 use std::time::Duration;
 

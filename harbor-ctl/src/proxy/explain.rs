@@ -1,4 +1,4 @@
-//! What would become of a packet, in the words of the packet path. Nothing is changed by asking.
+//! Explains what the proxy would do with a packet, without changing anything.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A port's lists of networks in the datapath's words. Pure.
+//! Translates a port's lists of networks into table rows. Pure.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

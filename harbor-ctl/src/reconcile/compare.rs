@@ -1,4 +1,4 @@
-//! What of the kernel's tables is not as the agent wrote it: somebody else has been there.
+//! Finds rows of the kernel's tables that are not as the agent wrote them.
 
 use std::{collections::BTreeMap, fmt::Display};
 

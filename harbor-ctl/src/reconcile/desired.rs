@@ -1,4 +1,4 @@
-//! Services, routes and own addresses to table rows. Pure.
+//! Translates services, routes and own addresses into table rows. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

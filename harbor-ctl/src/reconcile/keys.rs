@@ -1,4 +1,4 @@
-//! What tables are read and written by.
+//! Keys of frontends and backends in the plan.
 
 use crate::model::Protocol;
 use std::net::SocketAddr;

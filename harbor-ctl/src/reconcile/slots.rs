@@ -1,4 +1,4 @@
-//! Which slots of the arrays are free.
+//! Keeps track of free slots in the arrays.
 //!
 //! A slot is handed out again as late as possible: the search goes on behind the last one given, so
 //! a packet that still looks at a former tenant's row has long finished.

@@ -1,4 +1,4 @@
-//! What a registry that others share tells this node, and how it is.
+//! Messages from a shared registry to this node, and the registry's condition.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

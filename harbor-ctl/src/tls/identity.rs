@@ -1,4 +1,4 @@
-//! One certificate with its key, as two PEM files hold them.
+//! One certificate with its key, from two PEM files.
 
 use std::{fmt::Display, fs::File, io::Read as _, path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The TLS of a server that has one identity or several.
+//! The TLS configuration of a server with one identity or several.
 
 use std::sync::Arc;
 

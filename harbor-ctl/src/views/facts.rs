@@ -1,4 +1,4 @@
-//! What the controller hands to readers beside services and counters.
+//! What the controller adds to services and counters for readers.
 
 use std::collections::BTreeMap;
 

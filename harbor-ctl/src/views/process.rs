@@ -1,4 +1,4 @@
-//! What the kernel says of this process, by the names that every process' metrics have.
+//! Process metrics under the names that every exporter uses.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! How the registry is, in one line, and what to do.
+//! The registry's line in `status`, with the fix.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `status`: every part's state in words, and the worst of them.
+//! `status`: the state of every part, and the worst of them.
 
 use std::collections::BTreeMap;
 
@@ -149,9 +149,15 @@ impl Snapshot {
     fn datapath_part(&self, report: &Result<Option<DatapathReport>, String>) -> PartStatus {
         match (&self.engines.kernel, report) {
             (KernelEngine::Off(remains), _) => without_programs(remains),
-            (KernelEngine::Down { reason, fix, .. }, _) => {
-                self.without_datapath(reason, fix.as_deref())
-            }
+            (
+                KernelEngine::Down {
+                    reason, fix, left, ..
+                },
+                _,
+            ) => self.without_datapath(
+                proxied_text(reason, left),
+                proxied_fix(fix.as_deref(), left),
+            ),
             (KernelEngine::Up(_), Err(error)) => part("down", error.clone()),
             (KernelEngine::Up(_), Ok(None)) => part("down", "it does not run".into()),
             (KernelEngine::Up(_), Ok(Some(report))) => self.loaded_part(report),
@@ -159,8 +165,7 @@ impl Snapshot {
     }
 
     /// The proxy serves what it can; whether that is enough is the operator's word.
-    fn without_datapath(&self, reason: &str, fix: Option<&str>) -> PartStatus {
-        let text = format!("the proxy forwards alone: {reason}");
+    fn without_datapath(&self, text: String, fix: Option<String>) -> PartStatus {
         let wanted = "if that is meant: harbor-ctl config set datapath.mode proxy";
         match self.engines.mode {
             Mode::Auto => PartStatus {
@@ -171,7 +176,7 @@ impl Snapshot {
                 ..part("degraded", text)
             },
             Mode::Tc | Mode::Xdp | Mode::Proxy => PartStatus {
-                fix: fix.map(str::to_owned),
+                fix,
                 ..part("down", text)
             },
         }
@@ -284,6 +289,26 @@ fn shares(report: &ShareReport) -> (String, bool) {
         text.push_str(&format!("; and {} more", named - NAMED));
     }
     (text, whole_or_port)
+}
+
+/// Who forwards when the programs could not be started, and why they could not.
+fn proxied_text(reason: &str, left: &[String]) -> String {
+    match left {
+        [] => format!("the proxy forwards alone: {reason}"),
+        left => format!(
+            "the proxy forwards, and so do programs of an earlier agent, as it told them last, on {}: {reason}",
+            left.join(", ")
+        ),
+    }
+}
+
+fn proxied_fix(fix: Option<&str>, left: &[String]) -> Option<String> {
+    const OFF: &str = "or take those programs off: harbor-ctl datapath detach";
+    match (fix, left) {
+        (fix, []) => fix.map(str::to_owned),
+        (Some(fix), _) => Some(format!("{fix}; {OFF}")),
+        (None, _) => Some(OFF.trim_start_matches("or ").to_owned()),
+    }
 }
 
 /// The datapath where the operator wants none.

@@ -72,3 +72,16 @@ fn what_cannot_be_taken_off_is_said() {
     assert_eq!(state, "degraded", "{text}");
     assert!(text.contains("may still forward"), "{text}");
 }
+
+#[test]
+fn programs_that_an_agent_cannot_take_over_are_named() {
+    let mut scene = Scene::routed();
+    scene.port("web");
+    assert_eq!(scene.agent.stop(), 0);
+    let words = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];
+    scene.agent.start_by(words.map(str::to_owned).to_vec());
+    scene.agent.restart();
+    let (state, text) = datapath(&scene);
+    assert_eq!(state, "degraded", "{text}");
+    assert!(text.contains("programs of an earlier agent"), "{text}");
+}

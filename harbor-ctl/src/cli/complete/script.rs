@@ -1,4 +1,4 @@
-//! What a shell reads once: it asks the program whenever a word is to be completed.
+//! The shell scripts that call the program whenever a word is to be completed.
 
 use std::io::{self, Write as _};
 

@@ -1,4 +1,4 @@
-//! Files of logs: which belong to a part, their last lines, and what is added to them.
+//! Log files: which belong to a part, their last lines, and lines added later.
 
 use std::{
     collections::VecDeque,

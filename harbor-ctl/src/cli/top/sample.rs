@@ -1,4 +1,4 @@
-//! What ports carry: two looks at their counters, and the time between.
+//! Samples what ports carry: two readings of the counters, and the time between them.
 
 use std::{
     collections::{BTreeMap, HashMap},

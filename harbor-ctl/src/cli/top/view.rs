@@ -1,4 +1,4 @@
-//! What is shown, and what keys do to it; knows no terminal.
+//! The state of the view and its keys; knows no terminal.
 
 use std::cmp::Reverse;
 

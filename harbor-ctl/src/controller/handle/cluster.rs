@@ -1,4 +1,4 @@
-//! The handle's answers about nodes and the state as a whole.
+//! Operations on nodes and on the state as a whole.
 
 use tokio::sync::OwnedMutexGuard;
 

@@ -1,4 +1,4 @@
-//! What the control API asks of the kernel's tables as a whole.
+//! Operations on the kernel's tables as a whole.
 
 use super::Handle;
 use crate::{

@@ -1,4 +1,4 @@
-//! The handle's answers to platforms, and to operators about what platforms were promised.
+//! Operations of platforms, and what operators may ask about platforms.
 
 use tokio::sync::OwnedMutexGuard;
 

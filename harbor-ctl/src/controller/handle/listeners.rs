@@ -1,4 +1,4 @@
-//! What the agent's listeners are to be, and where their trouble is shown.
+//! Settings of the agent's listeners, and where their problems are shown.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What metrics tell, gathered when somebody asks.
+//! Gathers the metrics when somebody scrapes them.
 
 use std::sync::Arc;
 

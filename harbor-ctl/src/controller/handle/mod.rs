@@ -23,8 +23,7 @@ use crate::{
     },
     control::{Answer, EventLog, Operations},
     discovery::{Message, Sender},
-    forwarding::Engines,
-    forwarding::{WhichBackends, not_ready},
+    forwarding::{Engines, WhichBackends, not_ready},
     http::{asked_by, requester},
     metrics::OneAtATime,
     model::{

@@ -1,4 +1,4 @@
-//! What pages show of many ports and backends.
+//! Reads that stay cheap with many ports and backends.
 
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ impl<R: Registry> SummaryOperations for Handle<R> {
     }
 }
 
-/// WhichBackends backend of which service.
+/// A backend, by its service and its place there.
 type Placed = (Arc<Service>, usize);
 
 /// The first about which the text is said somewhere, how many there are, and how many were looked at.

@@ -1,4 +1,4 @@
-//! Dry runs, with what they found in the agent's words.
+//! Runs dry runs and describes their outcome.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Where the packet program is attached.
+//! Attaches the TC program to interfaces.
 
 use super::Forwarder;
 use crate::datapath::{DatapathError, Hook, Interface};

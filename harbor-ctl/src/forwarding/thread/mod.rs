@@ -117,7 +117,7 @@ struct Inputs {
     own: OwnAddresses,
     /// The routes may have changed since they were asked for.
     is_stale: bool,
-    /// WhichBackends routes the programs can take may have changed.
+    /// Which routes the programs can take may have changed.
     is_unjudged: bool,
     /// The tables differ, or may differ.
     is_open: bool,

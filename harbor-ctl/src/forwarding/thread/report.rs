@@ -1,4 +1,4 @@
-//! What the forwarding thread says of what it keeps.
+//! Reports of the forwarding thread: state, counters, flows.
 
 use std::{collections::BTreeSet, net::IpAddr};
 

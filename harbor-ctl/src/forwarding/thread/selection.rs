@@ -1,4 +1,4 @@
-//! The configuration, applied to the interfaces and addresses that the host has now.
+//! Resolves the configuration against the host's current interfaces and addresses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

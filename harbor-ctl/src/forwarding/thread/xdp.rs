@@ -1,4 +1,4 @@
-//! Which interfaces have the XDP program too.
+//! Attaches the XDP program to interfaces that can have it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

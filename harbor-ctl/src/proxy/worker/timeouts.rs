@@ -1,4 +1,4 @@
-//! How long the proxy waits, in nanoseconds; it may be told otherwise while it works.
+//! The proxy's timeouts in nanoseconds; they can be changed while it runs.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},

@@ -1,4 +1,4 @@
-//! What the file's tables hold, and how their rows are read and written.
+//! The file's tables, and how their rows are encoded.
 
 use std::path::Path;
 

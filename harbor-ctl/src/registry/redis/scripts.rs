@@ -1,4 +1,4 @@
-//! One Lua script a verb; each is one atomic step on the server, and may be asked twice.
+//! The Lua scripts: one a verb, each atomic on the server and safe to repeat.
 
 use redis::Script;
 

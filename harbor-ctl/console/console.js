@@ -76,12 +76,20 @@
   addEventListener("pointerdown", () => { pressed = true; });
   for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; });
 
+  // What somebody types into, is about to press or has marked stays as it is; a table that was clicked does not.
+  function isInUse(part) {
+    const focused = document.activeElement;
+    const marked = getSelection();
+    return part.contains(focused) && !focused.matches(".scroll") ||
+      !marked.isCollapsed && part.contains(marked.anchorNode);
+  }
+
   async function refresh() {
     const old = document.getElementById("fresh");
-    if (!old || pressed || document.hidden || old.contains(document.activeElement)) return;
+    if (!old || pressed || document.hidden || isInUse(old)) return;
     const text = await (await fetched(location.href)).text();
     const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("fresh");
-    if (!fresh || pressed || old.contains(document.activeElement)) return;
+    if (!fresh || pressed || isInUse(old)) return;
     const places = [...old.querySelectorAll(".scroll")].map((part) => part.scrollLeft);
     old.replaceWith(document.adoptNode(fresh));
     fresh.querySelectorAll(".scroll").forEach((part, n) => { part.scrollLeft = places[n] ?? 0; });

@@ -37,13 +37,11 @@ pub(super) async fn page<O: Operations>(
     Extension(session): Extension<Session>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    let read: Answer<_> = async {
-        let found = house.find_backends(wanted.q.trim(), ON_PAGE).await?;
-        Ok((found, house.operations.app_hosts().await?))
-    }
-    .await;
-    let body = match read {
-        Ok((found, hosts)) => whole(&found, &hosts, wanted.q.trim()),
+    let found = house.find_backends(wanted.q.trim(), ON_PAGE).await;
+    // App hosts are not known while a shared registry is away; backends are.
+    let hosts = house.operations.app_hosts().await;
+    let body = match found {
+        Ok(found) => whole(&found, &hosts, wanted.q.trim()),
         Err(refusal) => alert(Some(&refusal)),
     };
     let place = Place {
@@ -53,7 +51,7 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn whole(found: &FoundBackends, hosts: &[AppHostItem], wanted: &str) -> Markup {
+fn whole(found: &FoundBackends, hosts: &Answer<Vec<AppHostItem>>, wanted: &str) -> Markup {
     html! {
         form.filter method="get" action="/backends" role="search" {
             label for="q" { "Service, instance, address, state or app host" }
@@ -61,7 +59,13 @@ fn whole(found: &FoundBackends, hosts: &[AppHostItem], wanted: &str) -> Markup {
             button type="submit" { "Show" }
         }
         div #fresh {
-            section { h2 { "App hosts" } (app_hosts(hosts)) }
+            section {
+                h2 { "App hosts" }
+                @match hosts {
+                    Ok(hosts) => (app_hosts(hosts)),
+                    Err(refusal) => (alert(Some(refusal))),
+                }
+            }
             section {
                 h2 { "Backends" }
                 p { (found.found) " of " (found.all) " backends"
@@ -91,9 +95,9 @@ fn app_hosts(hosts: &[AppHostItem]) -> Markup {
     }
 }
 
-/// Backends; `session` where they may be drained.
-pub(super) fn rows(backends: &[BackendItem], session: Option<&Session>) -> Markup {
-    let session = session.filter(|session| session.may_change());
+/// Backends; of one port, by its id, where they may be drained.
+pub(super) fn rows(backends: &[BackendItem], of: Option<(&str, &Session)>) -> Markup {
+    let of = of.filter(|(_, session)| session.may_change());
     let rows = html! {
         @for item in backends {
             tr {
@@ -105,7 +109,7 @@ pub(super) fn rows(backends: &[BackendItem], session: Option<&Session>) -> Marku
                 td.number { (item.weight) }
                 td.number { (item.flows) }
                 td { (item.dea.as_deref().unwrap_or("by hand")) }
-                @if let Some(session) = session { td { (drain(item, session)) } }
+                @if let Some((id, session)) = of { td { (drain(id, item, session)) } }
             }
         }
     };
@@ -119,16 +123,17 @@ pub(super) fn rows(backends: &[BackendItem], session: Option<&Session>) -> Marku
         "Flows",
         "Announced by",
     ];
-    headings.extend(session.map(|_| "Drain"));
+    headings.extend(of.map(|_| "Drain"));
     html! {
         @if backends.is_empty() { p { "There is no backend." } }
         @else { (table("Backends", &headings, &rows)) }
     }
 }
 
-fn drain(item: &BackendItem, session: &Session) -> Markup {
+/// By the port's id: two ports may share a number.
+fn drain(id: &str, item: &BackendItem, session: &Session) -> Markup {
     html! {
-        form method="post" action={ "/ports/" (segment(&item.port.to_string())) "/backends" } {
+        form method="post" action={ "/ports/" (segment(id)) "/backends" } {
             (token(session))
             input type="hidden" name="backend" value=(item.address);
             button type="submit" aria-label={ "Drain " (item.instance) } { "Drain" }

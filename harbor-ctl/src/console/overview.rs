@@ -64,6 +64,10 @@ fn parts(status: &StatusReport) -> Markup {
 }
 
 /// The fullest of each kind that has a limit.
+/// What stands in place of what the programs in the kernel count.
+const UNLOADED: &str =
+    "Counted by the programs in the kernel, and none is loaded: see each port's page.";
+
 fn filled(status: &StatusReport) -> Markup {
     let reports = status.datapath_report.iter();
     let mut filled: Vec<_> = reports
@@ -84,7 +88,8 @@ fn filled(status: &StatusReport) -> Markup {
     html! {
         section {
             h2 { "Fullest" }
-            @if filled.is_empty() { p { "No flow is open." } }
+            @if status.datapath_report.is_none() { p { (UNLOADED) } }
+            @else if filled.is_empty() { p { "No flow is open." } }
             @else { (table("Fullest", &["What", "Flows", "Room", "Full"], &rows)) }
         }
     }
@@ -107,7 +112,8 @@ fn drops(status: &StatusReport) -> Markup {
     html! {
         section {
             h2 { "Dropped" }
-            @if drops.is_empty() { p { "Nothing has been dropped." } }
+            @if status.datapath_report.is_none() { p { (UNLOADED) } }
+            @else if drops.is_empty() { p { "Nothing has been dropped." } }
             @else { (table("Dropped", &["Reason", "Packets", "Meaning"], &rows)) }
         }
     }

@@ -120,7 +120,7 @@ fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
     html! {
         div #fresh {
             (facts(item))
-            section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some(session))) }
+            section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some((&item.id, session)))) }
             section { h2 { "Clients" } (flows(&port.flows)) }
         }
         @if session.may_change() {

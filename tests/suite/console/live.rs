@@ -41,7 +41,15 @@ fn charts_of_the_node_and_of_a_port_show_an_hour_and_its_last_minutes() {
         moves(&mut browser);
         // The same in numbers, for whoever sees no chart.
         browser.open(&address(&page));
-        browser.click("details summary");
+        browser.until("document.querySelector('.chart canvas') !== null");
+        // A chart that is drawn meanwhile moves what is below it from under the pointer.
+        eventually(Duration::from_secs(10), || {
+            let is_open = "document.querySelector('details').open";
+            if browser.value(is_open) != true {
+                browser.click("details summary");
+            }
+            browser.value(is_open) == true
+        });
         let numbers = browser.value("document.querySelector('details table').innerText");
         let numbers = numbers.as_str().unwrap();
         assert!(numbers.contains("5 to 0 minutes ago"), "{page}: {numbers}");
@@ -53,6 +61,18 @@ fn charts_of_the_node_and_of_a_port_show_an_hour_and_its_last_minutes() {
     browser.until("/^Now: 0 bit.s from clients, 0 .*, 0 flows/.test(document.getElementById('carried').innerText)");
     assert_eq!(live.finish().errors, Vec::<String>::new());
     has_no_complaint(&mut browser);
+}
+
+#[test]
+fn a_page_stays_fresh_when_somebody_has_clicked_into_its_table() {
+    let scene = scene("");
+    scene.agent.create(&["first"]);
+    let mut browser = signed_in(&scene);
+    browser.open(&address("/ports"));
+    browser.until("document.getElementById('fresh').innerText.includes('first')");
+    browser.click("#fresh .scroll td");
+    scene.agent.create(&["second"]);
+    browser.until("document.getElementById('fresh').innerText.includes('second')");
 }
 
 #[test]

@@ -37,6 +37,10 @@ fn every_page_answers_where_the_proxy_forwards_alone() {
     let port = scene.port("web").port();
     let ann = Client::signed_in(&scene.lab.node, ADMIN);
     all_answer(&scene, &ann, port);
+    // What only the programs count is not said to be nothing.
+    let overview = ann.get("/").body;
+    assert!(overview.contains("none is loaded"), "{overview}");
+    assert!(!overview.contains("No flow is open"), "{overview}");
 }
 
 #[test]
@@ -174,11 +178,42 @@ fn every_page_answers_while_redis_is_away_and_says_so() {
         registry.split("</tr>").next().unwrap().contains("degraded")
     });
     all_answer(&scene, &ann, port);
+    // What this node serves is known without it.
+    let backends = ann.get("/backends").body;
+    assert!(backends.contains(&scene.app(0).to_string()), "{backends}");
     // What cannot be recorded is refused, and the reason stands on the page.
     let refused = ann.post("/ports/create", &[("name", "late")]);
     assert!(refused.status >= 400, "{}", refused.status);
     assert!(refused.body.contains("role=\"alert\""), "{}", refused.body);
     assert_eq!(scene.agent.items(&["ports", "list"]).len(), 1);
+}
+
+#[test]
+fn a_backend_is_drained_where_two_ports_share_a_number() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    let backends = [scene.app(0), scene.app(1)].map(|app| app.to_string());
+    let create = |name: &str, protocol: &str| {
+        let words = ["--protocol", protocol, "--port", "35777"];
+        let more = ["--backend", &backends[0], "--backend", &backends[1]];
+        scene
+            .agent
+            .create(&[&[name], &words[..], &more[..]].concat());
+        let shown = scene.agent.ctl_json(&["ports", "show", name]);
+        shown["id"].as_str().unwrap().to_owned()
+    };
+    let (stream, _) = (create("stream", "tcp"), create("datagrams", "udp"));
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let form = format!("/ports/{stream}/backends");
+    let page = ann.get(&format!("/ports/{stream}")).body;
+    assert!(page.contains(&format!("action=\"{form}\"")), "{page}");
+    let drained = ann.post(&form, &[("backend", &backends[0])]);
+    assert_eq!(drained.status, 303, "{}", drained.body);
+    let left = |name: &str| {
+        let items = scene.agent.items(&["backends", "list", name]);
+        items.iter().filter(|item| item["state"] == "up").count()
+    };
+    assert_eq!((left("stream"), left("datagrams")), (1, 2));
 }
 
 #[test]

@@ -90,7 +90,8 @@ pub(super) async fn shown<O: Operations>(
 struct Port {
     item: PortItem,
     backends: Vec<BackendItem>,
-    flows: Vec<FlowItem>,
+    /// They may be unknown while the datapath is away; the rest is not.
+    flows: Answer<Vec<FlowItem>>,
 }
 
 async fn read<O: Operations>(house: &House<O>, id: &str) -> Answer<Port> {
@@ -104,8 +105,7 @@ async fn read<O: Operations>(house: &House<O>, id: &str) -> Answer<Port> {
     Ok(Port {
         item,
         backends: house.operations.backends(Some(port)).await?,
-        // Flows may be unknown while the datapath is away; the rest is not.
-        flows: first_flows(house, which).await.unwrap_or_default(),
+        flows: first_flows(house, which).await,
     })
 }
 
@@ -121,7 +121,13 @@ fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
         div #fresh {
             (facts(item))
             section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some((&item.id, session)))) }
-            section { h2 { "Clients" } (flows(&port.flows)) }
+            section {
+                h2 { "Clients" }
+                @match &port.flows {
+                    Ok(first) => (flows(first)),
+                    Err(refusal) => (alert(Some(refusal))),
+                }
+            }
         }
         @if session.may_change() {
             (settings(item, session, refusal))
@@ -171,6 +177,7 @@ fn flows(flows: &[FlowItem]) -> Markup {
     html! {
         @if flows.is_empty() { p { "No flow is open." } }
         @else { (table("Flows", &["Protocol", "Client", "Backend", "State"], &rows)) }
+        @if flows.len() == FLOWS { p { "The first " (FLOWS) " are shown: harbor-ctl flows list shows all." } }
     }
 }
 

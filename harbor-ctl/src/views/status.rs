@@ -303,25 +303,16 @@ fn proxied_text(reason: &str, left: &[String]) -> String {
 }
 
 fn proxied_fix(fix: Option<&str>, left: &[String]) -> Option<String> {
-    const OFF: &str = "or take those programs off: harbor-ctl datapath detach";
+    const OFF: &str = "take those programs off: harbor-ctl datapath detach";
     match (fix, left) {
         (fix, []) => fix.map(str::to_owned),
-        (Some(fix), _) => Some(format!("{fix}; {OFF}")),
-        (None, _) => Some(OFF.trim_start_matches("or ").to_owned()),
+        (Some(fix), _) => Some(format!("{fix}; or {OFF}")),
+        (None, _) => Some(OFF.to_owned()),
     }
 }
 
 /// The datapath where the operator wants none.
 fn without_programs(remains: &Remains) -> PartStatus {
-    let stuck = |reason: &str| PartStatus {
-        fix: Some("harbor-ctl datapath detach, then restart the agent".into()),
-        ..part(
-            "degraded",
-            format!(
-                "proxy, as configured, but programs of an earlier agent may still forward: {reason}"
-            ),
-        )
-    };
     match remains {
         Remains::Nothing => part(
             "ok",
@@ -331,7 +322,15 @@ fn without_programs(remains: &Remains) -> PartStatus {
             "ok",
             format!("proxy, as configured; what is in the kernel is not seen from here: {reason}"),
         ),
-        Remains::Stuck(reason) => stuck(reason),
+        Remains::Stuck(reason) => PartStatus {
+            fix: Some("harbor-ctl datapath detach, then restart the agent".into()),
+            ..part(
+                "degraded",
+                format!(
+                    "proxy, as configured, but programs of an earlier agent may still forward: {reason}"
+                ),
+            )
+        },
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Health {
     pub(super) summary: Summary,
 }
 
-/// What the roster has followed so far.
+/// What the schedule has followed so far.
 #[derive(Debug, Default)]
 struct Seen {
     /// By the service's id; `None`: it is to be looked at again.

@@ -38,7 +38,7 @@ struct Answer {
 pub(crate) async fn run<R: Registry>(handle: Handle<R>) {
     let mut watch = Watch {
         handle,
-        roster: Schedule::new(Instant::now()),
+        schedule: Schedule::new(Instant::now()),
         probes: JoinSet::new(),
         ear: Ear::new(Instant::now()),
         seen: Seen::default(),
@@ -69,7 +69,7 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>) {
 
 struct Watch<R> {
     handle: Handle<R>,
-    roster: Schedule,
+    schedule: Schedule,
     probes: JoinSet<Answer>,
     /// What clients' flows meet.
     ear: Ear,
@@ -90,17 +90,17 @@ impl<R: Registry> Watch<R> {
                 changes = controller.forgotten();
             }
             for (service, targets) in changed {
-                self.roster.follow(&service, targets, now);
+                self.schedule.follow(&service, targets, now);
             }
         }
-        controller.health.summary = self.roster.summary(now);
+        controller.health.summary = self.schedule.summary(now);
         controller.record_health().await;
         for key in self.ear.listen(&controller, now) {
-            self.roster.hurry(&key, now);
+            self.schedule.hurry(&key, now);
         }
         let rate = controller.running.config.health.rate;
         drop(controller);
-        for (key, rule) in self.roster.begin(rate, now) {
+        for (key, rule) in self.schedule.begin(rate, now) {
             self.probes.spawn(async move {
                 let begun = Instant::now();
                 let sight = probe(key.address, &rule).await;
@@ -138,7 +138,7 @@ impl<R: Registry> Watch<R> {
             tracing::debug!(%address, kind = ?fault.kind, "probe failed: {}", fault.reason);
         }
         let times = (*begun, Instant::now());
-        self.roster
+        self.schedule
             .note((key, rule), sight, times, rand::random::<f64>())
     }
 

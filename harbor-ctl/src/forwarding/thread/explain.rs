@@ -88,13 +88,13 @@ impl Forwarder {
     }
 
     fn frontend_of(&self, slot: u32) -> Option<(crate::model::Protocol, u16)> {
-        let mut served = self.books.actual.frontends.iter();
+        let mut served = self.mirror.actual.frontends.iter();
         let (key, _) = served.find(|(_, (frontend, _))| frontend.slot == slot)?;
         Some((key.protocol, key.port))
     }
 
     fn backend_of(&self, slot: u32) -> Result<Option<FoundBackend>, DatapathError> {
-        let mut backends = self.books.actual.backends.iter();
+        let mut backends = self.mirror.actual.backends.iter();
         let Some((key, (_, row))) = backends.find(|(_, (held, _))| *held == slot) else {
             return Ok(None);
         };

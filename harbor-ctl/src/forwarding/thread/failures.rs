@@ -55,13 +55,13 @@ impl Forwarder {
     /// A backend on a link of this node whose address nobody answers for cannot be reached: the kernel
     /// has asked, so this is news once for each time that it has asked in vain.
     pub(super) fn hear_of_neighbours(&mut self, kernel: &KernelRoutes) {
-        let routes = &self.wishes.routes;
+        let routes = &self.inputs.routes;
         let is_backend =
             |(host, by): &(IpAddr, u32)| routes.get(host).is_some_and(|route| route.ifindex == *by);
         let lost = kernel.lost().filter(is_backend).map(|(host, _)| host);
         let lost: BTreeSet<IpAddr> = lost.collect();
         for host in lost.difference(&self.doubts.lost) {
-            let backends = self.books.actual.backends.iter();
+            let backends = self.mirror.actual.backends.iter();
             for (key, (slot, _)) in backends.filter(|(key, _)| key.address.ip() == *host) {
                 self.doubts
                     .last
@@ -82,7 +82,7 @@ impl Forwarder {
 
     /// How many backends of a frontend new flows avoid.
     pub(super) fn ejected_of(&self, key: &FrontendKey) -> u32 {
-        let ejected = self.wishes.ejected.keys();
+        let ejected = self.inputs.ejected.keys();
         let own =
             ejected.filter(|suspect| (suspect.protocol, suspect.port) == (key.protocol, key.port));
         u32::try_from(own.count()).unwrap_or(u32::MAX)
@@ -90,16 +90,16 @@ impl Forwarder {
 
     /// Has new flows avoid a backend for this reason while another can take them, or no longer.
     pub(super) fn eject(&mut self, suspect: &Suspect, doubt: Option<Doubt>) {
-        let ejected = &mut self.wishes.ejected;
+        let ejected = &mut self.inputs.ejected;
         let is_new = match doubt {
             Some(doubt) => ejected.insert(*suspect, doubt).is_none(),
             None => ejected.remove(suspect).is_some(),
         };
-        let services = self.wishes.services.iter().flat_map(BTreeMap::values);
+        let services = self.inputs.services.iter().flat_map(BTreeMap::values);
         let mut own = services.filter(|service| {
             service.port == suspect.port && service.protocols.contains(suspect.protocol)
         });
-        let Some(service) = own.next().filter(|_| is_new && !self.wishes.is_open) else {
+        let Some(service) = own.next().filter(|_| is_new && !self.inputs.is_open) else {
             return;
         };
         let key = FrontendKey {
@@ -107,10 +107,10 @@ impl Forwarder {
             port: suspect.port,
         };
         let scope = Scope::Part(BTreeSet::from([key]));
-        let desired = reconcile::desired([service.as_ref()], scope, self.wishes.ground());
+        let desired = reconcile::desired([service.as_ref()], scope, self.inputs.host_view());
         if let Err(error) = self.plan_and_apply(&desired) {
             tracing::error!("cannot bring the tables up to date: {error}");
-            self.wishes.is_open = true;
+            self.inputs.is_open = true;
         }
     }
 }

@@ -29,7 +29,7 @@ impl Forwarder {
             tracing::warn!("{error}");
         }
         self.keep_xdp(&chosen);
-        self.wishes.is_unjudged |= !self.attached.keys().eq(&before);
+        self.inputs.is_unjudged |= !self.attached.keys().eq(&before);
         if self.attached.is_empty() {
             self.problems.insert("attached to no interface".into());
         }

@@ -60,7 +60,7 @@ pub(super) struct Forwarder {
     settings: Settings,
     datapath: Datapath,
     tables: LiveTables,
-    books: TableMirror,
+    mirror: TableMirror,
     flows: Arc<FlowTables>,
     /// Flows of one family that fit.
     capacity: u32,
@@ -79,7 +79,7 @@ pub(super) struct Forwarder {
     explainer: Option<Explainer>,
     host: Host,
     snapshot: Snapshot,
-    wishes: Inputs,
+    inputs: Inputs,
     /// By the interface's index.
     attached: BTreeMap<u32, Hook>,
     interfaces: InterfaceTable,
@@ -127,7 +127,7 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn ground(&self) -> HostView<'_> {
+    fn host_view(&self) -> HostView<'_> {
         HostView {
             routes: &self.routes,
             own: &self.own,
@@ -174,9 +174,9 @@ impl Forwarder {
             settings,
             datapath,
             tables,
-            books: TableMirror::open(actual, Capacity::default()),
+            mirror: TableMirror::open(actual, Capacity::default()),
             snapshot: Snapshot::default(),
-            wishes: Inputs::default(),
+            inputs: Inputs::default(),
             attached: BTreeMap::new(),
             interfaces: InterfaceTable::open(&pins)?,
             xdp: XdpState::default(),
@@ -298,16 +298,16 @@ impl Forwarder {
         }
         self.attach();
         if Instant::now() >= self.next_ways {
-            self.wishes.is_stale = true;
+            self.inputs.is_stale = true;
             self.keep_ways();
         }
         let is_untidy = self
-            .wishes
+            .inputs
             .untidy
             .is_some_and(|[since, last]| last.elapsed() >= QUIET || since.elapsed() >= UNTIDY);
         if is_untidy && Instant::now() >= self.next_tidying {
             self.next_tidying = Instant::now() + TIDYING;
-            self.wishes.is_open = true;
+            self.inputs.is_open = true;
         }
         if let Err(error) = self.reconcile() {
             tracing::error!("cannot bring the tables up to date: {error}");

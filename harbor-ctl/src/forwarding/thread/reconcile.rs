@@ -27,27 +27,27 @@ impl Forwarder {
     /// Before the first complete list of services nothing is touched: an agent that does not know
     /// yet must not take for unwanted what its predecessor served.
     pub(super) fn wish(&mut self, services: Vec<Arc<Service>>, all_down: AllDown) {
-        let wishes = &mut self.wishes;
+        let inputs = &mut self.inputs;
         let backends = services.iter().flat_map(|service| &service.backends);
-        wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
-        let is_new = |host: &&IpAddr| !wishes.routes.contains_key(host);
-        let fresh: BTreeSet<IpAddr> = wishes.hosts.iter().filter(is_new).copied().collect();
+        inputs.hosts = backends.map(|backend| backend.address.ip()).collect();
+        let is_new = |host: &&IpAddr| !inputs.routes.contains_key(host);
+        let fresh: BTreeSet<IpAddr> = inputs.hosts.iter().filter(is_new).copied().collect();
         let found = self.host.routes(&fresh);
-        wishes.routes.extend(found);
-        wishes.routes.retain(|host, _| wishes.hosts.contains(host));
-        wishes.is_unjudged = true;
+        inputs.routes.extend(found);
+        inputs.routes.retain(|host, _| inputs.hosts.contains(host));
+        inputs.is_unjudged = true;
         let by_id = services
             .into_iter()
             .map(|service| (service.id.clone(), service));
-        wishes.services = Some(by_id.collect());
-        wishes.all_down = all_down;
-        wishes.is_open = true;
+        inputs.services = Some(by_id.collect());
+        inputs.all_down = all_down;
+        inputs.is_open = true;
     }
 
     /// Takes over changed services and brings their frontends, and no others, to what they ask for.
     pub(super) fn change(&mut self, changes: Vec<Change>) -> Result<(), DatapathError> {
-        let wishes = &mut self.wishes;
-        let Some(services) = wishes.services.as_mut() else {
+        let inputs = &mut self.inputs;
+        let Some(services) = inputs.services.as_mut() else {
             // What else is served is not known yet.
             return Ok(());
         };
@@ -63,25 +63,26 @@ impl Forwarder {
         }
         let backends = changed.iter().flat_map(|service| &service.backends);
         let hosts: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
-        let fresh: BTreeSet<IpAddr> = hosts.difference(&wishes.hosts).copied().collect();
+        let fresh: BTreeSet<IpAddr> = hosts.difference(&inputs.hosts).copied().collect();
         if !fresh.is_empty() {
             let found = self.host.routes(&fresh);
-            wishes.routes.extend(found);
-            wishes.hosts.extend(fresh);
+            inputs.routes.extend(found);
+            inputs.hosts.extend(fresh);
             self.attach_towards();
         }
-        let wishes = &mut self.wishes;
+        let inputs = &mut self.inputs;
         let now = Instant::now();
-        let since = wishes.untidy.map_or(now, |[since, _]| since);
-        wishes.untidy = Some([since, now]);
-        if wishes.is_open {
+        let since = inputs.untidy.map_or(now, |[since, _]| since);
+        inputs.untidy = Some([since, now]);
+        if inputs.is_open {
             return self.reconcile();
         }
         let scope = Scope::Part(keys);
-        let desired = reconcile::desired(changed.iter().map(Arc::as_ref), scope, wishes.ground());
+        let desired =
+            reconcile::desired(changed.iter().map(Arc::as_ref), scope, inputs.host_view());
         let applied = self.plan_and_apply(&desired);
         // What failed half way is for a look at everything.
-        self.wishes.is_open = applied.is_err();
+        self.inputs.is_open = applied.is_err();
         applied
     }
 
@@ -90,19 +91,19 @@ impl Forwarder {
         self.keep_routes();
         self.judge_routes();
         let own = self.own_addresses();
-        let has_moved = self.wishes.own.views != own.views;
-        if self.wishes.own != own {
-            self.wishes.own = own;
-            self.wishes.is_open = true;
+        let has_moved = self.inputs.own.views != own.views;
+        if self.inputs.own != own {
+            self.inputs.own = own;
+            self.inputs.is_open = true;
         }
-        let wishes = &self.wishes;
-        let Some(services) = wishes.services.as_ref().filter(|_| wishes.is_open) else {
+        let inputs = &self.inputs;
+        let Some(services) = inputs.services.as_ref().filter(|_| inputs.is_open) else {
             return Ok(());
         };
         let desired = reconcile::desired(
             services.values().map(Arc::as_ref),
             Scope::Whole,
-            wishes.ground(),
+            inputs.host_view(),
         );
         self.plan_and_apply(&desired)?;
         drop(desired);
@@ -111,15 +112,15 @@ impl Forwarder {
             self.heart.turn_generation();
             self.beat();
         }
-        self.books.actual.pack();
+        self.mirror.actual.pack();
         heap::give_back();
-        (self.wishes.is_open, self.wishes.untidy) = (false, None);
+        (self.inputs.is_open, self.inputs.untidy) = (false, None);
         self.forget_hosts();
         Ok(())
     }
 
     pub(super) fn plan_and_apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
-        let plan = Plan::between(&self.books.actual, desired, &mut self.books.free);
+        let plan = Plan::between(&self.mirror.actual, desired, &mut self.mirror.free);
         for refused in &plan.refused {
             tracing::error!("{refused}");
         }
@@ -133,27 +134,27 @@ impl Forwarder {
     /// Waits while nobody else does for the packets that may still read what was replaced, so that
     /// the next change of the same port need not.
     pub(super) fn settle(&mut self) {
-        if !self.books.unsettled.is_empty() && self.tables.wait_for_readers().is_ok() {
-            self.books.unsettled.clear();
+        if !self.mirror.unsettled.is_empty() && self.tables.wait_for_readers().is_ok() {
+            self.mirror.unsettled.clear();
         }
     }
 
     /// Forgets the ways to hosts that no backend is on any more.
     fn forget_hosts(&mut self) {
-        let wishes = &mut self.wishes;
-        let services = wishes.services.iter().flat_map(BTreeMap::values);
+        let inputs = &mut self.inputs;
+        let services = inputs.services.iter().flat_map(BTreeMap::values);
         let backends = services.flat_map(|service| &service.backends);
-        wishes.hosts = backends.map(|backend| backend.address.ip()).collect();
-        wishes.routes.retain(|host, _| wishes.hosts.contains(host));
+        inputs.hosts = backends.map(|backend| backend.address.ip()).collect();
+        inputs.routes.retain(|host, _| inputs.hosts.contains(host));
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<(), DatapathError> {
         let relisted = self.relisted(plan);
         self.judge_anew();
-        if let Err(error) = reconcile::apply(plan, &mut self.books, &mut self.tables) {
+        if let Err(error) = reconcile::apply(plan, &mut self.mirror, &mut self.tables) {
             // What was written is uncertain: look, and leave the rest to the next round.
             let actual = self.tables.read()?;
-            self.books = TableMirror::open(actual, Capacity::default());
+            self.mirror = TableMirror::open(actual, Capacity::default());
             return Err(error);
         }
         if self.heart.meter(self.is_metered(plan)) {
@@ -165,7 +166,7 @@ impl Forwarder {
     fn relisted(&self, plan: &Plan) -> Relisted {
         let list = |number: u32| {
             let fresh = plan.acls.iter().find(|(list, _)| *list == number);
-            let held = self.books.actual.acls.get(&number);
+            let held = self.mirror.actual.acls.get(&number);
             fresh
                 .map(|(_, acl)| acl)
                 .or(held)
@@ -173,7 +174,7 @@ impl Forwarder {
                 .unwrap_or_default()
         };
         let changed = plan.frontends.iter().filter_map(|(key, frontend, sets)| {
-            let (_, held) = self.books.actual.frontends.get(key)?;
+            let (_, held) = self.mirror.actual.frontends.get(key)?;
             let (old, new) = (held[0].limits, sets[0].limits);
             let is_new = (old.acl, old.acl_default) != (new.acl, new.acl_default);
             is_new.then(|| (frontend.slot, (list(new.acl), new.acl_default)))
@@ -213,30 +214,30 @@ impl Forwarder {
             limits.packets_per_second != 0 || limits.bytes_per_second != 0
         };
         let mut changed = plan.frontends.iter();
-        let mut served = self.books.actual.frontends.values();
+        let mut served = self.mirror.actual.frontends.values();
         // All are looked at only when the last one may be limited no longer.
         changed.any(|(_, _, sets)| is_limited(sets))
             || self.heart.is_metered() && served.any(|(_, sets)| is_limited(sets))
     }
 
     fn keep_routes(&mut self) {
-        let wishes = &mut self.wishes;
-        if std::mem::take(&mut wishes.is_stale) {
-            let routes = self.host.routes(&wishes.hosts);
+        let inputs = &mut self.inputs;
+        if std::mem::take(&mut inputs.is_stale) {
+            let routes = self.host.routes(&inputs.hosts);
             let is_same = |(a, b): (&Route, &Route)| (a.ifindex, a.source) == (b.ifindex, b.source);
-            let same = wishes.routes.keys().eq(routes.keys())
-                && wishes.routes.values().zip(routes.values()).all(is_same);
+            let same = inputs.routes.keys().eq(routes.keys())
+                && inputs.routes.values().zip(routes.values()).all(is_same);
             if !same {
-                wishes.routes = routes;
-                wishes.is_open = true;
+                inputs.routes = routes;
+                inputs.is_open = true;
             }
-            wishes.is_unjudged = true;
+            inputs.is_unjudged = true;
         }
     }
 
     /// Attaches where new backends' ways leave, and judges those ways.
     fn attach_towards(&mut self) {
-        let ways = self.wishes.routes.values();
+        let ways = self.inputs.routes.values();
         let towards: BTreeSet<u32> = ways.map(|route| route.ifindex).collect();
         if !towards
             .iter()
@@ -244,22 +245,22 @@ impl Forwarder {
         {
             self.attach();
         }
-        self.wishes.is_unjudged = true;
+        self.inputs.is_unjudged = true;
         self.judge_routes();
     }
 
     /// Finds out which ways to backends the programs can take: known for certain, and by an interface
     /// that has the program, because answers come back by it.
     fn judge_routes(&mut self) {
-        let wishes = &mut self.wishes;
-        if !std::mem::take(&mut wishes.is_unjudged) {
+        let inputs = &mut self.inputs;
+        if !std::mem::take(&mut inputs.is_unjudged) {
             return;
         }
-        for (host, route) in &mut wishes.routes {
+        for (host, route) in &mut inputs.routes {
             let leaves_by = self.ways.interface_towards(route.source, *host);
             let is_taken = leaves_by.is_some_and(|index| self.attached.contains_key(&index));
             if std::mem::replace(&mut route.is_handed, !is_taken) == is_taken {
-                wishes.is_open = true;
+                inputs.is_open = true;
             }
         }
     }
@@ -274,7 +275,7 @@ impl Forwarder {
         }
         self.keep_ways();
         if news.links || news.routes {
-            self.wishes.is_stale = true;
+            self.inputs.is_stale = true;
             if let Err(error) = self.reconcile() {
                 tracing::error!("cannot bring the tables up to date: {error}");
             }
@@ -320,7 +321,7 @@ impl Forwarder {
             .tell_ways(!self.ways.views().is_empty(), self.ways.gap().is_some());
         // What was written before something failed is a change as well.
         if updated.unwrap_or(true) {
-            self.wishes.is_unjudged = true;
+            self.inputs.is_unjudged = true;
             self.heart.turn_generation();
             self.beat();
         }

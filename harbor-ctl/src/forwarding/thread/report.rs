@@ -11,7 +11,7 @@ use crate::{
 
 impl Forwarder {
     pub(super) fn frontends(&self, scope: &Scope) -> Result<Vec<FrontendReport>, DatapathError> {
-        let (mut reports, served) = (Vec::new(), &self.books.actual.frontends);
+        let (mut reports, served) = (Vec::new(), &self.mirror.actual.frontends);
         let all = match scope {
             Scope::Whole => {
                 let slots = served
@@ -21,7 +21,7 @@ impl Forwarder {
             }
             Scope::Part(_) => Vec::new(),
         };
-        for key in self.books.actual.frontends_within(scope) {
+        for key in self.mirror.actual.frontends_within(scope) {
             let Some((frontend, sets)) = served.get(&key) else {
                 continue;
             };
@@ -64,7 +64,7 @@ impl Forwarder {
             (WhichBackends::Avoided, Scope::Whole) => Some(self.avoided_slots()?),
             _ => None,
         };
-        for (key, (slot, row)) in self.books.actual.backends_within(scope) {
+        for (key, (slot, row)) in self.mirror.actual.backends_within(scope) {
             if avoided.as_ref().is_some_and(|slots| !slots.contains(slot)) {
                 continue;
             }
@@ -73,7 +73,7 @@ impl Forwarder {
             let live = live.copied().unwrap_or_default();
             let is_suspect =
                 ended.generation == row.generation && datapath::is_ahead(ended.suspect_until_ns);
-            let ejected = self.wishes.ejected.get(&Suspect {
+            let ejected = self.inputs.ejected.get(&Suspect {
                 protocol: key.frontend.protocol,
                 port: key.frontend.port,
                 address: key.address,
@@ -107,10 +107,10 @@ impl Forwarder {
 
     /// Slots whose tenants new flows avoid, as far as either side knows: each is looked at again.
     fn avoided_slots(&self) -> Result<BTreeSet<u32>, DatapathError> {
-        let backends = &self.books.actual.backends;
+        let backends = &self.mirror.actual.backends;
         let slots = backends.values().map(|(slot, _)| *slot as usize + 1);
         let mut avoided = self.counters.avoided(slots.max().unwrap_or(0))?;
-        avoided.extend(self.wishes.ejected.keys().filter_map(|suspect| {
+        avoided.extend(self.inputs.ejected.keys().filter_map(|suspect| {
             let key = BackendKey {
                 frontend: FrontendKey {
                     protocol: suspect.protocol,
@@ -133,7 +133,7 @@ impl Forwarder {
     /// Why the programs do not send to a host, if they do not.
     fn why_handed(&self, host: IpAddr) -> Option<String> {
         let route = self
-            .wishes
+            .inputs
             .routes
             .get(&host)
             .filter(|route| route.is_handed)?;

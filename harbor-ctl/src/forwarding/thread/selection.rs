@@ -95,7 +95,7 @@ impl Settings {
 impl Forwarder {
     /// The interfaces to attach to now.
     pub(super) fn chosen(&self) -> Vec<Interface> {
-        let ways = self.wishes.routes.values();
+        let ways = self.inputs.routes.values();
         let towards = ways.map(|route| route.ifindex).collect();
         self.settings
             .chosen(&self.snapshot, &self.attached, &towards)

@@ -23,7 +23,7 @@ impl Forwarder {
         for (_, slot, used, room) in self.ports_filled() {
             pressure.of_port(slot, used, room);
         }
-        for (slot, row) in self.books.actual.backends.values() {
+        for (slot, row) in self.mirror.actual.backends.values() {
             let backend = (*slot, row.generation);
             let load = self.sweep.by_backend.get(&backend);
             let used = load.map_or(0, |load| load.flows);
@@ -35,7 +35,7 @@ impl Forwarder {
     /// Each port that carries anything: its key and slot, the flows that it keeps, and how many it may.
     fn ports_filled(&self) -> impl Iterator<Item = (FrontendKey, u32, u64, u64)> + '_ {
         let most = u64::from(self.shares().port);
-        let served = self.books.actual.frontends.iter();
+        let served = self.mirror.actual.frontends.iter();
         served.filter_map(move |(key, (frontend, _))| {
             let load = self.sweep.by_frontend.get(&frontend.slot)?;
             Some((*key, frontend.slot, load.kept, most))
@@ -45,7 +45,7 @@ impl Forwarder {
     /// How many flows a backend can have that sees these addresses.
     fn source_ports_towards(&self, sources: u32) -> u64 {
         let ports = self.settings.source_ports.clone().count() as u64;
-        let addresses = self.books.actual.sources.get(&sources);
+        let addresses = self.mirror.actual.sources.get(&sources);
         addresses.map_or(0, |sources| u64::from(sources.count) * ports)
     }
 
@@ -66,14 +66,14 @@ impl Forwarder {
     /// Each organization with the flows that its ports keep, and their slots.
     fn organizations(&self) -> Vec<(String, u64, Vec<u32>)> {
         let mut found: BTreeMap<&str, (u64, Vec<u32>)> = BTreeMap::new();
-        let services = self.wishes.services.iter().flat_map(BTreeMap::values);
+        let services = self.inputs.services.iter().flat_map(BTreeMap::values);
         for service in services {
             let Some(provisioned) = &service.provisioned else {
                 continue;
             };
             let entry = found.entry(&provisioned.organization).or_default();
             for key in frontends(service) {
-                if let Some((frontend, _)) = self.books.actual.frontends.get(&key) {
+                if let Some((frontend, _)) = self.mirror.actual.frontends.get(&key) {
                     let load = self.sweep.by_frontend.get(&frontend.slot);
                     entry.0 += load.map_or(0, |load| load.kept);
                     entry.1.push(frontend.slot);
@@ -108,7 +108,7 @@ impl Forwarder {
                 .max_by_key(|(_, kept, _)| *kept)
                 .map(|(name, kept, _)| Filled::new("organization", &name, kept, most)),
         );
-        let backends = self.books.actual.backends.iter();
+        let backends = self.mirror.actual.backends.iter();
         let loads = backends.filter_map(|(key, (slot, row))| {
             let load = self.sweep.by_backend.get(&(*slot, row.generation))?;
             Some((key, load.flows, self.source_ports_towards(row.sources)))
@@ -153,7 +153,7 @@ impl Forwarder {
                 room: self.shares().client.into(),
             });
         };
-        let mut served = self.books.actual.frontends.iter();
+        let mut served = self.mirror.actual.frontends.iter();
         let (key, (_, sets)) = served.find(|(_, (frontend, _))| frontend.slot == slot)?;
         let most = sets.first().map_or(0, |set| set.limits.max_per_client);
         Some(Filled {

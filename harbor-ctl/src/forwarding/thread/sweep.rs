@@ -134,7 +134,7 @@ impl Forwarder {
     }
 
     fn judgement(&self) -> Judgement {
-        let actual = &self.books.actual;
+        let actual = &self.mirror.actual;
         let served = actual.frontends.values();
         let mut generations = Vec::new();
         for (slot, row) in actual.backends.values() {

@@ -19,10 +19,10 @@ impl Forwarder {
         // What is about to be written is no difference.
         self.reconcile()?;
         let found = self.tables.read()?;
-        let mut elements = self.books.actual.elements();
-        let mut differences = self.books.actual.differences(&found);
+        let mut elements = self.mirror.actual.elements();
+        let mut differences = self.mirror.actual.differences(&found);
         for part in [
-            self.tables.verify_turns(&self.books.actual, repair)?,
+            self.tables.verify_turns(&self.mirror.actual, repair)?,
             self.ways.verify(&mut elements)?,
             self.interfaces.verify(&mut elements)?,
         ] {
@@ -30,8 +30,8 @@ impl Forwarder {
         }
         let is_repaired = repair && !differences.is_empty();
         if is_repaired {
-            self.books = TableMirror::open(found, Capacity::default());
-            self.wishes.is_open = true;
+            self.mirror = TableMirror::open(found, Capacity::default());
+            self.inputs.is_open = true;
             self.ways.look_again()?;
             self.interfaces.look_again()?;
             self.keep_snapshot();

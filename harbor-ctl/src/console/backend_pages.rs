@@ -10,12 +10,12 @@ use serde::Deserialize;
 
 use super::{
     form::{Change, alert, token},
-    house::Here,
     layout::{self, Place, table},
     overview::state,
     port_forms::to_port,
     port_page::shown,
     sessions::Session,
+    state::ConsoleState,
     words::some,
 };
 use crate::{
@@ -33,13 +33,13 @@ pub(super) struct Wanted {
 }
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    let found = house.find_backends(wanted.q.trim(), ON_PAGE).await;
+    let found = console.find_backends(wanted.q.trim(), ON_PAGE).await;
     // App hosts are not known while a shared registry is away; backends are.
-    let hosts = house.operations.app_hosts().await;
+    let hosts = console.operations.app_hosts().await;
     let body = match found {
         Ok(found) => whole(&found, &hosts, wanted.q.trim()),
         Err(refusal) => alert(Some(&refusal)),
@@ -142,7 +142,7 @@ fn drain(id: &str, item: &BackendItem, session: &Session) -> Markup {
 }
 
 pub(super) async fn change<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Path(id): Path<String>,
     Change(posted): Change,
 ) -> Response {
@@ -151,8 +151,8 @@ pub(super) async fn change<O: Operations>(
         backend: posted.text("backend").to_owned(),
         now: false,
     };
-    match house.operations.drain_backend(request).await {
+    match console.operations.drain_backend(request).await {
         Ok(_) => to_port(&id, "draining"),
-        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
     }
 }

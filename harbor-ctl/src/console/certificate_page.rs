@@ -5,20 +5,20 @@ use maud::{Markup, html};
 
 use super::{
     form::alert,
-    house::Here,
     layout::{self, Place, table},
     recent::Since,
     sessions::Session,
+    state::ConsoleState,
     words::list,
 };
 use crate::control::{Operations, PortRow, segment};
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
 ) -> Response {
-    let body = match house.ports(since).await {
+    let body = match console.ports(since).await {
         Ok(ports) => html! { div #fresh { (listing(&ports)) } },
         Err(refusal) => alert(Some(&refusal)),
     };

@@ -9,9 +9,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    house::Here,
     layout::{self, Place, table},
     sessions::Session,
+    state::ConsoleState,
 };
 use crate::{
     control::Operations,
@@ -52,11 +52,11 @@ impl Wanted {
 }
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    let log = house.operations.events();
+    let log = console.operations.events();
     let events = log.latest(SHOWN, |event| wanted.is_meant(event));
     let body = html! {
         (filter(&wanted))

@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use super::{
     form::{Field, alert, refused},
-    house::Here,
     layout::{self, Place},
     sessions::Session,
+    state::ConsoleState,
 };
 use crate::{
     api::{ExplainPacket, ExplainReport, PortItem},
@@ -33,7 +33,7 @@ pub(super) struct Asked {
 }
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Query(asked): Query<Asked>,
 ) -> Response {
@@ -54,7 +54,7 @@ pub(super) async fn page<O: Operations>(
         }),
         flags: Vec::new(),
     };
-    match house.operations.explain(packet).await {
+    match console.operations.explain(packet).await {
         Ok(found) => {
             let body = html! { (form(&asked, None)) (report(&found)) };
             layout::page(place, &session, &body)

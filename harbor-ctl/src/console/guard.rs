@@ -12,9 +12,9 @@ use axum::{
 };
 
 use super::{
-    house::{Here, House},
     recent::Since,
     sessions::{Session, Sign},
+    state::{Console, ConsoleState},
 };
 use crate::{
     control::Operations,
@@ -52,18 +52,18 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
 
 /// Lets in what the browser's user has asked for himself.
 pub(super) async fn own_requests<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let asked = (request.uri(), request.headers());
-    let why = misdirected(asked, house.names.as_ref()).or_else(|| from_elsewhere(&request));
+    let why = misdirected(asked, console.names.as_ref()).or_else(|| from_elsewhere(&request));
     let Some(why) = why else {
         return next.run(request).await;
     };
     let asked = (request.method(), request.uri());
-    house.strangers.refuse(&peer, asked, why).await;
+    console.strangers.refuse(&peer, asked, why).await;
     let text = format!("{why}: ask by the node's address, or name it in console.hosts\n");
     (StatusCode::FORBIDDEN, text).into_response()
 }
@@ -78,12 +78,12 @@ fn from_elsewhere(request: &Request) -> Option<&'static str> {
 
 /// Finds the session; whoever has none is led to where one begins.
 pub(super) async fn signed_in<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(session) = session(&house, &request) else {
+    let Some(session) = session(&console, &request) else {
         return match request.headers().contains_key(FRESH) || request.uri().path() == STREAM {
             true => (StatusCode::UNAUTHORIZED, "the session has ended\n").into_response(),
             false => Redirect::to("/sign-in").into_response(),
@@ -100,30 +100,30 @@ pub(super) async fn signed_in<O: Operations>(
     };
     request.extensions_mut().insert(since);
     request.extensions_mut().insert(session);
-    asked_by(Some(requester), noted(&house, request, next)).await
+    asked_by(Some(requester), noted(&console, request, next)).await
 }
 
 /// A change that no event tells of is told here, as the control API does.
-async fn noted<O: Operations>(house: &Arc<House<O>>, request: Request, next: Next) -> Response {
+async fn noted<O: Operations>(console: &Arc<Console<O>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     if path != "/sign-out"
         && let Some(untold) = untold(&method, &path, &response)
     {
-        house.operations.events().tell(untold);
+        console.operations.events().tell(untold);
     }
     response
 }
 
 /// A page asks for its stream and for what is fresh by itself, whether or not anybody is there.
-fn session<O>(house: &House<O>, request: &Request) -> Option<Session> {
+fn session<O>(console: &Console<O>, request: &Request) -> Option<Session> {
     let headers = request.headers();
     let sign = match headers.contains_key(FRESH) || request.uri().path() == STREAM {
         true => Sign::OfPage,
         false => Sign::OfLife,
     };
-    let id = cookie(headers, house.cookie())?;
-    house.sessions.find(id, sign, Instant::now())
+    let id = cookie(headers, console.cookie())?;
+    console.sessions.find(id, sign, Instant::now())
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

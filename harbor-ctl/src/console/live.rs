@@ -22,9 +22,9 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::{
-    house::{Here, House, STREAMS},
     samples::Sample,
     sessions::Session,
+    state::{Console, ConsoleState, STREAMS},
 };
 use crate::control::Operations;
 
@@ -32,50 +32,50 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A message a second until the session ends, or the browser goes.
 pub(super) async fn live<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let Ok(place) = Arc::clone(&house.streams).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&console.streams).try_acquire_owned() else {
         let text = format!("{STREAMS} pages are kept fresh, the most there may be\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
     let port = query.get("port").cloned();
-    let messages = stream::unfold((house, (session, port), place, false), async |state| {
-        let (house, (session, port), place, has_begun) = state;
+    let messages = stream::unfold((console, (session, port), place, false), async |state| {
+        let (console, (session, port), place, has_begun) = state;
         if has_begun {
             tokio::time::sleep(SECOND).await;
         }
-        if !house.sessions.goes_on(&session, Instant::now()) {
+        if !console.sessions.goes_on(&session, Instant::now()) {
             return None;
         }
-        let message = sse::Event::default().data(now(&house, port.as_deref()).to_string());
-        let state = (house, (session, port), place, true);
+        let message = sse::Event::default().data(now(&console, port.as_deref()).to_string());
+        let state = (console, (session, port), place, true);
         Some((Ok::<_, Infallible>(message), state))
     });
     Sse::new(messages).into_response()
 }
 
 /// Of all ports, or of the one that the page is about.
-fn now<O: Operations>(house: &House<O>, port: Option<&str>) -> Value {
-    let (at, carried) = house.samples.latest(port);
+fn now<O: Operations>(console: &Console<O>, port: Option<&str>) -> Value {
+    let (at, carried) = console.samples.latest(port);
     json!({
-        "start": house.start,
+        "start": console.start,
         "at": at,
         "in": carried.in_bps,
         "out": carried.out_bps,
         "flows": carried.flows,
-        "event": house.operations.events().newest().to_string(),
+        "event": console.operations.events().newest().to_string(),
     })
 }
 
 /// `GET /samples`: in all, or of `port`; as columns, as charts want them.
 pub(super) async fn samples<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Json<Value> {
     let port = query.get("port").map(String::as_str);
-    let series = house.samples.series(port);
+    let series = console.samples.series(port);
     let times: Vec<u64> = series.iter().map(|(at, _)| *at).collect();
     let column = |value: fn(&Sample) -> f32| -> Vec<f32> {
         series.iter().map(|(_, sample)| value(sample)).collect()
@@ -89,16 +89,16 @@ pub(super) async fn samples<O: Operations>(
 }
 
 /// Takes the samples of each second, as long as the console is served.
-pub(super) async fn sample<O: Operations>(house: Arc<House<O>>) {
+pub(super) async fn sample<O: Operations>(console: Arc<Console<O>>) {
     let mut seconds = tokio::time::interval(SECOND);
     seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         seconds.tick().await;
-        let traffic = house.operations.traffic().await;
+        let traffic = console.operations.traffic().await;
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let at = since.unwrap_or_default().as_secs();
-        house.samples.take(traffic, at);
-        house.tidy();
-        house.sessions.keep(Instant::now());
+        console.samples.take(traffic, at);
+        console.tidy();
+        console.sessions.keep(Instant::now());
     }
 }

@@ -14,7 +14,6 @@ mod explain_page;
 mod form;
 mod gate;
 mod guard;
-mod house;
 mod layout;
 mod live;
 mod node_page;
@@ -29,6 +28,7 @@ mod session_file;
 mod sessions;
 mod settings_page;
 mod sign_in;
+mod state;
 mod words;
 
 pub(crate) use accounts::Accounts;

@@ -9,26 +9,26 @@ use maud::{Markup, html};
 
 use super::{
     form::{Change, alert, refused, token},
-    house::{Here, House},
     layout::{self, Place, table},
     overview::state,
     sessions::Session,
+    state::{Console, ConsoleState},
 };
 use crate::{api::NodeItem, control::Operations, model::Refusal};
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
 ) -> Response {
-    shown(&house, &session, None).await
+    shown(&console, &session, None).await
 }
 
 async fn shown<O: Operations>(
-    house: &House<O>,
+    console: &Console<O>,
     session: &Session,
     refusal: Option<&Refusal>,
 ) -> Response {
-    let nodes = house.operations.nodes().await;
+    let nodes = console.operations.nodes().await;
     let body = html! {
         (alert(refusal))
         @match &nodes {
@@ -77,17 +77,17 @@ fn drain(node: &NodeItem, session: &Session) -> Markup {
 }
 
 pub(super) async fn change<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Change(posted): Change,
 ) -> Response {
     let (id, is_draining) = (
         posted.text("id").to_owned(),
         posted.text("draining") == "on",
     );
-    match house.operations.drain_node(id, is_draining).await {
+    match console.operations.drain_node(id, is_draining).await {
         Ok(_) => Redirect::to("/nodes").into_response(),
         Err(refusal) => {
-            let page = shown(&house, &posted.session, Some(&refusal)).await;
+            let page = shown(&console, &posted.session, Some(&refusal)).await;
             refused(&refusal, page)
         }
     }

@@ -6,10 +6,10 @@ use maud::{Markup, html};
 use super::{
     chart::chart,
     event_page,
-    house::Here,
     layout::{self, Place, table},
     recent::Since,
     sessions::Session,
+    state::ConsoleState,
 };
 use crate::{api::StatusReport, control::Operations};
 
@@ -21,15 +21,15 @@ const PLACE: Place<'static> = Place {
 };
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
 ) -> Response {
-    let body = match house.status(since).await {
+    let body = match console.status(since).await {
         Ok(status) => {
-            let events = house.operations.events().latest(EVENTS, |_| true);
+            let events = console.operations.events().latest(EVENTS, |_| true);
             html! {
-                (chart(&house.samples, None))
+                (chart(&console.samples, None))
                 div #fresh {
                     (parts(&status))
                     (filled(&status))

@@ -9,10 +9,10 @@ use maud::html;
 
 use super::{
     form::{Change, Field, Fields, Posted, alert, refused, token},
-    house::Here,
     layout::{self, Place},
     port_page::{setting, shown},
     sessions::Session,
+    state::ConsoleState,
 };
 use crate::{
     api::CreatePort,
@@ -21,17 +21,17 @@ use crate::{
 };
 
 pub(super) async fn create_page<O: Operations>(
-    State(_): Here<O>,
+    State(_): ConsoleState<O>,
     Extension(session): Extension<Session>,
 ) -> Response {
     form(&session, &Fields::new(), None)
 }
 
 pub(super) async fn create<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Change(posted): Change,
 ) -> Response {
-    let created = async { house.operations.create_port(asked(&posted)?).await };
+    let created = async { console.operations.create_port(asked(&posted)?).await };
     let created: Answer<_> = created.await;
     match created {
         Ok(port) => to_port(&port.id, "created"),
@@ -115,13 +115,13 @@ fn form(session: &Session, fields: &Fields, refusal: Option<&Refusal>) -> Respon
 }
 
 pub(super) async fn set<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Path(id): Path<String>,
     Change(posted): Change,
 ) -> Response {
     let done: Answer<_> = async {
         let port = PortRef::parse(&id)?;
-        let now = house.operations.port(port.clone()).await?;
+        let now = console.operations.port(port.clone()).await?;
         let mut values = SettingValues::new();
         for (key, _) in SETTINGS {
             let (was, text) = (posted.text(&format!("was.{key}")), posted.text(key));
@@ -134,12 +134,12 @@ pub(super) async fn set<O: Operations>(
             }
             values.insert(key.to_owned(), SettingValue::Text(text.to_owned()));
         }
-        house.operations.set_port(port, values).await
+        console.operations.set_port(port, values).await
     }
     .await;
     match done {
         Ok(_) => to_port(&id, "set"),
-        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
     }
 }
 
@@ -151,40 +151,40 @@ pub(super) fn meanwhile(key: &str, current: &str) -> Refusal {
 }
 
 pub(super) async fn drain<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Path(id): Path<String>,
     Change(posted): Change,
 ) -> Response {
     let is_draining = posted.text("draining") == "on";
     let done: Answer<_> = async {
         let port = PortRef::parse(&id)?;
-        house.operations.drain_port(port, is_draining).await
+        console.operations.drain_port(port, is_draining).await
     }
     .await;
     match done {
         Ok(_) => to_port(&id, if is_draining { "draining" } else { "resumed" }),
-        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
     }
 }
 
 pub(super) async fn delete<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Path(id): Path<String>,
     Change(posted): Change,
 ) -> Response {
     let done: Answer<_> = async {
         let port = PortRef::parse(&id)?;
-        let item = house.operations.port(port.clone()).await?;
+        let item = console.operations.port(port.clone()).await?;
         if posted.text("confirm") != item.name {
             let text = "this is not the port's name: nothing is deleted".to_owned();
             return Err(Refusal::invalid("confirm", text));
         }
-        house.operations.delete_port(port).await
+        console.operations.delete_port(port).await
     }
     .await;
     match done {
         Ok(_) => Redirect::to("/ports").into_response(),
-        Err(refusal) => shown(&house, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
     }
 }
 

@@ -13,11 +13,11 @@ use serde::Deserialize;
 
 use super::{
     form::alert,
-    house::Here,
     layout::{self, Place, table},
     overview::state,
     recent::Since,
     sessions::Session,
+    state::ConsoleState,
     words::list,
 };
 use crate::{
@@ -45,12 +45,12 @@ pub(super) struct Wanted {
 }
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    let body = match house.ports(since).await {
+    let body = match console.ports(since).await {
         Ok(ports) => listing(&ports, &wanted, &session),
         Err(refusal) => alert(Some(&refusal)),
     };

@@ -13,10 +13,10 @@ use super::{
     chart::chart,
     explain_page,
     form::{Field, alert, refused, token},
-    house::{Here, House},
     layout::{self, Place, table},
     overview::state,
     sessions::Session,
+    state::{Console, ConsoleState},
     words::list,
 };
 use crate::{
@@ -51,17 +51,17 @@ impl Done {
 }
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Path(id): Path<String>,
     Query(done): Query<Done>,
 ) -> Response {
-    shown(&house, &session, (&id, None, done.note())).await
+    shown(&console, &session, (&id, None, done.note())).await
 }
 
 /// The page again, with what was refused.
 pub(super) async fn shown<O: Operations>(
-    house: &House<O>,
+    console: &Console<O>,
     session: &Session,
     (id, refusal, note): (&str, Option<&Refusal>, Markup),
 ) -> Response {
@@ -69,9 +69,9 @@ pub(super) async fn shown<O: Operations>(
         title,
         under: "/ports",
     };
-    match read(house, id).await {
+    match read(console, id).await {
         Ok(port) => {
-            let chart = chart(&house.samples, Some(&port.item.id));
+            let chart = chart(&console.samples, Some(&port.item.id));
             let body = html! { (note) (alert(refusal)) (chart) (whole(&port, session, refusal)) };
             let title = format!("Port {}: {}", port.item.port, port.item.name);
             let page = layout::page(place(&title), session, &body);
@@ -94,9 +94,9 @@ struct Port {
     flows: Answer<Vec<FlowItem>>,
 }
 
-async fn read<O: Operations>(house: &House<O>, id: &str) -> Answer<Port> {
+async fn read<O: Operations>(console: &Console<O>, id: &str) -> Answer<Port> {
     let port = PortRef::parse(id)?;
-    let item = house.operations.port(port.clone()).await?;
+    let item = console.operations.port(port.clone()).await?;
     let which = FlowQuery {
         port: Some(id.to_owned()),
         limit: Some(FLOWS),
@@ -104,14 +104,17 @@ async fn read<O: Operations>(house: &House<O>, id: &str) -> Answer<Port> {
     };
     Ok(Port {
         item,
-        backends: house.operations.backends(Some(port)).await?,
-        flows: first_flows(house, which).await,
+        backends: console.operations.backends(Some(port)).await?,
+        flows: first_flows(console, which).await,
     })
 }
 
 /// No more are read than are shown.
-async fn first_flows<O: Operations>(house: &House<O>, which: FlowQuery) -> Answer<Vec<FlowItem>> {
-    let mut flows = house.operations.flows(which).await?;
+async fn first_flows<O: Operations>(
+    console: &Console<O>,
+    which: FlowQuery,
+) -> Answer<Vec<FlowItem>> {
+    let mut flows = console.operations.flows(which).await?;
     Ok(flows.next().await?.unwrap_or_default())
 }
 

@@ -16,12 +16,11 @@ use super::{
     accounts::Accounts,
     assets, backend_pages, certificate_page, event_page, explain_page,
     gate::Gate,
-    guard,
-    house::{House, Readings, STREAMS},
-    live, node_page, overview, port_forms, port_list, port_page,
+    guard, live, node_page, overview, port_forms, port_list, port_page,
     samples::Samples,
     sessions::Sessions,
     settings_page, sign_in,
+    state::{Console, Readings, STREAMS},
 };
 use crate::{
     control::Operations,
@@ -44,7 +43,7 @@ pub(crate) async fn serve<O: Operations>(
         events.tell(Happening::new(EventKind::RequestRefused, subject, text));
     };
     let sessions = Sessions::kept(sessions, &accounts, Instant::now());
-    let house = Arc::new(House {
+    let console = Arc::new(Console {
         accounts: Arc::new(accounts),
         sessions,
         gate: Gate::default(),
@@ -56,22 +55,22 @@ pub(crate) async fn serve<O: Operations>(
         start: operations.events().newest().to_string(),
         operations,
     });
-    let served = http::serve(Door::Network(listener), router(&house), limits, pending());
+    let served = http::serve(Door::Network(listener), router(&console), limits, pending());
     tokio::select! {
         () = served => {}
-        () = live::sample(house) => {}
+        () = live::sample(console) => {}
     }
 }
 
 /// A form of a port's page. What was refused is shown at the form's own address, and whoever asks for
 /// that again, as the script does, means the port.
-fn of_port<O: Operations>(form: MethodRouter<Arc<House<O>>>) -> MethodRouter<Arc<House<O>>> {
+fn of_port<O: Operations>(form: MethodRouter<Arc<Console<O>>>) -> MethodRouter<Arc<Console<O>>> {
     form.get(async |Path(id): Path<String>| {
         Redirect::to(&format!("/ports/{}", crate::control::segment(&id)))
     })
 }
 
-fn router<O: Operations>(house: &Arc<House<O>>) -> Router {
+fn router<O: Operations>(console: &Arc<Console<O>>) -> Router {
     let pages = Router::new()
         .route("/", get(overview::page::<O>))
         .route("/ports", get(port_list::page::<O>))
@@ -103,7 +102,7 @@ fn router<O: Operations>(house: &Arc<House<O>>) -> Router {
         .route("/samples", get(live::samples::<O>))
         .route("/sign-out", post(sign_in::sign_out::<O>))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(house),
+            Arc::clone(console),
             guard::signed_in::<O>,
         ));
     Router::new()
@@ -116,9 +115,9 @@ fn router<O: Operations>(house: &Arc<House<O>>) -> Router {
         .fallback(async || (StatusCode::NOT_FOUND, "no such page\n"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(house),
+            Arc::clone(console),
             guard::own_requests::<O>,
         ))
         .layer(middleware::from_fn(guard::headers))
-        .with_state(Arc::clone(house))
+        .with_state(Arc::clone(console))
 }

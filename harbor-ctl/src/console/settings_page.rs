@@ -10,11 +10,11 @@ use maud::{Markup, html};
 
 use super::{
     form::{Change, Field, alert, refused, token},
-    house::{Here, House},
     layout::{self, Place},
     port_forms::meanwhile,
     port_page::Done,
     sessions::Session,
+    state::{Console, ConsoleState},
 };
 use crate::{
     config::{find_key, kato_name, unknown_key, valid_values},
@@ -26,19 +26,19 @@ use crate::{
 const FIRST: [&str; 3] = ["ports.range", "public.hostname", "public.address"];
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Query(done): Query<Done>,
 ) -> Response {
-    shown(&house, &session, (None, done.note())).await
+    shown(&console, &session, (None, done.note())).await
 }
 
 async fn shown<O: Operations>(
-    house: &House<O>,
+    console: &Console<O>,
     session: &Session,
     (wrong, note): (Option<(&str, &str, &Refusal)>, Markup),
 ) -> Response {
-    let read = house.operations.config().await;
+    let read = console.operations.config().await;
     let body = match read {
         Ok(mut items) => {
             let place = |item: &ConfigItem| FIRST.iter().position(|key| *key == item.key);
@@ -92,17 +92,20 @@ fn one(item: &ConfigItem, session: &Session, wrong: Option<(&str, &str, &Refusal
     }
 }
 
-pub(super) async fn set<O: Operations>(State(house): Here<O>, Change(posted): Change) -> Response {
+pub(super) async fn set<O: Operations>(
+    State(console): ConsoleState<O>,
+    Change(posted): Change,
+) -> Response {
     let key = posted.text("key").to_owned();
     let value = posted.text(&key).to_owned();
     let done: Answer<_> = async {
-        let items = house.operations.config().await?;
+        let items = console.operations.config().await?;
         let item = items.into_iter().find(|item| item.key == key);
         let item = item.ok_or_else(|| unknown_key(&key))?;
         if item.value != posted.text("was") {
             return Err(meanwhile(&key, &item.value));
         }
-        house
+        console
             .operations
             .set_config(key.clone(), value.clone())
             .await
@@ -117,7 +120,7 @@ pub(super) async fn set<O: Operations>(State(house): Here<O>, Change(posted): Ch
             let wrong = Some((key.as_str(), value.as_str(), &refusal));
             refused(
                 &refusal,
-                shown(&house, &posted.session, (wrong, html! {})).await,
+                shown(&console, &posted.session, (wrong, html! {})).await,
             )
         }
     }

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use super::{
     accounts::Account,
     form::{Fields, Posted},
-    house::{Here, House},
     layout,
+    state::{Console, ConsoleState},
 };
 use crate::{control::Operations, http::Peer};
 
@@ -30,18 +30,18 @@ pub(super) struct Ended {
 }
 
 pub(super) async fn page<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     Query(Ended { ended }): Query<Ended>,
 ) -> Response {
     let body = html! {
         @if !ended.is_empty() { p.note role="status" { "Your session has ended: sign in again." } }
-        (form(house.accounts.has_token(), ""))
+        (form(console.accounts.has_token(), ""))
     };
     layout::bare("Sign in", &body)
 }
 
 pub(super) async fn sign_in<O: Operations>(
-    State(house): Here<O>,
+    State(console): ConsoleState<O>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Form(fields): Form<Fields>,
 ) -> Response {
@@ -49,55 +49,61 @@ pub(super) async fn sign_in<O: Operations>(
         return StatusCode::FORBIDDEN.into_response();
     };
     let from = address.ip();
-    if let Err(wait) = house.gate.try_once(from, Instant::now()) {
+    if let Err(wait) = console.gate.try_once(from, Instant::now()) {
         let text = format!(
             "too many wrong passwords: try again in {} s",
             wait.as_secs() + 1
         );
-        return wrong(&house, StatusCode::TOO_MANY_REQUESTS, &text);
+        return wrong(&console, StatusCode::TOO_MANY_REQUESTS, &text);
     }
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let (name, password) = (field("name"), field("password"));
-    let Some(found) = check(&house, (name, password)).await else {
+    let Some(found) = check(&console, (name, password)).await else {
         let asked = (&Method::POST, &Uri::from_static("/sign-in"));
-        house
+        console
             .strangers
             .refuse(&peer, asked, "a wrong password")
             .await;
-        return wrong(&house, StatusCode::UNAUTHORIZED, "wrong name or password");
+        return wrong(&console, StatusCode::UNAUTHORIZED, "wrong name or password");
     };
-    house.gate.was_right(from);
+    console.gate.was_right(from);
     tracing::info!("console: {} has signed in, {peer}", found.name);
-    let id = house.sessions.begin(found, Instant::now());
-    let cookie = cookie(&house, &id);
+    let id = console.sessions.begin(found, Instant::now());
+    let cookie = cookie(&console, &id);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
 }
 
 /// One at a time, and beside what serves requests.
-async fn check<O>(house: &Arc<House<O>>, (name, password): (String, String)) -> Option<Account> {
+async fn check<O>(
+    console: &Arc<Console<O>>,
+    (name, password): (String, String),
+) -> Option<Account> {
     if name.len() > LONGEST || password.len() > LONGEST {
         return None;
     }
-    let _turn = house.gate.turn.acquire().await.ok()?;
-    let accounts = Arc::clone(&house.accounts);
+    let _turn = console.gate.turn.acquire().await.ok()?;
+    let accounts = Arc::clone(&console.accounts);
     let checked = tokio::task::spawn_blocking(move || accounts.check(name.trim(), &password));
     checked.await.ok()?
 }
 
-pub(super) async fn sign_out<O: Operations>(State(house): Here<O>, posted: Posted) -> Response {
-    house.sessions.end(&posted.session);
-    let gone = format!("{}; Max-Age=0", cookie(&house, ""));
+pub(super) async fn sign_out<O: Operations>(
+    State(console): ConsoleState<O>,
+    posted: Posted,
+) -> Response {
+    console.sessions.end(&posted.session);
+    let gone = format!("{}; Max-Age=0", cookie(&console, ""));
     ([(header::SET_COOKIE, gone)], Redirect::to("/sign-in")).into_response()
 }
 
-fn cookie<O>(house: &House<O>, id: &str) -> String {
-    let secure = if house.has_tls() { "; Secure" } else { "" };
-    let name = house.cookie();
+fn cookie<O>(console: &Console<O>, id: &str) -> String {
+    let secure = if console.has_tls() { "; Secure" } else { "" };
+    let name = console.cookie();
     format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict{secure}")
 }
 
-fn wrong<O>(house: &House<O>, status: StatusCode, text: &str) -> Response {
-    let page = layout::bare("Sign in", &form(house.accounts.has_token(), text));
+fn wrong<O>(console: &Console<O>, status: StatusCode, text: &str) -> Response {
+    let page = layout::bare("Sign in", &form(console.accounts.has_token(), text));
     (status, page).into_response()
 }
 

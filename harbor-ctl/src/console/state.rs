@@ -1,4 +1,4 @@
-//! What every page of the console needs: accounts, sessions, samples, the agent.
+//! The state that all handlers share: accounts, sessions, samples, the agent.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) const STREAMS: usize = 64;
 
 /// The console itself.
 #[derive(Debug)]
-pub(super) struct House<O> {
+pub(super) struct Console<O> {
     pub(super) operations: O,
     pub(super) accounts: Arc<Accounts>,
     pub(super) sessions: Sessions,
@@ -38,7 +38,7 @@ pub(super) struct House<O> {
     pub(super) start: String,
 }
 
-impl<O> House<O> {
+impl<O> Console<O> {
     pub(super) fn has_tls(&self) -> bool {
         self.names.is_none()
     }
@@ -71,7 +71,7 @@ impl Default for Readings {
     }
 }
 
-impl<O: Operations> House<O> {
+impl<O: Operations> Console<O> {
     pub(super) async fn ports(&self, since: Since) -> Answer<Arc<Vec<PortRow>>> {
         let read = self.operations.port_rows();
         self.readings.ports.get(since, read).await
@@ -95,4 +95,4 @@ impl<O: Operations> House<O> {
     }
 }
 
-pub(super) type Here<O> = State<Arc<House<O>>>;
+pub(super) type ConsoleState<O> = State<Arc<Console<O>>>;

@@ -4,7 +4,7 @@
 (() => {
   const says = document.getElementById("connection");
   if (!says) return;
-  const HOUR = 3600, MINUTE = 60, SPANS = [["The last hour", HOUR], ["The last five minutes", 5 * MINUTE]];
+  const HOUR = 3600, MINUTE = 60, GAP = 5, SPANS = [["The last hour", HOUR], ["The last five minutes", 5 * MINUTE]];
   const place = document.querySelector(".chart");
   const port = place?.dataset.port;
   // Columns, and when they were fetched: seconds are added to them, and become minutes with the next ones.
@@ -66,8 +66,10 @@
   }
 
   async function goOn(now) {
-    if (now.at - fetchedAt >= MINUTE || now.at < fetchedAt) await fetchColumns(now.at);
-    else if (now.at > (columns[0].at(-1) ?? 0)) [now.at, now.in, now.out, now.flows].forEach((value, n) => columns[n].push(value));
+    const latest = columns[0].at(-1) ?? 0;
+    // A page that was away has missed some.
+    if (now.at - fetchedAt >= MINUTE || now.at < fetchedAt || now.at - latest > GAP) await fetchColumns(now.at);
+    else if (now.at > latest) [now.at, now.in, now.out, now.flows].forEach((value, n) => columns[n].push(value));
     plot.setData(columns);
   }
 
@@ -118,25 +120,53 @@
     } catch { /* The stream says when the agent is away. */ } finally { busy = false; }
   }
 
-  let stream = null;
+  // A browser has few connections to one server, six mostly, for all its pages together. A page that
+  // nobody sees keeps none; of those that are seen four keep their stream, and the others look now and then.
+  const STREAMS = 4, LOOK = 2000;
+  let stream = null, giveBack = null, turn = 0;
 
-  function connect() {
+  // What gives the place of a stream back; null if all are taken.
+  function takePlace(n = 0) {
+    if (!navigator.locks) return Promise.resolve(() => {});
+    if (n === STREAMS) return Promise.resolve(null);
+    return new Promise((resolve) => navigator.locks.request("harbor-stream-" + n, { ifAvailable: true }, (lock) =>
+      lock ? new Promise((free) => resolve(free)) : resolve(takePlace(n + 1))));
+  }
+
+  function disconnect() {
+    turn += 1;
+    stream?.close();
+    giveBack?.();
+    stream = giveBack = null;
+  }
+
+  async function connect() {
+    disconnect();
+    const own = turn;
+    const free = await takePlace();
+    if (own !== turn || document.hidden) { free?.(); return; }
+    giveBack = free;
+    const again = () => { if (own === turn) connect(); };
     stream = new EventSource(of("/live"));
-    stream.onmessage = tick;
+    stream.onmessage = (message) => {
+      tick(message);
+      if (!free) { stream.close(); setTimeout(again, LOOK); }
+    };
     stream.onerror = () => {
       away = true;
       if (stream.readyState !== EventSource.CLOSED) { says.textContent = "The agent does not answer; trying again."; return; }
       // Refused, not lost: the session has ended, which leads away from here, or there is no room.
       setTimeout(() => fetched(location.href).then(() => {
         says.textContent = "Too many pages are kept fresh at once; this one follows when another is closed.";
-        connect();
-      }, connect), 2000);
+      }, () => {}).finally(again), LOOK);
     };
   }
 
   (place ? begin() : Promise.resolve()).catch(() => {}).finally(connect);
   const redraw = () => { if (plot) draw(); };
-  addEventListener("pagehide", () => stream?.close());
+  document.addEventListener("visibilitychange", () => document.hidden ? disconnect() : connect());
+  addEventListener("pagehide", disconnect);
+  addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
   addEventListener("resize", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 })();

@@ -27,7 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to leave a page alone between two looks at it.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One page of a browser.
+/// One of a browser's pages.
+#[derive(Clone, Debug)]
+pub struct Tab(String);
+
+/// A browser, and one of its pages.
 #[derive(Debug)]
 pub struct Browser {
     commands: File,
@@ -68,19 +72,31 @@ impl Browser {
             events: Vec::new(),
             process,
         };
-        let page = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
+        browser.new_tab();
+        browser
+    }
+
+    /// Opens an empty page beside those that there are, and turns to it; answers which one it left.
+    #[track_caller]
+    pub fn new_tab(&mut self) -> Tab {
+        // Targets are the browser's own affair.
+        let left = Tab(std::mem::take(&mut self.session));
+        let page = self.call("Target.createTarget", &json!({"url": "about:blank"}));
         let target = json!({"targetId": page["targetId"], "flatten": true});
-        let attached = browser.call("Target.attachToTarget", &target);
-        attached["sessionId"]
-            .as_str()
-            .unwrap()
-            .clone_into(&mut browser.session);
+        let attached = self.call("Target.attachToTarget", &target);
+        let session = attached["sessionId"].as_str().unwrap();
+        self.turn_to(&Tab(session.to_owned()));
         for domain in ["Page", "Runtime", "Network", "Log"] {
-            browser.call(&format!("{domain}.enable"), &json!({}));
+            self.call(&format!("{domain}.enable"), &json!({}));
         }
         // A page that nobody sees keeps still.
-        browser.call("Page.bringToFront", &json!({}));
-        browser
+        self.call("Page.bringToFront", &json!({}));
+        left
+    }
+
+    /// From now on everything is about this page; it stays behind others if it is.
+    pub fn turn_to(&mut self, tab: &Tab) {
+        self.session.clone_from(&tab.0);
     }
 
     /// Carries out a command of the protocol.
@@ -94,7 +110,11 @@ impl Browser {
         let mut text = command.to_string().into_bytes();
         text.push(0);
         self.commands.write_all(&text).unwrap();
+        let begun = Instant::now();
         loop {
+            // Other pages may talk for ever.
+            let waited = begun.elapsed();
+            assert!(waited < patient(PATIENCE), "{method} has no answer");
             let message = self.message();
             if message["id"] == self.number {
                 assert!(message["error"].is_null(), "{method}: {message}");

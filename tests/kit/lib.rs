@@ -40,7 +40,7 @@ mod wrong_clock;
 
 pub use agent::{Agent, Config};
 pub use beyond::{Beyond, SMALL_MTU, without_offloads};
-pub use browser::Browser;
+pub use browser::{Browser, Tab};
 pub use certificate::{certify, certify_expired};
 pub use eventually::{eventually, patient, until};
 pub use family::{

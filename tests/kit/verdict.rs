@@ -250,7 +250,11 @@ impl Prober {
     /// The verdict whose counter moved; there must be one, and it must have moved by one.
     fn counted_since(&self, before: &[u64], frame: &[u8]) -> String {
         let now = self.verdicts.read();
-        let moved: Vec<usize> = (0..now.len()).filter(|n| now[*n] != before[*n]).collect();
+        let mut moved: Vec<usize> = (0..now.len()).filter(|n| now[*n] != before[*n]).collect();
+        // The kernel asks for a neighbour by ARP when it wants to, and the program counts that too.
+        if moved.len() > 1 && is_ip(frame) {
+            moved.retain(|n| name(*n) != "not-ip");
+        }
         match moved[..] {
             [number] if now[number] == before[number] + 1 => name(number),
             _ => {
@@ -278,6 +282,10 @@ impl Prober {
 fn name(number: usize) -> String {
     let described = Verdict::describe(u32::try_from(number).unwrap());
     described.map_or_else(|| format!("#{number}"), |(name, _)| name.into())
+}
+
+fn is_ip(frame: &[u8]) -> bool {
+    matches!(frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]))
 }
 
 /// Whether the verdict of this name is a reason to drop.

@@ -56,8 +56,8 @@ async fn open(config: &ConsoleConfig) -> io::Result<Option<(TcpSide, Accounts)>>
     let tls = config.tls.as_ref().map(|(certificate, key)| Tls {
         certificate,
         key,
-        client_ca: None,
-        certificates: Certificates::Optional,
+        client_ca: config.client_ca.as_deref(),
+        certificates: Certificates::Required,
     });
     let bound = TcpSide::bind(address, tls).await;
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));

@@ -17,6 +17,8 @@ pub(crate) struct ConsoleConfig {
     pub(crate) password_file: Option<PathBuf>,
     /// Certificate and key: its own, or the control API's.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Browsers must show a certificate of this authority.
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 impl Check {
@@ -33,6 +35,12 @@ impl Check {
             self.file("console.password_file"),
         );
         let tls = self.console_tls();
+        let client_ca = self.file("console.tls_client_ca");
+        if client_ca.is_some() && tls.is_none() {
+            let text = "console.tls_client_ca: without TLS nobody shows a certificate".to_owned();
+            let fix = "give console.tls_cert and console.tls_key too";
+            self.problem("console.tls_client_ca", text, Some(fix.into()));
+        }
         if listen.is_some() && token_file.is_none() && password_file.is_none() {
             let text = "console.listen: nobody could sign in".to_owned();
             let fix = "give console.token_file or console.password_file";
@@ -51,6 +59,7 @@ impl Check {
             token_file,
             password_file,
             tls,
+            client_ca,
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 
-use crate::model::{Refusal, RefusalKind};
+use crate::model::{Refusal, RefusalKind, meanwhile};
 
 use super::{
     Loaded, Source,
@@ -29,6 +29,9 @@ pub(crate) enum EditError {
     /// A stronger layer says another value: the file would not matter.
     #[error("{key} is set by {origin}, which is stronger than the file")]
     Overruled { key: String, origin: String },
+    /// Another value than the editor saw.
+    #[error("{}", .0.description)]
+    Meanwhile(Box<Refusal>),
     #[error("{path} cannot be written: {source}")]
     Write { path: String, source: io::Error },
 }
@@ -37,6 +40,7 @@ impl From<EditError> for Refusal {
     fn from(error: EditError) -> Self {
         let kind = match error {
             EditError::Invalid(error) => return Self::from(error).field("value"),
+            EditError::Meanwhile(refusal) => return *refusal,
             EditError::Overruled { .. } => RefusalKind::Conflict,
             EditError::Write { ref source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 RefusalKind::Denied
@@ -49,6 +53,16 @@ impl From<EditError> for Refusal {
 
 /// Sets `key` in the source's file; answers the configuration as it is then.
 pub(crate) fn set_value(source: &Source, key: &Key, words: &str) -> Result<Loaded, EditError> {
+    set_value_if(source, key, words, None)
+}
+
+/// The same, where the files still say what was seen.
+pub(crate) fn set_value_if(
+    source: &Source,
+    key: &Key,
+    words: &str,
+    seen: Option<&str>,
+) -> Result<Loaded, EditError> {
     let value = Value::from_words(key, words).map_err(|message| invalid(source, message))?;
     let _alone = alone(&source.path).map_err(|error| unwritten(&source.path, error))?;
     let old = match read_file(&source.path) {
@@ -56,6 +70,9 @@ pub(crate) fn set_value(source: &Source, key: &Key, words: &str) -> Result<Loade
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         Err(error) => return Err(ConfigError::unreadable(&source.path, &error).into()),
     };
+    if let Some(seen) = seen {
+        is_still(source, &old, key, seen)?;
+    }
     let text = with_value(&old, key, &value).map_err(|message| invalid(source, message))?;
     let loaded = load_text(source, &text)?;
     let origin = loaded
@@ -74,6 +91,19 @@ pub(crate) fn set_value(source: &Source, key: &Key, words: &str) -> Result<Loade
     }
     replace(&source.path, &text).map_err(|error| unwritten(&source.path, error))?;
     Ok(loaded)
+}
+
+/// What is not valid was nobody's value.
+fn is_still(source: &Source, text: &str, key: &Key, seen: &str) -> Result<(), EditError> {
+    let Ok(loaded) = load_text(source, text) else {
+        return Ok(());
+    };
+    let now = loaded.entries.get(&key.path());
+    let now = now.map(|entry| entry.value.plain()).unwrap_or_default();
+    match now == seen {
+        true => Ok(()),
+        false => Err(EditError::Meanwhile(Box::new(meanwhile(&key.path(), &now)))),
+    }
 }
 
 fn unwritten(path: &Path, source: io::Error) -> EditError {
@@ -203,6 +233,23 @@ mod tests {
             text,
             "# mine\n[ports]\nrest = \"5s\"\nrange = \"37000-37010\" # small\n"
         );
+    }
+
+    #[test]
+    fn what_somebody_else_has_written_meanwhile_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("h.toml");
+        let key = find_key("log.keep").unwrap();
+        // Edited by hand, and not read again yet.
+        fs::write(&path, "[log]\nkeep = 4\n").unwrap();
+        let error = set_value_if(&source(&path), key, "5", Some("7")).unwrap_err();
+        assert_eq!(Refusal::from(error).kind, RefusalKind::Conflict);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[log]\nkeep = 4\n");
+        set_value_if(&source(&path), key, "5", Some("4")).unwrap();
+        // What cannot be read is mended.
+        fs::write(&path, "[log]\nkeep = \"some\"\n").unwrap();
+        set_value_if(&source(&path), key, "6", Some("5")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[log]\nkeep = 6\n");
     }
 
     #[test]

@@ -282,6 +282,9 @@ pub(crate) static KEYS: &[Key] = &[
     text("console", "tls_key", "\"\"", "key of the console; empty: the control API's, where it has one")
     .form(Form::File)
     .on_restart(),
+    text("console", "tls_client_ca", "\"\"", "authority of the certificates that browsers must show before anybody can sign in to the console; empty: none is asked for")
+    .form(Form::File)
+    .on_restart(),
     text("metrics", "listen", "\"\"", "address of the metrics, which are at /metrics there; the control socket has them too")
     .form(Form::Listen)
     .on_restart(),

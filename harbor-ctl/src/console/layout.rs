@@ -74,9 +74,9 @@ fn document(title: &str, frame: &Markup) -> Response {
                 meta name="color-scheme" content="light dark";
                 title { (title) " - Harbor" }
                 link rel="icon" type="image/svg+xml" href="/assets/icon.svg";
-                link rel="stylesheet" href="/assets/uplot.css";
+                link rel="stylesheet" href="/assets/uPlot.min.css";
                 link rel="stylesheet" href="/assets/console.css";
-                script src="/assets/uplot.js" defer {}
+                script src="/assets/uPlot.iife.min.js" defer {}
                 script src="/assets/console.js" defer {}
             }
             body { (frame) }

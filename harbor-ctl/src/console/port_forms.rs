@@ -10,14 +10,14 @@ use maud::html;
 use super::{
     form::{Change, Field, Fields, Posted, alert, refused, token},
     layout::{self, Place},
-    port_page::{setting, shown},
+    port_page::shown,
     sessions::Session,
     state::ConsoleState,
 };
 use crate::{
     api::CreatePort,
     control::{Answer, Operations, segment},
-    model::{PortRef, Protocols, Refusal, RefusalKind, SETTINGS, SettingValue, SettingValues},
+    model::{PortRef, Protocols, Refusal, SETTINGS, Seen, SettingValue, SettingValues},
 };
 
 pub(super) async fn create_page<O: Operations>(
@@ -121,33 +121,22 @@ pub(super) async fn set<O: Operations>(
 ) -> Response {
     let done: Answer<_> = async {
         let port = PortRef::parse(&id)?;
-        let now = console.operations.port(port.clone()).await?;
-        let mut values = SettingValues::new();
+        let (mut values, mut seen) = (SettingValues::new(), Seen::default());
         for (key, _) in SETTINGS {
             let (was, text) = (posted.text(&format!("was.{key}")), posted.text(key));
             if was == text || !posted.fields.contains_key(key) {
                 continue;
             }
-            let current = setting(&now.settings, key);
-            if current != was {
-                return Err(meanwhile(key, &current));
-            }
+            seen.insert(key, was);
             values.insert(key.to_owned(), SettingValue::Text(text.to_owned()));
         }
-        console.operations.set_port(port, values).await
+        console.operations.set_port(port, values, seen).await
     }
     .await;
     match done {
         Ok(_) => to_port(&id, "set"),
         Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
     }
-}
-
-/// Somebody else has changed what this editor saw.
-pub(super) fn meanwhile(key: &str, current: &str) -> Refusal {
-    let text = format!("somebody has changed {key} meanwhile: it is {current:?} now");
-    let refusal = Refusal::new(RefusalKind::Conflict, text).field(key);
-    refusal.fix("look at the new value, then change it again")
 }
 
 pub(super) async fn drain<O: Operations>(

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     api::{BackendItem, FlowItem, FlowQuery, PortItem},
     control::{Answer, FlowSource as _, Operations, segment},
-    model::{PortRef, PortSettings, Refusal, SETTINGS, format_rate},
+    model::{PortRef, Refusal, SETTINGS, format_rate},
 };
 
 /// Flows that the page shows.
@@ -184,20 +184,6 @@ fn flows(flows: &[FlowItem]) -> Markup {
     }
 }
 
-/// A setting as its field shows it, and as `set` reads it again.
-pub(super) fn setting(settings: &PortSettings, key: &str) -> String {
-    let all = serde_json::to_value(settings).unwrap_or_default();
-    match &all[key] {
-        serde_json::Value::Null => String::new(),
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Array(items) => {
-            let texts = items.iter().filter_map(|item| item.as_str());
-            texts.collect::<Vec<_>>().join(",")
-        }
-        other => other.to_string(),
-    }
-}
-
 fn settings(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup {
     html! {
         section {
@@ -205,7 +191,7 @@ fn settings(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Ma
             form.card method="post" action={ "/ports/" (segment(&item.id)) "/set" } {
                 (token(session))
                 @for (key, meaning) in SETTINGS {
-                    @let value = setting(&item.settings, key);
+                    @let value = item.settings.text(key);
                     input type="hidden" name={ "was." (key) } value=(value);
                     (Field { name: key, label: key, hint: meaning, value: &value }.input(refusal))
                 }
@@ -222,7 +208,7 @@ fn settings_to_read(item: &PortItem) -> Markup {
             h2 { "Settings" }
             dl.facts {
                 @for (key, meaning) in SETTINGS {
-                    @let value = setting(&item.settings, key);
+                    @let value = item.settings.text(key);
                     dt { (key) } dd { @if !value.is_empty() { code { (value) } " " } small { (meaning) } }
                 }
             }

@@ -11,14 +11,13 @@ use maud::{Markup, html};
 use super::{
     form::{Change, Field, alert, refused, token},
     layout::{self, Place},
-    port_forms::meanwhile,
     port_page::Done,
     sessions::Session,
     state::{Console, ConsoleState},
 };
 use crate::{
-    config::{find_key, kato_name, unknown_key, valid_values},
-    control::{Answer, Operations},
+    config::{find_key, kato_name, valid_values},
+    control::Operations,
     model::{ConfigItem, Refusal},
 };
 
@@ -98,19 +97,11 @@ pub(super) async fn set<O: Operations>(
 ) -> Response {
     let key = posted.text("key").to_owned();
     let value = posted.text(&key).to_owned();
-    let done: Answer<_> = async {
-        let items = console.operations.config().await?;
-        let item = items.into_iter().find(|item| item.key == key);
-        let item = item.ok_or_else(|| unknown_key(&key))?;
-        if item.value != posted.text("was") {
-            return Err(meanwhile(&key, &item.value));
-        }
-        console
-            .operations
-            .set_config(key.clone(), value.clone())
-            .await
-    }
-    .await;
+    let seen = posted.text("was").to_owned();
+    let set = console
+        .operations
+        .set_config(key.clone(), value.clone(), Some(seen));
+    let done = set.await;
     match done {
         Ok(change) if change.applies == "restart" => {
             Redirect::to("/settings?done=waits").into_response()

@@ -54,7 +54,7 @@ async fn set_config<O: Operations>(
 ) -> Response {
     answer(async {
         let SetConfig { value } = parsed(body)?;
-        o.set_config(key, value).await
+        o.set_config(key, value, None).await
     })
     .await
 }

@@ -14,7 +14,8 @@ use crate::{
     discovery::{Message, Sender},
     metrics,
     model::{
-        ConfigItem, PortRef, PortState, Refusal, Service, SettingValues, Throughput, Verification,
+        ConfigItem, PortRef, PortState, Refusal, Seen, Service, SettingValues, Throughput,
+        Verification,
     },
 };
 
@@ -31,10 +32,12 @@ pub(crate) trait Operations:
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
     fn create_port(&self, request: CreatePort) -> impl Future<Output = Answer<PortItem>> + Send;
+    /// Refused where a value that is changed is no more the one that was seen.
     fn set_port(
         &self,
         port: PortRef,
         settings: SettingValues,
+        seen: Seen,
     ) -> impl Future<Output = Answer<PortItem>> + Send;
     fn drain_port(
         &self,
@@ -81,10 +84,12 @@ pub(crate) trait Operations:
     fn explain(&self, packet: ExplainPacket) -> impl Future<Output = Answer<ExplainReport>> + Send;
 
     fn config(&self) -> impl Future<Output = Answer<Vec<ConfigItem>>> + Send;
+    /// Refused where the value is no more the one that was seen.
     fn set_config(
         &self,
         key: String,
         value: String,
+        seen: Option<String>,
     ) -> impl Future<Output = Answer<ConfigChange>> + Send;
 
     /// Takes a value out of the file.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{ChangePort, CreatePort, DeletedPort, List, PortItem, RangeReport, ServiceItem},
     http::described,
-    model::PortRef,
+    model::{PortRef, Seen},
 };
 
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
@@ -132,7 +132,11 @@ async fn set_port<O: Operations>(
     Path(port): Path<String>,
     body: Body,
 ) -> Response {
-    answer(async { o.set_port(PortRef::parse(&port)?, parsed(body)?).await }).await
+    answer(async {
+        let port = PortRef::parse(&port)?;
+        o.set_port(port, parsed(body)?, Seen::default()).await
+    })
+    .await
 }
 
 /// Ends a port and its flows; the number rests.

@@ -31,12 +31,13 @@ impl<R: Registry> Controller<R> {
         &mut self,
         name: &str,
         value: &str,
+        seen: Option<String>,
     ) -> Result<ConfigChange, Refusal> {
         let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
         self.check_flows(key, value)?;
         let (source, words) = (self.running.source.clone(), value.to_owned());
-        self.write_config(key, move || config::set_value(&source, key, &words))
-            .await
+        let set = move || config::set_value_if(&source, key, &words, seen.as_deref());
+        self.write_config(key, set).await
     }
 
     /// Takes a value out of the file, then uses what decides without it.

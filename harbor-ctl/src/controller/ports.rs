@@ -4,7 +4,7 @@ use super::{Controller, allocate::Placed, services::Mark};
 use crate::{
     api::{AddBackend, CreatePort, DeletedPort, NameBackend},
     model::{
-        Backend, Departure, Lifetime, PortRef, PortSettings, Protocols, Refusal, RefusalKind,
+        Backend, Departure, Lifetime, PortRef, PortSettings, Protocols, Refusal, RefusalKind, Seen,
         Service, SettingValues, check_name, check_not_a_number, now, parse_backend,
     },
     registry::Registry,
@@ -83,6 +83,7 @@ impl<R: Registry> Controller<R> {
         &mut self,
         port: &PortRef,
         mut values: SettingValues,
+        seen: &Seen,
     ) -> Result<String, Refusal> {
         let (defaults, time) = (self.default_settings(), now());
         let lifetime = Lifetime::take(&mut values)?;
@@ -92,6 +93,7 @@ impl<R: Registry> Controller<R> {
             self.check_certificates(&wanted)?;
         }
         let set = |service: &mut Service| {
+            seen.check(&service.settings)?;
             service.settings = service.settings.with(&values, &defaults)?;
             if let Some(lifetime) = lifetime {
                 service.expires_at = lifetime.ends(time);

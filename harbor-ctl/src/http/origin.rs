@@ -39,7 +39,11 @@ pub(crate) fn misdirected(
         return Some("the header Host names another server");
     }
     let origin = text(header::ORIGIN)?;
-    let own = origin.split_once("://").map(|(_, rest)| rest);
+    let own = match (origin.split_once("://"), names) {
+        // A page that came without TLS may have been written by anybody on the way.
+        (Some((scheme, _)), None) if scheme != "https" => None,
+        (own, _) => own.map(|(_, rest)| rest),
+    };
     let is_own = own.is_some_and(|own| host.is_some_and(|host| host.eq_ignore_ascii_case(own)));
     (!is_own).then_some("the header Origin names another server")
 }
@@ -91,6 +95,9 @@ mod tests {
         }
         let host = Some("10.0.0.1:8442");
         assert!(is_ours(host, Some("http://10.0.0.1:8442"), Some(&names)));
+        assert!(is_ours(host, Some("https://10.0.0.1:8442"), Some(&names)));
+        assert!(is_ours(host, Some("https://10.0.0.1:8442"), None));
+        assert!(!is_ours(host, Some("http://10.0.0.1:8442"), None));
         for origin in [
             "null",
             "https://evil.example",

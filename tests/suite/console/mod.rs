@@ -4,11 +4,14 @@ mod attacks;
 mod browser;
 mod client;
 mod crowds;
+mod editors;
 mod elsewhere;
 mod live;
 mod pages;
 pub(crate) mod scale;
 mod stored;
+mod tabs;
+mod tls;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kit::{certify, eventually, finish, traffic};
+use kit::{certify, eventually, traffic};
 
 use super::{
-    ADMIN, LISTEN, READER,
+    ADMIN, READER,
     attacks::PAGES,
-    client::{Client, form, wait_for},
+    client::{Client, wait_for},
     scene, scene_on,
     stored::is_inert,
 };
@@ -81,6 +81,9 @@ fn the_first_page_and_all_that_it_loads_is_small_and_from_here() {
         assert_eq!(answer.status, 200, "{asset}");
         octets += answer.body.len();
         count += 1;
+        let known = format!("If-None-Match: {}\r\n", answer.header("etag").unwrap());
+        let again = ann.ask(&format!("GET {asset}"), &known, "");
+        assert_eq!((again.status, &*again.body), (304, ""), "{asset}");
     }
     assert_eq!(count, 5);
     assert!(octets < 150_000, "{octets} bytes");
@@ -214,32 +217,4 @@ fn a_backend_is_drained_where_two_ports_share_a_number() {
         items.iter().filter(|item| item["state"] == "up").count()
     };
     assert_eq!((left("stream"), left("datagrams")), (1, 2));
-}
-
-#[test]
-fn over_tls_a_session_is_for_tls_alone() {
-    let scene = scene_on(|lab| {
-        let certificate = certify(lab.folder(), "console", "IP:127.0.0.1");
-        let key = lab.folder().join("console.key");
-        format!("tls_cert = {certificate:?}\ntls_key = {key:?}\n")
-    });
-    let node = &scene.lab.node;
-    wait_for(node);
-    let curl = |more: &[&str]| {
-        let mut curl = node.command("curl");
-        curl.args(["-sS", "-m", "20", "-i", "--cacert"])
-            .arg(scene.lab.folder().join("console.crt"));
-        finish(curl.args(more))
-    };
-    let fields = form(&[("name", ADMIN.0), ("password", ADMIN.1)]);
-    let signed = curl(&["-d", &fields, &format!("https://{LISTEN}/sign-in")])
-        .ok()
-        .stdout;
-    let cookie = signed
-        .lines()
-        .find(|line| line.to_lowercase().starts_with("set-cookie:"))
-        .unwrap_or_else(|| panic!("{signed}"));
-    assert!(cookie.contains("; Secure"), "{cookie}");
-    let plain = curl(&[&format!("http://{LISTEN}/")]);
-    assert!(!plain.stdout.contains(" 200 "), "{}", plain.stdout);
 }

@@ -28,7 +28,7 @@ use crate::{
     metrics::OneAtATime,
     model::{
         Backend, ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal,
-        RefusalKind, Service, SettingValues, Subject, counted, now,
+        RefusalKind, Seen, Service, SettingValues, Subject, counted, now,
     },
     reconcile::Scope,
     registry::Registry,
@@ -196,9 +196,14 @@ impl<R: Registry> Operations for Handle<R> {
         self.item(&id).await
     }
 
-    async fn set_port(&self, port: PortRef, settings: SettingValues) -> Answer<PortItem> {
+    async fn set_port(
+        &self,
+        port: PortRef,
+        settings: SettingValues,
+        seen: Seen,
+    ) -> Answer<PortItem> {
         let change = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
-            controller.set_port(&port, settings).await
+            controller.set_port(&port, settings, &seen).await
         };
         let id = self.change(change).await?;
         self.item(&id).await
@@ -339,9 +344,16 @@ impl<R: Registry> Operations for Handle<R> {
         Ok(self.lock().await.config_items())
     }
 
-    async fn set_config(&self, key: String, value: String) -> Answer<ConfigChange> {
-        self.change(|mut controller| async move { controller.set_config(&key, &value).await })
-            .await
+    async fn set_config(
+        &self,
+        key: String,
+        value: String,
+        seen: Option<String>,
+    ) -> Answer<ConfigChange> {
+        let set = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
+            controller.set_config(&key, &value, seen).await
+        };
+        self.change(set).await
     }
 
     async fn unset_config(&self, key: String) -> Answer<ConfigChange> {

@@ -139,7 +139,6 @@ fn a_gateway_is_off_without_a_password_and_needs_tls_beyond_this_machine() {
         ("listen = \"[::]:8443\"\n", "in the clear"),
         ("listen = \"8443\"\n", "not an address with a port"),
         ("tls_key = \"/k\"\n", "belong together"),
-        ("tls_client_ca = \"/a\"\n", "without TLS nobody"),
         ("user = \"a:b\"\n", "may not"),
     ] {
         let found = problems(&format!("{on}{lines}"));
@@ -162,6 +161,7 @@ fn a_console_is_off_by_default_asks_who_comes_and_needs_tls_beyond_this_machine(
         ("listen = \"[::]:9443\"\n", "in the clear"),
         ("listen = \"9443\"\n", "not an address with a port"),
         ("tls_key = \"/k\"\n", "belong together"),
+        ("tls_client_ca = \"/a\"\n", "without TLS nobody"),
     ] {
         let found = problems(&format!("{users}{lines}"));
         let mut messages = found.iter().map(|p| &p.message);

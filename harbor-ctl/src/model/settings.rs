@@ -233,20 +233,6 @@ impl PortSettings {
         Ok(())
     }
 
-    /// The value of a key as [`PortSettings::with`] reads it; empty for what has none.
-    pub(crate) fn text(&self, key: &str) -> String {
-        let all = serde_json::to_value(self).unwrap_or_default();
-        match &all[key] {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Array(items) => {
-                let texts = items.iter().filter_map(|item| item.as_str());
-                texts.collect::<Vec<_>>().join(",")
-            }
-            other => other.to_string(),
-        }
-    }
-
     /// The value of a key as `ports show` prints it; `None` for what limits nothing.
     pub(crate) fn shown(&self, key: &str) -> Option<String> {
         let networks = |list: &[IpNet]| {

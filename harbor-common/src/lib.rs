@@ -20,6 +20,7 @@ pub mod protocol;
 pub mod route;
 pub mod rules;
 pub mod stats;
+pub mod trace;
 pub mod verdict;
 
 #[cfg(feature = "user")]

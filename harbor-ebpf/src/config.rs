@@ -23,6 +23,26 @@ static DRY_RUN: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static IS_BARE: Global<u32> = Global::new(0);
 
+/// In the load that traces: one packet in so many is told; 0 in every other load.
+#[unsafe(no_mangle)]
+static TRACE_ONE_IN: Global<u32> = Global::new(0);
+
+/// 1 where only packets that are dropped are told.
+#[unsafe(no_mangle)]
+static TRACE_DROPS: Global<u32> = Global::new(0);
+
+/// One packet in how many is told; 0 = nobody traces.
+#[inline(always)]
+pub fn traced_one_in() -> u32 {
+    TRACE_ONE_IN.load()
+}
+
+/// Whether only packets that are dropped are told.
+#[inline(always)]
+pub fn is_drops_alone() -> bool {
+    TRACE_DROPS.load() != 0
+}
+
 /// Whether packets come without an Ethernet header.
 #[inline(always)]
 pub fn is_bare() -> bool {

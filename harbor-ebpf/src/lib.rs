@@ -68,4 +68,6 @@ pub mod table;
 #[cfg(target_arch = "bpf")]
 pub mod timer;
 #[cfg(target_arch = "bpf")]
+pub mod trace;
+#[cfg(target_arch = "bpf")]
 pub mod xdp;

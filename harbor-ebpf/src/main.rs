@@ -22,7 +22,7 @@ mod program {
     use harbor_ebpf::{
         account, clock, code::Code, config, established, family::Stack, packet::Packet,
         parsed::Version, pipeline, skb::SkbPacket, stage::emit, steer, sweep, table::RACE, timer,
-        xdp::XdpPacket,
+        trace, xdp::XdpPacket,
     };
 
     /// The packet path at TC ingress.
@@ -34,6 +34,7 @@ mod program {
         if config::is_bare() {
             packet.add_link_header();
         }
+        trace::arriving(skb);
         let version = pipeline::version(&mut packet);
         let verdict = match version {
             Ok(Version::V4) => path_v4(skb).verdict(),
@@ -45,6 +46,7 @@ mod program {
             return unsafe { bpf_redirect((*skb).ifindex, u64::from(BPF_F_INGRESS)) as i32 };
         }
         account::exit(verdict);
+        trace::leaving(skb, verdict);
         match verdict {
             // SAFETY: the helper only notes the interface.
             Verdict::Forward(ifindex) => unsafe { bpf_redirect(ifindex, 0) as i32 },
@@ -140,6 +142,10 @@ mod program {
     /// The packet path at XDP: established flows only; everything else goes up to TC.
     #[xdp(frags)]
     fn harbor_xdp(ctx: XdpContext) -> u32 {
+        // Whoever traces is told at TC.
+        if config::traced_one_in() != 0 {
+            return xdp_action::XDP_PASS;
+        }
         // SAFETY: the context of this program.
         let mut packet = unsafe { XdpPacket::new(ctx.ctx) };
         let verdict = match pipeline::version(&mut packet) {

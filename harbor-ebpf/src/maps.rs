@@ -24,6 +24,7 @@ use harbor_common::{
     },
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
     stats::{FrontendCounters, Totals},
+    trace::Traced,
     verdict::VERDICT_NUMBERS,
 };
 
@@ -178,6 +179,15 @@ pub static EXPLANATION: Array<Explanation, 1> = Array::new();
 /// agent. A full ring loses events and nothing else.
 #[btf_map(name = "events")]
 pub static EVENTS: RingBuf<Sighting, EVENT_BYTES> = RingBuf::new();
+
+/// Packets that somebody traces. Written by `trace`, read by the agent whose load it is; not pinned. A
+/// full ring loses packets of the trace and nothing else.
+#[btf_map(name = "traces")]
+pub static TRACES: RingBuf<Traced, { Traced::UNUSED_BYTES }> = RingBuf::new();
+
+/// The packet that is being traced. Written and read within one run of the program.
+#[btf_map(name = "traced")]
+pub static TRACED: PerCpuArray<Traced, 1> = PerCpuArray::new();
 
 /// The agent's sockets for datagrams that the stack has put together, by family. Set by the agent that
 /// loads `harbor_lookup`, and gone with it; a miss means "nobody carries them".

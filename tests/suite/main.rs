@@ -55,6 +55,7 @@ mod soak;
 mod sources;
 mod support;
 mod systemd;
+mod trace;
 mod truth;
 mod turnover;
 mod verdicts;

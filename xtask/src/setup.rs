@@ -24,9 +24,10 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 26] = [
+const PROGRAMS: [(&str, &str); 27] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
+    ("tcpdump", "tcpdump"),
     ("nft", "nftables"),
     ("bpftool", "bpftool"),
     ("redis-check-rdb", "redis-tools"),

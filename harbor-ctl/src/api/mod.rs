@@ -8,6 +8,7 @@ mod discovery;
 mod explain;
 mod requests;
 mod status;
+mod trace;
 
 pub(crate) use bindings::*;
 pub(crate) use cluster::*;
@@ -15,6 +16,7 @@ pub(crate) use discovery::*;
 pub(crate) use explain::*;
 pub(crate) use requests::*;
 pub(crate) use status::*;
+pub(crate) use trace::*;
 
 use std::{net::SocketAddr, path::PathBuf};
 

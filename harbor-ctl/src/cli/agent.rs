@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    arguments::Globals,
     failure::{Exit, Failure},
+    globals::Globals,
 };
 use crate::model::Refusal;
 

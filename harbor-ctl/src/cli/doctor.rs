@@ -4,8 +4,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    arguments::Globals,
     failure::{Exit, Failure},
+    globals::Globals,
     output::Row,
     session::Session,
 };

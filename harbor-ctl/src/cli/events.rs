@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    arguments::Format,
     failure::{Exit, Failure},
+    globals::Format,
     output::{Row, print},
     session::Session,
 };

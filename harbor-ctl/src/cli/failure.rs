@@ -1,6 +1,6 @@
 //! How commands end: the exit code, and an error that says what, where, and what to do.
 
-use super::arguments::Format;
+use super::globals::Format;
 use crate::{
     api::ErrorBody,
     config::ConfigError,

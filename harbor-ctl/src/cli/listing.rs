@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    arguments::Format,
     failure::Failure,
+    globals::Format,
     output::{Output, Row, print},
     yaml,
 };

@@ -20,12 +20,14 @@ mod events;
 mod explain;
 mod failure;
 mod flows;
+mod globals;
 mod listing;
 mod logs;
 mod manual;
 mod meant;
 mod node;
 mod output;
+mod pcapng;
 mod port_filter;
 mod port_text;
 mod ports;
@@ -36,6 +38,7 @@ mod status;
 mod support;
 mod table;
 mod top;
+mod trace;
 mod version;
 mod yaml;
 
@@ -87,6 +90,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Top(noun) => top::run(&globals, &noun).map(u8::from),
         Noun::Stats(noun) => with_session(&globals, async |s| stats::run(s, noun).await),
         Noun::Events(noun) => with_session(&globals, async |s| events::run(s, noun).await),
+        Noun::Trace(noun) => with_session(&globals, async |s| trace::run(s, noun).await),
         Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),
         Noun::Dea { verb } => with_session(&globals, async |s| dea::run(s, verb).await),
         Noun::Node { verb } => with_session(&globals, async |s| node::run(s, verb).await),
@@ -104,7 +108,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
 }
 
 fn with_session<E: Into<u8>>(
-    globals: &arguments::Globals,
+    globals: &globals::Globals,
     work: impl AsyncFnOnce(&Session) -> Result<E, Failure>,
 ) -> Result<u8, Failure> {
     let session = Session::new(globals)?;

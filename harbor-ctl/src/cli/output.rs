@@ -5,8 +5,8 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 
 use super::{
-    arguments::{Color, Format, Globals},
     failure::Failure,
+    globals::{Color, Format, Globals},
     listing::Listing,
     table, yaml,
 };

@@ -323,7 +323,7 @@ mod tests {
             assert_eq!(failure.exit(), Exit::Usage, "{bad}");
         }
         let text = parse_settings(&words(&["drain=5"])).unwrap_err();
-        let text = text.render(crate::cli::arguments::Format::Table);
+        let text = text.render(crate::cli::globals::Format::Table);
         assert!(text.contains("did you mean drain_s?"), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{arguments::Globals, failure::Failure, output::Output};
+use super::{failure::Failure, globals::Globals, output::Output};
 use crate::{
     config::{self, ConfigError, Loaded, Source},
     control::Client,

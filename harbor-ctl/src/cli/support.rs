@@ -16,9 +16,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    arguments::Globals,
     doctor,
     failure::{Exit, Failure},
+    globals::Globals,
     logs::{self, Part},
     session::Session,
 };

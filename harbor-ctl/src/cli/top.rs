@@ -17,8 +17,8 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
 use self::{sample::Sampler, view::View};
 use super::{
-    arguments::Globals,
     failure::{Exit, Failure},
+    globals::Globals,
     session::Session,
 };
 

@@ -1,8 +1,8 @@
 //! `harbor-ctl version`.
 
 use super::{
-    arguments::Globals,
     failure::{Exit, Failure},
+    globals::Globals,
     output::Output,
 };
 use crate::{api::API_VERSION, datapath::Datapath};

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 
 use super::client::{Client, ClientError};
-use crate::{api::ErrorBody, model::Event};
+use crate::{
+    api::{ErrorBody, TracePackets},
+    model::{Event, TracedPacket},
+};
 
 /// A stream has no time limit of its own; this is one that nobody sees.
 const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -23,7 +27,8 @@ impl Client {
             Some(event) => take(event),
             None => Ok(()),
         };
-        self.messages((path, b"\n\n"), take_message).await
+        let request = self.request(Method::GET, path);
+        self.messages(request, b"\n\n", take_message).await
     }
 
     /// Hands on every item of a stream of lines.
@@ -36,16 +41,31 @@ impl Client {
             let item = serde_json::from_slice(line);
             take(item.map_err(|error| ClientError::Transport(error.to_string()))?)
         };
-        self.messages((path, b"\n"), take_line).await
+        let request = self.request(Method::GET, path);
+        self.messages(request, b"\n", take_line).await
+    }
+
+    /// Hands on every packet of a trace, for as long as `take` wants more.
+    pub(crate) async fn trace<E: From<ClientError>>(
+        &self,
+        which: &TracePackets,
+        mut take: impl FnMut(TracedPacket) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let take_line = |line: &[u8]| {
+            let packet = serde_json::from_slice(line);
+            take(packet.map_err(|error| ClientError::Transport(error.to_string()))?)
+        };
+        let request = self.request(Method::POST, "/v1/trace").json(which);
+        self.messages(request, b"\n", take_line).await
     }
 
     async fn messages<E: From<ClientError>>(
         &self,
-        (path, end): (&str, &[u8]),
+        request: RequestBuilder,
+        end: &[u8],
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let request = self.request(reqwest::Method::GET, path).timeout(NO_LIMIT);
-        let response = self.send(request).await?;
+        let response = self.send(request.timeout(NO_LIMIT)).await?;
         let status = response.status();
         let mut response = response;
         if !status.is_success() {

@@ -30,15 +30,17 @@ mod port_routes;
 mod server;
 mod shared_routes;
 mod socket;
+mod trace_routes;
 
 pub(crate) use access::{Subjects, Tokens};
 pub(crate) use client::{Client, ClientError, Remote, segment};
 pub(crate) use event_log::{EventLog, Record};
 pub(crate) use groups::Groups;
+pub(crate) use local_time::local;
 pub(crate) use lock::{LockError, is_locked, take as take_lock};
 pub(crate) use operations::{
-    Answer, BindingOperations, DatapathOperations, FlowSource, FoundBackends, Operations, PortRow,
-    SharedOperations, SummaryOperations, Traffic,
+    Answer, BindingOperations, DatapathOperations, FlowSource, FoundBackends, Operations,
+    PacketSource, PortRow, SharedOperations, SummaryOperations, Traffic,
 };
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

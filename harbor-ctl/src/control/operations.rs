@@ -9,13 +9,13 @@ use crate::{
         CheckBackends, CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket,
         ExplainReport, FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem,
         NodeMoved, PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument,
-        StatusReport,
+        StatusReport, TracePackets,
     },
     discovery::{Message, Sender},
     metrics,
     model::{
         ConfigItem, PortRef, PortState, Refusal, Seen, Service, SettingValues, Throughput,
-        Verification,
+        TracedPacket, Verification,
     },
 };
 
@@ -152,6 +152,16 @@ pub(crate) struct FoundBackends {
 pub(crate) trait DatapathOperations {
     /// Compares the kernel's tables with what was written there; `repair` writes what differs anew.
     fn verify(&self, repair: bool) -> impl Future<Output = Answer<Verification>> + Send;
+
+    type Packets: PacketSource;
+    /// Has the programs tell of packets until what is answered is dropped.
+    fn trace(&self, request: TracePackets) -> impl Future<Output = Answer<Self::Packets>> + Send;
+}
+
+/// Packets as the programs tell of them.
+pub(crate) trait PacketSource: Send + 'static {
+    /// The next ones; `None` when no more can come.
+    fn next(&mut self) -> impl Future<Output = Option<Vec<TracedPacket>>> + Send;
 }
 
 /// Flows that are read while they are sent: dropped, it reads no more.

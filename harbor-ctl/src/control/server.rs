@@ -86,6 +86,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .merge(super::backend_routes::routes::<O>())
         .merge(super::flow_routes::routes::<O>())
         .merge(super::datapath_routes::routes::<O>())
+        .merge(super::trace_routes::routes::<O>())
         .merge(super::config_routes::routes::<O>())
         .merge(super::shared_routes::routes::<O>())
         .merge(super::binding_routes::routes::<O>())

@@ -21,6 +21,7 @@ mod reserved_ports;
 mod routes;
 
 mod tables;
+mod trace;
 
 pub(crate) use clock::{is_ahead, since_boot, thread_time};
 pub(crate) use devices::{Device, devices};
@@ -49,6 +50,7 @@ pub(crate) use program::xdp::InterfaceTable;
 pub(crate) use routes::plan::KernelRoutes;
 pub(crate) use routes::tables::RouteTables;
 pub(crate) use tables::LiveTables;
+pub(crate) use trace::{TraceLoad, TraceReader};
 
 #[cfg(test)]
 mod tests;

@@ -26,15 +26,15 @@ use crate::{
     forwarding::kept_counts::KeptCounts,
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
-        FrontendReport, Mode, Protocol, Question, Refusal, RefusalKind, Service, Suspect,
+        FrontendReport, Mode, Protocol, Question, Refusal, RefusalKind, Service, Suspect, Tracing,
         Verification,
     },
     proxy::{Proxy, ProxySettings},
     reconcile::Scope,
 };
 use flow_reader::FlowReader;
-pub(crate) use kernel::WhichBackends;
 use kernel::{Change, Forwarding, ForwardingError};
+pub(crate) use kernel::{Trace, WhichBackends};
 use remains::take_off;
 
 /// Why the engines did not start.
@@ -330,6 +330,11 @@ impl Engines {
         repair: bool,
     ) -> Option<Result<Verification, ForwardingError>> {
         Some(self.kernel()?.verify(repair).await)
+    }
+
+    /// Packets as the programs tell of them; `None` without programs.
+    pub(super) async fn trace(&self, tracing: Tracing) -> Option<Result<Trace, ForwardingError>> {
+        Some(self.kernel()?.trace(tracing).await)
     }
 
     /// What of the flow table is full, or nearly so.

@@ -32,6 +32,15 @@ impl ClientName {
         }
     }
 
+    /// Whether this is the text of its address, or of its address and port.
+    pub(crate) fn is_text(self, text: &str) -> bool {
+        match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+            (Ok(client), _) => self.is(client),
+            (_, Ok(ip)) => self.port.is_none() && self.ip == ip,
+            _ => false,
+        }
+    }
+
     fn is(self, client: SocketAddr) -> bool {
         self.ip == client.ip() && self.port.is_none_or(|port| port == client.port())
     }

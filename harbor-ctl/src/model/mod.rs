@@ -56,6 +56,7 @@ mod special;
 mod throughput;
 mod timeouts;
 mod tls;
+mod trace;
 mod turns;
 
 pub(crate) use address::*;
@@ -106,6 +107,7 @@ pub(crate) use settings::*;
 pub(crate) use throughput::*;
 pub(crate) use timeouts::*;
 pub(crate) use tls::*;
+pub(crate) use trace::*;
 pub(crate) use turns::*;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{agent, uses::SourceFile};
 const LEFT: &[(&str, usize)] = &[
     ("allocator", 2),
     ("api", 3),
-    ("cli", 30),
+    ("cli", 7),
     ("config", 9),
     ("console", 3),
     ("controller", 11),

@@ -95,7 +95,8 @@ fn the_control_api_answers_what_its_document_says() {
     walk(&mut reader, vec![("post /v1/nodes/attach", body)]);
     let known = ELSEWHERE
         .into_iter()
-        .chain(STREAMS.map(|stream| (stream, "get")));
+        .chain(STREAMS.map(|stream| (stream, "get")))
+        .chain([("/v1/trace", "post")]);
     let known = known.map(|(path, method)| (path.to_owned(), method.to_owned()));
     assert_eq!(reader.unseen(), known.collect());
 }

@@ -96,7 +96,9 @@ fn a_right_reset_from_either_side_ends_the_flow_soon() {
                 let talk = bench.established();
                 talks(&bench, &talk);
                 bench.forward(side, &reset(&bench, &talk, side, 0));
-                assert_eq!(state(&bench, &talk).as_deref(), Some("closed"), "{side:?}");
+                // Where a look takes long, it is gone by then.
+                let ended = state(&bench, &talk);
+                assert!(ended.is_none_or(|state| state == "closed"), "{side:?}");
                 talk
             })
             .into();

@@ -9,6 +9,7 @@ mod gateway;
 mod listeners;
 mod metrics;
 mod summary;
+mod trace;
 
 use std::{collections::BTreeSet, sync::Arc};
 

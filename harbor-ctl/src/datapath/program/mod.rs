@@ -10,11 +10,14 @@ use std::{ops::RangeInclusive, time::SystemTime};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::Array,
+    maps::{Array, MapData, RingBuf},
     programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
 };
 use aya_log::EbpfLogger;
-use harbor_common::maps::{ALL, FLOWS, FLOWS6, LAYOUT, META, Meta, ring_slots};
+use harbor_common::{
+    maps::{ALL, FLOWS, FLOWS6, LAYOUT, META, Meta, ring_slots},
+    trace::Traced,
+};
 
 use super::{
     error::{DatapathError, Tried as _},
@@ -22,6 +25,7 @@ use super::{
     interfaces::{Framing, Interface},
     tables::LiveTables,
 };
+use crate::model::Tracing;
 use object::{ARM_PROGRAM, OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM};
 use pins::PinLock;
 use pins::Pins;
@@ -49,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) flows: u32,
     pub(crate) source_ports: RangeInclusive<u16>,
     pub(crate) log: log::LevelFilter,
+    /// Which packets are told, if somebody traces.
+    pub(crate) tracing: Option<Tracing>,
 }
 
 /// Programs that are loaded over the pinned maps, and the lock on the pins.
@@ -98,6 +104,15 @@ impl Datapath {
         (self.bare, self.options) = (None, options.clone());
         self.logger = self.logger(options.log);
         self.arm()
+    }
+
+    /// The rings of the loads that trace. Taken once: whoever has them reads what is told.
+    pub(crate) fn take_traces(&mut self) -> Result<Vec<RingBuf<MapData>>, DatapathError> {
+        let loads = [Some(&mut self.ebpf), self.bare.as_mut()];
+        let maps = loads.into_iter().flatten();
+        let maps = maps.filter_map(|ebpf| ebpf.take_map(Traced::RING));
+        maps.map(|map| RingBuf::try_from(map).tried(|| Traced::RING.into()))
+            .collect()
     }
 
     /// Re-arms the kernel's own timer, which belonged to the program before this one.
@@ -182,7 +197,7 @@ impl Datapath {
 
     /// Leaves the agent's mark in `meta`.
     fn sign(&self) -> Result<(), DatapathError> {
-        let map = aya::maps::MapData::from_pin(self.pins.map(META)).tried(|| META.into())?;
+        let map = MapData::from_pin(self.pins.map(META)).tried(|| META.into())?;
         let mut meta: Array<_, Meta> =
             Array::try_from(aya::maps::Map::Array(map)).tried(|| META.into())?;
         let now = SystemTime::now()
@@ -235,6 +250,8 @@ pub(super) fn load_programs(
     let level = options.log as u8;
     let dry_run = u32::from(load == Load::DryRun);
     let is_bare = u32::from(load == Load::Bare);
+    let one_in = options.tracing.map_or(0, |tracing| tracing.one_in.get());
+    let drops_alone = u32::from(options.tracing.is_some_and(|tracing| tracing.drops_alone));
     let paths: Vec<_> = ALL.iter().map(|name| (*name, pins.map(name))).collect();
     let mut loader = EbpfLoader::new();
     loader
@@ -244,8 +261,13 @@ pub(super) fn load_programs(
         .override_global("RING_MASK", &ring_mask, true)
         .override_global("DRY_RUN", &dry_run, true)
         .override_global("IS_BARE", &is_bare, true)
+        .override_global("TRACE_ONE_IN", &one_in, true)
+        .override_global("TRACE_DROPS", &drops_alone, true)
         .map_max_entries(FLOWS, options.flows.saturating_mul(ENTRIES_PER_FLOW))
         .map_max_entries(FLOWS6, options.flows.saturating_mul(ENTRIES_PER_FLOW));
+    if options.tracing.is_some() {
+        loader.map_max_entries(Traced::RING, Traced::RING_BYTES);
+    }
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }

@@ -10,6 +10,7 @@ mod report;
 mod selection;
 mod shares;
 mod sweep;
+mod trace;
 mod verify;
 mod xdp;
 
@@ -28,7 +29,7 @@ use crate::{
     datapath::{
         self, Carrier, ClientTable, Counters, Datapath, DatapathError, Explainer, FlowTables,
         Heart, Hook, Host, HostChange, InterfaceTable, LiveTables, Options, Pins, RouteTables,
-        Sightings, Snapshot, Sweep,
+        Sightings, Snapshot, Sweep, TraceLoad,
     },
     model::{AllDown, Doubt, Service, Suspect, Terms, Testimony},
     reconcile::{Capacity, HostView, OwnAddresses, Routes, TableMirror, Tables as _},
@@ -77,6 +78,8 @@ pub(super) struct Forwarder {
     ways: RouteTables,
     /// Loaded when it is first asked.
     explainer: Option<Explainer>,
+    /// While somebody traces.
+    tracing: Option<TraceLoad>,
     host: Host,
     snapshot: Snapshot,
     inputs: Inputs,
@@ -170,6 +173,7 @@ impl Forwarder {
             heart: Heart::open(&pins, &settings.terms)?,
             ways: RouteTables::open(&pins)?,
             explainer: None,
+            tracing: None,
             host: Host::connect()?,
             settings,
             datapath,
@@ -205,6 +209,8 @@ impl Forwarder {
         loop {
             match requests.recv_timeout(self.patience()) {
                 Ok(Request::Stop(answer)) => {
+                    // What stays in the kernel tells of nothing.
+                    self.end_trace();
                     drop(self);
                     let _ = answer.send(());
                     return;
@@ -281,6 +287,10 @@ impl Forwarder {
                 self.heart.set_terms(&terms);
                 let _ = answer.send(self.heart.beat().map_err(ForwardingError::from));
             }
+            Request::Trace(tracing, answer) => {
+                let _ = answer.send(self.trace(tracing).map_err(ForwardingError::from));
+            }
+            Request::EndTrace => self.end_trace(),
             Request::HostChanged(change) => self.news.add(change),
             Request::Stop(_) => unreachable!("`run` answers it"),
         }
@@ -316,11 +326,7 @@ impl Forwarder {
 
     fn set_log(&mut self, level: log::LevelFilter) -> Result<(), DatapathError> {
         self.settings.log = level;
-        self.datapath.reload(&self.settings.options())?;
-        self.attached.clear();
-        self.xdp.forget();
-        self.attach();
-        Ok(())
+        self.replace(&self.settings.options())
     }
 }
 

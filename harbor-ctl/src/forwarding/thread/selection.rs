@@ -17,6 +17,7 @@ impl Settings {
             flows: self.flows,
             source_ports: self.source_ports.clone(),
             log: self.log,
+            tracing: None,
         }
     }
 

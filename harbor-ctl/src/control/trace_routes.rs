@@ -1,0 +1,57 @@
+//! The route that follows packets through the programs.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use futures_util::stream;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{
+    error::{Refused, failure},
+    extract::{self, parsed},
+    operations::{Answer, Operations, PacketSource as _},
+    server::Shared,
+};
+use crate::{api::TracePackets, http::described, model::TracedPacket};
+
+pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
+    OpenApiRouter::new().routes(described!(O: trace_packets))
+}
+
+/// Packets as the programs see them, one JSON object a line, until the client hangs up. Programs that
+/// tell of packets take the place of the others meanwhile; one trace at a time. What the proxy carries
+/// by itself is not told.
+#[utoipa::path(
+    post,
+    path = "/v1/trace",
+    tag = "datapath",
+    request_body = TracePackets,
+    responses(
+        (status = 200, description = "one packet a line", body = TracedPacket, content_type = "application/x-ndjson"),
+        Refused,
+    ),
+)]
+async fn trace_packets<O: Operations>(State(o): Shared<O>, body: extract::Body) -> Response {
+    let begun: Answer<_> = async { o.trace(parsed(body)?).await }.await;
+    let packets = match begun {
+        Ok(packets) => packets,
+        Err(refusal) => return failure(refusal),
+    };
+    let lines = stream::unfold(packets, async |mut packets| {
+        let next = packets.next().await?;
+        let mut lines = Vec::new();
+        for packet in next {
+            // A structure of strings and numbers always serialises.
+            serde_json::to_writer(&mut lines, &packet).ok()?;
+            lines.push(b'\n');
+        }
+        Some((Ok::<_, Infallible>(lines), packets))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (kind, Body::from_stream(lines)).into_response()
+}

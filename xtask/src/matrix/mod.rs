@@ -55,7 +55,7 @@ const SHORT: Part = Part {
 const PARTS: &[Part] = &[
     Part {
         name: "kernels",
-        filter: &["kernels::"],
+        filter: &["kernels::", "trace::"],
         boot: "",
     },
     Part {

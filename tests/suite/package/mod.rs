@@ -1,6 +1,7 @@
 //! The package, on a copy of this Debian: installed, configured by one line, upgraded under traffic,
 //! removed, purged.
 
+mod image;
 mod root;
 
 use std::{fs, net::SocketAddr, process::Command, sync::OnceLock, time::Duration};

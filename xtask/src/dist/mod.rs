@@ -5,6 +5,7 @@
 //! [`control`].
 
 mod control;
+mod image;
 mod tree;
 
 use std::{
@@ -29,6 +30,9 @@ pub(crate) struct Arguments {
     /// The package's version
     #[arg(long, value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"), value_parser = version)]
     package_version: String,
+    /// Builds a container image of this name too, with docker, podman or buildah
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
 }
 
 fn version(text: &str) -> Result<String, String> {
@@ -47,6 +51,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bail!("{program} is missing: apt-get install dpkg-dev binutils");
         }
     }
+    let builder = arguments.image.as_ref().map(|_| image::builder());
+    let builder = builder.transpose()?;
     let out = match &arguments.out {
         Some(out) => out.clone(),
         None => shell::workspace().join("target").join("dist"),
@@ -77,6 +83,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     shell::succeed(tar.arg("--directory").arg(&stage).arg("."))?;
     fs::remove_dir_all(&stage)?;
     println!("{}\n{}", package.display(), tarball.display());
+    if let (Some(builder), Some(name)) = (builder, &arguments.image) {
+        image::build(builder, name, (&package, &out))?;
+        println!("{name}");
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::{
     form::alert,
     layout::{self, Place, table},
+    query::{Nothing, Of},
     recent::Since,
     sessions::Session,
     state::ConsoleState,
@@ -17,6 +18,7 @@ pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
+    Of(Nothing): Of<Nothing>,
 ) -> Response {
     let body = match console.ports(since).await {
         Ok(ports) => html! { div #fresh { (listing(&ports)) } },

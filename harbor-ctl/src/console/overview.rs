@@ -7,6 +7,7 @@ use super::{
     chart::chart,
     event_page,
     layout::{self, Place, table},
+    query::{Nothing, Of},
     recent::Since,
     sessions::Session,
     state::ConsoleState,
@@ -24,6 +25,7 @@ pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
+    Of(Nothing): Of<Nothing>,
 ) -> Response {
     let body = match console.status(since).await {
         Ok(status) => {

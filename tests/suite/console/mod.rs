@@ -5,8 +5,12 @@ mod browser;
 mod client;
 mod crowds;
 mod elsewhere;
+mod forms;
+mod html;
 mod live;
+mod nodes;
 mod pages;
+mod refusals;
 pub(crate) mod scale;
 mod stored;
 

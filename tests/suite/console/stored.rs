@@ -90,7 +90,7 @@ fn tags(page: &str) -> Vec<Tag> {
     found
 }
 
-fn attributes(mut rest: &str) -> Vec<(String, String)> {
+pub(super) fn attributes(mut rest: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     loop {
         rest = rest.trim_start();

@@ -209,10 +209,28 @@ impl Browser {
             "Enter" => (13, "\r"),
             other => panic!("no key {other}"),
         };
+        self.stroke(key, code, text);
+    }
+
+    /// Types text where the focus is, each letter with its own key.
+    #[track_caller]
+    pub fn strike(&mut self, text: &str) {
+        for letter in text.chars() {
+            // A key that makes no letter or digit has another number than what it makes.
+            let code = match letter.is_ascii_alphanumeric() {
+                true => u32::from(letter.to_ascii_uppercase()),
+                false => 0,
+            };
+            let letter = letter.to_string();
+            self.stroke(&letter, code, &letter);
+        }
+    }
+
+    /// A key down and up.
+    #[track_caller]
+    fn stroke(&mut self, key: &str, code: u32, text: &str) {
         for kind in ["keyDown", "keyUp"] {
-            let mut event = json!({
-                "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code
-            });
+            let mut event = json!({"type": kind, "key": key, "windowsVirtualKeyCode": code});
             if kind == "keyDown" && !text.is_empty() {
                 event["text"] = text.into();
             }

@@ -89,9 +89,9 @@ fn app_hosts(hosts: &[AppHostItem]) -> Markup {
     let rows = html! {
         @for host in hosts {
             tr {
-                th scope="row" { (host.dea) }
+                th.name scope="row" { (host.dea) }
                 td.number { (host.instances) }
-                td { (some(&host.services)) }
+                td.name { (some(&host.services)) }
                 td.number { (host.epoch) }
                 td.number { (host.seq) }
                 td { @match host.lease_left_s { Some(left) => { (left) " s" }, None => "not heard yet" } }
@@ -113,14 +113,14 @@ pub(super) fn rows(backends: &[BackendItem], of: Option<Drainable<'_>>) -> Marku
     let rows = html! {
         @for item in backends {
             tr {
-                th scope="row" { (item.instance) }
-                td { (item.service) " " (item.port) }
+                th.name scope="row" { (item.instance) }
+                td.name { (item.service) " " (item.port) }
                 td { (item.address) }
                 td { (state(&item.state)) @if let Some(reason) = &item.reason { " " (reason) } }
                 td { (item.path) @if let Some(reason) = &item.path_reason { " " (reason) } }
                 td.number { (item.weight) }
                 td.number { (item.flows) }
-                td { (item.dea.as_deref().unwrap_or("by hand")) }
+                td.name { (item.dea.as_deref().unwrap_or("by hand")) }
                 @if let Some(of) = of { td { (drain(item, of)) } }
             }
         }

@@ -54,10 +54,10 @@ fn listing(ports: &[PortRow]) -> Markup {
         @for (port, certificate) in &own {
             tr {
                 th scope="row" { a href={ "/ports/" (segment(&port.id)) } { (port.port) } }
-                td { (port.name) }
-                td { (list(&certificate.names)) }
+                td.name { (port.name) }
+                td.name { (list(&certificate.names)) }
                 td { @match certificate.expires_at { Some(at) => (days(at)), None => "none is in force" } }
-                td { @if let Some(problem) = &certificate.problem { strong.wrong { (problem) } } }
+                td.words { @if let Some(problem) = &certificate.problem { strong.wrong { (problem) } } }
             }
         }
     };

@@ -101,8 +101,8 @@ pub(super) fn rows(events: &[Event]) -> Markup {
             tr {
                 td { (event.time) }
                 td { (event.kind.name()) }
-                td { (event.text) @for change in &event.changes { br; code { (change) } } }
-                td { @if let Some(actor) = &event.actor { (actor) } }
+                td.words { (event.text) @for change in &event.changes { br; code { (change) } } }
+                td.name { @if let Some(actor) = &event.actor { (actor) } }
             }
         }
     };

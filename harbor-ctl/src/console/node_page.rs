@@ -55,7 +55,7 @@ fn listing(nodes: &[NodeItem], session: &Session, rejected: Option<Rejected<'_>>
     let rows = html! {
         @for node in nodes {
             tr {
-                th scope="row" { (node.id) @if node.this { " (this one)" } }
+                th.name scope="row" { (node.id) @if node.this { " (this one)" } }
                 td { (state(&node.state)) }
                 td.number { (node.ports) }
                 td { @match node.seen_ms_ago { Some(ago) => { (ago) " ms ago" }, None => "-" } }

@@ -51,8 +51,8 @@ fn parts(status: &StatusReport) -> Markup {
             tr {
                 th scope="row" { (name) }
                 td { (state(&part.state)) }
-                td { (part.text) }
-                td { @if let Some(fix) = &part.fix { code { (fix) } } }
+                td.words { (part.text) }
+                td.name { @if let Some(fix) = &part.fix { code { (fix) } } }
             }
         }
     };
@@ -80,7 +80,7 @@ fn filled(status: &StatusReport) -> Markup {
     let rows = html! {
         @for filled in &filled {
             tr {
-                th scope="row" { (filled.what) " " (filled.name) }
+                th.name scope="row" { (filled.what) " " (filled.name) }
                 td.number { (filled.used) }
                 td.number { (filled.room) }
                 td.number { (filled.percent()) " %" }

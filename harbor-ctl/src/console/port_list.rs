@@ -159,13 +159,13 @@ fn row(row: &PortRow) -> Markup {
             th scope="row" {
                 a href={ "/ports/" (segment(&port.id)) } { (port.port) "/" (list(port.protocols.each())) }
             }
-            td { (port.name) }
+            td.name { (port.name) }
             td { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
             td { (row.path) }
             td.number { (row.up) " of " (port.backends.len()) }
             td.number { (row.flows) }
             td.number { (format_rate(row.rate_bps)) }
-            td { (port.node) }
+            td.name { (port.node) }
         }
     }
 }

@@ -16,6 +16,8 @@ mod refusals;
 pub(crate) mod scale;
 mod shots;
 mod stored;
+mod strangers;
+mod token;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 

@@ -15,7 +15,7 @@ use super::{
 use crate::gateway::{BASIC, LISTEN as GATEWAY, VERSION, gateway, order};
 
 /// What browsers have been made to run, in elements, attributes, addresses, styles, comments and templates.
-const PAYLOADS: [&str; 40] = [
+pub(super) const PAYLOADS: [&str; 40] = [
     "<script>alert(1)</script>",
     "<SCRIPT SRC=//x.example/x.js></SCRIPT>",
     "<scr<script>ipt>alert(1)</scr</script>ipt>",

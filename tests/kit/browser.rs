@@ -86,6 +86,13 @@ impl Browser {
     /// Carries out a command of the protocol.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        let answer = self.try_call(method, parameters);
+        answer.unwrap_or_else(|wrong| panic!("{method}: {wrong}"))
+    }
+
+    /// The same; a page that goes meanwhile answers with an error.
+    #[track_caller]
+    fn try_call(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.number += 1;
         let mut command = json!({"id": self.number, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -97,8 +104,10 @@ impl Browser {
         loop {
             let message = self.message();
             if message["id"] == self.number {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                return match &message["error"] {
+                    Value::Null => Ok(message["result"].clone()),
+                    wrong => Err(wrong.clone()),
+                };
             }
             self.events.push(message);
         }
@@ -141,8 +150,8 @@ impl Browser {
         let begun = Instant::now();
         loop {
             let parameters = json!({"expression": expression, "returnByValue": true});
-            let answer = self.call("Runtime.evaluate", &parameters);
-            if answer["result"]["value"] == true {
+            let answer = self.try_call("Runtime.evaluate", &parameters);
+            if answer.is_ok_and(|answer| answer["result"]["value"] == true) {
                 return;
             }
             if begun.elapsed() > patient(PATIENCE) {

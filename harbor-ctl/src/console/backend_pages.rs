@@ -116,7 +116,7 @@ pub(super) fn rows(backends: &[BackendItem], of: Option<Drainable<'_>>) -> Marku
                 th.name scope="row" { (item.instance) }
                 td.name { (item.service) " " (item.port) }
                 td { (item.address) }
-                td { (state(&item.state)) @if let Some(reason) = &item.reason { " " (reason) } }
+                td.name { (state(&item.state)) @if let Some(reason) = &item.reason { " " (reason) } }
                 td { (item.path) @if let Some(reason) = &item.path_reason { " " (reason) } }
                 td.number { (item.weight) }
                 td.number { (item.flows) }

@@ -160,7 +160,7 @@ fn row(row: &PortRow) -> Markup {
                 a href={ "/ports/" (segment(&port.id)) } { (port.port) "/" (list(port.protocols.each())) }
             }
             td.name { (port.name) }
-            td { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
+            td.name { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
             td { (row.path) }
             td.number { (row.up) " of " (port.backends.len()) }
             td.number { (row.flows) }

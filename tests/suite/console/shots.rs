@@ -61,7 +61,9 @@ fn shots_of_every_page() {
             "harbor",
             "DNS:shop.example.org,DNS:www.shop.example.org",
         );
-        format!("[tls]\nfolder = {folder:?}\n{}", gateway(lab))
+        // App hosts announce once, and are heard no more.
+        let lease = "[discovery]\nlease = \"1h\"\n";
+        format!("[tls]\nfolder = {folder:?}\n{lease}{}", gateway(lab))
     });
     furnish(&scene);
     let to = scene.port("web");

@@ -102,6 +102,13 @@ impl Browser {
     /// Carries out a command of the protocol.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        let answer = self.try_call(method, parameters);
+        answer.unwrap_or_else(|wrong| panic!("{method}: {wrong}"))
+    }
+
+    /// The same; a page that goes meanwhile answers with an error.
+    #[track_caller]
+    fn try_call(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.number += 1;
         let mut command = json!({"id": self.number, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -117,8 +124,10 @@ impl Browser {
             assert!(waited < patient(PATIENCE), "{method} has no answer");
             let message = self.message();
             if message["id"] == self.number {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                return match &message["error"] {
+                    Value::Null => Ok(message["result"].clone()),
+                    wrong => Err(wrong.clone()),
+                };
             }
             self.events.push(message);
         }
@@ -161,8 +170,8 @@ impl Browser {
         let begun = Instant::now();
         loop {
             let parameters = json!({"expression": expression, "returnByValue": true});
-            let answer = self.call("Runtime.evaluate", &parameters);
-            if answer["result"]["value"] == true {
+            let answer = self.try_call("Runtime.evaluate", &parameters);
+            if answer.is_ok_and(|answer| answer["result"]["value"] == true) {
                 return;
             }
             if begun.elapsed() > patient(PATIENCE) {
@@ -229,10 +238,28 @@ impl Browser {
             "Enter" => (13, "\r"),
             other => panic!("no key {other}"),
         };
+        self.stroke(key, code, text);
+    }
+
+    /// Types text where the focus is, each letter with its own key.
+    #[track_caller]
+    pub fn strike(&mut self, text: &str) {
+        for letter in text.chars() {
+            // A key that makes no letter or digit has another number than what it makes.
+            let code = match letter.is_ascii_alphanumeric() {
+                true => u32::from(letter.to_ascii_uppercase()),
+                false => 0,
+            };
+            let letter = letter.to_string();
+            self.stroke(&letter, code, &letter);
+        }
+    }
+
+    /// A key down and up.
+    #[track_caller]
+    fn stroke(&mut self, key: &str, code: u32, text: &str) {
         for kind in ["keyDown", "keyUp"] {
-            let mut event = json!({
-                "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code
-            });
+            let mut event = json!({"type": kind, "key": key, "windowsVirtualKeyCode": code});
             if kind == "keyDown" && !text.is_empty() {
                 event["text"] = text.into();
             }

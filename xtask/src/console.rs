@@ -18,7 +18,7 @@ pub(crate) fn run(verb: &Verb) -> Result<()> {
             let filter = [
                 "--ignored",
                 "--exact",
-                "console::browser::shots_of_every_page",
+                "console::shots::shots_of_every_page",
             ];
             test::long(&filter.map(str::to_owned))
         }

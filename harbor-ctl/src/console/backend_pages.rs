@@ -2,18 +2,18 @@
 
 use axum::{
     Extension,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::Response,
 };
 use maud::{Markup, html};
-use serde::Deserialize;
 
 use super::{
-    form::{Change, alert, token},
+    form::{Change, Rejected, alert, button, token},
     layout::{self, Place, table},
     overview::state,
     port_forms::to_port,
     port_page::shown,
+    query::{Asked, Of, Wanted},
     sessions::Session,
     state::ConsoleState,
     words::some,
@@ -21,21 +21,30 @@ use super::{
 use crate::{
     api::{AppHostItem, BackendItem, NameBackend},
     control::{Answer, FoundBackends, Operations, segment},
+    model::Refusal,
 };
 
 /// Backends of a page.
 const ON_PAGE: usize = 100;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Wanted {
+#[derive(Debug)]
+pub(super) struct WantedBackends {
     q: String,
+}
+
+impl Wanted for WantedBackends {
+    const NAMES: &[&str] = &["q"];
+
+    fn read(asked: &Asked<'_>) -> Result<Self, Refusal> {
+        let q = asked.text("q");
+        Ok(Self { q })
+    }
 }
 
 pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
-    Query(wanted): Query<Wanted>,
+    Of(wanted): Of<WantedBackends>,
 ) -> Response {
     let found = console.find_backends(wanted.q.trim(), ON_PAGE).await;
     // App hosts are not known while a shared registry is away; backends are.
@@ -80,9 +89,9 @@ fn app_hosts(hosts: &[AppHostItem]) -> Markup {
     let rows = html! {
         @for host in hosts {
             tr {
-                th scope="row" { (host.dea) }
+                th.name scope="row" { (host.dea) }
                 td.number { (host.instances) }
-                td { (some(&host.services)) }
+                td.name { (some(&host.services)) }
                 td.number { (host.epoch) }
                 td.number { (host.seq) }
                 td { @match host.lease_left_s { Some(left) => { (left) " s" }, None => "not heard yet" } }
@@ -95,21 +104,24 @@ fn app_hosts(hosts: &[AppHostItem]) -> Markup {
     }
 }
 
-/// Backends; of one port, by its id, where they may be drained.
-pub(super) fn rows(backends: &[BackendItem], of: Option<(&str, &Session)>) -> Markup {
-    let of = of.filter(|(_, session)| session.may_change());
+/// Whose backends may be drained: a port's id, by whom, and what was refused.
+type Drainable<'a> = (&'a str, &'a Session, Option<Rejected<'a>>);
+
+/// Backends; of one port where they may be drained.
+pub(super) fn rows(backends: &[BackendItem], of: Option<Drainable<'_>>) -> Markup {
+    let of = of.filter(|(_, session, _)| session.may_change());
     let rows = html! {
         @for item in backends {
             tr {
-                th scope="row" { (item.instance) }
-                td { (item.service) " " (item.port) }
+                th.name scope="row" { (item.instance) }
+                td.name { (item.service) " " (item.port) }
                 td { (item.address) }
-                td { (state(&item.state)) @if let Some(reason) = &item.reason { " " (reason) } }
+                td.name { (state(&item.state)) @if let Some(reason) = &item.reason { " " (reason) } }
                 td { (item.path) @if let Some(reason) = &item.path_reason { " " (reason) } }
                 td.number { (item.weight) }
                 td.number { (item.flows) }
-                td { (item.dea.as_deref().unwrap_or("by hand")) }
-                @if let Some((id, session)) = of { td { (drain(id, item, session)) } }
+                td.name { (item.dea.as_deref().unwrap_or("by hand")) }
+                @if let Some(of) = of { td { (drain(item, of)) } }
             }
         }
     };
@@ -131,12 +143,15 @@ pub(super) fn rows(backends: &[BackendItem], of: Option<(&str, &Session)>) -> Ma
 }
 
 /// By the port's id: two ports may share a number.
-fn drain(id: &str, item: &BackendItem, session: &Session) -> Markup {
+fn drain(item: &BackendItem, (id, session, rejected): Drainable<'_>) -> Markup {
+    let entered = Rejected::of(rejected, "backends");
+    let is_its = entered.typed("backend") == Some(&*item.address.to_string());
+    let refusal = entered.refusal.filter(|_| is_its);
     html! {
         form method="post" action={ "/ports/" (segment(id)) "/backends" } {
             (token(session))
             input type="hidden" name="backend" value=(item.address);
-            button type="submit" aria-label={ "Drain " (item.instance) } { "Drain" }
+            (button("Drain", Some(&format!("Drain {}", item.instance)), refusal))
         }
     }
 }
@@ -152,7 +167,10 @@ pub(super) async fn change<O: Operations>(
         now: false,
     };
     match console.operations.drain_backend(request).await {
-        Ok(_) => to_port(&id, "draining"),
-        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Ok(_) => to_port(&id, "backend-draining"),
+        Err(refusal) => {
+            let rejected = Some(posted.refused("backends", &refusal));
+            shown(&console, &posted.session, (&id, rejected, html! {})).await
+        }
     }
 }

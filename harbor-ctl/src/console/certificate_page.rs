@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::{
     form::alert,
     layout::{self, Place, table},
+    query::{Nothing, Of},
     recent::Since,
     sessions::Session,
     state::ConsoleState,
@@ -17,6 +18,7 @@ pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
+    Of(Nothing): Of<Nothing>,
 ) -> Response {
     let body = match console.ports(since).await {
         Ok(ports) => html! { div #fresh { (listing(&ports)) } },
@@ -52,10 +54,10 @@ fn listing(ports: &[PortRow]) -> Markup {
         @for (port, certificate) in &own {
             tr {
                 th scope="row" { a href={ "/ports/" (segment(&port.id)) } { (port.port) } }
-                td { (port.name) }
-                td { (list(&certificate.names)) }
+                td.name { (port.name) }
+                td.name { (list(&certificate.names)) }
                 td { @match certificate.expires_at { Some(at) => (days(at)), None => "none is in force" } }
-                td { @if let Some(problem) = &certificate.problem { strong.wrong { (problem) } } }
+                td.words { @if let Some(problem) = &certificate.problem { strong.wrong { (problem) } } }
             }
         }
     };

@@ -1,36 +1,43 @@
 //! The page of events, with who caused each.
 
-use axum::{
-    Extension,
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};
-use serde::Deserialize;
 
 use super::{
     layout::{self, Place, table},
+    query::{Asked, Of, Wanted},
     sessions::Session,
     state::ConsoleState,
 };
 use crate::{
     control::Operations,
-    model::{Event, EventKind},
+    model::{Event, EventKind, Refusal},
 };
 
 /// Events of a page.
 const SHOWN: usize = 200;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Wanted {
+#[derive(Debug)]
+pub(super) struct WantedEvents {
     q: String,
     kind: String,
     /// Those alone that somebody has asked for.
     audit: String,
 }
 
-impl Wanted {
+impl Wanted for WantedEvents {
+    const NAMES: &[&str] = &["q", "kind", "audit"];
+
+    fn read(asked: &Asked<'_>) -> Result<Self, Refusal> {
+        Ok(Self {
+            q: asked.text("q"),
+            kind: asked.choice("kind", EventKind::ALL.iter().map(|kind| kind.name()))?,
+            audit: asked.choice("audit", ["yes"].into_iter())?,
+        })
+    }
+}
+
+impl WantedEvents {
     fn is_meant(&self, event: &Event) -> bool {
         let subject = &event.subject;
         let port = subject.port.map(|port| port.to_string());
@@ -54,7 +61,7 @@ impl Wanted {
 pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
-    Query(wanted): Query<Wanted>,
+    Of(wanted): Of<WantedEvents>,
 ) -> Response {
     let log = console.operations.events();
     let events = log.latest(SHOWN, |event| wanted.is_meant(event));
@@ -69,7 +76,7 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn filter(wanted: &Wanted) -> Markup {
+fn filter(wanted: &WantedEvents) -> Markup {
     html! {
         form.filter method="get" action="/events" role="search" {
             label for="q" { "Text, port, name or who" }
@@ -94,8 +101,8 @@ pub(super) fn rows(events: &[Event]) -> Markup {
             tr {
                 td { (event.time) }
                 td { (event.kind.name()) }
-                td { (event.text) @for change in &event.changes { br; code { (change) } } }
-                td { @if let Some(actor) = &event.actor { (actor) } }
+                td.words { (event.text) @for change in &event.changes { br; code { (change) } } }
+                td.name { @if let Some(actor) = &event.actor { (actor) } }
             }
         }
     };

@@ -2,75 +2,97 @@
 
 use std::net::SocketAddr;
 
-use axum::{
-    Extension,
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};
-use serde::Deserialize;
 
 use super::{
-    form::{Field, alert, refused},
+    form::{Entered, Field, Fields, alert, refused},
     layout::{self, Place},
+    query::{Asked, Of, Wanted},
     sessions::Session,
     state::ConsoleState,
 };
 use crate::{
     api::{ExplainPacket, ExplainReport, PortItem},
-    control::Operations,
+    control::{Answer, Operations},
     model::{Protocol, Refusal},
 };
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Asked {
-    src: String,
+const NAMES: [&str; 3] = ["src", "dst", "proto"];
+const PROTOCOLS: [(&str, &str); 2] = [("tcp", "TCP"), ("udp", "UDP")];
+
+/// What the form was sent with; nothing where nobody has sent it yet.
+#[derive(Debug)]
+pub(super) struct Typed(Fields);
+
+impl Wanted for Typed {
+    const NAMES: &[&str] = &NAMES;
+
+    fn read(asked: &Asked<'_>) -> Result<Self, Refusal> {
+        Ok(Self(asked.fields()))
+    }
+}
+
+impl Typed {
+    fn packet(&self) -> Result<ExplainPacket, Refusal> {
+        let [src, dst, proto] = NAMES.map(|name| self.0.get(name).map_or("", |text| text.trim()));
+        let proto = match proto {
+            "" | "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => {
+                let text = "the protocol is neither tcp nor udp";
+                return Err(Refusal::invalid("proto", text));
+            }
+        };
+        Ok(ExplainPacket {
+            src: src.to_owned(),
+            dst: dst.to_owned(),
+            proto: Some(proto),
+            flags: Vec::new(),
+        })
+    }
+}
+
+pub(super) async fn page<O: Operations>(
+    State(console): ConsoleState<O>,
+    Extension(session): Extension<Session>,
+    Of(typed): Of<Typed>,
+) -> Response {
+    let place = Place {
+        title: "Explain",
+        under: "/explain",
+    };
+    let form = |refusal| form(&Begun::default(), Entered::new(&typed.0, refusal));
+    if typed.0.is_empty() {
+        return layout::page(place, &session, &form(None));
+    }
+    let found: Answer<_> = async { console.operations.explain(typed.packet()?).await }.await;
+    match found {
+        Ok(found) => {
+            let body = html! { (form(None)) (report(&found)) };
+            layout::page(place, &session, &body)
+        }
+        Err(refusal) => {
+            let body = html! { (alert(Some(&refusal))) (form(Some(&refusal))) };
+            refused(&refusal, layout::page(place, &session, &body))
+        }
+    }
+}
+
+/// What the form begins with.
+#[derive(Debug, Default)]
+struct Begun {
     dst: String,
     proto: String,
     /// Where a port's page leads from, which knows no address.
     dst_port: String,
 }
 
-pub(super) async fn page<O: Operations>(
-    State(console): ConsoleState<O>,
-    Extension(session): Extension<Session>,
-    Query(asked): Query<Asked>,
-) -> Response {
-    let place = Place {
-        title: "Explain",
-        under: "/explain",
-    };
-    if asked.src.is_empty() && asked.dst.is_empty() {
-        return layout::page(place, &session, &form(&asked, None));
-    }
-    let packet = ExplainPacket {
-        src: asked.src.trim().to_owned(),
-        dst: asked.dst.trim().to_owned(),
-        proto: Some(if asked.proto == "udp" {
-            Protocol::Udp
-        } else {
-            Protocol::Tcp
-        }),
-        flags: Vec::new(),
-    };
-    match console.operations.explain(packet).await {
-        Ok(found) => {
-            let body = html! { (form(&asked, None)) (report(&found)) };
-            layout::page(place, &session, &body)
-        }
-        Err(refusal) => {
-            let body = html! { (alert(Some(&refusal))) (form(&asked, Some(&refusal))) };
-            refused(&refusal, layout::page(place, &session, &body))
-        }
-    }
-}
-
 /// The form on a port's own page: to where clients reach it, if that is an address.
 pub(super) fn of_port(port: &PortItem) -> Markup {
     let public = port.public.as_ref();
     let address = public.filter(|public| public.parse::<SocketAddr>().is_ok());
-    let asked = Asked {
+    let begun = Begun {
         dst: address.cloned().unwrap_or_default(),
         dst_port: port.port.to_string(),
         proto: port
@@ -78,43 +100,40 @@ pub(super) fn of_port(port: &PortItem) -> Markup {
             .first()
             .map(ToString::to_string)
             .unwrap_or_default(),
-        src: String::new(),
     };
     html! {
-        section { h2 { "What would become of a packet?" } (form(&asked, None)) }
+        section { h2 { "What would become of a packet?" } (form(&begun, Entered::default())) }
     }
 }
 
-fn form(asked: &Asked, refusal: Option<&Refusal>) -> Markup {
-    let hint = match asked.dst_port.is_empty() {
+fn form(begun: &Begun, entered: Entered<'_>) -> Markup {
+    let hint = match begun.dst_port.is_empty() {
         true => "IP:PORT of the packet's destination".to_owned(),
-        false => format!("one of this node's addresses, with port {}", asked.dst_port),
+        false => format!("one of this node's addresses, with port {}", begun.dst_port),
     };
-    let (src, dst) = (
-        Field {
-            name: "src",
-            label: "From",
-            hint: "IP:PORT of a client",
-            value: &asked.src,
-        },
-        Field {
-            name: "dst",
-            label: "To",
-            hint: &hint,
-            value: &asked.dst,
-        },
-    );
+    let src = Field {
+        name: "src",
+        label: "From",
+        hint: "IP:PORT of a client",
+        value: "",
+    };
+    let dst = Field {
+        name: "dst",
+        label: "To",
+        hint: &hint,
+        value: &begun.dst,
+    };
+    let proto = Field {
+        name: "proto",
+        label: "Protocol",
+        hint: "",
+        value: if begun.proto == "udp" { "udp" } else { "tcp" },
+    };
     html! {
         form.card method="get" action="/explain" {
-            (src.input(refusal))
-            (dst.input(refusal))
-            p.field {
-                label for="proto" { "Protocol" }
-                select id="proto" name="proto" {
-                    option value="tcp" { "TCP" }
-                    option value="udp" selected[asked.proto == "udp"] { "UDP" }
-                }
-            }
+            (src.input(entered))
+            (dst.input(entered))
+            (proto.select(entered, &PROTOCOLS))
             p { button type="submit" { "Explain" } }
         }
     }

@@ -17,6 +17,9 @@ use crate::{
     model::{Refusal, RefusalKind},
 };
 
+/// Of a wrong value, in letters.
+const SHOWN: usize = 64;
+
 /// What a form holds.
 pub(super) type Fields = BTreeMap<String, String>;
 
@@ -62,7 +65,8 @@ impl<S: Send + Sync> FromRequest<S> for Change {
     }
 }
 
-fn denied(why: &'static str) -> Response {
+/// In plain words, of which [`super::problem`] makes a page.
+pub(super) fn denied(why: &'static str) -> Response {
     let told = Extension(Why(why.to_owned()));
     (StatusCode::FORBIDDEN, told, format!("{why}\n")).into_response()
 }
@@ -71,6 +75,76 @@ impl Posted {
     /// A field's text without the space around it; empty when it is missing.
     pub(super) fn text(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", |text| text.trim())
+    }
+
+    /// Whether a switch was sent as on; neither on nor off is refused.
+    pub(super) fn is_on(&self, name: &str) -> Result<bool, Refusal> {
+        match self.text(name) {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            other => {
+                let shown: String = other.chars().take(SHOWN).collect();
+                let text = format!("{name} is on or off, not {shown:?}");
+                Err(Refusal::invalid(name, text))
+            }
+        }
+    }
+
+    /// What this form shows again when it is refused.
+    pub(super) fn refused<'a>(&'a self, form: &'static str, refusal: &'a Refusal) -> Rejected<'a> {
+        Rejected {
+            form,
+            entered: Entered::new(&self.fields, Some(refusal)),
+        }
+    }
+}
+
+/// One form of a page that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rejected<'a> {
+    form: &'static str,
+    pub(super) entered: Entered<'a>,
+}
+
+impl<'a> Rejected<'a> {
+    /// What was entered into this form of the page, if it is the one that was refused.
+    pub(super) fn of(rejected: Option<Self>, form: &str) -> Entered<'a> {
+        let own = rejected.filter(|rejected| rejected.form == form);
+        own.map(|own| own.entered).unwrap_or_default()
+    }
+}
+
+/// What somebody has entered into a form, and what is wrong with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Entered<'a> {
+    fields: Option<&'a Fields>,
+    pub(super) refusal: Option<&'a Refusal>,
+}
+
+impl<'a> Entered<'a> {
+    pub(super) fn new(fields: &'a Fields, refusal: Option<&'a Refusal>) -> Self {
+        Self {
+            fields: Some(fields),
+            refusal,
+        }
+    }
+
+    /// As it was typed; `None`: nothing was sent.
+    pub(super) fn typed(&self, name: &str) -> Option<&'a str> {
+        self.fields?.get(name).map(String::as_str)
+    }
+
+    /// The same refusal, of a form in which nothing was typed.
+    pub(super) fn untyped(self) -> Self {
+        Self {
+            fields: None,
+            ..self
+        }
+    }
+
+    /// What is wrong with this field.
+    fn wrong(&self, name: &str) -> Option<&'a Refusal> {
+        self.refusal.filter(|r| r.field.as_deref() == Some(name))
     }
 }
 
@@ -97,24 +171,63 @@ pub(super) struct Field<'a> {
     pub(super) name: &'a str,
     pub(super) label: &'a str,
     pub(super) hint: &'a str,
+    /// Where nothing was typed.
     pub(super) value: &'a str,
 }
 
 impl Field<'_> {
-    /// With the refusal below it, if it is about this field.
-    pub(super) fn input(&self, refusal: Option<&Refusal>) -> Markup {
-        let wrong = refusal.filter(|r| r.field.as_deref() == Some(self.name));
+    /// With what was typed, and the refusal below it if it is about this field.
+    pub(super) fn input(&self, entered: Entered<'_>) -> Markup {
+        let value = entered.typed(self.name).unwrap_or(self.value);
+        let wrong = entered.wrong(self.name);
+        self.line(
+            wrong,
+            &html! {
+                input type="text" id=(self.name) name=(self.name) value=(value)
+                    autocomplete="off" spellcheck="false" aria-invalid=[wrong.map(|_| "true")]
+                    aria-describedby={ (self.name) "-hint" };
+            },
+        )
+    }
+
+    /// A choice: each with its label. What is none of them and was sent all the same is shown too.
+    pub(super) fn select(&self, entered: Entered<'_>, choices: &[(&str, &str)]) -> Markup {
+        let value = entered.typed(self.name).unwrap_or(self.value);
+        let wrong = entered.wrong(self.name);
+        let is_choice = choices.iter().any(|(key, _)| *key == value);
+        self.line(
+            wrong,
+            &html! {
+                select id=(self.name) name=(self.name) aria-invalid=[wrong.map(|_| "true")]
+                    aria-describedby={ (self.name) "-hint" } {
+                    @for (key, label) in choices {
+                        option value=(key) selected[*key == value] { (label) }
+                    }
+                    @if !is_choice { option value=(value) selected { (value) } }
+                }
+            },
+        )
+    }
+
+    fn line(&self, wrong: Option<&Refusal>, control: &Markup) -> Markup {
         html! {
             p.field {
                 label for=(self.name) { (self.label) }
-                input type="text" id=(self.name) name=(self.name) value=(self.value)
-                    autocomplete="off" spellcheck="false" aria-invalid=[wrong.map(|_| "true")]
-                    aria-describedby={ (self.name) "-hint" };
+                (control)
                 small id={ (self.name) "-hint" } {
-                    @if let Some(wrong) = wrong { (why(wrong)) } @else { (self.hint) }
+                    @if let Some(wrong) = wrong { (why(wrong)) " " }
+                    (self.hint)
                 }
             }
         }
+    }
+}
+
+/// The button of a form in which nothing is typed, and why what it sends was refused.
+pub(super) fn button(label: &str, name: Option<&str>, refusal: Option<&Refusal>) -> Markup {
+    html! {
+        button type="submit" aria-label=[name] aria-describedby=[refusal.map(|_| "refused")] { (label) }
+        @if let Some(refusal) = refusal { " " small #refused { (why(refusal)) } }
     }
 }
 

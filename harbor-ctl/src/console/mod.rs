@@ -21,6 +21,8 @@ mod overview;
 mod port_forms;
 mod port_list;
 mod port_page;
+mod problem;
+mod query;
 mod recent;
 mod samples;
 mod server;

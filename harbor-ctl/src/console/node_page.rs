@@ -8,31 +8,39 @@ use axum::{
 use maud::{Markup, html};
 
 use super::{
-    form::{Change, alert, refused, token},
+    form::{Change, Rejected, alert, button, refused, token},
     layout::{self, Place, table},
     overview::state,
+    port_page::Done,
+    query::Of,
     sessions::Session,
     state::{Console, ConsoleState},
 };
-use crate::{api::NodeItem, control::Operations, model::Refusal};
+use crate::{
+    api::NodeItem,
+    control::{Answer, Operations},
+};
 
 pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
+    Of(done): Of<Done>,
 ) -> Response {
-    shown(&console, &session, None).await
+    shown(&console, &session, (None, done.note())).await
 }
 
 async fn shown<O: Operations>(
     console: &Console<O>,
     session: &Session,
-    refusal: Option<&Refusal>,
+    (rejected, note): (Option<Rejected<'_>>, Markup),
 ) -> Response {
     let nodes = console.operations.nodes().await;
     let body = html! {
-        (alert(refusal))
+        (note)
+        (alert(rejected.and_then(|rejected| rejected.entered.refusal)))
         @match &nodes {
-            Ok(nodes) => div #fresh { (listing(nodes, session)) },
+            // What was refused stands in a row, which is not made anew under whoever reads it.
+            Ok(nodes) => div id=[rejected.is_none().then_some("fresh")] { (listing(nodes, session, rejected)) },
             Err(refusal) => (alert(Some(refusal))),
         }
     };
@@ -43,16 +51,16 @@ async fn shown<O: Operations>(
     layout::page(place, session, &body)
 }
 
-fn listing(nodes: &[NodeItem], session: &Session) -> Markup {
+fn listing(nodes: &[NodeItem], session: &Session, rejected: Option<Rejected<'_>>) -> Markup {
     let rows = html! {
         @for node in nodes {
             tr {
-                th scope="row" { (node.id) @if node.this { " (this one)" } }
+                th.name scope="row" { (node.id) @if node.this { " (this one)" } }
                 td { (state(&node.state)) }
                 td.number { (node.ports) }
                 td { @match node.seen_ms_ago { Some(ago) => { (ago) " ms ago" }, None => "-" } }
                 td { (node.version) }
-                @if session.may_change() { td { (drain(node, session)) } }
+                @if session.may_change() { td { (drain(node, session, rejected)) } }
             }
         }
     };
@@ -61,7 +69,10 @@ fn listing(nodes: &[NodeItem], session: &Session) -> Markup {
     table("Nodes", &headings, &rows)
 }
 
-fn drain(node: &NodeItem, session: &Session) -> Markup {
+fn drain(node: &NodeItem, session: &Session, rejected: Option<Rejected<'_>>) -> Markup {
+    let entered = Rejected::of(rejected, "nodes");
+    let is_its = entered.typed("id") == Some(&node.id);
+    let refusal = entered.refusal.filter(|_| is_its);
     let (to, label) = match node.state == "drained" {
         true => ("off", "Resume"),
         false => ("on", "Drain"),
@@ -71,7 +82,7 @@ fn drain(node: &NodeItem, session: &Session) -> Markup {
             (token(session))
             input type="hidden" name="id" value=(node.id);
             input type="hidden" name="draining" value=(to);
-            button type="submit" aria-label={ (label) " " (node.id) } { (label) }
+            (button(label, Some(&format!("{label} {}", node.id)), refusal))
         }
     }
 }
@@ -80,14 +91,18 @@ pub(super) async fn change<O: Operations>(
     State(console): ConsoleState<O>,
     Change(posted): Change,
 ) -> Response {
-    let (id, is_draining) = (
-        posted.text("id").to_owned(),
-        posted.text("draining") == "on",
-    );
-    match console.operations.drain_node(id, is_draining).await {
-        Ok(_) => Redirect::to("/nodes").into_response(),
+    let done: Answer<_> = async {
+        let (id, is_draining) = (posted.text("id").to_owned(), posted.is_on("draining")?);
+        console.operations.drain_node(id, is_draining).await?;
+        Ok(is_draining)
+    }
+    .await;
+    match done {
+        Ok(true) => Redirect::to("/nodes?done=node-drained").into_response(),
+        Ok(false) => Redirect::to("/nodes?done=node-resumed").into_response(),
         Err(refusal) => {
-            let page = shown(&console, &posted.session, Some(&refusal)).await;
+            let rejected = Some(posted.refused("nodes", &refusal));
+            let page = shown(&console, &posted.session, (rejected, html! {})).await;
             refused(&refusal, page)
         }
     }

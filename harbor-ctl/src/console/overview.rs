@@ -7,6 +7,7 @@ use super::{
     chart::chart,
     event_page,
     layout::{self, Place, table},
+    query::{Nothing, Of},
     recent::Since,
     sessions::Session,
     state::ConsoleState,
@@ -24,6 +25,7 @@ pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
+    Of(Nothing): Of<Nothing>,
 ) -> Response {
     let body = match console.status(since).await {
         Ok(status) => {
@@ -49,8 +51,8 @@ fn parts(status: &StatusReport) -> Markup {
             tr {
                 th scope="row" { (name) }
                 td { (state(&part.state)) }
-                td { (part.text) }
-                td { @if let Some(fix) = &part.fix { code { (fix) } } }
+                td.words { (part.text) }
+                td.name { @if let Some(fix) = &part.fix { code { (fix) } } }
             }
         }
     };
@@ -78,7 +80,7 @@ fn filled(status: &StatusReport) -> Markup {
     let rows = html! {
         @for filled in &filled {
             tr {
-                th scope="row" { (filled.what) " " (filled.name) }
+                th.name scope="row" { (filled.what) " " (filled.name) }
                 td.number { (filled.used) }
                 td.number { (filled.room) }
                 td.number { (filled.percent()) " %" }

@@ -8,9 +8,10 @@ use axum::{
 use maud::html;
 
 use super::{
-    form::{Change, Field, Fields, Posted, alert, refused, token},
+    form::{Change, Entered, Field, Posted, alert, denied, refused, token},
     layout::{self, Place},
     port_page::shown,
+    query::{Nothing, Of},
     sessions::Session,
     state::ConsoleState,
 };
@@ -20,11 +21,23 @@ use crate::{
     model::{PortRef, Protocols, Refusal, SETTINGS, Seen, SettingValue, SettingValues},
 };
 
+/// What the form offers: a key of the API, and what it is called.
+const PROTOCOLS: [(&str, &str); 4] = [
+    ("", "as the name says"),
+    ("tcp", "TCP"),
+    ("udp", "UDP"),
+    ("both", "TCP and UDP"),
+];
+
 pub(super) async fn create_page<O: Operations>(
     State(_): ConsoleState<O>,
     Extension(session): Extension<Session>,
+    Of(Nothing): Of<Nothing>,
 ) -> Response {
-    form(&session, &Fields::new(), None)
+    match session.may_change() {
+        true => form(&session, Entered::default()),
+        false => denied("this user may look, and change nothing"),
+    }
 }
 
 pub(super) async fn create<O: Operations>(
@@ -36,9 +49,19 @@ pub(super) async fn create<O: Operations>(
     match created {
         Ok(port) => to_port(&port.id, "created"),
         Err(refusal) => {
-            let page = form(&posted.session, &posted.fields, Some(&refusal));
+            let refusal = at_its_field(refusal);
+            let entered = Entered::new(&posted.fields, Some(&refusal));
+            let page = form(&posted.session, entered);
             refused(&refusal, page)
         }
+    }
+}
+
+/// A backend's address is called that where backends are added one by one; here one field has them all.
+fn at_its_field(refusal: Refusal) -> Refusal {
+    match refusal.field.as_deref() {
+        Some("address" | "instance") => refusal.field("backends"),
+        _ => refusal,
     }
 }
 
@@ -72,35 +95,25 @@ fn asked(posted: &Posted) -> Answer<CreatePort> {
     })
 }
 
-fn form(session: &Session, fields: &Fields, refusal: Option<&Refusal>) -> Response {
-    let value = |name: &str| fields.get(name).map_or("", String::as_str);
-    let line = |name: &'static str, label: &'static str, hint: &'static str| {
-        let value = value(name);
-        Field {
-            name,
-            label,
-            hint,
-            value,
-        }
-        .input(refusal)
+fn form(session: &Session, entered: Entered<'_>) -> Response {
+    let field = |name: &'static str, label: &'static str, hint: &'static str| Field {
+        name,
+        label,
+        hint,
+        value: "",
     };
+    let line = |name, label, hint| field(name, label, hint).input(entered);
+    let protocol = field("protocol", "Protocol", "");
     let body = html! {
-        (alert(refusal))
+        (alert(entered.refusal))
         form.card method="post" action="/ports/create" {
             (token(session))
             (line("name", "Name", "1 to 64 letters, digits, '_', '.' or '-'"))
-            p.field {
-                label for="protocol" { "Protocol" }
-                select id="protocol" name="protocol" {
-                    @for (key, label) in [("", "as the name says"), ("tcp", "TCP"), ("udp", "UDP"), ("both", "TCP and UDP")] {
-                        option value=(key) selected[key == value("protocol")] { (label) }
-                    }
-                }
-            }
+            (protocol.select(entered, &PROTOCOLS))
             (line("port", "Number", "empty: a free one of the range"))
             (line("backends", "Backends", "IP:PORT each, with spaces between them"))
             (line("for", "Lives for", "a period, as 2h; empty: until somebody deletes it"))
-            details open[refusal.is_some()] {
+            details open[entered.refusal.is_some()] {
                 summary { "Settings" }
                 @for (key, meaning) in SETTINGS { (line(key, key, meaning)) }
             }
@@ -135,7 +148,10 @@ pub(super) async fn set<O: Operations>(
     .await;
     match done {
         Ok(_) => to_port(&id, "set"),
-        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Err(refusal) => {
+            let rejected = Some(posted.refused("set", &refusal));
+            shown(&console, &posted.session, (&id, rejected, html! {})).await
+        }
     }
 }
 
@@ -144,15 +160,18 @@ pub(super) async fn drain<O: Operations>(
     Path(id): Path<String>,
     Change(posted): Change,
 ) -> Response {
-    let is_draining = posted.text("draining") == "on";
     let done: Answer<_> = async {
-        let port = PortRef::parse(&id)?;
-        console.operations.drain_port(port, is_draining).await
+        let (port, is_draining) = (PortRef::parse(&id)?, posted.is_on("draining")?);
+        console.operations.drain_port(port, is_draining).await?;
+        Ok(is_draining)
     }
     .await;
     match done {
-        Ok(_) => to_port(&id, if is_draining { "draining" } else { "resumed" }),
-        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Ok(is_draining) => to_port(&id, if is_draining { "draining" } else { "resumed" }),
+        Err(refusal) => {
+            let rejected = Some(posted.refused("drain", &refusal));
+            shown(&console, &posted.session, (&id, rejected, html! {})).await
+        }
     }
 }
 
@@ -172,8 +191,11 @@ pub(super) async fn delete<O: Operations>(
     }
     .await;
     match done {
-        Ok(_) => Redirect::to("/ports").into_response(),
-        Err(refusal) => shown(&console, &posted.session, (&id, Some(&refusal), html! {})).await,
+        Ok(port) => Redirect::to(&format!("/ports?deleted={}", segment(&port.id))).into_response(),
+        Err(refusal) => {
+            let rejected = Some(posted.refused("delete", &refusal));
+            shown(&console, &posted.session, (&id, rejected, html! {})).await
+        }
     }
 }
 

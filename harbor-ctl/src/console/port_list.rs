@@ -3,26 +3,22 @@
 
 use std::cmp::Reverse;
 
-use axum::{
-    Extension,
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};
-use serde::Deserialize;
 
 use super::{
     form::alert,
     layout::{self, Place, table},
     overview::state,
+    query::{Asked, Of, Wanted},
     recent::Since,
     sessions::Session,
     state::ConsoleState,
     words::list,
 };
 use crate::{
-    control::{Operations, PortRow, segment},
-    model::format_rate,
+    control::{EventLog, Operations, PortRow, segment},
+    model::{EventKind, PortState, Refusal, format_rate},
 };
 
 const ON_PAGE: usize = 50;
@@ -35,23 +31,41 @@ const SORTS: [(&str, &str); 5] = [
 ];
 
 /// What the page was asked for.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Wanted {
+#[derive(Debug)]
+pub(super) struct WantedPorts {
     q: String,
     state: String,
     sort: String,
     page: usize,
+    /// The id of a port that is no more, for whoever has deleted it.
+    deleted: String,
+}
+
+impl Wanted for WantedPorts {
+    const NAMES: &[&str] = &["q", "state", "sort", "page", "deleted"];
+
+    fn read(asked: &Asked<'_>) -> Result<Self, Refusal> {
+        Ok(Self {
+            q: asked.text("q"),
+            state: asked.choice("state", PortState::ALL.into_iter().map(PortState::name))?,
+            sort: asked.choice("sort", SORTS.into_iter().map(|(key, _)| key))?,
+            page: asked.count("page")?,
+            deleted: asked.text("deleted"),
+        })
+    }
 }
 
 pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Extension(since): Extension<Since>,
-    Query(wanted): Query<Wanted>,
+    Of(wanted): Of<WantedPorts>,
 ) -> Response {
     let body = match console.ports(since).await {
-        Ok(ports) => listing(&ports, &wanted, &session),
+        Ok(ports) => html! {
+            (deleted(&console.operations.events(), &wanted.deleted))
+            (listing(&ports, &wanted, &session))
+        },
         Err(refusal) => alert(Some(&refusal)),
     };
     let place = Place {
@@ -61,7 +75,24 @@ pub(super) async fn page<O: Operations>(
     layout::page(place, &session, &body)
 }
 
-fn listing(ports: &[PortRow], wanted: &Wanted, session: &Session) -> Markup {
+/// Says that a port was deleted, if the events say so too: an address can be made by anybody.
+fn deleted(events: &EventLog, id: &str) -> Markup {
+    let is_its = |service: &String| service == id;
+    let ended = events.latest(1, |event| {
+        event.kind == EventKind::PortReleased && event.subject.service.as_ref().is_some_and(is_its)
+    });
+    html! {
+        @for event in &ended {
+            p.note role="status" {
+                "Port " @if let Some(port) = event.subject.port { (port) }
+                @if let Some(name) = &event.subject.name { ", " (name) "," }
+                " is deleted."
+            }
+        }
+    }
+}
+
+fn listing(ports: &[PortRow], wanted: &WantedPorts, session: &Session) -> Markup {
     let all = ports.len();
     let found = found(ports, wanted);
     let pages = found.len().div_ceil(ON_PAGE).max(1);
@@ -79,7 +110,7 @@ fn listing(ports: &[PortRow], wanted: &Wanted, session: &Session) -> Markup {
     }
 }
 
-fn found<'a>(ports: &'a [PortRow], wanted: &Wanted) -> Vec<&'a PortRow> {
+fn found<'a>(ports: &'a [PortRow], wanted: &WantedPorts) -> Vec<&'a PortRow> {
     let text = wanted.q.trim().to_lowercase();
     let is_meant = |row: &&PortRow| {
         let port = &row.service;
@@ -101,8 +132,8 @@ fn found<'a>(ports: &'a [PortRow], wanted: &Wanted) -> Vec<&'a PortRow> {
     found
 }
 
-fn filter(wanted: &Wanted) -> Markup {
-    let states = crate::model::PortState::ALL.map(crate::model::PortState::name);
+fn filter(wanted: &WantedPorts) -> Markup {
+    let states = PortState::ALL.map(PortState::name);
     html! {
         form.filter method="get" action="/ports" role="search" {
             label for="q" { "Name, number or node" }
@@ -128,18 +159,18 @@ fn row(row: &PortRow) -> Markup {
             th scope="row" {
                 a href={ "/ports/" (segment(&port.id)) } { (port.port) "/" (list(port.protocols.each())) }
             }
-            td { (port.name) }
-            td { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
+            td.name { (port.name) }
+            td.name { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
             td { (row.path) }
             td.number { (row.up) " of " (port.backends.len()) }
             td.number { (row.flows) }
             td.number { (format_rate(row.rate_bps)) }
-            td { (port.node) }
+            td.name { (port.node) }
         }
     }
 }
 
-fn turn(wanted: &Wanted, (page, pages): (usize, usize)) -> Markup {
+fn turn(wanted: &WantedPorts, (page, pages): (usize, usize)) -> Markup {
     let to = |page: usize| {
         let [q, state, sort] = [&wanted.q, &wanted.state, &wanted.sort].map(|text| segment(text));
         format!("/ports?q={q}&state={state}&sort={sort}&page={page}")

@@ -2,19 +2,19 @@
 
 use axum::{
     Extension,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::Response,
 };
 use maud::{Markup, html};
-use serde::Deserialize;
 
 use super::{
     backend_pages,
     chart::chart,
     explain_page,
-    form::{Field, alert, refused, token},
+    form::{Entered, Field, Rejected, alert, button, refused, token},
     layout::{self, Place, table},
     overview::state,
+    query::{Asked, Of, Wanted},
     sessions::Session,
     state::{Console, ConsoleState},
     words::list,
@@ -29,10 +29,18 @@ use crate::{
 const FLOWS: usize = 20;
 
 /// What has been done, so that the page can say so.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug)]
 pub(super) struct Done {
     done: String,
+}
+
+impl Wanted for Done {
+    const NAMES: &[&str] = &["done"];
+
+    fn read(asked: &Asked<'_>) -> Result<Self, Refusal> {
+        let done = asked.text("done");
+        Ok(Self { done })
+    }
 }
 
 impl Done {
@@ -41,9 +49,11 @@ impl Done {
             "created" => "The port is created.",
             "set" => "The change is in force.",
             "waits" => "The change is written, and in force after a restart of the agent.",
-            "draining" => "It takes no new flows any more.",
-            "resumed" => "It takes new flows again.",
-            "deleted" => "The port is deleted.",
+            "draining" => "The port takes no new flows any more.",
+            "resumed" => "The port takes new flows again.",
+            "backend-draining" => "The backend takes no new flows any more.",
+            "node-drained" => "The node takes no new ports any more.",
+            "node-resumed" => "The node takes new ports again.",
             _ => "",
         };
         html! { @if !text.is_empty() { p.note role="status" { (text) } } }
@@ -54,7 +64,7 @@ pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
     Path(id): Path<String>,
-    Query(done): Query<Done>,
+    Of(done): Of<Done>,
 ) -> Response {
     shown(&console, &session, (&id, None, done.note())).await
 }
@@ -63,8 +73,9 @@ pub(super) async fn page<O: Operations>(
 pub(super) async fn shown<O: Operations>(
     console: &Console<O>,
     session: &Session,
-    (id, refusal, note): (&str, Option<&Refusal>, Markup),
+    (id, rejected, note): (&str, Option<Rejected<'_>>, Markup),
 ) -> Response {
+    let refusal = rejected.and_then(|rejected| rejected.entered.refusal);
     let place = |title| Place {
         title,
         under: "/ports",
@@ -72,7 +83,7 @@ pub(super) async fn shown<O: Operations>(
     match read(console, id).await {
         Ok(port) => {
             let chart = chart(&console.samples, Some(&port.item.id));
-            let body = html! { (note) (alert(refusal)) (chart) (whole(&port, session, refusal)) };
+            let body = html! { (note) (alert(refusal)) (chart) (whole(&port, session, rejected)) };
             let title = format!("Port {}: {}", port.item.port, port.item.name);
             let page = layout::page(place(&title), session, &body);
             match refusal {
@@ -118,12 +129,14 @@ async fn first_flows<O: Operations>(
     Ok(flows.next().await?.unwrap_or_default())
 }
 
-fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
+fn whole(port: &Port, session: &Session, rejected: Option<Rejected<'_>>) -> Markup {
     let item = &port.item;
+    // A backend's refusal stands in its row, which is not made anew under whoever reads it.
+    let is_kept = Rejected::of(rejected, "backends").refusal.is_some();
     html! {
-        div #fresh {
+        div id=[(!is_kept).then_some("fresh")] {
             (facts(item))
-            section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some((&item.id, session)))) }
+            section { h2 { "Backends" } (backend_pages::rows(&port.backends, Some((&item.id, session, rejected)))) }
             section {
                 h2 { "Clients" }
                 @match &port.flows {
@@ -133,12 +146,12 @@ fn whole(port: &Port, session: &Session, refusal: Option<&Refusal>) -> Markup {
             }
         }
         @if session.may_change() {
-            (settings(item, session, refusal))
+            (settings(item, session, Rejected::of(rejected, "set")))
         } @else {
             (settings_to_read(item))
         }
         (explain_page::of_port(item))
-        @if session.may_change() { (ends(item, session, refusal)) }
+        @if session.may_change() { (ends(item, session, rejected)) }
     }
 }
 
@@ -184,7 +197,9 @@ fn flows(flows: &[FlowItem]) -> Markup {
     }
 }
 
-fn settings(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup {
+/// What somebody has changed stands there again; the rest is as it is now.
+fn settings(item: &PortItem, session: &Session, entered: Entered<'_>) -> Markup {
+    let is_changed = |key: &str| entered.typed(key) != entered.typed(&format!("was.{key}"));
     html! {
         section {
             h2 { "Settings" }
@@ -193,7 +208,8 @@ fn settings(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Ma
                 @for (key, meaning) in SETTINGS {
                     @let value = item.settings.text(key);
                     input type="hidden" name={ "was." (key) } value=(value);
-                    (Field { name: key, label: key, hint: meaning, value: &value }.input(refusal))
+                    @let field = Field { name: key, label: key, hint: meaning, value: &value };
+                    (field.input(if is_changed(key) { entered } else { entered.untyped() }))
                 }
                 p { button type="submit" { "Change settings" } }
             }
@@ -216,7 +232,7 @@ fn settings_to_read(item: &PortItem) -> Markup {
     }
 }
 
-fn ends(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup {
+fn ends(item: &PortItem, session: &Session, rejected: Option<Rejected<'_>>) -> Markup {
     let is_draining = item.state == crate::model::PortState::Draining;
     let (to, label) = match is_draining {
         true => ("off", "Take new flows again"),
@@ -234,14 +250,14 @@ fn ends(item: &PortItem, session: &Session, refusal: Option<&Refusal>) -> Markup
             form.card method="post" action={ "/ports/" (segment(&item.id)) "/drain" } {
                 (token(session))
                 input type="hidden" name="draining" value=(to);
-                p { button type="submit" { (label) } }
+                p { (button(label, None, Rejected::of(rejected, "drain").refusal)) }
             }
         }
         section {
             h2 { "Delete" }
             form.card method="post" action={ "/ports/" (segment(&item.id)) "/delete" } {
                 (token(session))
-                (confirm.input(refusal))
+                (confirm.input(Rejected::of(rejected, "delete")))
                 p { button.danger type="submit" { "Delete the port" } }
             }
         }

@@ -16,7 +16,7 @@ use super::{
     accounts::Accounts,
     assets, backend_pages, certificate_page, event_page, explain_page,
     gate::Gate,
-    guard, live, node_page, overview, port_forms, port_list, port_page,
+    guard, live, node_page, overview, port_forms, port_list, port_page, problem,
     samples::Samples,
     sessions::Sessions,
     settings_page, sign_in,
@@ -101,6 +101,9 @@ fn router<O: Operations>(console: &Arc<Console<O>>) -> Router {
         .route("/live", get(live::live::<O>))
         .route("/samples", get(live::samples::<O>))
         .route("/sign-out", post(sign_in::sign_out::<O>))
+        .fallback(async || (StatusCode::NOT_FOUND, "no such page"))
+        .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
+        .layer(middleware::from_fn(problem::readable))
         .layer(middleware::from_fn_with_state(
             Arc::clone(console),
             guard::signed_in::<O>,
@@ -108,11 +111,12 @@ fn router<O: Operations>(console: &Arc<Console<O>>) -> Router {
     Router::new()
         .route(
             "/sign-in",
-            get(sign_in::page::<O>).post(sign_in::sign_in::<O>),
+            get(sign_in::page::<O>)
+                .post(sign_in::sign_in::<O>)
+                .layer(middleware::from_fn(problem::readable)),
         )
         .route("/assets/{name}", get(assets::asset))
         .merge(pages)
-        .fallback(async || (StatusCode::NOT_FOUND, "no such page\n"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(
             Arc::clone(console),

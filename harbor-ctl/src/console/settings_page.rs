@@ -3,15 +3,16 @@
 
 use axum::{
     Extension,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse as _, Redirect, Response},
 };
 use maud::{Markup, html};
 
 use super::{
-    form::{Change, Field, alert, refused, token},
+    form::{Change, Entered, Field, Fields, alert, refused, token},
     layout::{self, Place},
     port_page::Done,
+    query::Of,
     sessions::Session,
     state::{Console, ConsoleState},
 };
@@ -27,7 +28,7 @@ const FIRST: [&str; 3] = ["ports.range", "public.hostname", "public.address"];
 pub(super) async fn page<O: Operations>(
     State(console): ConsoleState<O>,
     Extension(session): Extension<Session>,
-    Query(done): Query<Done>,
+    Of(done): Of<Done>,
 ) -> Response {
     shown(&console, &session, (None, done.note())).await
 }
@@ -60,23 +61,38 @@ async fn shown<O: Operations>(
 }
 
 fn one(item: &ConfigItem, session: &Session, wrong: Option<(&str, &str, &Refusal)>) -> Markup {
-    let allowed = find_key(&item.key).map(valid_values).unwrap_or_default();
+    if !session.may_change() {
+        return html! {
+            div.card.setting { p { strong { (item.key) } " " (item.meaning) } (facts(item)) }
+        };
+    }
     // Whatever the refusal calls it, it is about this field.
     let refusal = wrong.map(|(_, _, refusal)| refusal.clone().field(&item.key));
-    let value = wrong.map_or(item.value.as_str(), |(_, value, _)| value);
+    let typed = wrong.map(|(_, value, _)| Fields::from([(item.key.clone(), value.to_owned())]));
+    let entered = typed
+        .as_ref()
+        .map(|typed| Entered::new(typed, refusal.as_ref()));
     let field = Field {
         name: &item.key,
         label: &item.key,
         hint: &item.meaning,
-        value,
+        value: &item.value,
     };
     html! {
         form.card.setting method="post" action="/settings" {
             (token(session))
             input type="hidden" name="key" value=(item.key);
             input type="hidden" name="was" value=(item.value);
-            @if session.may_change() { (field.input(refusal.as_ref())) }
-            @else { p { strong { (item.key) } " " (item.meaning) } }
+            (field.input(entered.unwrap_or_default()))
+            (facts(item))
+            p { button type="submit" aria-label={ "Change " (item.key) } { "Change" } }
+        }
+    }
+}
+
+fn facts(item: &ConfigItem) -> Markup {
+    let allowed = find_key(&item.key).map(valid_values).unwrap_or_default();
+    html! {
             dl.facts {
                 @if let Some(name) = kato_name(&item.key) { dt { "Also called" } dd { code { (name) } } }
                 dt { "In force" } dd { code { (item.in_force) } }
@@ -86,8 +102,6 @@ fn one(item: &ConfigItem, session: &Session, wrong: Option<(&str, &str, &Refusal
                 dt { "Allowed" } dd { (allowed) }
                 dt { "Applies" } dd { @if item.applies == "at-once" { "at once" } @else { "after a restart" } }
             }
-            @if session.may_change() { p { button type="submit" aria-label={ "Change " (item.key) } { "Change" } } }
-        }
     }
 }
 

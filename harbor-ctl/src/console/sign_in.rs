@@ -35,7 +35,7 @@ pub(super) async fn page<O: Operations>(
 ) -> Response {
     let body = html! {
         @if !ended.is_empty() { p.note role="status" { "Your session has ended: sign in again." } }
-        (form(console.accounts.has_token(), ""))
+        (form(console.accounts.has_token(), ("", "")))
     };
     layout::bare("Sign in", &body)
 }
@@ -49,22 +49,24 @@ pub(super) async fn sign_in<O: Operations>(
         return StatusCode::FORBIDDEN.into_response();
     };
     let from = address.ip();
+    let field = |name: &str| fields.get(name).map_or("", String::as_str);
+    let name = field("name");
     if let Err(wait) = console.gate.try_once(from, Instant::now()) {
         let text = format!(
             "too many wrong passwords: try again in {} s",
             wait.as_secs() + 1
         );
-        return wrong(&console, StatusCode::TOO_MANY_REQUESTS, &text);
+        return wrong(&console, StatusCode::TOO_MANY_REQUESTS, (name, &text));
     }
-    let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
-    let (name, password) = (field("name"), field("password"));
-    let Some(found) = check(&console, (name, password)).await else {
+    let password = field("password").to_owned();
+    let Some(found) = check(&console, (name.to_owned(), password)).await else {
         let asked = (&Method::POST, &Uri::from_static("/sign-in"));
         console
             .strangers
             .refuse(&peer, asked, "a wrong password")
             .await;
-        return wrong(&console, StatusCode::UNAUTHORIZED, "wrong name or password");
+        let text = "wrong name or password";
+        return wrong(&console, StatusCode::UNAUTHORIZED, (name, text));
     };
     console.gate.was_right(from);
     tracing::info!("console: {} has signed in, {peer}", found.name);
@@ -102,23 +104,31 @@ fn cookie<O>(console: &Console<O>, id: &str) -> String {
     format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict{secure}")
 }
 
-fn wrong<O>(console: &Console<O>, status: StatusCode, text: &str) -> Response {
-    let page = layout::bare("Sign in", &form(console.accounts.has_token(), text));
+/// The form again with the name, and never with the password.
+fn wrong<O>(console: &Console<O>, status: StatusCode, (name, text): (&str, &str)) -> Response {
+    let name: String = name.chars().take(LONGEST).collect();
+    let page = layout::bare(
+        "Sign in",
+        &form(console.accounts.has_token(), (&name, text)),
+    );
     (status, page).into_response()
 }
 
-fn form(has_token: bool, wrong: &str) -> Markup {
+fn form(has_token: bool, (name, wrong): (&str, &str)) -> Markup {
+    let is_wrong = !wrong.is_empty();
     html! {
         form.card.narrow method="post" action="/sign-in" {
-            @if !wrong.is_empty() { div.alert role="alert" { strong.wrong { (wrong) } } }
+            @if is_wrong { div.alert role="alert" #wrong { strong.wrong { (wrong) } } }
             p.field {
                 label for="name" { "Name" }
-                input type="text" id="name" name="name" autocomplete="username" autofocus;
+                input type="text" id="name" name="name" value=(name) autocomplete="username" autofocus
+                    aria-invalid=[is_wrong.then_some("true")] aria-describedby=[is_wrong.then_some("wrong")];
                 @if has_token { small { "Leave it empty to sign in with the token." } }
             }
             p.field {
                 label for="password" { "Password" @if has_token { " or token" } }
-                input type="password" id="password" name="password" autocomplete="current-password" required;
+                input type="password" id="password" name="password" autocomplete="current-password" required
+                    aria-invalid=[is_wrong.then_some("true")] aria-describedby=[is_wrong.then_some("wrong")];
             }
             p { button type="submit" { "Sign in" } }
         }

@@ -132,7 +132,7 @@ impl From<StartError> for AgentError {
 pub(super) fn refused(error: &RegistryError) -> Refusal {
     match error {
         RegistryError::NumberTaken { .. } => {
-            Refusal::new(RefusalKind::PortAssigned, error.to_string())
+            Refusal::new(RefusalKind::PortAssigned, error.to_string()).field("port")
         }
         RegistryError::QuotaReached(key) => {
             Refusal::new(RefusalKind::QuotaExceeded, error.to_string())

@@ -226,7 +226,8 @@ fn no_clash<'a>(own: impl Iterator<Item = &'a Service>, theirs: &[Service]) -> R
 
 fn no_node(id: &str) -> Refusal {
     let shown: String = id.chars().take(64).collect();
-    Refusal::new(RefusalKind::NotFound, format!("no node {shown:?}")).fix("harbor-ctl node list")
+    let refusal = Refusal::new(RefusalKind::NotFound, format!("no node {shown:?}"));
+    refusal.field("id").fix("harbor-ctl node list")
 }
 
 #[cfg(test)]

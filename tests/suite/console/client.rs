@@ -35,14 +35,22 @@ impl Answer {
 /// Somebody at the console, signed in or not.
 pub(super) struct Client {
     from: Netns,
+    /// The last number of its address on the host's own network.
+    last: u8,
     pub(super) cookie: String,
     pub(super) csrf: String,
 }
 
 impl Client {
     pub(super) fn new(from: &Netns) -> Self {
+        Self::from_host(from, 1)
+    }
+
+    /// From another address of the host's own network.
+    pub(super) fn from_host(from: &Netns, last: u8) -> Self {
         Self {
             from: from.clone(),
+            last,
             cookie: String::new(),
             csrf: String::new(),
         }
@@ -95,7 +103,7 @@ impl Client {
     }
 
     fn try_ask(&self, line: &str, header: &str, body: &str) -> io::Result<Answer> {
-        let mut stream = self.from.enter(|| TcpStream::connect(LISTEN))?;
+        let mut stream = self.connect(self.last)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let host = match header.contains("Host:") {
             true => String::new(),
@@ -123,19 +131,27 @@ impl Client {
         })
     }
 
-    /// Opens a stream that nobody reads, from this address of the host's own network.
-    pub(super) fn stream_from(&self, last: u8) -> TcpStream {
+    /// Connects from this address of the host's own network.
+    fn connect(&self, last: u8) -> io::Result<TcpStream> {
+        if last == 1 {
+            return self.from.enter(|| TcpStream::connect(LISTEN));
+        }
         let (ours, theirs) = (
             SockaddrIn::new(127, 0, 0, last, 0),
             LISTEN.parse::<SocketAddrV4>().unwrap(),
         );
-        let mut stream = self.from.enter(|| {
+        self.from.enter(|| {
             let flags = SockFlag::SOCK_CLOEXEC;
-            let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
-            bind(socket.as_raw_fd(), &ours).unwrap();
-            connect(socket.as_raw_fd(), &SockaddrIn::from(theirs)).unwrap();
-            TcpStream::from(socket)
-        });
+            let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+            bind(socket.as_raw_fd(), &ours)?;
+            connect(socket.as_raw_fd(), &SockaddrIn::from(theirs))?;
+            Ok(TcpStream::from(socket))
+        })
+    }
+
+    /// Opens a stream that nobody reads, from this address of the host's own network.
+    pub(super) fn stream_from(&self, last: u8) -> TcpStream {
+        let mut stream = self.connect(last).unwrap();
         let text = format!(
             "GET /live HTTP/1.1\r\nHost: {LISTEN}\r\nCookie: {}\r\n\r\n",
             self.cookie

@@ -146,8 +146,8 @@ fn whoever_s_session_ends_is_told_at_the_form_to_sign_in() {
     let mut browser = signed_in(&scene);
     browser.open(&address("/ports"));
     browser.value(
-        "fetch('/sign-out', {method: 'POST', redirect: 'manual', body: \
-         new URLSearchParams({csrf: document.querySelector('[name=csrf]').value})}).then(() => 0)",
+        "void fetch('/sign-out', {method: 'POST', redirect: 'manual', body: \
+         new URLSearchParams({csrf: document.querySelector('[name=csrf]').value})})",
     );
     browser.until("location.pathname === '/sign-in' && document.readyState === 'complete'");
     let told = browser.value("document.querySelector('[role=status]').innerText");

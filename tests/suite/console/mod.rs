@@ -6,12 +6,21 @@ mod client;
 mod crowds;
 mod editors;
 mod elsewhere;
+mod everybody;
+mod forms;
+mod html;
+mod keys;
 mod live;
+mod nodes;
 mod pages;
+mod refusals;
 pub(crate) mod scale;
+mod shots;
 mod stored;
+mod strangers;
 mod tabs;
 mod tls;
+mod token;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -23,6 +32,8 @@ pub(crate) const LISTEN: &str = "127.0.0.1:9443";
 /// Who may change, and who may look, each with a password.
 pub(crate) const ADMIN: (&str, &str) = ("ann", "correct horse 1");
 pub(crate) const READER: (&str, &str) = ("bob", "correct horse 2");
+/// A user whose name is as long as names can be.
+pub(crate) const LONG: &str = "user-of-the-longest-name-that-there-can-be-0123456789-0123456789";
 /// As `argon2 SALT -id -e -m 10 -t 1 -p 1` prints them: cheap, as tests sign in often.
 const HASHES: [&str; 2] = [
     "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHRzYWx0$jydToiI/9m1aRQXB3rwkUmjFwmIARYyH2YallEA+/oc",
@@ -45,7 +56,8 @@ fn scene_on(more: impl FnOnce(&Lab) -> String) -> Scene {
 fn console_lines(lab: &Lab) -> String {
     let users = lab.folder().join("console.users");
     let [ann, bob] = HASHES;
-    let text = format!("{}:admin:{ann}\n{}:read:{bob}\n", ADMIN.0, READER.0);
+    let (admin, reader) = (ADMIN.0, READER.0);
+    let text = format!("{admin}:admin:{ann}\n{reader}:read:{bob}\n{LONG}:admin:{ann}\n");
     fs::write(&users, text).unwrap();
     fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
     format!("[console]\nlisten = {LISTEN:?}\npassword_file = {users:?}\n")

@@ -159,7 +159,7 @@ fn certificates_are_listed_with_their_end_and_what_is_wrong_with_them() {
     certify(folder.as_ref().unwrap(), "harbor", "DNS:harbor.test");
     eventually(SOON, || {
         let page = page();
-        page.contains("<td>harbor.test</td>") && page.contains(" days</td>")
+        page.contains(">harbor.test</td>") && page.contains(" days</td>")
     });
 }
 

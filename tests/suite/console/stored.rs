@@ -15,7 +15,7 @@ use super::{
 use crate::gateway::{BASIC, LISTEN as GATEWAY, VERSION, gateway, order};
 
 /// What browsers have been made to run, in elements, attributes, addresses, styles, comments and templates.
-const PAYLOADS: [&str; 40] = [
+pub(super) const PAYLOADS: [&str; 40] = [
     "<script>alert(1)</script>",
     "<SCRIPT SRC=//x.example/x.js></SCRIPT>",
     "<scr<script>ipt>alert(1)</scr</script>ipt>",
@@ -90,7 +90,7 @@ fn tags(page: &str) -> Vec<Tag> {
     found
 }
 
-fn attributes(mut rest: &str) -> Vec<(String, String)> {
+pub(super) fn attributes(mut rest: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     loop {
         rest = rest.trim_start();

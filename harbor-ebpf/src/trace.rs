@@ -17,10 +17,25 @@ use crate::{
 /// Keeps the packet as it came in, if it is one of those that are told.
 #[inline(always)]
 pub fn arriving(skb: *mut __sk_buff) {
-    let one_in = config::traced_one_in();
-    if one_in == 0 {
-        return;
+    if config::traced_one_in() != 0 {
+        keep(skb);
     }
+}
+
+/// Tells of the packet, with its verdict. A full ring loses it.
+#[inline(always)]
+pub fn leaving(skb: *mut __sk_buff, verdict: Verdict) {
+    if config::traced_one_in() != 0
+        && (!config::is_drops_alone() || matches!(verdict, Verdict::Drop(_)))
+    {
+        tell(skb, verdict.number());
+    }
+}
+
+/// A function of its own, as [`tell`]: Linux 6.1 has no room for its stack beside that of the path.
+#[inline(never)]
+fn keep(skb: *mut __sk_buff) {
+    let one_in = config::traced_one_in();
     let Some(traced) = TRACED.get_ptr_mut(0) else {
         return;
     };
@@ -38,14 +53,8 @@ pub fn arriving(skb: *mut __sk_buff) {
     }
 }
 
-/// Tells of the packet, with its verdict. A full ring loses it.
-#[inline(always)]
-pub fn leaving(skb: *mut __sk_buff, verdict: Verdict) {
-    if config::traced_one_in() == 0
-        || config::is_drops_alone() && !matches!(verdict, Verdict::Drop(_))
-    {
-        return;
-    }
+#[inline(never)]
+fn tell(skb: *mut __sk_buff, verdict: u32) {
     let Some(traced) = TRACED.get_ptr_mut(0) else {
         return;
     };
@@ -60,7 +69,7 @@ pub fn leaving(skb: *mut __sk_buff, verdict: Verdict) {
         return;
     }
     traced.leaving_length = length;
-    traced.verdict = verdict.number();
+    traced.verdict = verdict;
     // SAFETY: no preconditions.
     traced.at_ns = unsafe { bpf_ktime_get_ns() };
     let _ = TRACES.output(&*traced, 0);

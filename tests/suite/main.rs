@@ -32,6 +32,7 @@ mod groups;
 mod health;
 mod host;
 mod isolation;
+mod journal;
 mod kernels;
 mod kit_itself;
 mod malformed;

@@ -1,4 +1,4 @@
-//! Logs: four files, one per component, and standard error.
+//! Logs: four files, one per component, and the journal, or else standard error.
 //!
 //! A line goes to the file of the part that its target names: `registry` to harbor_redis.log, port
 //! conflicts (`proxy`) to harbor_proxy_connector.log, `gateway` to harbor_gateway.log, everything
@@ -7,6 +7,7 @@
 mod bridge;
 mod capped;
 mod escape;
+mod journal;
 
 use std::{
     io,
@@ -91,16 +92,7 @@ pub(crate) fn start(directory: &Path, config: &LogConfig) -> io::Result<()> {
             DynFilterFn::new(move |meta, _| is_on(meta) && Part::of(meta.target()) == part);
         layers.push(layer.with_filter(wanted).boxed());
     }
-    let stderr = tracing_subscriber::fmt::layer()
-        .compact()
-        .with_ansi(false)
-        .with_writer(Escaping(io::stderr));
-    let wanted = DynFilterFn::new(|meta, _| is_on(meta));
-    // The journal stamps lines itself.
-    layers.push(match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => stderr.without_time().with_filter(wanted).boxed(),
-        None => stderr.with_filter(wanted).boxed(),
-    });
+    layers.push(journal::layer().unwrap_or_else(stderr));
     tracing_subscriber::registry()
         .with(layers)
         .try_init()
@@ -113,6 +105,19 @@ pub(crate) fn start(directory: &Path, config: &LogConfig) -> io::Result<()> {
         let _ = LACKING.set(text);
     }
     Ok(())
+}
+
+fn stderr() -> Box<dyn Layer<Subscribers> + Send + Sync> {
+    let layer = tracing_subscriber::fmt::layer()
+        .compact()
+        .with_ansi(false)
+        .with_writer(Escaping(io::stderr));
+    let wanted = DynFilterFn::new(|meta, _| is_on(meta));
+    // The journal stamps lines itself.
+    match journal::is_stderr() {
+        true => layer.without_time().with_filter(wanted).boxed(),
+        false => layer.with_filter(wanted).boxed(),
+    }
 }
 
 /// Why lines stand on standard error alone, if some do.

@@ -33,8 +33,8 @@ fn until_told(mut trace: Process, carry_on: impl Fn()) -> Vec<Value> {
     });
     assert_eq!(trace.wait(SOON), 0, "{}", trace.printed());
     let printed = trace.printed();
-    let lines = printed.lines().map(|line| serde_json::from_str(line));
-    lines.map(|packet| packet.expect(&printed)).collect()
+    let packets = printed.lines().map(serde_json::from_str);
+    packets.map(|packet| packet.expect(&printed)).collect()
 }
 
 /// What the packet program takes: with a trace in it, it is larger.
@@ -136,15 +136,20 @@ fn drops_are_told_with_their_reason_and_read_by_other_tools() {
 
 #[test]
 fn one_may_trace_at_a_time_and_a_tracer_that_dies_leaves_nothing_behind() {
-    let scene = Scene::routed();
+    let scene = Engine::Xdp.routed();
     let web = scene.port("web");
     let before = sizes(&scene);
+    let path = || scene.agent.items(&["ports", "list"])[0]["path"].clone();
+    assert_eq!(path(), "xdp");
     let first = trace(&scene, "first", &["-o", "json"]);
     eventually(SOON, || {
         assert_eq!(traffic::connect(&scene.lab.client, web, 2).errors.len(), 0);
         !first.printed().is_empty()
     });
     assert_ne!(sizes(&scene), before);
+    assert_eq!(path(), "tc");
+    let status = scene.agent.ctl(&["status"]).ok().stdout;
+    assert!(status.contains("somebody traces"), "{status}");
     let second = scene.agent.ctl(&["trace", "-n", "1"]);
     assert_ne!(second.code, 0);
     assert!(
@@ -154,6 +159,9 @@ fn one_may_trace_at_a_time_and_a_tracer_that_dies_leaves_nothing_behind() {
     );
     first.signal(Signal::SIGKILL);
     eventually(SOON, || sizes(&scene) == before);
+    assert_eq!(path(), "xdp");
+    let status = scene.agent.ctl(&["status"]).ok().stdout;
+    assert!(!status.contains("somebody traces"), "{status}");
     let again = trace(&scene, "again", &["--one-in", "2", "-n", "3", "-o", "json"]);
     let packets = until_told(again, || {
         assert_eq!(traffic::connect(&scene.lab.client, web, 2).errors.len(), 0);

@@ -51,6 +51,7 @@ pub(crate) fn status(bpf: &Path) -> Result<DatapathReport, DatapathError> {
         carried: None,
         kernel: features::kernel(),
         xdp: Vec::new(),
+        traced: false,
         filled: Vec::new(),
         flow_capacity: MapInfo::from_pin(pins.map(names::FLOWS))
             .tried(|| format!("cannot open map {}", names::FLOWS))?

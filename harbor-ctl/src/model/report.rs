@@ -31,6 +31,9 @@ pub(crate) struct DatapathReport {
     /// Which interfaces have the XDP program too, and why; empty without an agent.
     #[serde(default)]
     pub(crate) xdp: Vec<XdpReport>,
+    /// Somebody follows packets: all go by TC meanwhile.
+    #[serde(default)]
+    pub(crate) traced: bool,
     /// How many flows of one family there is room for: pinned tables keep their size.
     #[serde(default)]
     pub(crate) flow_capacity: u32,

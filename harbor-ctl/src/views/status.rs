@@ -200,6 +200,9 @@ impl Snapshot {
         if !xdp.is_empty() {
             text.push_str(&format!(", xdp native on {}", xdp.join(" ")));
         }
+        if report.traced {
+            text.push_str("; somebody traces: all goes by TC");
+        }
         text.push_str(&format!("; {}", report.kernel));
         let mut state = report.state.as_str();
         let is_nowhere = names.is_empty();

@@ -124,7 +124,7 @@ impl Forwarder {
     }
 
     fn kernel_engine(&self) -> Engine {
-        match self.xdp.is_on() {
+        match self.xdp.is_on() && self.tracing.is_none() {
             true => Engine::Xdp,
             false => Engine::Tc,
         }
@@ -154,6 +154,7 @@ impl Forwarder {
     pub(super) fn report(&self) -> Result<DatapathReport, DatapathError> {
         let mut report = datapath::status(&self.settings.bpf)?;
         report.xdp.clone_from(&self.xdp.reports);
+        report.traced = self.tracing.is_some();
         report.problems.extend(self.problems.iter().cloned());
         report.problems.extend(self.no_ways.clone());
         report.problems.extend(self.carrier.as_ref().err().cloned());

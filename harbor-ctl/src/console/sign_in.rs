@@ -48,10 +48,10 @@ pub(super) async fn sign_in<O: Operations>(
     let Peer::Network { address, .. } = &peer else {
         return StatusCode::FORBIDDEN.into_response();
     };
-    let from = address.ip();
     let field = |name: &str| fields.get(name).map_or("", String::as_str);
     let name = field("name");
-    if let Err(wait) = console.gate.try_once(from, Instant::now()) {
+    let who = (address.ip(), name.trim());
+    if let Err(wait) = console.gate.try_once(who, Instant::now()) {
         let text = format!(
             "too many wrong passwords: try again in {} s",
             wait.as_secs() + 1
@@ -68,7 +68,7 @@ pub(super) async fn sign_in<O: Operations>(
         let text = "wrong name or password";
         return wrong(&console, StatusCode::UNAUTHORIZED, (name, text));
     };
-    console.gate.was_right(from);
+    console.gate.was_right(who);
     tracing::info!("console: {} has signed in, {peer}", found.name);
     let id = console.sessions.begin(found, Instant::now());
     let cookie = cookie(&console, &id);

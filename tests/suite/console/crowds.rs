@@ -88,6 +88,8 @@ fn guess(count: usize) -> String {
     let told = told.iter().filter(is_guess).count();
     assert!((1..=1 + checked).contains(&told), "{told} events");
     assert_eq!(ann.get("/").status, 200, "who is signed in stays so");
+    // And whoever has another name signs in from the same address.
+    Client::signed_in(&node, ADMIN);
     let after = scene.agent.process().memory();
     assert!(after <= before + MEMORY, "{before} KiB became {after}");
     format!(

@@ -3,7 +3,7 @@
 //! Only the load that traces holds any of this; the verifier takes it out of every other one.
 
 use aya_ebpf::{
-    bindings::__sk_buff,
+    bindings::{__sk_buff, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns, generated::bpf_skb_load_bytes},
 };
 use harbor_common::{trace::Traced, verdict::Verdict};
@@ -72,7 +72,8 @@ fn tell(skb: *mut __sk_buff, verdict: u32) {
     traced.verdict = verdict;
     // SAFETY: no preconditions.
     traced.at_ns = unsafe { bpf_ktime_get_ns() };
-    let _ = TRACES.output(&*traced, 0);
+    // Whoever reads looks again by itself.
+    let _ = TRACES.output(&*traced, u64::from(BPF_RB_NO_WAKEUP));
 }
 
 /// Copies the first octets of a packet of this length.

@@ -140,7 +140,8 @@ fn one_may_trace_at_a_time_and_a_tracer_that_dies_leaves_nothing_behind() {
     let web = scene.port("web");
     let before = sizes(&scene);
     let path = || scene.agent.items(&["ports", "list"])[0]["path"].clone();
-    assert_eq!(path(), "xdp");
+    // Linux 6.1 has none at XDP.
+    let usual = path();
     let first = trace(&scene, "first", &["-o", "json"]);
     eventually(SOON, || {
         assert_eq!(traffic::connect(&scene.lab.client, web, 2).errors.len(), 0);
@@ -159,7 +160,7 @@ fn one_may_trace_at_a_time_and_a_tracer_that_dies_leaves_nothing_behind() {
     );
     first.signal(Signal::SIGKILL);
     eventually(SOON, || sizes(&scene) == before);
-    assert_eq!(path(), "xdp");
+    assert_eq!(path(), usual);
     let status = scene.agent.ctl(&["status"]).ok().stdout;
     assert!(!status.contains("somebody traces"), "{status}");
     let again = trace(&scene, "again", &["--one-in", "2", "-n", "3", "-o", "json"]);

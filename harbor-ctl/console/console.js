@@ -33,9 +33,14 @@
     }, columns, place);
   }
 
-  async function fetched(path) {
+  async function answered(path) {
     const answer = await fetch(path, { headers: { "X-Harbor-Fresh": "1" } });
     if (answer.status === 401) { location.assign("/sign-in?ended=yes"); throw new Error("signed out"); }
+    return answer;
+  }
+
+  async function fetched(path) {
+    const answer = await answered(path);
     if (!answer.ok) throw new Error(String(answer.status));
     return answer;
   }
@@ -78,23 +83,44 @@
   addEventListener("pointerdown", () => { pressed = true; });
   for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { pressed = false; });
 
-  // What somebody types into, is about to press or has marked stays as it is; a table that was clicked does not.
+  // What somebody types into or has marked stays as it is; what was clicked, or has the focus, does not.
   function isInUse(part) {
     const focused = document.activeElement;
     const marked = getSelection();
-    return part.contains(focused) && !focused.matches(".scroll") ||
+    return part.contains(focused) && focused.matches("input, select, textarea") ||
       !marked.isCollapsed && part.contains(marked.anchorNode);
   }
 
-  async function refresh() {
-    const old = document.getElementById("fresh");
-    if (!old || pressed || document.hidden || isInUse(old)) return;
-    const text = await (await fetched(location.href)).text();
-    const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("fresh");
-    if (!fresh || pressed || isInUse(old)) return;
+  // By what an element is found again in a page that was made anew.
+  const name = (element) => element.tagName + (element.getAttribute("href") ?? element.getAttribute("aria-label") ?? element.textContent);
+
+  function replace(old, fresh) {
     const places = [...old.querySelectorAll(".scroll")].map((part) => part.scrollLeft);
+    const focused = old.contains(document.activeElement) ? name(document.activeElement) : null;
     old.replaceWith(document.adoptNode(fresh));
     fresh.querySelectorAll(".scroll").forEach((part, n) => { part.scrollLeft = places[n] ?? 0; });
+    if (focused) [...fresh.querySelectorAll("a, button, summary, .scroll")].find((element) => name(element) === focused)?.focus({ preventScroll: true });
+  }
+
+  // Set while the page cannot be shown, and stands for the reason.
+  let reason = false;
+
+  async function refresh() {
+    const main = document.getElementById("main");
+    const old = document.getElementById("fresh");
+    if (!old && !reason || pressed || document.hidden || isInUse(old ?? main)) return;
+    const answer = await answered(location.href);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById("fresh");
+    const why = page.getElementById("main");
+    if (pressed || isInUse(old ?? main)) return;
+    if (fresh && reason) { location.reload(); return; }
+    if (fresh) { replace(old, fresh); return; }
+    if (!why || isInUse(main)) { says.textContent = "This page cannot be made fresh: load it again."; return; }
+    reason = true;
+    replace(main, why);
+    // What is gone does not come back; what is away may.
+    if (answer.status === 404) disconnect();
   }
 
   let start = null, away = false, busy = false, last = 0, event = null;

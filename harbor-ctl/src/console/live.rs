@@ -36,8 +36,9 @@ pub(super) async fn live<O: Operations>(
     Extension(session): Extension<Session>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let Ok(place) = Arc::clone(&console.streams).try_acquire_owned() else {
-        let text = format!("{STREAMS} pages are kept fresh, the most there may be\n");
+    let Some(place) = console.streams.place(&session.name) else {
+        let text =
+            format!("as many pages are kept fresh as may be: {STREAMS}, half of them one user's\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
     let port = query.get("port").cloned();

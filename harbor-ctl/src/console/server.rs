@@ -10,7 +10,6 @@ use axum::{
     response::Redirect,
     routing::{MethodRouter, get, post},
 };
-use tokio::sync::Semaphore;
 
 use super::{
     accounts::Accounts,
@@ -20,7 +19,7 @@ use super::{
     samples::Samples,
     sessions::Sessions,
     settings_page, sign_in,
-    state::{Console, Readings, STREAMS},
+    state::{Console, Readings, Streams},
 };
 use crate::{
     control::Operations,
@@ -49,7 +48,7 @@ pub(crate) async fn serve<O: Operations>(
         gate: Gate::default(),
         samples: Samples::default(),
         readings: Readings::default(),
-        streams: Arc::new(Semaphore::new(STREAMS)),
+        streams: Streams::default(),
         names: (!listener.has_tls()).then_some(names),
         strangers: Strangers::new(|text| tracing::warn!("{text}"), tell),
         start: operations.events().newest().to_string(),

@@ -19,8 +19,10 @@ use super::{
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// No session is older.
 const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
-/// The most at once; the one that has been silent for longest makes room.
+/// The most at once, and of one account; the one that has been silent for longest makes room, of whoever
+/// has most.
 const MOST: usize = 256;
+const MOST_OF_ONE: usize = 32;
 /// How often it is written down who was there last.
 const KEEP: Duration = Duration::from_secs(30);
 
@@ -74,12 +76,7 @@ impl Sessions {
         let key = digest(&id);
         let mut all = self.all();
         all.retain(|_, session| session.is_alive(now));
-        if all.len() >= MOST
-            && let Some(oldest) = all.values().min_by_key(|session| session.seen)
-        {
-            let oldest = oldest.key;
-            all.remove(&oldest);
-        }
+        make_room(&mut all, &account);
         let session = Session {
             name: account.name,
             role: account.role,
@@ -186,6 +183,31 @@ impl Session {
     }
 }
 
+/// For one more of this account.
+fn make_room(all: &mut HashMap<Key, Session>, account: &Account) {
+    let mut counts: HashMap<[u8; 32], usize> = HashMap::new();
+    for session in all.values() {
+        *counts.entry(session.account).or_default() += 1;
+    }
+    let own = counts.get(&account.mark).copied().unwrap_or_default();
+    let whose = match own >= MOST_OF_ONE {
+        true => Some(account.mark),
+        false if all.len() >= MOST => {
+            let most = counts.into_iter().max_by_key(|(_, count)| *count);
+            most.map(|(account, _)| account)
+        }
+        false => None,
+    };
+    let of_it = |session: &&Session| Some(session.account) == whose;
+    let silent = all
+        .values()
+        .filter(of_it)
+        .min_by_key(|session| session.seen);
+    if let Some(key) = silent.map(|session| session.key) {
+        all.remove(&key);
+    }
+}
+
 fn digest(id: &str) -> Key {
     Sha256::digest(id.as_bytes()).into()
 }
@@ -251,11 +273,30 @@ mod tests {
         let (_folder, sessions) = sessions(start);
         assert!(sessions.find("chosen", Sign::OfLife, start).is_none());
         let first = sessions.begin(ann(), start);
-        for n in 0..MOST {
+        for n in 0..MOST_OF_ONE {
             sessions.begin(ann(), start + Duration::from_millis(n as u64 + 1));
         }
-        assert_eq!(sessions.all().len(), MOST);
+        assert_eq!(sessions.all().len(), MOST_OF_ONE);
         assert!(sessions.find(&first, Sign::OfLife, start).is_none());
+    }
+
+    #[test]
+    fn whoever_signs_in_again_and_again_signs_nobody_else_out() {
+        let start = Instant::now();
+        let (_folder, sessions) = sessions(start);
+        let first = sessions.begin(ann(), start);
+        let of = |mark: u8| Account {
+            mark: [mark; 32],
+            ..ann()
+        };
+        for mark in 8..8 + 20 {
+            for n in 0..2 * MOST_OF_ONE {
+                let now = start + Duration::from_millis(n as u64 + 1);
+                sessions.begin(of(mark), now);
+            }
+            assert!(sessions.all().len() <= MOST);
+            assert!(sessions.find(&first, Sign::OfPage, start).is_some());
+        }
     }
 
     #[test]

@@ -90,13 +90,21 @@ fn one(item: &ConfigItem, session: &Session, wrong: Option<(&str, &str, &Refusal
     }
 }
 
+/// Why what is written is not in force.
+fn waits(item: &ConfigItem) -> &'static str {
+    match item.applies.as_str() {
+        "at-once" => " was edited in the file, which the agent has not read again",
+        _ => " waits for a restart of the agent",
+    }
+}
+
 fn facts(item: &ConfigItem) -> Markup {
     let allowed = find_key(&item.key).map(valid_values).unwrap_or_default();
     html! {
             dl.facts {
                 @if let Some(name) = kato_name(&item.key) { dt { "Also called" } dd { code { (name) } } }
                 dt { "In force" } dd { code { (item.in_force) } }
-                dt { "Written" } dd { code { (item.value) } @if item.restart_needed { " waits for a restart of the agent" } }
+                dt { "Written" } dd { code { (item.value) } @if item.restart_needed { (waits(item)) } }
                 dt { "By" } dd { (item.origin) }
                 dt { "Default" } dd { code { (item.default) } }
                 dt { "Allowed" } dd { (allowed) }
@@ -118,9 +126,9 @@ pub(super) async fn set<O: Operations>(
     let done = set.await;
     match done {
         Ok(change) if change.applies == "restart" => {
-            Redirect::to("/settings?done=waits").into_response()
+            Redirect::to(&format!("/settings?done=waits#{key}")).into_response()
         }
-        Ok(_) => Redirect::to("/settings?done=set").into_response(),
+        Ok(_) => Redirect::to(&format!("/settings?done=set#{key}")).into_response(),
         Err(refusal) => {
             let wrong = Some((key.as_str(), value.as_str(), &refusal));
             refused(

@@ -1,9 +1,12 @@
 //! The state that all handlers share: accounts, sessions, samples, the agent.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::extract::State;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     accounts::Accounts,
@@ -18,8 +21,9 @@ use crate::{
     http::{Names, Strangers},
 };
 
-/// Streams of the console at once.
+/// Streams of the console at once, and of one user.
 pub(super) const STREAMS: usize = 64;
+const STREAMS_OF_ONE: usize = 32;
 
 /// The console itself.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ pub(super) struct Console<O> {
     pub(super) gate: Gate,
     pub(super) samples: Samples,
     pub(super) readings: Readings,
-    pub(super) streams: Arc<Semaphore>,
+    pub(super) streams: Streams,
     /// What it is called, where there is no TLS.
     pub(super) names: Option<Names>,
     pub(super) strangers: Strangers,
@@ -49,6 +53,35 @@ impl<O> Console<O> {
             true => "__Host-harbor",
             false => "harbor-console",
         }
+    }
+}
+
+/// Places for streams: so many in all, and none of a user's keep others out.
+#[derive(Debug)]
+pub(super) struct Streams {
+    all: Arc<Semaphore>,
+    /// There are as many as there are accounts.
+    by_user: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(STREAMS)),
+            by_user: Mutex::default(),
+        }
+    }
+}
+
+impl Streams {
+    /// A place for as long as it is held, if there is one for this user.
+    pub(super) fn place(&self, user: &str) -> Option<[OwnedSemaphorePermit; 2]> {
+        let mut by_user = self.by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = by_user.entry(user.to_owned());
+        let own = own.or_insert_with(|| Arc::new(Semaphore::new(STREAMS_OF_ONE)));
+        let own = Arc::clone(own).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some([own, all])
     }
 }
 

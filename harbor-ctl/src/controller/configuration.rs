@@ -21,9 +21,10 @@ fn terms(config: &Config) -> (Terms, ProxyConfig) {
 }
 
 impl<R: Registry> Controller<R> {
-    /// Every value, with who said it.
+    /// Every value, with who said it. The files may have been edited by hand, and not been read again.
     pub(super) fn config_items(&self) -> Vec<ConfigItem> {
-        config::config_items(&self.running, &self.written)
+        let written = config::load(&self.running.source);
+        config::config_items(&self.running, written.as_ref().unwrap_or(&self.written))
     }
 
     /// Writes a value to the file, then uses it.
@@ -76,7 +77,7 @@ impl<R: Registry> Controller<R> {
             .await
             .map_err(|error| Refusal::failed(error.to_string()))?
             .map_err(Refusal::from)?;
-        self.adopt(written).await;
+        self.adopt(written, Some(key)).await;
         let value = self
             .written
             .entries
@@ -103,7 +104,7 @@ impl<R: Registry> Controller<R> {
                 if let Err(text) = self.read_app_hosts() {
                     tracing::error!("app hosts are as before: discovery.hosts: {text}");
                 }
-                self.adopt(loaded).await;
+                self.adopt(loaded, None).await;
             }
             Err(error) => {
                 tracing::error!("the configuration is wrong, nothing changed: {error}");
@@ -114,7 +115,8 @@ impl<R: Registry> Controller<R> {
         }
     }
 
-    async fn adopt(&mut self, written: Loaded) {
+    /// `asked`: the key that somebody has asked to change, if that is why.
+    async fn adopt(&mut self, written: Loaded, asked: Option<&Key>) {
         let changed = config::changed_keys(&self.running, &written);
         for key in changed
             .iter()
@@ -149,7 +151,7 @@ impl<R: Registry> Controller<R> {
                 self.running.entries.insert(key.path(), entry.clone());
             }
         }
-        self.tell_config(&written);
+        self.tell_config(&written, asked);
         self.written = written;
         self.configuration = self.not_in_force();
         telemetry::set_level(self.running.config.log.level);
@@ -180,8 +182,9 @@ impl<R: Registry> Controller<R> {
         }
     }
 
-    /// Tells which keys the files say another value for than before.
-    fn tell_config(&self, written: &Loaded) {
+    /// Tells which keys the files say another value for than before. Whoever has asked for one of them
+    /// has not asked for the others.
+    fn tell_config(&self, written: &Loaded, asked: Option<&Key>) {
         for key in config::changed_keys(&self.written, written) {
             let subject = Subject {
                 key: Some(key.path()),
@@ -192,9 +195,13 @@ impl<R: Registry> Controller<R> {
                 entry.map(|entry| entry.value.plain())
             };
             let change = SettingChange::new(&key.path(), value(&self.written), value(written));
-            let text = match key.applies {
-                Applies::AtOnce => format!("changed: {change}"),
-                Applies::OnRestart => format!("changed with the next restart: {change}"),
+            let when = match key.applies {
+                Applies::AtOnce => "changed",
+                Applies::OnRestart => "changed with the next restart",
+            };
+            let text = match asked.is_none_or(|asked| asked.path() == key.path()) {
+                true => format!("{when}: {change}"),
+                false => format!("{when}, as the file was edited before: {change}"),
             };
             let happening = Happening::new(EventKind::ConfigChanged, subject, text);
             self.told.log.tell(happening.with(vec![change]));

@@ -21,7 +21,7 @@ use crate::scene::Scene;
 /// What a crowd may leave behind in the agent, in KiB.
 const MEMORY: u64 = 16 * 1_024;
 /// Streams at once, as the page on the console says.
-const STREAMS: usize = 64;
+const STREAMS: usize = 32;
 /// Guesses at once.
 const GUESSERS: usize = 8;
 /// Addresses that a crowd comes from.
@@ -104,7 +104,7 @@ fn stream(count: usize) -> String {
     let node = scene.lab.node.clone();
     wait_for(&node);
     kit::allow_many_descriptors();
-    let ann = Client::signed_in(&node, ADMIN);
+    let [ann, bob] = [ADMIN, READER].map(|user| Client::signed_in(&node, user));
     let before = scene.agent.process().memory();
     let mut told = String::new();
     for addresses in [1, ADDRESSES] {
@@ -119,6 +119,11 @@ fn stream(count: usize) -> String {
         let live = answered.filter(|head| head.starts_with("HTTP/1.1 200"));
         let live = live.count();
         assert!(live <= STREAMS, "{live} streams are live");
+        // A crowd of one user keeps no other one out.
+        eventually(Duration::from_secs(30), || {
+            let mut other = bob.stream_from(200);
+            answer(&mut other).is_some_and(|head| head.starts_with("HTTP/1.1 200"))
+        });
         let during = scene.agent.process().memory();
         assert!(during <= before + MEMORY, "{before} KiB became {during}");
         told += &format!(

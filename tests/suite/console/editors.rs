@@ -1,6 +1,6 @@
 //! Two people who change the same at the same moment: one has changed it, the other is told.
 
-use std::sync::Barrier;
+use std::{fs, sync::Barrier};
 
 use super::{
     ADMIN,
@@ -32,6 +32,41 @@ fn winner(statuses: [u16; 2], values: [String; 2], what: &str) -> String {
         [422, 303] => second,
         both => panic!("{what}: {both:?}"),
     }
+}
+
+#[test]
+fn what_was_edited_in_the_file_is_shown_and_can_be_changed_by_nobody_unseen() {
+    let scene = scene("");
+    wait_for(&scene.lab.node);
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let file = scene.agent.config_file();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text + "\n[ports]\nrest = \"44s\"\n").unwrap();
+    let set = |was: &str| {
+        let fields = [("key", "ports.rest"), ("was", was), ("ports.rest", "55s")];
+        ann.post("/settings", &fields)
+    };
+    let refused = set("60s");
+    assert_eq!(refused.status, 422);
+    let page = refused.body;
+    assert!(page.contains("name=\"was\" value=\"44s\""), "{page}");
+    assert!(page.contains("was edited in the file"), "{page}");
+    // Of another key, whoever changes it has not changed this one.
+    let other = [("key", "log.keep"), ("was", "14"), ("log.keep", "9")];
+    let keep = scene.agent.ctl_json(&["config", "get", "log.keep"]);
+    let was = keep["value"].as_str().unwrap();
+    let other = [other[0], ("was", was), other[2]];
+    assert_eq!(ann.post("/settings", &other).status, 303);
+    let events = scene
+        .agent
+        .items(&["events", "--since", "1h", "--kind", "config_changed"]);
+    let rest = events.iter().find(|event| event["key"] == "ports.rest");
+    let rest = rest.unwrap_or_else(|| panic!("{events:?}"));
+    assert!(
+        rest.to_string().contains("as the file was edited before"),
+        "{rest}"
+    );
+    assert_eq!(set("44s").status, 303);
 }
 
 #[test]

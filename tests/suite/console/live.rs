@@ -76,6 +76,40 @@ fn a_page_stays_fresh_when_somebody_has_clicked_into_its_table() {
 }
 
 #[test]
+fn a_page_about_what_is_gone_says_so() {
+    let scene = scene("");
+    let port = scene.port("doomed").port();
+    let mut browser = signed_in(&scene);
+    browser.open(&address(&format!("/ports/{port}")));
+    browser.until("document.getElementById('fresh').innerText.includes('up')");
+    scene
+        .agent
+        .ctl(&["ports", "delete", "doomed", "--yes"])
+        .ok();
+    browser.until("document.getElementById('fresh') === null");
+    let text = browser.value("document.getElementById('main').innerText");
+    let text = text.as_str().unwrap();
+    assert!(text.contains("no port"), "{text}");
+    assert!(!text.contains("Backends"), "{text}");
+}
+
+#[test]
+fn a_page_stays_fresh_while_something_on_it_has_the_focus() {
+    let scene = scene("");
+    scene.agent.create(&["first"]);
+    let mut browser = signed_in(&scene);
+    browser.open(&address("/ports"));
+    let link = "document.querySelector('#fresh .scroll a')";
+    browser.until(&format!("{link} !== null"));
+    browser.value(&format!("{link}.focus()"));
+    let focused = "document.activeElement.getAttribute('href')";
+    let before = browser.value(focused);
+    scene.agent.create(&["second"]);
+    browser.until("document.getElementById('fresh').innerText.includes('second')");
+    assert_eq!(browser.value(focused), before);
+}
+
+#[test]
 fn a_page_is_connected_again_after_a_restart_of_the_agent_and_says_so() {
     let mut scene = scene("");
     let port = scene.port("web").port();

@@ -149,7 +149,7 @@ fn one_may_trace_at_a_time_and_a_tracer_that_dies_leaves_nothing_behind() {
     });
     assert_ne!(sizes(&scene), before);
     assert_eq!(path(), "tc");
-    let status = scene.agent.ctl(&["status"]).ok().stdout;
+    let status = scene.agent.ctl(&["status"]).stdout;
     assert!(status.contains("somebody traces"), "{status}");
     let second = scene.agent.ctl(&["trace", "-n", "1"]);
     assert_ne!(second.code, 0);
@@ -161,7 +161,7 @@ fn one_may_trace_at_a_time_and_a_tracer_that_dies_leaves_nothing_behind() {
     first.signal(Signal::SIGKILL);
     eventually(SOON, || sizes(&scene) == before);
     assert_eq!(path(), usual);
-    let status = scene.agent.ctl(&["status"]).ok().stdout;
+    let status = scene.agent.ctl(&["status"]).stdout;
     assert!(!status.contains("somebody traces"), "{status}");
     let again = trace(&scene, "again", &["--one-in", "2", "-n", "3", "-o", "json"]);
     let packets = until_told(again, || {

@@ -63,8 +63,10 @@ pub(super) async fn page<O: Operations>(
 fn whole(found: &FoundBackends, hosts: &Answer<Vec<AppHostItem>>, wanted: &str) -> Markup {
     html! {
         form.filter method="get" action="/backends" role="search" {
-            label for="q" { "Service, instance, address, state or app host" }
-            input type="search" id="q" name="q" value=(wanted);
+            div.part {
+                label for="q" { "Service, instance, address, state or app host" }
+                input type="search" id="q" name="q" value=(wanted);
+            }
             button type="submit" { "Show" }
         }
         div #fresh {

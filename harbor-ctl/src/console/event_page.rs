@@ -49,9 +49,9 @@ impl WantedEvents {
             &subject.node,
             &actor,
         ];
-        let text = self.q.trim();
-        let is_found =
-            event.text.contains(text) || texts.into_iter().flatten().any(|own| own.contains(text));
+        let text = self.q.trim().to_lowercase();
+        let mut texts = texts.into_iter().flatten().chain([&event.text]);
+        let is_found = texts.any(|own| own.to_lowercase().contains(&text));
         is_found
             && (self.kind.is_empty() || event.kind.name() == self.kind)
             && (self.audit.is_empty() || event.actor.is_some())
@@ -79,13 +79,17 @@ pub(super) async fn page<O: Operations>(
 fn filter(wanted: &WantedEvents) -> Markup {
     html! {
         form.filter method="get" action="/events" role="search" {
-            label for="q" { "Text, port, name or who" }
-            input type="search" id="q" name="q" value=(wanted.q);
-            label for="kind" { "Kind" }
-            select id="kind" name="kind" {
-                option value="" { "any" }
-                @for kind in EventKind::ALL {
-                    option value=(kind.name()) selected[kind.name() == wanted.kind] { (kind.name()) }
+            div.part {
+                label for="q" { "Text, port, name or who" }
+                input type="search" id="q" name="q" value=(wanted.q);
+            }
+            div.part {
+                label for="kind" { "Kind" }
+                select id="kind" name="kind" {
+                    option value="" { "any" }
+                    @for kind in EventKind::ALL {
+                        option value=(kind.name()) selected[kind.name() == wanted.kind] { (kind.name()) }
+                    }
                 }
             }
             label { input type="checkbox" name="audit" value="yes" checked[!wanted.audit.is_empty()]; " asked for by somebody" }

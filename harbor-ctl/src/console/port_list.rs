@@ -136,16 +136,22 @@ fn filter(wanted: &WantedPorts) -> Markup {
     let states = PortState::ALL.map(PortState::name);
     html! {
         form.filter method="get" action="/ports" role="search" {
-            label for="q" { "Name, number or node" }
-            input type="search" id="q" name="q" value=(wanted.q);
-            label for="state" { "State" }
-            select id="state" name="state" {
-                option value="" { "any" }
-                @for name in states { option value=(name) selected[name == wanted.state] { (name) } }
+            div.part {
+                label for="q" { "Name, number or node" }
+                input type="search" id="q" name="q" value=(wanted.q);
             }
-            label for="sort" { "Sorted by" }
-            select id="sort" name="sort" {
-                @for (key, name) in SORTS { option value=(key) selected[key == wanted.sort] { (name) } }
+            div.part {
+                label for="state" { "State" }
+                select id="state" name="state" {
+                    option value="" { "any" }
+                    @for name in states { option value=(name) selected[name == wanted.state] { (name) } }
+                }
+            }
+            div.part {
+                label for="sort" { "Sorted by" }
+                select id="sort" name="sort" {
+                    @for (key, name) in SORTS { option value=(key) selected[key == wanted.sort] { (name) } }
+                }
             }
             button type="submit" { "Show" }
         }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     control::Operations,
-    http::{Peer, Pulse, Requester, asked_by, misdirected, untold},
+    http::{Peer, Pulse, Requester, asked_by, misdirected, names_another, untold},
 };
 
 /// Nothing inline, nothing evaluated, nothing from elsewhere, in nobody's frame.
@@ -58,7 +58,10 @@ pub(super) async fn own_requests<O: Operations>(
     next: Next,
 ) -> Response {
     let asked = (request.uri(), request.headers());
-    let why = misdirected(asked, console.names.as_ref()).or_else(|| from_elsewhere(&request));
+    let plain = (!console.has_tls).then_some(&console.names);
+    let why = misdirected(asked, plain)
+        .or_else(|| names_another(asked, &console.names))
+        .or_else(|| from_elsewhere(&request));
     let Some(why) = why else {
         return next.run(request).await;
     };

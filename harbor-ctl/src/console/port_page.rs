@@ -22,7 +22,7 @@ use super::{
 use crate::{
     api::{BackendItem, FlowItem, FlowQuery, PortItem},
     control::{Answer, FlowSource as _, Operations, segment},
-    model::{PortRef, Refusal, SETTINGS, format_rate},
+    model::{PortRef, PortState, Refusal, SETTINGS, format_rate},
 };
 
 /// Flows that the page shows.
@@ -66,7 +66,26 @@ pub(super) async fn page<O: Operations>(
     Path(id): Path<String>,
     Of(done): Of<Done>,
 ) -> Response {
-    shown(&console, &session, (&id, None, done.note())).await
+    let note = match is_so(&console, &id, &done).await {
+        true => done.note(),
+        false => html! {},
+    };
+    shown(&console, &session, (&id, None, note)).await
+}
+
+/// Addresses can be kept: what was done may have been undone since.
+async fn is_so<O: Operations>(console: &Console<O>, id: &str, done: &Done) -> bool {
+    let Ok(port) = PortRef::parse(id) else {
+        return false;
+    };
+    let Ok(item) = console.operations.port(port).await else {
+        return false;
+    };
+    match done.done.as_str() {
+        "draining" => item.state != PortState::Up,
+        "resumed" => item.state != PortState::Draining,
+        _ => true,
+    }
 }
 
 /// The page again, with what was refused.
@@ -233,7 +252,7 @@ fn settings_to_read(item: &PortItem) -> Markup {
 }
 
 fn ends(item: &PortItem, session: &Session, rejected: Option<Rejected<'_>>) -> Markup {
-    let is_draining = item.state == crate::model::PortState::Draining;
+    let is_draining = item.state == PortState::Draining;
     let (to, label) = match is_draining {
         true => ("off", "Take new flows again"),
         false => ("on", "Drain: take no new flows"),

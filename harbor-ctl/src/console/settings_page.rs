@@ -46,6 +46,7 @@ async fn shown<O: Operations>(
             html! {
                 (note)
                 (alert(wrong.map(|(_, _, refusal)| refusal)))
+                @if let Some((key, ..)) = wrong { p { a href={ "#" (key) } { "To " (key) } } }
                 @for item in &items {
                     (one(item, session, wrong.filter(|(key, ..)| *key == item.key)))
                 }

@@ -99,7 +99,7 @@ pub(super) async fn sign_out<O: Operations>(
 }
 
 fn cookie<O>(console: &Console<O>, id: &str) -> String {
-    let secure = if console.has_tls() { "; Secure" } else { "" };
+    let secure = if console.has_tls { "; Secure" } else { "" };
     let name = console.cookie();
     format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict{secure}")
 }

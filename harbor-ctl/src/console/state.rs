@@ -35,21 +35,18 @@ pub(super) struct Console<O> {
     pub(super) samples: Samples,
     pub(super) readings: Readings,
     pub(super) streams: Streams,
-    /// What it is called, where there is no TLS.
-    pub(super) names: Option<Names>,
+    pub(super) has_tls: bool,
+    /// What it is called.
+    pub(super) names: Names,
     pub(super) strangers: Strangers,
     /// Another one after each start of the agent.
     pub(super) start: String,
 }
 
 impl<O> Console<O> {
-    pub(super) fn has_tls(&self) -> bool {
-        self.names.is_none()
-    }
-
     /// Browsers keep the longer name from whoever has no TLS, and from other hosts of the domain.
     pub(super) fn cookie(&self) -> &'static str {
-        match self.has_tls() {
+        match self.has_tls {
             true => "__Host-harbor",
             false => "harbor-console",
         }

@@ -6,7 +6,7 @@ use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
-use crate::tls::{certificates, private_key};
+use crate::tls::{certificates, dns_names, private_key};
 
 /// Connections that wait to be accepted: those of clients beside a flood of others'.
 const BACKLOG: u32 = 4_096;
@@ -16,6 +16,8 @@ pub(crate) struct TcpSide {
     pub(super) listener: TcpListener,
     pub(super) acceptor: Option<TlsAcceptor>,
     address: SocketAddr,
+    /// Of its certificate.
+    names: Vec<String>,
 }
 
 impl std::fmt::Debug for TcpSide {
@@ -45,6 +47,7 @@ pub(crate) enum Certificates {
 
 impl TcpSide {
     pub(crate) async fn bind(address: SocketAddr, tls: Option<Tls<'_>>) -> io::Result<Self> {
+        let names = tls.as_ref().map(names).unwrap_or_default();
         let acceptor = tls.map(acceptor).transpose()?;
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -58,6 +61,7 @@ impl TcpSide {
             listener,
             acceptor,
             address,
+            names,
         })
     }
 
@@ -65,9 +69,20 @@ impl TcpSide {
         self.address
     }
 
+    /// The DNS names of its certificate, if it has one.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     pub(crate) fn has_tls(&self) -> bool {
         self.acceptor.is_some()
     }
+}
+
+/// What is wrong with a file is said where it is needed.
+fn names(tls: &Tls<'_>) -> Vec<String> {
+    let chain = certificates(tls.certificate).unwrap_or_default();
+    chain.first().map(dns_names).unwrap_or_default()
 }
 
 fn acceptor(tls: Tls<'_>) -> io::Result<TlsAcceptor> {

@@ -16,7 +16,7 @@ mod strangers;
 pub(crate) use documented::{Described, add_schema, described, document, served};
 pub(crate) use door::Door;
 pub(crate) use listener::{Certificates, TcpSide, Tls};
-pub(crate) use origin::{Names, misdirected};
+pub(crate) use origin::{Names, misdirected, names_another};
 pub(crate) use peer::Peer;
 pub(crate) use problem::TcpProblem;
 pub(crate) use pulse::Pulse;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Uri, header};
 
-/// Names, in lower case, that a listener without TLS is asked by.
+/// Names, in lower case, that a listener is asked by; one may begin with `*.`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names(Vec<String>);
 
@@ -17,28 +17,33 @@ impl Names {
         Self(names.filter(|name| !name.is_empty()).collect())
     }
 
+    pub(crate) fn with(mut self, more: &[String]) -> Self {
+        self.0.extend_from_slice(more);
+        self
+    }
+
     /// An address cannot be rebound; a name must be ours.
     fn has(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let address = host.trim_start_matches('[').trim_end_matches(']');
-        address.parse::<IpAddr>().is_ok() || host == "localhost" || self.0.contains(&host)
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        let is_own = |name: &String| match name.strip_prefix("*.") {
+            Some(of) => parent == Some(of),
+            None => *name == host,
+        };
+        address.parse::<IpAddr>().is_ok() || host == "localhost" || self.0.iter().any(is_own)
     }
 }
 
 /// Why a request was meant for somebody else, if it was; `names` where there is no TLS.
 pub(crate) fn misdirected(
-    (uri, headers): (&Uri, &HeaderMap),
+    asked: (&Uri, &HeaderMap),
     names: Option<&Names>,
 ) -> Option<&'static str> {
-    let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
-    let authority = uri.authority().map(|authority| authority.as_str());
-    let host = authority.or_else(|| text(header::HOST));
-    if let (Some(host), Some(names)) = (host, names)
-        && !names.has(without_port(host))
-    {
-        return Some("the header Host names another server");
+    if let Some(why) = names.and_then(|names| names_another(asked, names)) {
+        return Some(why);
     }
-    let origin = text(header::ORIGIN)?;
+    let (host, origin) = (host(asked), text(asked.1, header::ORIGIN)?);
     let own = match (origin.split_once("://"), names) {
         // A page that came without TLS may have been written by anybody on the way.
         (Some((scheme, _)), None) if scheme != "https" => None,
@@ -46,6 +51,21 @@ pub(crate) fn misdirected(
     };
     let is_own = own.is_some_and(|own| host.is_some_and(|host| host.eq_ignore_ascii_case(own)));
     (!is_own).then_some("the header Origin names another server")
+}
+
+/// Why a request was meant for somebody else, by the name that it was sent to.
+pub(crate) fn names_another(asked: (&Uri, &HeaderMap), names: &Names) -> Option<&'static str> {
+    let is_own = host(asked).is_none_or(|host| names.has(without_port(host)));
+    (!is_own).then_some("the header Host names another server")
+}
+
+fn host<'a>((uri, headers): (&'a Uri, &'a HeaderMap)) -> Option<&'a str> {
+    let authority = uri.authority().map(|authority| authority.as_str());
+    authority.or_else(|| text(headers, header::HOST))
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
 fn without_port(host: &str) -> &str {
@@ -65,6 +85,20 @@ mod tests {
             headers.extend(value.map(|value| (name, value.parse().unwrap())));
         }
         misdirected((&Uri::from_static("/v1/ports"), &headers), names).is_none()
+    }
+
+    #[test]
+    fn a_name_of_a_certificate_may_stand_for_many() {
+        let names = Names::default().with(&["*.example.org".to_owned()]);
+        for (host, is_ours) in [
+            ("node.example.org", true),
+            ("NODE.example.org.", true),
+            ("example.org", false),
+            ("a.node.example.org", false),
+            ("node.example.org.evil", false),
+        ] {
+            assert_eq!(names.has(host), is_ours, "{host}");
+        }
     }
 
     #[test]

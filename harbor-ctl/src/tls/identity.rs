@@ -18,6 +18,12 @@ pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
     Some(certificate.subject().to_string())
 }
 
+/// The DNS names that a certificate was given for, in lower case; one may begin with `*.`.
+pub(crate) fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let parsed = X509Certificate::from_der(certificate);
+    parsed.map_or_else(|_| Vec::new(), |(_, leaf)| names(&leaf))
+}
+
 /// Who a server says it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {

@@ -6,5 +6,5 @@
 mod identity;
 mod server;
 
-pub(crate) use identity::{Identity, certificates, private_key, subject};
+pub(crate) use identity::{Identity, certificates, dns_names, private_key, subject};
 pub(crate) use server::server;

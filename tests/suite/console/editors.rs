@@ -51,6 +51,7 @@ fn what_was_edited_in_the_file_is_shown_and_can_be_changed_by_nobody_unseen() {
     let page = refused.body;
     assert!(page.contains("name=\"was\" value=\"44s\""), "{page}");
     assert!(page.contains("was edited in the file"), "{page}");
+    assert!(page.contains("href=\"#ports.rest\""), "{page}");
     // Of another key, whoever changes it has not changed this one.
     let other = [("key", "log.keep"), ("was", "14"), ("log.keep", "9")];
     let keep = scene.agent.ctl_json(&["config", "get", "log.keep"]);

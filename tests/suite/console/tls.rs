@@ -13,7 +13,7 @@ use crate::scene::Scene;
 fn over_tls(more: impl FnOnce(&std::path::Path) -> String) -> Scene {
     let scene = scene_on(|lab| {
         let folder = lab.folder();
-        let certificate = certify(folder, "console", "IP:127.0.0.1");
+        let certificate = certify(folder, "console", "IP:127.0.0.1,DNS:console.test");
         let key = folder.join("console.key");
         format!("tls_cert = {certificate:?}\ntls_key = {key:?}\n") + &more(folder)
     });
@@ -46,6 +46,29 @@ fn over_tls_a_session_is_for_tls_alone() {
     assert!(cookie.contains("; Secure"), "{cookie}");
     let plain = curl(&scene, &[&format!("http://{LISTEN}/")]);
     assert!(!plain.stdout.contains(" 200 "), "{}", plain.stdout);
+}
+
+#[test]
+fn over_tls_too_a_name_that_is_another_s_is_refused() {
+    let scene = over_tls(|_| String::new());
+    let asked = |host: &str| {
+        let header = format!("Host: {host}");
+        curl(
+            &scene,
+            &["-H", &header, &format!("https://{LISTEN}/sign-in")],
+        )
+    };
+    for (host, status) in [
+        ("console.test:9443", 200),
+        (LISTEN, 200),
+        ("evil.example", 403),
+    ] {
+        let answer = asked(host).ok().stdout;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{host}: {answer}"
+        );
+    }
 }
 
 #[test]

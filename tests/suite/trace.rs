@@ -219,15 +219,32 @@ fn cost(scene: &Scene, asker: &traffic::Asker, to: std::net::SocketAddr) -> f64 
     (after.1 - before.1) as f64 / (after.0 - before.0) as f64
 }
 
+/// The kernel times every run of a program as long as this lives.
+struct Statistics(String);
+
+impl Statistics {
+    const FILE: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+    fn switch_on() -> Self {
+        let before = fs::read_to_string(Self::FILE).unwrap();
+        fs::write(Self::FILE, "1\n").unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::FILE, &self.0);
+    }
+}
+
 #[test]
 #[ignore = "measures: the machine must be quiet"]
 fn what_a_traced_packet_costs() {
-    const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
     let scene = Scene::routed();
     let dns = scene.port("udp-dns");
     let asker = traffic::Asker::new(&scene.lab.client, kit::V4);
-    let before = fs::read_to_string(STATISTICS).unwrap();
-    fs::write(STATISTICS, "1\n").unwrap();
+    let _statistics = Statistics::switch_on();
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
         let plain = cost(&scene, &asker, dns);
@@ -241,7 +258,6 @@ fn what_a_traced_packet_costs() {
         println!("plain {plain:.0} ns, traced {traced:.0} ns");
         ratios.push(traced / plain);
     }
-    fs::write(STATISTICS, before).unwrap();
     ratios.sort_by(f64::total_cmp);
     let at = |part: usize| ratios[part * (ratios.len() - 1) / 4];
     println!("ratio {:.2} [{:.2}..{:.2}]", at(2), at(1), at(3));

@@ -4,6 +4,12 @@
 (() => {
   const says = document.getElementById("connection");
   if (!says) return;
+  // What was done is said once: an address that is kept, or loaded again, says nothing.
+  const address = new URL(location.href);
+  const said = ["done", "deleted"].filter((key) => address.searchParams.has(key));
+  said.forEach((key) => address.searchParams.delete(key));
+  if (said.length) history.replaceState(null, "", address);
+
   const HOUR = 3600, MINUTE = 60, GAP = 5, SPANS = [["The last hour", HOUR], ["The last five minutes", 5 * MINUTE]];
   const place = document.querySelector(".chart");
   const port = place?.dataset.port;

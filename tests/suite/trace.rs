@@ -110,7 +110,6 @@ fn drops_are_told_with_their_reason_and_read_by_other_tools() {
     let packets = until_told(trace(&scene, "drops", &arguments), || {
         asker.send(scene.at(port), b"anybody?");
         assert_eq!(traffic::connect(&scene.lab.client, web, 2).errors.len(), 0);
-        std::thread::sleep(Duration::from_millis(100));
     });
     for packet in &packets {
         assert_eq!(text(packet, "/verdict"), "drop");
@@ -168,6 +167,54 @@ fn one_may_trace_at_a_time_and_a_tracer_that_dies_leaves_nothing_behind() {
         assert_eq!(traffic::connect(&scene.lab.client, web, 2).errors.len(), 0);
     });
     assert_eq!(packets.len(), 3);
+}
+
+/// From before the programs are loaded until after.
+const MOMENTS: [u64; 6] = [20, 100, 300, 600, 1_000, 1_500];
+
+#[test]
+fn a_tracer_that_dies_while_the_programs_are_loaded_leaves_nothing_behind() {
+    let scene = Scene::routed();
+    let before = sizes(&scene);
+    for moment in MOMENTS {
+        let tracer = trace(&scene, &format!("tracer-{moment}"), &["-o", "json"]);
+        std::thread::sleep(Duration::from_millis(moment));
+        tracer.signal(Signal::SIGKILL);
+        // The status is asked behind the trace.
+        eventually(SOON, || {
+            let status = scene.agent.ctl(&["status"]).stdout;
+            !status.contains("somebody traces") && sizes(&scene) == before
+        });
+    }
+    // Whoever comes next finds nobody in the way.
+    let web = scene.port("web");
+    let next = trace(&scene, "next", &["-n", "3", "-o", "json"]);
+    let packets = until_told(next, || {
+        assert_eq!(traffic::connect(&scene.lab.client, web, 2).errors.len(), 0);
+    });
+    assert_eq!(packets.len(), 3);
+}
+
+#[test]
+fn a_trace_of_nothing_that_comes_holds_nobody_up() {
+    let scene = Scene::routed();
+    let web = scene.port("web");
+    let before = sizes(&scene);
+    let elsewhere = trace(
+        &scene,
+        "elsewhere",
+        &["--client", "192.0.2.1", "-o", "json"],
+    );
+    eventually(SOON, || sizes(&scene) != before);
+    let live = traffic::Live::open(&scene.lab.client, web, 20);
+    for _ in 0..20 {
+        live.progress();
+        assert_eq!(traffic::connect(&scene.lab.client, web, 20).errors.len(), 0);
+    }
+    assert_eq!(live.finish().errors, Vec::<String>::new());
+    assert_eq!(elsewhere.printed(), "");
+    elsewhere.signal(Signal::SIGKILL);
+    eventually(SOON, || sizes(&scene) == before);
 }
 
 #[test]

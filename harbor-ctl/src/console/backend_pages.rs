@@ -8,7 +8,7 @@ use axum::{
 use maud::{Markup, html};
 
 use super::{
-    form::{Change, Rejected, alert, button, token},
+    form::{Change, Rejected, alert, button, search, token},
     layout::{self, Place, table},
     overview::state,
     port_forms::to_port,
@@ -63,10 +63,7 @@ pub(super) async fn page<O: Operations>(
 fn whole(found: &FoundBackends, hosts: &Answer<Vec<AppHostItem>>, wanted: &str) -> Markup {
     html! {
         form.filter method="get" action="/backends" role="search" {
-            div.part {
-                label for="q" { "Service, instance, address, state or app host" }
-                input type="search" id="q" name="q" value=(wanted);
-            }
+            (search("Service, instance, address, state or app host", wanted))
             button type="submit" { "Show" }
         }
         div #fresh {

@@ -4,6 +4,7 @@ use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};
 
 use super::{
+    form::search,
     layout::{self, Place, table},
     query::{Asked, Of, Wanted},
     sessions::Session,
@@ -79,10 +80,7 @@ pub(super) async fn page<O: Operations>(
 fn filter(wanted: &WantedEvents) -> Markup {
     html! {
         form.filter method="get" action="/events" role="search" {
-            div.part {
-                label for="q" { "Text, port, name or who" }
-                input type="search" id="q" name="q" value=(wanted.q);
-            }
+            (search("Text, port, name or who", &wanted.q))
             div.part {
                 label for="kind" { "Kind" }
                 select id="kind" name="kind" {

@@ -160,6 +160,16 @@ pub(super) fn refused(refusal: &Refusal, page: Response) -> Response {
     (status, Extension(Why(refusal.description.clone())), page).into_response()
 }
 
+/// Where a list is searched for a text.
+pub(super) fn search(label: &str, text: &str) -> Markup {
+    html! {
+        div.part {
+            label for="q" { (label) }
+            input type="search" id="q" name="q" value=(text);
+        }
+    }
+}
+
 /// What every form that is posted holds.
 pub(super) fn token(session: &Session) -> Markup {
     html! { input type="hidden" name="csrf" value=(session.csrf); }

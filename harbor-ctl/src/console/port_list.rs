@@ -7,7 +7,7 @@ use axum::{Extension, extract::State, response::Response};
 use maud::{Markup, html};
 
 use super::{
-    form::alert,
+    form::{alert, search},
     layout::{self, Place, table},
     overview::state,
     query::{Asked, Of, Wanted},
@@ -136,10 +136,7 @@ fn filter(wanted: &WantedPorts) -> Markup {
     let states = PortState::ALL.map(PortState::name);
     html! {
         form.filter method="get" action="/ports" role="search" {
-            div.part {
-                label for="q" { "Name, number or node" }
-                input type="search" id="q" name="q" value=(wanted.q);
-            }
+            (search("Name, number or node", &wanted.q))
             div.part {
                 label for="state" { "State" }
                 select id="state" name="state" {

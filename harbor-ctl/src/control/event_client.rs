@@ -35,27 +35,30 @@ impl Client {
     pub(crate) async fn lines<T: DeserializeOwned, E: From<ClientError>>(
         &self,
         path: &str,
-        mut take: impl FnMut(T) -> Result<(), E>,
+        take: impl FnMut(T) -> Result<(), E>,
     ) -> Result<(), E> {
-        let take_line = |line: &[u8]| {
-            let item = serde_json::from_slice(line);
-            take(item.map_err(|error| ClientError::Transport(error.to_string()))?)
-        };
-        let request = self.request(Method::GET, path);
-        self.messages(request, b"\n", take_line).await
+        self.items(self.request(Method::GET, path), take).await
     }
 
     /// Hands on every packet of a trace, for as long as `take` wants more.
     pub(crate) async fn trace<E: From<ClientError>>(
         &self,
         which: &TracePackets,
-        mut take: impl FnMut(TracedPacket) -> Result<(), E>,
+        take: impl FnMut(TracedPacket) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let request = self.request(Method::POST, "/v1/trace").json(which);
+        self.items(request, take).await
+    }
+
+    async fn items<T: DeserializeOwned, E: From<ClientError>>(
+        &self,
+        request: RequestBuilder,
+        mut take: impl FnMut(T) -> Result<(), E>,
     ) -> Result<(), E> {
         let take_line = |line: &[u8]| {
-            let packet = serde_json::from_slice(line);
-            take(packet.map_err(|error| ClientError::Transport(error.to_string()))?)
+            let item = serde_json::from_slice(line);
+            take(item.map_err(|error| ClientError::Transport(error.to_string()))?)
         };
-        let request = self.request(Method::POST, "/v1/trace").json(which);
         self.messages(request, b"\n", take_line).await
     }
 

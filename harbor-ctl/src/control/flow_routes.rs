@@ -3,10 +3,8 @@
 use std::{io, sync::Arc, vec};
 
 use axum::{
-    body::Body,
     extract::{Query, State, rejection::QueryRejection},
-    http::header,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use futures_util::stream;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{
     error::{NotTold, Refused, failure},
     extract::{self, PortQuery, checked, parsed},
+    ndjson,
     operations::{Answer, FlowSource, Operations},
     page::Page,
     server::{Shared, answer},
@@ -98,8 +97,7 @@ async fn stream_flows<O: Operations>(
         Err(refusal) => return failure(refusal),
     };
     let lines = stream::unfold(Some(lines), async |lines| lines?.next().await);
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    (kind, Body::from_stream(lines)).into_response()
+    ndjson::answer(lines)
 }
 
 /// Flows as lines. More are read when those that are held were sent.
@@ -124,12 +122,7 @@ impl<F: FlowSource> Lines<F> {
                 Err(refusal) => return Some((Err(io::Error::other(refusal)), None)),
             }
         }
-        let mut lines = Vec::new();
-        for item in self.held.by_ref().take(CHUNK) {
-            // A structure of strings and numbers always serialises.
-            serde_json::to_writer(&mut lines, &item).ok()?;
-            lines.push(b'\n');
-        }
+        let lines = ndjson::lines(self.held.by_ref().take(CHUNK));
         Some((Ok(lines), Some(self)))
     }
 }

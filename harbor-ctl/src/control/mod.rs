@@ -23,6 +23,7 @@ mod groups;
 mod health_routes;
 mod local_time;
 mod lock;
+mod ndjson;
 mod openapi;
 mod operations;
 mod page;

@@ -2,18 +2,14 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::header,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 use futures_util::stream;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     error::{Refused, failure},
     extract::{self, parsed},
+    ndjson,
     operations::{Answer, Operations, PacketSource as _},
     server::Shared,
 };
@@ -43,15 +39,8 @@ async fn trace_packets<O: Operations>(State(o): Shared<O>, body: extract::Body) 
         Err(refusal) => return failure(refusal),
     };
     let lines = stream::unfold(packets, async |mut packets| {
-        let next = packets.next().await?;
-        let mut lines = Vec::new();
-        for packet in next {
-            // A structure of strings and numbers always serialises.
-            serde_json::to_writer(&mut lines, &packet).ok()?;
-            lines.push(b'\n');
-        }
+        let lines = ndjson::lines(packets.next().await?.into_iter());
         Some((Ok::<_, Infallible>(lines), packets))
     });
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    (kind, Body::from_stream(lines)).into_response()
+    ndjson::answer(lines)
 }

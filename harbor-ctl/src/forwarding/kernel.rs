@@ -18,8 +18,7 @@ use crate::{
     datapath::{Datapath, DatapathError, FlowCursor, FlowTables, Hook, HostChange, TraceReader},
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
-        FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony, TracedPacket, Tracing,
-        Verification,
+        FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony, Tracing, Verification,
     },
     reconcile::Scope,
 };
@@ -68,31 +67,6 @@ pub(crate) struct Forwarding {
     flows: Arc<FlowTables>,
 }
 
-/// Packets that the programs tell of, as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Trace {
-    reader: TraceReader,
-    requests: mpsc::Sender<Request>,
-}
-
-impl Trace {
-    /// The next that was told.
-    pub(crate) fn next(&mut self) -> Option<TracedPacket> {
-        self.reader.next()
-    }
-
-    /// Whether more can come.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.reader.goes_on()
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        let _ = self.requests.send(Request::EndTrace);
-    }
-}
-
 pub(super) type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
 
 /// A service that was changed, by its id: as it is now, or `None` when it is no longer served.
@@ -128,8 +102,6 @@ pub(super) enum Request {
     SetLog(log::LevelFilter, Answer<()>),
     SetTerms(Terms, Answer<()>),
     Trace(Tracing, Answer<TraceReader>),
-    /// Nobody waits.
-    EndTrace,
     /// The kernel told of it; nobody waits.
     HostChanged(HostChange),
     Stop(oneshot::Sender<()>),
@@ -242,12 +214,8 @@ impl Forwarding {
     }
 
     /// Has the programs tell of packets until what is answered is dropped.
-    pub(crate) async fn trace(&self, tracing: Tracing) -> Result<Trace, ForwardingError> {
-        let reader = self.ask(|answer| Request::Trace(tracing, answer)).await?;
-        Ok(Trace {
-            reader,
-            requests: self.requests.clone(),
-        })
+    pub(crate) async fn trace(&self, tracing: Tracing) -> Result<TraceReader, ForwardingError> {
+        self.ask(|answer| Request::Trace(tracing, answer)).await
     }
 
     /// Changes the log level of the programs by replacing them in place.

@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use crate::datapath::TraceReader;
 use crate::{
     config::Config,
     datapath::{self, DatapathError, DatapathErrorKind},
@@ -33,8 +34,8 @@ use crate::{
     reconcile::Scope,
 };
 use flow_reader::FlowReader;
+pub(crate) use kernel::WhichBackends;
 use kernel::{Change, Forwarding, ForwardingError};
-pub(crate) use kernel::{Trace, WhichBackends};
 use remains::take_off;
 
 /// Why the engines did not start.
@@ -333,7 +334,10 @@ impl Engines {
     }
 
     /// Packets as the programs tell of them; `None` without programs.
-    pub(super) async fn trace(&self, tracing: Tracing) -> Option<Result<Trace, ForwardingError>> {
+    pub(super) async fn trace(
+        &self,
+        tracing: Tracing,
+    ) -> Option<Result<TraceReader, ForwardingError>> {
         Some(self.kernel()?.trace(tracing).await)
     }
 

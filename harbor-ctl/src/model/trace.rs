@@ -1,6 +1,6 @@
 //! Packets that somebody follows through the programs, and which of them are told.
 
-use std::num::NonZeroU32;
+use std::{net::SocketAddr, num::NonZeroU32};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -74,10 +74,7 @@ impl TraceFilter {
         ];
         let is_port = |port: u16| {
             let mut ends = public.iter().flatten();
-            ends.any(|end| {
-                end.rsplit_once(':')
-                    .is_some_and(|(_, own)| own.parse() == Ok(port))
-            })
+            ends.any(|end| end.parse().is_ok_and(|end: SocketAddr| end.port() == port))
         };
         let is_client = |name: ClientName| {
             let mut ends = client.iter().flatten();
@@ -146,6 +143,9 @@ mod tests {
                 assert_eq!(filter.is_meant(packet), is_meant, "{filter:?} {packet:?}");
             }
         }
+        // The end of an IPv6 address is no port.
+        let ping = packet(headers("2001:db8::1", "2001:db8::8080"), None);
+        assert!(!filter(Some(8_080), "", "").is_meant(&ping));
         let strange = packet(None, None);
         assert!(!filter(Some(1), "", "").is_meant(&strange));
         assert!(filter(None, "", "").is_meant(&strange));

@@ -132,7 +132,12 @@ fn a_range_is_changed_under_traffic_an_event_is_followed_and_the_session_ends() 
     assert!(hint.as_str().unwrap().contains("range"), "{hint}");
     browser.fill(field, "36000-36100");
     browser.follow(change);
-    assert_eq!(browser.value("location.search"), "?done=set");
+    let note = "document.querySelector('.note')?.innerText ?? ''";
+    assert_eq!(browser.value(note), "The change is in force.");
+    // It is said once.
+    browser.value("window.isLeft = true; location.reload()");
+    browser.until("!window.isLeft && document.readyState === 'complete'");
+    assert_eq!(browser.value(note), "");
     let created = scene.agent.create(&["late"]);
     assert!((36_000..=36_100).contains(&created), "{created}");
     live.progress();

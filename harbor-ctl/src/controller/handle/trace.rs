@@ -1,20 +1,19 @@
 //! Packets that somebody follows through the programs.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use harbor_common::verdict::{DropReason, PassReason};
 
 use crate::{
     api::TracePackets,
     control::{Answer, PacketSource},
-    forwarding::Trace,
+    forwarding::TraceReader,
     model::{ClientName, PortRef, Refusal, Service, TraceFilter, TracedPacket, Tracing, nearest},
 };
-use std::sync::Arc;
 
 /// How often the rings are looked at.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The most packets that are handed on at once.
+/// The most packets that are read at once.
 const MOST: usize = 512;
 /// What verdicts come to.
 const ENDS: [&str; 3] = ["forward", "pass", "drop"];
@@ -68,26 +67,27 @@ fn unknown(verdict: &str) -> Refusal {
 /// A trace, without what nobody asked for.
 #[derive(Debug)]
 pub(crate) struct PacketList {
-    pub(super) trace: Trace,
+    pub(super) trace: TraceReader,
     pub(super) filter: TraceFilter,
 }
 
 impl PacketSource for PacketList {
     async fn next(&mut self) -> Option<Vec<TracedPacket>> {
         loop {
-            let mut packets = Vec::new();
-            while packets.len() < MOST
-                && let Some(packet) = self.trace.next()
-            {
-                packets.extend(self.filter.is_meant(&packet).then_some(packet));
+            let goes_on = self.trace.goes_on();
+            let told: Vec<_> = std::iter::from_fn(|| self.trace.next())
+                .take(MOST)
+                .collect();
+            let is_behind = told.len() == MOST;
+            let is_meant = |packet: &TracedPacket| self.filter.is_meant(packet);
+            let meant: Vec<_> = told.into_iter().filter(is_meant).collect();
+            match (meant.is_empty(), is_behind) {
+                (false, _) => return Some(meant),
+                // Others have their turn, however many come that nobody asked for.
+                (true, true) => tokio::task::yield_now().await,
+                (true, false) if goes_on => tokio::time::sleep(PAUSE).await,
+                (true, false) => return None,
             }
-            if !packets.is_empty() {
-                return Some(packets);
-            }
-            if !self.trace.goes_on() {
-                return None;
-            }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -221,6 +221,7 @@ impl Forwarder {
             }
             self.datapath.flush_log();
             self.hear();
+            self.end_unread_trace();
             if self.news.is_any() && Instant::now() >= self.next_look {
                 self.look();
             }
@@ -290,7 +291,6 @@ impl Forwarder {
             Request::Trace(tracing, answer) => {
                 let _ = answer.send(self.trace(tracing).map_err(ForwardingError::from));
             }
-            Request::EndTrace => self.end_trace(),
             Request::HostChanged(change) => self.news.add(change),
             Request::Stop(_) => unreachable!("`run` answers it"),
         }

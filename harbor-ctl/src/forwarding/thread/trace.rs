@@ -19,13 +19,18 @@ impl Forwarder {
             tracing: Some(tracing),
             ..self.settings.options()
         })?;
-        let load = TraceLoad::default();
-        let reader = load.reader(self.datapath.take_traces()?);
-        self.tracing = Some(load);
-        Ok(reader)
+        let load = self.tracing.insert(TraceLoad::default());
+        Ok(load.reader(self.datapath.take_traces()?))
     }
 
-    /// Puts the programs back that tell of nothing.
+    /// Puts the programs back that tell of nothing, once nobody reads any more: whoever asked may have
+    /// gone before he was answered.
+    pub(super) fn end_unread_trace(&mut self) {
+        if self.tracing.as_ref().is_some_and(|load| !load.is_read()) {
+            self.end_trace();
+        }
+    }
+
     pub(super) fn end_trace(&mut self) {
         if self.tracing.is_some()
             && let Err(error) = self.replace(&self.settings.options())

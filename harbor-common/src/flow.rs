@@ -32,6 +32,9 @@ crate::assert_size!(FlowKey<Ipv6>, 40);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow<A> {
+    /// Makes the layout another one, to test how flows move between two.
+    #[cfg(harbor_other_layout)]
+    pub spare: u64,
     /// `cookie << 16 | state`: changed only by compare-and-exchange.
     pub word: u64,
     /// When the last packet passed, `CLOCK_MONOTONIC` nanoseconds (coarse).
@@ -75,8 +78,8 @@ pub struct Flow<A> {
     /// When the flow began: `CLOCK_MONOTONIC` nanoseconds divided by 2^20, about milliseconds.
     pub opened: u32,
 }
-crate::assert_size!(Flow<Ipv4>, 88);
-crate::assert_size!(Flow<Ipv6>, 112);
+crate::assert_size!(Flow<Ipv4>, 88 + 8 * cfg!(harbor_other_layout) as usize);
+crate::assert_size!(Flow<Ipv6>, 112 + 8 * cfg!(harbor_other_layout) as usize);
 
 /// By what the latest four datagrams of a direction can be recognized: their checksums on arrival.
 ///
@@ -150,7 +153,7 @@ impl<A> Flow<A> {
     /// [`Phase::is_kept`]).
     pub const KEPT: u64 = 1_024;
     /// Bits of [`Flow::word`] that hold the state; the cookie lies above.
-    pub const STATE_BITS: u32 = 16;
+    pub const STATE_BITS: u32 = if cfg!(harbor_other_layout) { 20 } else { 16 };
 
     /// The entry's cookie, equal in both directions of one flow and never used twice.
     #[inline(always)]

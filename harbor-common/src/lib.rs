@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod addr;
+pub mod adoption;
 pub mod backend;
 pub mod checksum;
 pub mod client;
@@ -13,6 +14,7 @@ pub mod control;
 pub mod event;
 pub mod explain;
 pub mod flow;
+pub mod flow_layout;
 pub mod fragment;
 pub mod frontend;
 pub mod maps;

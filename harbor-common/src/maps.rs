@@ -4,8 +4,10 @@
 //! index>` and `links/xdp-<interface's index>`, where `<bpf>` is `[paths].bpf` of the configuration. Names
 //! have at most 15 bytes, the kernel's limit. Every change of a key or value here raises [`LAYOUT`].
 
+use crate::flow_layout::FlowLayout;
+
 /// Version of all keys and values together; part of the pin path.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = if cfg!(harbor_other_layout) { 1_007 } else { 7 };
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";
@@ -72,8 +74,11 @@ pub const EXPLANATION: &str = "explanation";
 /// What the datapath tells the agent: see [`crate::event`].
 pub const EVENTS: &str = "events";
 
+/// The program that served before, while its flows are being taken over; one element.
+pub const FORMER: &str = "former";
+
 /// All of them, in the order in which a packet meets them.
-pub const ALL: [&str; 31] = [
+pub const ALL: [&str; 32] = [
     META,
     CONTROL,
     FRONTENDS,
@@ -105,6 +110,7 @@ pub const ALL: [&str; 31] = [
     TIMER,
     EXPLANATION,
     EVENTS,
+    FORMER,
 ];
 
 /// Elements of `frontends`: 65,536 ports of TCP, then as many of UDP.
@@ -174,8 +180,10 @@ pub struct Meta {
     pub agent_pid: u32,
     /// When it attached, in seconds since 1970.
     pub attached_at: u64,
+    /// How the flow tables are to be read.
+    pub flows: FlowLayout,
 }
-crate::assert_size!(Meta, 16);
+crate::assert_size!(Meta, 16 + size_of::<FlowLayout>());
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,13 @@
 
 use crate::{
     addr::{Address, Ip, Ipv4, Ipv6},
+    adoption::Adoption,
     backend::{Backend, BackendState, Endpoint, Sources},
     client::ClientKey,
     control::Control,
     explain::Explanation,
     flow::{Expired, Flow, FlowKey, Hand, RingSlot},
+    flow_layout::FlowLayout,
     fragment::{FragmentKey, FragmentWay},
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::Meta,
@@ -25,6 +27,7 @@ macro_rules! pod {
 pod!(
     AclNetwork,
     Address,
+    Adoption,
     Affinity,
     AffinityKey,
     Backend,
@@ -37,6 +40,7 @@ pod!(
     Explanation,
     Flow<Ipv4>,
     Flow<Ipv6>,
+    FlowLayout,
     FlowKey<Ipv4>,
     FlowKey<Ipv6>,
     FragmentKey,

@@ -31,6 +31,23 @@ static TRACE_ONE_IN: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static TRACE_DROPS: Global<u32> = Global::new(0);
 
+/// Where another program served before, and its flows are being taken over: whose packets have no flow
+/// here go to it. 1: those that open flows too. 2: new flows begin here. 0 in every other load.
+#[unsafe(no_mangle)]
+static HANDOVER: Global<u32> = Global::new(0);
+
+/// Whether a packet may have a flow with the program that served before.
+#[inline(always)]
+pub fn has_former() -> bool {
+    HANDOVER.load() != 0
+}
+
+/// Whether new flows begin with that program.
+#[inline(always)]
+pub fn former_opens() -> bool {
+    HANDOVER.load() == 1
+}
+
 /// One packet in how many is told; 0 = nobody traces.
 #[inline(always)]
 pub fn traced_one_in() -> u32 {

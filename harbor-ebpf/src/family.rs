@@ -7,7 +7,10 @@ use harbor_common::{
 };
 
 use crate::{
-    maps::{CONTEXT, CONTEXT6, Context, FLOW_ENTRIES, FLOWS, FLOWS6, RING, RING6},
+    maps::{
+        CONTEXT, CONTEXT6, Context, FLOW_ENTRIES, FLOWS, FLOWS6, RING, RING6, SCRATCH, SCRATCH6,
+        Scratch,
+    },
     stage::parse::Parse,
 };
 
@@ -24,6 +27,9 @@ pub trait Stack: Parse + 'static {
 
     /// This CPU's place for what is known of the packet at hand.
     fn context() -> Option<*mut Context<Self>>;
+
+    /// This CPU's place for a flow that is taken over.
+    fn scratch() -> Option<*mut Scratch<Self>>;
 }
 
 impl Stack for Ipv4 {
@@ -41,6 +47,11 @@ impl Stack for Ipv4 {
     fn context() -> Option<*mut Context<Self>> {
         CONTEXT.get_ptr_mut(0)
     }
+
+    #[inline(always)]
+    fn scratch() -> Option<*mut Scratch<Self>> {
+        SCRATCH.get_ptr_mut(0)
+    }
 }
 
 impl Stack for Ipv6 {
@@ -57,5 +68,10 @@ impl Stack for Ipv6 {
     #[inline(always)]
     fn context() -> Option<*mut Context<Self>> {
         CONTEXT6.get_ptr_mut(0)
+    }
+
+    #[inline(always)]
+    fn scratch() -> Option<*mut Scratch<Self>> {
+        SCRATCH6.get_ptr_mut(0)
     }
 }

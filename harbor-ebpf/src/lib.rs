@@ -18,6 +18,8 @@ pub mod way;
 #[cfg(target_arch = "bpf")]
 pub mod account;
 #[cfg(target_arch = "bpf")]
+pub mod adopt;
+#[cfg(target_arch = "bpf")]
 pub mod atomic;
 #[cfg(target_arch = "bpf")]
 pub mod clients;

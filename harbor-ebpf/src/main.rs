@@ -20,14 +20,32 @@ mod program {
         verdict::Verdict,
     };
     use harbor_ebpf::{
-        account, clock, code::Code, config, established, family::Stack, packet::Packet,
-        parsed::Version, pipeline, skb::SkbPacket, stage::emit, steer, sweep, table::RACE, timer,
-        trace, xdp::XdpPacket,
+        account, adopt, clock, code::Code, config, established, family::Stack, maps::FORMER,
+        packet::Packet, parsed::Version, pipeline, skb::SkbPacket, stage::emit, steer, sweep,
+        table::RACE, timer, trace, xdp::XdpPacket,
     };
 
     /// The packet path at TC ingress.
     #[classifier]
     fn harbor_tc(ctx: TcContext) -> i32 {
+        serve(&ctx, |_| {})
+    }
+
+    /// The same in a time of change: what has no flow here goes to the program that served before.
+    #[classifier]
+    fn harbor_handover(ctx: TcContext) -> i32 {
+        serve(&ctx, |verdict| {
+            // A flow that is half here is wholly there.
+            if matches!(verdict, Verdict::Pass(_)) || verdict == RACE {
+                // SAFETY: nothing waits to be dropped; where there is no such program, this one goes on.
+                unsafe { FORMER.tail_call(&ctx, 0) };
+            }
+        })
+    }
+
+    /// Serves a packet; `hand_over` sees the verdict before it counts.
+    #[inline(always)]
+    fn serve(ctx: &TcContext, hand_over: impl FnOnce(Verdict)) -> i32 {
         let skb = ctx.skb.skb;
         // SAFETY: the context of this program.
         let mut packet = unsafe { SkbPacket::new(skb) };
@@ -45,6 +63,7 @@ mod program {
             // SAFETY: as below.
             return unsafe { bpf_redirect((*skb).ifindex, u64::from(BPF_F_INGRESS)) as i32 };
         }
+        hand_over(verdict);
         account::exit(verdict);
         trace::leaving(skb, verdict);
         match verdict {
@@ -63,7 +82,7 @@ mod program {
                 // SAFETY: a context field; the verifier checks the access.
                 let ifindex = unsafe { (*skb).ifindex };
                 let (name, length) = (reason.name(), ctx.len());
-                debug!(&ctx, target: "datapath", "drop {}: {} bytes from interface {}", name, length, ifindex);
+                debug!(ctx, target: "datapath", "drop {}: {} bytes from interface {}", name, length, ifindex);
                 TC_ACT_SHOT
             }
         }
@@ -188,6 +207,15 @@ mod program {
     #[classifier]
     fn harbor_sweep(ctx: TcContext) -> i32 {
         TC_ACT_OK + sweep::expire_all(ctx.skb.skb) as i32
+    }
+
+    /// Takes flows over. Never attached: the agent runs it on a "packet" that is a list of [`Adoption`]
+    /// behind an Ethernet header, and reads from the result how many are here now.
+    ///
+    /// [`Adoption`]: harbor_common::adoption::Adoption
+    #[classifier]
+    fn harbor_adopt(ctx: TcContext) -> i32 {
+        TC_ACT_OK + adopt::adopt_all(ctx.skb.skb) as i32
     }
 
     #[unsafe(link_section = "license")]

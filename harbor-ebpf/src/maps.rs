@@ -4,11 +4,12 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_timer},
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockMap},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SockMap},
     macros::btf_map,
 };
 use harbor_common::{
     addr::{Address, Ip, Ipv4, Ipv6},
+    adoption::Adoption,
     backend::{Backend, BackendState, Endpoint, Sources},
     client::ClientKey,
     control::Control,
@@ -179,6 +180,34 @@ pub static EXPLANATION: Array<Explanation, 1> = Array::new();
 /// agent. A full ring loses events and nothing else.
 #[btf_map(name = "events")]
 pub static EVENTS: RingBuf<Sighting, EVENT_BYTES> = RingBuf::new();
+
+/// The program that served before this one, with its own tables. Set by the agent while it takes the
+/// flows in those over; a miss means that nothing served before.
+#[btf_map(name = "former")]
+pub static FORMER: ProgramArray<1> = ProgramArray::new();
+
+/// A flow that is being taken over. Written and read within one run of the program.
+#[btf_map(name = "adoption")]
+pub static ADOPTION: PerCpuArray<Adoption, 1> = PerCpuArray::new();
+
+/// A flow's entries while they are filled in.
+#[repr(C)]
+pub struct Scratch<A> {
+    /// The forward entry's key.
+    pub key: FlowKey<A>,
+    /// The reply entry's key.
+    pub reply_key: FlowKey<A>,
+    /// Either entry.
+    pub flow: Flow<A>,
+}
+
+/// Written and read within one run of the program that takes flows over.
+#[btf_map(name = "scratch")]
+pub static SCRATCH: PerCpuArray<Scratch<Ipv4>, 1> = PerCpuArray::new();
+
+/// The same for IPv6.
+#[btf_map(name = "scratch6")]
+pub static SCRATCH6: PerCpuArray<Scratch<Ipv6>, 1> = PerCpuArray::new();
 
 /// Packets that somebody traces. Written by `trace`, read by the agent whose load it is; not pinned. A
 /// full ring loses packets of the trace and nothing else.

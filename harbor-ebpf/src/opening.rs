@@ -10,7 +10,7 @@ use harbor_common::{
 use crate::{
     clock,
     code::Code,
-    frontends,
+    config, frontends,
     maps::Context,
     packet::{Packet, SocketBuffer},
     parsed::Oddity,
@@ -33,6 +33,9 @@ fn try_open<A: Path, P: SocketBuffer>(
     packet: &mut P,
     context: &mut Context<A>,
 ) -> Result<(), Verdict> {
+    if config::former_opens() {
+        return Err(Verdict::Pass(PassReason::NoFlow));
+    }
     context.now = clock::now_ns();
     context.client = context.parsed.key.source.ip();
     frontend::admit(&context.parsed, &context.client, context.frontend)?;

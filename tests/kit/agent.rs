@@ -69,6 +69,8 @@ pub struct Agent {
     config: Config,
     folder: PathBuf,
     process: Option<Process>,
+    /// Another program than the one under test.
+    program: Option<PathBuf>,
     /// What the next process finds, with names.
     inherited: Vec<(String, OwnedFd)>,
 }
@@ -114,6 +116,7 @@ impl Agent {
             config: config.clone(),
             folder,
             process: None,
+            program: None,
             inherited: Vec::new(),
         }
     }
@@ -123,11 +126,18 @@ impl Agent {
         self.inherited = descriptors;
     }
 
+    /// Has the next process run another program than the one under test.
+    pub fn set_program(&mut self, program: Option<PathBuf>) {
+        self.program = program;
+    }
+
     /// Starts the process and does not wait.
     #[track_caller]
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the agent already runs");
-        let ctl = binary("harbor-ctl").display().to_string();
+        let ctl = self.program.clone();
+        let ctl = ctl.unwrap_or_else(|| binary("harbor-ctl"));
+        let ctl = ctl.display().to_string();
         let listen = ["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"].map(str::to_owned);
         let inherits = !self.inherited.is_empty();
         let listen = listen.iter().filter(|_| inherits);

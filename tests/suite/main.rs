@@ -29,6 +29,7 @@ mod flood;
 mod fragments;
 mod gateway;
 mod groups;
+mod handover;
 mod health;
 mod host;
 mod isolation;

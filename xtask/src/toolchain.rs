@@ -174,13 +174,17 @@ impl Toolchain {
     fn flags(&self) -> Vec<String> {
         // Not +allows-misaligned-mem-access: it also allows misaligned stores to the stack, which the
         // verifier refuses ("misaligned stack access").
-        vec![
+        let mut flags = vec![
             format!("-Clinker={}", self.linker.display()),
             "-Cdebuginfo=2".into(),
             "-Clink-arg=--btf".into(),
             // Expanded in order, a copy of a flow entry costs twice the verified instructions.
             "-Clink-arg=--disable-expand-memcpy-in-order".into(),
-        ]
+        ];
+        if cfg!(harbor_other_layout) {
+            flags.push("--cfg=harbor_other_layout".into());
+        }
+        flags
     }
 
     /// Writes `to` only when its contents change, so that nothing downstream is built again.

@@ -7,9 +7,7 @@ use crate::{
     api::ConfigChange,
     config::{self, Applies, Config, EditError, Key, Loaded, ProxyConfig},
     forwarding::{KernelEngine, settings},
-    model::{
-        ConfigItem, EventKind, Happening, Refusal, RefusalKind, SettingChange, Subject, Terms,
-    },
+    model::{ConfigItem, EventKind, Happening, Refusal, SettingChange, Subject, Terms},
     registry::Registry,
     telemetry,
     views::facts::Unapplied,
@@ -35,7 +33,6 @@ impl<R: Registry> Controller<R> {
         seen: Option<String>,
     ) -> Result<ConfigChange, Refusal> {
         let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
-        self.check_flows(key, value)?;
         let (source, words) = (self.running.source.clone(), value.to_owned());
         let set = move || config::set_value_if(&source, key, &words, seen.as_deref());
         self.write_config(key, set).await
@@ -44,28 +41,9 @@ impl<R: Registry> Controller<R> {
     /// Takes a value out of the file, then uses what decides without it.
     pub(super) async fn unset_config(&mut self, name: &str) -> Result<ConfigChange, Refusal> {
         let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
-        self.check_flows(key, key.default)?;
         let source = self.running.source.clone();
         self.write_config(key, move || config::unset_value(&source, key))
             .await
-    }
-
-    /// Tables that are in the kernel keep their size, and an agent that starts keeps the tables: a
-    /// value that no restart brings in force is refused.
-    fn check_flows(&self, key: &Key, value: &str) -> Result<(), Refusal> {
-        let path = key.path();
-        let now = self.running.config.flows.to_string();
-        if path != "datapath.flows"
-            || value == now
-            || !matches!(self.engines.kernel, KernelEngine::Up(_))
-        {
-            return Ok(());
-        }
-        let text = format!("the flow table is in the kernel, and keeps its size: {now}");
-        Err(Refusal::new(RefusalKind::Conflict, text).field(&path).fix(format!(
-            "open flows end: systemctl stop harbor; harbor-ctl datapath detach --yes; harbor-ctl \
-             config set {path} {value}; systemctl start harbor"
-        )))
     }
 
     async fn write_config(

@@ -112,7 +112,7 @@ fn link_report(attached: &Attached) -> LinkReport {
 /// Interfaces on which programs of any agent are pinned, of this layout and of older ones.
 pub(crate) fn attached(bpf: &Path) -> Result<Vec<String>, DatapathError> {
     let mut names = Vec::new();
-    for (layout, pins) in Pins::every_layout(bpf)? {
+    for ((layout, _), pins) in Pins::every_layout(bpf)? {
         if layout <= LAYOUT {
             let attached = pins.attached()?;
             let of = attached
@@ -150,7 +150,7 @@ pub(crate) fn maps(bpf: &Path) -> Result<Vec<MapReport>, DatapathError> {
 /// agent holds them.
 pub(crate) fn detach(bpf: &Path) -> Result<DetachReport, DatapathError> {
     let mut report = DetachReport::default();
-    for (layout, pins) in Pins::every_layout(bpf)? {
+    for ((layout, _), pins) in Pins::every_layout(bpf)? {
         if layout <= LAYOUT {
             detach_layout(&pins, &mut report)?;
         }

@@ -148,12 +148,15 @@ pub(super) fn pins(patient: &Patient) -> Vec<Finding> {
             continue;
         }
         let path = entry.path();
-        findings.push(
-            Finding::warning(format!("{} is not of this version", path.display())).fix(format!(
-                "once no flow needs it: harbor-ctl datapath detach --yes (all versions), or rm -r {}",
-                path.display()
-            )),
-        );
+        let path = path.display();
+        let finding = Finding::warning(format!("{path} holds tables from before"));
+        findings.push(finding.fix(match patient.running() {
+            Some(_) => "none: the agent takes their flows over, and removes them".into(),
+            None => format!(
+                "start the agent, which takes their flows over; or end them: harbor-ctl datapath detach \
+                 --yes (all versions), or rm -r {path}"
+            ),
+        }));
     }
     or_ok(findings, format!("{} has no others", bpf.display()))
 }

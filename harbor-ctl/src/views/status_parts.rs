@@ -199,17 +199,13 @@ impl Snapshot {
             text.push_str(&format!("; most: {} with {}{limit}", most.name, most.flows));
         }
         let anew = format!(
-            "systemctl stop harbor; harbor-ctl datapath detach --yes; harbor-ctl config set \
-             datapath.flows {}; systemctl start harbor (open flows end)",
-            if room == wanted {
-                wanted.saturating_mul(2)
-            } else {
-                wanted
-            }
+            "harbor-ctl config set datapath.flows {}; systemctl restart harbor (open flows stay)",
+            wanted.saturating_mul(2)
         );
         if room != wanted {
             text.push_str(&format!(
-                "; datapath.flows = {wanted}, but tables in the kernel keep their size"
+                "; datapath.flows = {wanted} has to wait until the flows of the tables before have ended, and \
+                 for a restart"
             ));
         }
         let filled = report.map_or(&[][..], |report| &report.filled);
@@ -225,8 +221,8 @@ impl Snapshot {
             text.push_str(&format!("; nearly full: {other}"));
         }
         let fix = match others.first().map(|other| other.what.as_str()) {
-            None if room == wanted => return part("ok", text),
-            None | Some("flow table") => anew,
+            None => return part("ok", text),
+            Some("flow table") => anew,
             Some("port") => "harbor-ctl config set limits.flows_per_port N, or end flows: \
                              harbor-ctl flows list"
                 .into(),

@@ -83,6 +83,8 @@ fn refuse_backend<A: Stack>(parsed: &Parsed<A>, source: &Ip) -> Verdict {
         protocol: parsed.key.protocol as u16,
     };
     match ENDPOINTS.get_ptr(&sender) {
+        // The program that served before may know it.
+        Some(_) if config::has_former() => Verdict::Pass(PassReason::UnknownSender),
         Some(_) => Verdict::Drop(DropReason::BackendNoFlow),
         None => Verdict::Pass(PassReason::UnknownSender),
     }

@@ -79,7 +79,7 @@ fn a_full_disk_a_spoilt_registry_and_pins_elsewhere_are_found() {
     ground.is_well("bpffs");
     ground.is_well("pins");
     fs::create_dir_all(ground.lab.bpf().join("v1")).unwrap();
-    ground.finds("pins", "warning", "v1 is not of this version");
+    ground.finds("pins", "warning", "v1 holds tables from before");
     let file = ground.agent.config_file();
     let text = fs::read_to_string(&file).unwrap();
     let elsewhere = text.replace(&ground.lab.bpf().display().to_string(), "/tmp/not-a-bpffs");

@@ -25,7 +25,9 @@ use crate::{
         error::{DatapathError, Tried as _},
         flows::FlowTables,
         program::{
-            Load, Options, explain_refusal, load_programs, object::LOOKUP_PROGRAM, pins::Pins,
+            Load, Options, explain_refusal, load_programs,
+            object::{Handover, LOOKUP_PROGRAM},
+            pins::Pins,
         },
     },
     model::Carried,
@@ -67,7 +69,7 @@ impl Carrier {
             log: log::LevelFilter::Off,
             ..options.clone()
         };
-        let mut ebpf = load_programs(pins, &quiet, &[], Load::Ethernet)?;
+        let mut ebpf = load_programs(pins, &quiet, &[], Load::Ethernet(Handover::None))?;
         let posts = give_sockets(&mut ebpf, &options.source_ports)?;
         attach(&mut ebpf)?;
         close_maps(&mut ebpf);

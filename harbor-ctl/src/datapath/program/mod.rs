@@ -1,6 +1,7 @@
 //! The loaded datapath: programs over pinned maps.
 
 pub(super) mod attach;
+pub(super) mod handover;
 pub(super) mod loaded;
 pub(super) mod object;
 pub(super) mod pins;
@@ -15,6 +16,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use harbor_common::{
+    flow_layout::FlowLayout,
     maps::{ALL, FLOWS, FLOWS6, LAYOUT, META, Meta, ring_slots},
     trace::Traced,
 };
@@ -22,11 +24,12 @@ use harbor_common::{
 use super::{
     error::{DatapathError, Tried as _},
     features,
+    former::Former,
     interfaces::{Framing, Interface},
     tables::LiveTables,
 };
 use crate::model::Tracing;
-use object::{ARM_PROGRAM, OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM};
+use object::{ADOPT_PROGRAM, ARM_PROGRAM, Handover, OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM};
 use pins::PinLock;
 use pins::Pins;
 
@@ -40,7 +43,7 @@ const PACKET: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
     /// Interfaces whose packets have an Ethernet header.
-    Ethernet,
+    Ethernet(Handover),
     /// Interfaces whose packets begin with the IP header.
     Bare,
     /// Questions: nothing is changed.
@@ -64,6 +67,10 @@ pub(crate) struct Datapath {
     /// The packet program for interfaces without an Ethernet header, once there is one.
     bare: Option<Ebpf>,
     options: Options,
+    handover: Handover,
+    /// Loaded for the next step of a handover.
+    prepared: Option<(Handover, Ebpf)>,
+    former: Option<Former>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     _lock: PinLock,
 }
@@ -80,15 +87,28 @@ impl Datapath {
         if let Some(object) = OBJECT {
             pins.check_maps(object)?;
         }
+        let mut former = Former::find(&pins)?;
+        let wanted = options.flows.saturating_mul(ENTRIES_PER_FLOW);
+        if former.is_none() && pins.flow_entries()?.is_some_and(|held| held != wanted) {
+            pins.step_aside()?;
+            former = Former::find(&pins)?;
+        }
         pins.prepare()?;
         let lock = pins.lock()?;
         pins.adopt_named_links()?;
-        let ebpf = load(&pins, options)?;
+        let handover = match &former {
+            Some(_) => Handover::FormerOpens,
+            None => Handover::None,
+        };
+        let ebpf = load(&pins, options, handover)?;
         let mut datapath = Self {
             pins,
             ebpf,
             bare: None,
             options: options.clone(),
+            handover,
+            prepared: None,
+            former,
             logger: None,
             _lock: lock,
         };
@@ -100,7 +120,10 @@ impl Datapath {
 
     /// Loads the programs anew with other options; the caller attaches them again.
     pub(crate) fn reload(&mut self, options: &Options) -> Result<(), DatapathError> {
-        self.ebpf = load(&self.pins, options)?;
+        self.ebpf = match self.prepared.take() {
+            Some((handover, ebpf)) if handover == self.handover => ebpf,
+            _ => load(&self.pins, options, self.handover)?,
+        };
         (self.bare, self.options) = (None, options.clone());
         self.logger = self.logger(options.log);
         self.arm()
@@ -155,7 +178,7 @@ impl Datapath {
         interface: &Interface,
     ) -> Result<&mut SchedClassifier, DatapathError> {
         if interface.framing == Framing::Ethernet {
-            return program(&mut self.ebpf, PACKET_PROGRAM);
+            return program(&mut self.ebpf, self.handover.packet_program());
         }
         let bare = match self.bare.take() {
             Some(bare) => bare,
@@ -207,6 +230,7 @@ impl Datapath {
             layout: LAYOUT,
             agent_pid: std::process::id(),
             attached_at: now.as_secs(),
+            flows: FlowLayout::OWN,
         };
         meta.set(0, mark, 0)
             .tried(|| format!("cannot write {META}"))
@@ -223,9 +247,12 @@ pub(super) fn program<'a>(
         .tried(|| format!("program {name}"))
 }
 
-fn load(pins: &Pins, options: &Options) -> Result<Ebpf, DatapathError> {
-    let programs = [PACKET_PROGRAM, SWEEP_PROGRAM, ARM_PROGRAM];
-    load_programs(pins, options, &programs, Load::Ethernet)
+fn load(pins: &Pins, options: &Options, handover: Handover) -> Result<Ebpf, DatapathError> {
+    let mut programs = vec![handover.packet_program(), SWEEP_PROGRAM, ARM_PROGRAM];
+    if handover != Handover::None {
+        programs.push(ADOPT_PROGRAM);
+    }
+    load_programs(pins, options, &programs, Load::Ethernet(handover))
 }
 
 /// Loads programs of the object over the pinned maps.
@@ -250,6 +277,10 @@ pub(super) fn load_programs(
     let level = options.log as u8;
     let dry_run = u32::from(load == Load::DryRun);
     let is_bare = u32::from(load == Load::Bare);
+    let handover = match load {
+        Load::Ethernet(handover) => handover as u32,
+        Load::Bare | Load::DryRun => 0,
+    };
     let one_in = options.tracing.map_or(0, |tracing| tracing.one_in.get());
     let drops_alone = u32::from(options.tracing.is_some_and(|tracing| tracing.drops_alone));
     let paths: Vec<_> = ALL.iter().map(|name| (*name, pins.map(name))).collect();
@@ -261,6 +292,7 @@ pub(super) fn load_programs(
         .override_global("RING_MASK", &ring_mask, true)
         .override_global("DRY_RUN", &dry_run, true)
         .override_global("IS_BARE", &is_bare, true)
+        .override_global("HANDOVER", &handover, true)
         .override_global("TRACE_ONE_IN", &one_in, true)
         .override_global("TRACE_DROPS", &drops_alone, true)
         .map_max_entries(FLOWS, options.flows.saturating_mul(ENTRIES_PER_FLOW))

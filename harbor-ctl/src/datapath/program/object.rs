@@ -14,6 +14,10 @@ pub(super) static OBJECT: Option<&[u8]> = None;
 
 /// Name of the program on the packet path.
 pub(crate) const PACKET_PROGRAM: &str = "harbor_tc";
+/// Name of the program that stands in its place while flows are taken over.
+pub(super) const HANDOVER_PROGRAM: &str = "harbor_handover";
+/// Name of the program that takes flows over.
+pub(super) const ADOPT_PROGRAM: &str = "harbor_adopt";
 /// Name of the program for established flows at XDP.
 pub(super) const XDP_PROGRAM: &str = "harbor_xdp";
 /// Name of the program that ends expired flows.
@@ -22,6 +26,29 @@ pub(super) const SWEEP_PROGRAM: &str = "harbor_sweep";
 pub(super) const ARM_PROGRAM: &str = "harbor_arm";
 /// Name of the program that hands the agent what it carries.
 pub(crate) const LOOKUP_PROGRAM: &str = "harbor_lookup";
+
+/// Whether flows of a program that served before are being taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Handover {
+    /// Nothing served before, or all is taken over.
+    #[default]
+    None = 0,
+    /// New flows still begin with the former program.
+    FormerOpens = 1,
+    /// New flows begin here.
+    OpensHere = 2,
+}
+
+impl Handover {
+    /// The program for interfaces with an Ethernet header.
+    pub(super) fn packet_program(self) -> &'static str {
+        match self {
+            Self::None => PACKET_PROGRAM,
+            Self::FormerOpens | Self::OpensHere => HANDOVER_PROGRAM,
+        }
+    }
+}
 
 /// A map as the object declares it, or as the kernel holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,12 +22,15 @@ use crate::datapath::error::{DatapathError, DatapathErrorKind, Tried as _};
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 const PRIVATE: u32 = 0o700;
+/// Marks tables that make room for others of the same layout.
+const ASIDE: &str = "-former";
 
 /// The pin directories of one installation.
 #[derive(Clone, Debug)]
 pub(crate) struct Pins {
     base: PathBuf,
-    layout: u32,
+    /// Of this layout: `v<LAYOUT>`, or that with [`ASIDE`].
+    directory: String,
 }
 
 /// Held as long as an agent owns the pins.
@@ -40,28 +43,36 @@ impl Pins {
     pub(crate) fn new(bpf: &Path) -> Self {
         Self {
             base: bpf.to_path_buf(),
-            layout: LAYOUT,
+            directory: format!("v{LAYOUT}"),
         }
     }
 
-    /// Those of every layout that was ever pinned here, by number.
-    pub(crate) fn every_layout(bpf: &Path) -> Result<BTreeMap<u32, Self>, DatapathError> {
+    /// Those of every layout that was ever pinned here, with its number.
+    pub(crate) fn every_layout(bpf: &Path) -> Result<BTreeMap<(u32, String), Self>, DatapathError> {
         let entries = match fs::read_dir(bpf) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
             entries => entries.tried(|| format!("cannot read {}", bpf.display()))?,
         };
-        let layout = |name: &str| name.strip_prefix('v')?.parse::<u32>().ok();
+        let layout = |name: &str| {
+            let number = name.strip_prefix('v')?;
+            number
+                .strip_suffix(ASIDE)
+                .unwrap_or(number)
+                .parse::<u32>()
+                .ok()
+        };
         let found = entries.flatten().filter_map(|entry| {
-            let layout = layout(entry.file_name().to_str()?)?;
+            let directory = entry.file_name().to_str()?.to_owned();
+            let layout = layout(&directory)?;
             let base = bpf.to_path_buf();
-            Some((layout, Self { base, layout }))
+            Some(((layout, directory.clone()), Self { base, directory }))
         });
         Ok(found.collect())
     }
 
     /// `<bpf>/v<LAYOUT>`
     pub(crate) fn version(&self) -> PathBuf {
-        self.base.join(format!("v{}", self.layout))
+        self.base.join(&self.directory)
     }
 
     pub(crate) fn maps(&self) -> PathBuf {
@@ -84,7 +95,6 @@ impl Pins {
     /// Creates the directories where they are missing and checks them where they are not.
     pub(crate) fn prepare(&self) -> Result<(), DatapathError> {
         check_filesystem(&self.base)?;
-        self.refuse_other_layouts()?;
         if let Some(parent) = self.base.parent() {
             DirBuilder::new()
                 .recursive(true)
@@ -153,33 +163,30 @@ impl Pins {
         Ok(())
     }
 
-    /// Programs of another layout would answer beside this one's, from tables that nobody keeps.
-    fn refuse_other_layouts(&self) -> Result<(), DatapathError> {
-        for (layout, pins) in Self::every_layout(&self.base)? {
-            let path = pins.version();
-            let path = path.display();
-            if layout > LAYOUT {
-                return Err(DatapathError::foreign(
-                    format!(
-                        "{path} was made by a newer version of Harbor (this one knows layout \
-                         {LAYOUT})"
-                    ),
-                    "start the newer version, or remove its datapath with its own `harbor-ctl \
-                     datapath detach`",
-                ));
-            }
-            if layout < LAYOUT {
-                return Err(DatapathError::foreign(
-                    format!(
-                        "{path} was made by an older version of Harbor (this one has layout \
-                         {LAYOUT})"
-                    ),
-                    "harbor-ctl datapath detach, then start the agent: open flows are lost, ports \
-                     are not",
-                ));
-            }
-        }
-        Ok(())
+    /// What is pinned beside these, with its layout's number.
+    pub(crate) fn others(&self) -> Result<Vec<(u32, Self)>, DatapathError> {
+        let mut all = Self::every_layout(&self.base)?;
+        all.retain(|(_, directory), _| *directory != self.directory);
+        Ok(all
+            .into_iter()
+            .map(|((layout, _), pins)| (layout, pins))
+            .collect())
+    }
+
+    /// How many entries the pinned flow tables have; `None` where there are none.
+    pub(crate) fn flow_entries(&self) -> Result<Option<u32>, DatapathError> {
+        Ok(pinned_shape(&self.map(FLOWS))?.map(|shape| shape.max_entries))
+    }
+
+    /// Makes room for tables of another size; those that are pinned keep serving meanwhile.
+    pub(crate) fn step_aside(&self) -> Result<(), DatapathError> {
+        let _lock = self.lock()?;
+        let aside = Self {
+            base: self.base.clone(),
+            directory: format!("{}{ASIDE}", self.directory),
+        };
+        fs::rename(self.version(), aside.version())
+            .tried(|| format!("cannot rename {}", self.version().display()))
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use aya::Pod;
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 /// Entries a call. A hash bucket must fit whole.
 const CHUNK: usize = 4_096;
@@ -26,6 +27,16 @@ struct BatchAttr {
     count: u32,
     map_fd: u32,
     elem_flags: u64,
+    flags: u64,
+}
+
+/// The member of the same union for one element.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
     flags: u64,
 }
 
@@ -106,48 +117,113 @@ impl<K: Pod, V: Pod> Entries<K, V> {
     fn read(&mut self, map: BorrowedFd<'_>, place: &mut Place, most: usize) -> io::Result<()> {
         self.keys.clear();
         self.values.clear();
-        // The kernel's place is a bucket number in a hash and an index in an array: four bytes each.
-        let mut next = 0u32;
-        let in_batch = match place {
-            Place::Start => 0,
-            Place::At(from) => &raw mut *from as u64,
-            Place::End => return Ok(()),
-        };
-        let mut attr = BatchAttr {
-            in_batch,
-            out_batch: &raw mut next as u64,
-            keys: self.keys.as_mut_ptr() as u64,
-            values: self.values.as_mut_ptr() as u64,
-            count: CHUNK.min(most) as u32,
-            map_fd: map.as_raw_fd() as u32,
-            ..BatchAttr::default()
-        };
-        // SAFETY: every pointer leads to memory of the size that the kernel is told: CHUNK keys and
-        // values of the map's own sizes, which were compared when the map was opened, one for each
-        // processor where it has as many.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_MAP_LOOKUP_BATCH,
-                &raw mut attr,
-                size_of::<BatchAttr>(),
+        // SAFETY: both have room for CHUNK elements, of the map's own sizes, which were compared when
+        // the map was opened; one for each processor where it has as many.
+        let count = unsafe {
+            read_at(
+                map,
+                place,
+                most,
+                self.keys.as_mut_ptr().cast(),
+                self.values.as_mut_ptr().cast(),
             )
-        };
-        let at_end = match (result != 0).then(io::Error::last_os_error) {
-            None => false,
-            Some(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Some(error) => return Err(error),
-        };
-        let count = (attr.count as usize).min(CHUNK);
+        }?;
         // SAFETY: the kernel has written `count` keys and values, and any bytes are valid (Pod).
         unsafe {
             self.keys.set_len(count);
             self.values.set_len(count * self.shares);
         }
-        *place = match at_end {
-            true => Place::End,
-            false => Place::At(next),
-        };
         Ok(())
     }
+}
+
+/// Calls `visit` with the next entries of a map whose sizes are not known before it is opened.
+pub(crate) fn step_octets(
+    map: BorrowedFd<'_>,
+    (key_bytes, value_bytes): (usize, usize),
+    place: &mut Place,
+    mut visit: impl FnMut(&[u8], &[u8]),
+) -> io::Result<()> {
+    // The kernel writes a value at a multiple of eight.
+    let mut keys = vec![0u8; CHUNK * key_bytes];
+    let mut values = vec![0u8; CHUNK * value_bytes.next_multiple_of(8)];
+    // SAFETY: room for CHUNK elements of the map's own sizes.
+    let count = unsafe { read_at(map, place, CHUNK, keys.as_mut_ptr(), values.as_mut_ptr()) }?;
+    let each = keys.chunks(key_bytes).zip(values.chunks(value_bytes));
+    each.take(count).for_each(|(key, value)| visit(key, value));
+    Ok(())
+}
+
+/// Reads the value of a key; whether it is there.
+pub(crate) fn look_up(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    let attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        _pad: 0,
+        key: key.as_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the caller's slices have the map's own sizes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_LOOKUP_ELEM,
+            &raw const attr,
+            size_of::<ElementAttr>(),
+        )
+    };
+    match (result != 0).then(io::Error::last_os_error) {
+        None => Ok(true),
+        Some(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Some(error) => Err(error),
+    }
+}
+
+/// Reads the next entries, `most` and CHUNK at most; how many there were.
+///
+/// # Safety
+///
+/// `keys` and `values` have room for CHUNK elements of the map.
+unsafe fn read_at(
+    map: BorrowedFd<'_>,
+    place: &mut Place,
+    most: usize,
+    keys: *mut u8,
+    values: *mut u8,
+) -> io::Result<usize> {
+    // The kernel's place is a bucket number in a hash and an index in an array: four bytes each.
+    let mut next = 0u32;
+    let in_batch = match place {
+        Place::Start => 0,
+        Place::At(from) => &raw mut *from as u64,
+        Place::End => return Ok(0),
+    };
+    let mut attr = BatchAttr {
+        in_batch,
+        out_batch: &raw mut next as u64,
+        keys: keys as u64,
+        values: values as u64,
+        count: CHUNK.min(most) as u32,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttr::default()
+    };
+    // SAFETY: every pointer leads to memory of the size that the kernel is told, by the caller.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_LOOKUP_BATCH,
+            &raw mut attr,
+            size_of::<BatchAttr>(),
+        )
+    };
+    let at_end = match (result != 0).then(io::Error::last_os_error) {
+        None => false,
+        Some(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Some(error) => return Err(error),
+    };
+    *place = match at_end {
+        true => Place::End,
+        false => Place::At(next),
+    };
+    Ok((attr.count as usize).min(CHUNK))
 }

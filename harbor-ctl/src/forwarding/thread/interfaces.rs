@@ -37,6 +37,10 @@ impl Forwarder {
 
     fn attach_to(&mut self, interface: &Interface) {
         let Interface { index, name, .. } = interface;
+        if let Some(hook) = self.kept_for_former(interface) {
+            self.attached.insert(*index, hook);
+            return;
+        }
         if let Some(hook) = self.attached.get(index) {
             if self.datapath.is_attached(interface, *hook, &self.host) {
                 return;

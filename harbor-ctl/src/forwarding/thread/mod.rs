@@ -4,12 +4,14 @@
 
 mod explain;
 mod failures;
+mod handover;
 mod interfaces;
 mod reconcile;
 mod report;
 mod selection;
 mod shares;
 mod sweep;
+mod taking_over;
 mod trace;
 mod verify;
 mod xdp;
@@ -28,14 +30,15 @@ use super::kernel::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
         self, Carrier, ClientTable, Counters, Datapath, DatapathError, Explainer, FlowTables,
-        Heart, Hook, Host, HostChange, InterfaceTable, LiveTables, Options, Pins, RouteTables,
-        Sightings, Snapshot, Sweep, TraceLoad,
+        Framing, Heart, Hook, Host, HostChange, InterfaceTable, LiveTables, Options, Pins,
+        RouteTables, Sightings, Snapshot, Sweep, TraceLoad,
     },
     model::{AllDown, Doubt, Service, Suspect, Terms, Testimony},
     reconcile::{Capacity, HostView, OwnAddresses, Routes, TableMirror, Tables as _},
 };
 use failures::Doubts;
 use sweep::{Ending, Sweeping};
+use taking_over::TakingOver;
 use xdp::XdpState;
 
 /// How long the thread sleeps when nothing is asked.
@@ -78,6 +81,8 @@ pub(super) struct Forwarder {
     ways: RouteTables,
     /// Loaded when it is first asked.
     explainer: Option<Explainer>,
+    /// While flows of a program that served before are taken over.
+    taking_over: Option<TakingOver>,
     /// While somebody traces.
     tracing: Option<TraceLoad>,
     host: Host,
@@ -173,6 +178,7 @@ impl Forwarder {
             heart: Heart::open(&pins, &settings.terms)?,
             ways: RouteTables::open(&pins)?,
             explainer: None,
+            taking_over: TakingOver::of(&datapath)?,
             tracing: None,
             host: Host::connect()?,
             settings,
@@ -200,6 +206,11 @@ impl Forwarder {
         forwarder.snapshot = forwarder.host.snapshot()?;
         forwarder.keep_ways();
         forwarder.beat();
+        let snapshot = &forwarder.snapshot;
+        forwarder.datapath.take_links(|ifindex| {
+            let mut interfaces = snapshot.interfaces.iter();
+            interfaces.any(|one| one.index == ifindex && one.framing == Framing::Ethernet)
+        })?;
         forwarder.attach();
         Ok(forwarder)
     }
@@ -229,11 +240,12 @@ impl Forwarder {
                 self.round();
             }
             self.go_through_flows();
+            self.take_over();
         }
     }
 
     fn patience(&self) -> Duration {
-        if self.is_amid_flows() {
+        if self.is_amid_flows() || self.is_taking_over() {
             return Duration::ZERO;
         }
         match self.news.is_any() {

@@ -260,9 +260,12 @@ impl Prober {
     fn counted_since(&self, before: &[u64], frame: &[u8]) -> String {
         let now = self.verdicts.read();
         let mut moved: Vec<usize> = (0..now.len()).filter(|n| now[*n] != before[*n]).collect();
-        // The kernel asks for a neighbour by ARP when it wants to, and the program counts that too.
-        if moved.len() > 1 && is_ip(frame) {
-            moved.retain(|n| name(*n) != "not-ip");
+        // The kernel asks for neighbours and reports groups when it wants to (ARP, ICMPv6), and the program
+        // counts that too.
+        for noise in OF_THE_KERNEL {
+            if moved.len() > 1 && is_ip(frame) {
+                moved.retain(|n| name(*n) != noise);
+            }
         }
         match moved[..] {
             [number] if now[number] == before[number] + 1 => name(number),
@@ -286,6 +289,9 @@ impl Prober {
             .collect()
     }
 }
+
+/// Verdicts on what the kernel sends by itself, the likeliest first.
+const OF_THE_KERNEL: [&str; 3] = ["not-ip", "icmp", "not-ours"];
 
 /// A verdict's name; a number that has none is shown as one.
 fn name(number: usize) -> String {

@@ -3,7 +3,8 @@
 use std::{
     env, fs,
     net::SocketAddr,
-    path::PathBuf,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -136,6 +137,7 @@ fn every_flow_outlives_tables_of_another_size_under_new_connections() {
 
 #[test]
 fn flows_that_smaller_tables_have_no_room_for_go_on_and_are_told() {
+    kit::allow_many_descriptors();
     let family = FAMILIES[0];
     let mut scene = Scene::routed().of(family);
     let game = scene.port("udp-game");
@@ -220,27 +222,41 @@ fn every_flow_outlives_an_upgrade_from_an_earlier_layout() {
     }
 }
 
-/// Builds the agent with another layout, beside the one under test.
-fn other_layout() -> PathBuf {
-    let target = kit::binary("harbor-ctl");
-    let target = target.parent().unwrap().parent().unwrap();
-    let target = target.join("other-layout");
+/// Builds the agent with another layout: from the same libraries, so what was built before serves for all
+/// else.
+fn other_layout(folder: &Path) -> PathBuf {
+    let wrapper = folder.join("rustc");
+    fs::write(
+        &wrapper,
+        "#!/bin/sh\nexec \"$@\" --cfg harbor_other_layout\n",
+    )
+    .unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--package", "harbor-ctl", "--target-dir"])
-        .arg(&target)
-        .env("RUSTFLAGS", "--cfg harbor_other_layout")
-        .status()
-        .unwrap();
-    assert!(built.success());
-    target.join("debug/harbor-ctl")
+    let target = kit::binary("harbor-ctl");
+    let target = target.ancestors().nth(2).unwrap();
+    let build = |wrapper: Option<&Path>| {
+        let mut build = Command::new(&cargo);
+        build.args(["build", "--workspace", "--bins", "--target-dir"]);
+        build.arg(target);
+        if let Some(wrapper) = wrapper {
+            build.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
+        }
+        assert!(build.status().unwrap().success());
+    };
+    build(Some(&wrapper));
+    let other = folder.join("other-harbor-ctl");
+    fs::copy(target.join("debug/harbor-ctl"), &other).unwrap();
+    build(None);
+    other
 }
 
 #[test]
 #[ignore = "long: cargo xtask soak layouts"]
 fn soak_layouts() {
-    const SWAPS: usize = 100;
-    let other = other_layout();
+    const SWAPS: usize = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let other = other_layout(folder.path());
     for family in FAMILIES {
         let mut scene = Scene::routed().of(family);
         let (web, game) = (scene.port("web"), scene.port("udp-game"));

@@ -176,10 +176,8 @@ impl<R: Registry> Controller<R> {
             .map_err(|error| refused(&error))?;
         self.forget(&service.id);
         self.forget_given(&service.id, None);
-        if !rest.is_zero() {
-            for &protocol in service.protocols.each() {
-                self.resting.insert((protocol, service.port), until);
-            }
+        for &protocol in service.protocols.each() {
+            self.resting.insert((protocol, service.port), until);
         }
         self.apply_change().await;
         let Service {

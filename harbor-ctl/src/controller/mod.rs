@@ -55,7 +55,7 @@ use crate::{
     },
     http::TcpProblem,
     metrics::Meters,
-    model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
+    model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service, now},
     registry::{Contents, Registry, RegistryError},
     views::{Rates, facts::Unapplied},
 };
@@ -261,8 +261,14 @@ impl<R: Registry> Controller<R> {
     }
 
     fn numbers(&self) -> Numbers {
-        let resting: BTreeSet<_> = self.resting.keys().copied().collect();
-        Numbers::new(self.services(), resting)
+        Numbers::new(self.services(), self.resting_now())
+    }
+
+    /// Numbers that nobody gets yet.
+    fn resting_now(&self) -> BTreeSet<(Protocol, u16)> {
+        let time = now();
+        let resting = self.resting.iter().filter(|(_, until)| **until > time);
+        resting.map(|(half, _)| *half).collect()
     }
 
     fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {

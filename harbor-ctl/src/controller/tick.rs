@@ -113,6 +113,11 @@ impl<R: Registry> Controller<R> {
             }
         }
         self.shorten_rests().await;
+        // What was given up rests until the kernel has heard of it: an agent that starts would take it for
+        // a port that the registry has lost.
+        if self.kernel_lags() {
+            return;
+        }
         if self.resting.values().any(|until| *until <= time) {
             match self.registry.end_rests().await {
                 Err(_) if self.registry.condition().cannot_record() => {}
@@ -120,6 +125,12 @@ impl<R: Registry> Controller<R> {
                 Err(error) => tracing::error!("rests were not ended: {error}"),
             }
         }
+    }
+
+    /// Whether the kernel may have more than is desired.
+    fn kernel_lags(&self) -> bool {
+        let is_down = matches!(self.engines.kernel, KernelEngine::Down { .. });
+        is_down || self.not_applied.is_some() || self.leaves_kernel_alone
     }
 
     fn assigned(&self) -> Assigned {
@@ -213,7 +224,7 @@ async fn retry_forwarding<R: Registry>(handle: &Handle<R>) {
     };
     let mut controller = handle.lock().await;
     controller.engines.kernel = link;
-    controller.believe_or_hold().await;
+    controller.believe_or_hold_late().await;
     controller.pending = Pending::All;
     // Does nothing while there is still none.
     controller.apply_change().await;

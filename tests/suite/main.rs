@@ -59,6 +59,7 @@ mod systemd;
 mod trace;
 mod truth;
 mod turnover;
+mod unanswered;
 mod verdicts;
 mod verify;
 mod xdp;

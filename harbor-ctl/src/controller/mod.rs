@@ -161,7 +161,8 @@ impl<R: Registry> Controller<R> {
         controller.right_deadlines().await;
         let applied = controller.apply().await;
         applied.map_err(|error| AgentError::Fatal(error.to_string()))?;
-        controller.keep_certificates().await;
+        let turn = controller.certificates.turn().await;
+        controller.following(turn).run().await;
         controller.keep_reserved().await;
         Ok(controller)
     }
@@ -256,7 +257,7 @@ impl<R: Registry> Controller<R> {
         if let Err(error) = self.apply().await {
             self.not_applied = Some(error.to_string());
         }
-        self.keep_certificates().await;
+        self.ask_for_certificates();
         self.keep_reserved().await;
     }
 

@@ -49,7 +49,6 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
         controller.keep_time().await;
         controller.expire().await;
         controller.end_leases().await;
-        controller.keep_certificates().await;
         controller.record_late().await;
         controller.tell_registry();
         controller.tell_full_proxy();
@@ -80,6 +79,16 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
             systemd::alive();
         }
         systemd::status(&handle.headline().await);
+    }
+}
+
+/// Follows the files of certificates for ever: apart from the rounds, which no file holds up.
+pub(crate) async fn follow_certificates<R: Registry>(handle: Handle<R>) {
+    let mut ticks = tokio::time::interval(ROUND);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        handle.keep_certificates().await;
     }
 }
 

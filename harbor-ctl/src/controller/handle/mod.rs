@@ -5,6 +5,7 @@
 
 mod cluster;
 mod datapath;
+mod files;
 mod gateway;
 mod listeners;
 mod metrics;
@@ -15,7 +16,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Controller, addresses::host_addresses, error::AgentError, flow_filter::flow_filter};
+use super::{
+    Controller, addresses::host_addresses, certificates::Certificates, error::AgentError,
+    flow_filter::flow_filter,
+};
 use crate::{
     api::{
         AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange, CreatePort,
@@ -44,30 +48,44 @@ use crate::{
 
 /// A handle to the controller, to the events that it tells, and to who scrapes it.
 #[derive(Debug)]
-pub(crate) struct Handle<R>(Arc<Mutex<Controller<R>>>, EventLog, OneAtATime);
+pub(crate) struct Handle<R> {
+    controller: Arc<Mutex<Controller<R>>>,
+    events: EventLog,
+    scrapes: OneAtATime,
+    /// Whose turn it is with the file of the configuration: what is read is in force before another reads.
+    config_turn: Arc<Mutex<()>>,
+    certificates: Certificates,
+}
 
 impl<R> Clone for Handle<R> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0), self.1.clone(), self.2.clone())
+        Self {
+            controller: Arc::clone(&self.controller),
+            events: self.events.clone(),
+            scrapes: self.scrapes.clone(),
+            config_turn: Arc::clone(&self.config_turn),
+            certificates: self.certificates.clone(),
+        }
     }
 }
 
 impl<R: Registry> Handle<R> {
     pub(crate) fn new(controller: Controller<R>) -> Self {
-        let events = controller.told.log.clone();
-        Self(
-            Arc::new(Mutex::new(controller)),
-            events,
-            OneAtATime::default(),
-        )
+        Self {
+            events: controller.told.log.clone(),
+            certificates: controller.certificates.clone(),
+            controller: Arc::new(Mutex::new(controller)),
+            scrapes: OneAtATime::default(),
+            config_turn: Arc::default(),
+        }
     }
 
     pub(crate) fn scrapes(&self) -> &OneAtATime {
-        &self.2
+        &self.scrapes
     }
 
     pub(super) async fn lock(&self) -> OwnedMutexGuard<Controller<R>> {
-        Arc::clone(&self.0).lock_owned().await
+        Arc::clone(&self.controller).lock_owned().await
     }
 
     pub(super) async fn snapshot(&self) -> Snapshot {
@@ -92,13 +110,7 @@ impl<R: Registry> Handle<R> {
             Err(error) => format!("the agent stops: {error}; the datapath stays"),
         };
         let happening = Happening::new(EventKind::AgentStopped, Subject::default(), text);
-        self.1.tell(happening);
-    }
-
-    /// Reads the configuration again, without keeping the caller.
-    pub(crate) fn reload_soon(&self) {
-        let handle = self.clone();
-        tokio::spawn(async move { handle.lock().await.reload().await });
+        self.events.tell(happening);
     }
 
     /// Runs a change to its end, whatever becomes of the one who asked.
@@ -110,7 +122,24 @@ impl<R: Registry> Handle<R> {
         F: Future<Output = Answer<T>> + Send + 'static,
     {
         let handle = self.clone();
-        let work = async move { change(handle.lock().await).await };
+        let work = async move {
+            let controller = handle.lock().await;
+            let asked = handle.certificates.asked();
+            let done = change(controller).await;
+            // Whoever is told that a port ends TLS finds that it does.
+            if handle.certificates.asked() != asked {
+                handle.keep_certificates().await;
+            }
+            done
+        };
+        self.to_its_end(work).await
+    }
+
+    /// As whoever asks, and without him.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Answer<T>> + Send + 'static,
+    ) -> Answer<T> {
         let task = tokio::spawn(asked_by(requester(), work));
         task.await
             .unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
@@ -191,6 +220,7 @@ impl<R: Registry> Operations for Handle<R> {
     }
 
     async fn create_port(&self, request: CreatePort) -> Answer<PortItem> {
+        self.read_named(&request.settings).await;
         let id = self
             .change(|mut controller| async move { controller.create_port(request).await })
             .await?;
@@ -203,6 +233,7 @@ impl<R: Registry> Operations for Handle<R> {
         settings: SettingValues,
         seen: Seen,
     ) -> Answer<PortItem> {
+        self.read_named(&settings).await;
         let change = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
             controller.set_port(&port, settings, &seen).await
         };
@@ -322,7 +353,7 @@ impl<R: Registry> Operations for Handle<R> {
             address: request.backend,
             ..Subject::default()
         };
-        self.1
+        self.events
             .tell(Happening::new(EventKind::FlowsEnded, subject, text));
         Ok(KilledFlows { flows })
     }
@@ -342,7 +373,7 @@ impl<R: Registry> Operations for Handle<R> {
     }
 
     async fn config(&self) -> Answer<Vec<ConfigItem>> {
-        Ok(self.lock().await.config_items())
+        self.config_items().await
     }
 
     async fn set_config(
@@ -351,19 +382,15 @@ impl<R: Registry> Operations for Handle<R> {
         value: String,
         seen: Option<String>,
     ) -> Answer<ConfigChange> {
-        let set = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
-            controller.set_config(&key, &value, seen).await
-        };
-        self.change(set).await
+        self.write_config(key, Some(value), seen).await
     }
 
     async fn unset_config(&self, key: String) -> Answer<ConfigChange> {
-        self.change(|mut controller| async move { controller.unset_config(&key).await })
-            .await
+        self.write_config(key, None, None).await
     }
 
     fn events(&self) -> EventLog {
-        self.1.clone()
+        self.events.clone()
     }
 
     async fn status(&self) -> Answer<StatusReport> {

@@ -22,6 +22,7 @@ mod counters;
 mod eventually;
 mod family;
 pub mod frame;
+mod frozen;
 pub mod http;
 mod lab;
 mod netns;
@@ -48,6 +49,7 @@ pub use family::{
     Family,
     Family::{V4, V6},
 };
+pub use frozen::FrozenThread;
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, allow_many_descriptors, binary, finish, finish_within};

@@ -52,6 +52,7 @@ mod reuse;
 mod rough;
 mod scale;
 mod scene;
+mod silent;
 mod soak;
 mod sources;
 mod support;

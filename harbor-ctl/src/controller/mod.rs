@@ -51,7 +51,7 @@ use crate::{
     discovery::{KnownHosts, Leases},
     forwarding::{
         Engines,
-        kernel::{Change, ForwardingError},
+        kernel::{Change, ForwardingError, HARDLY},
     },
     http::TcpProblem,
     metrics::Meters,
@@ -220,13 +220,16 @@ impl<R: Registry> Controller<R> {
             }
         };
         let apply = self.meters.reconcile(apply);
-        let problem = match tokio::time::timeout(APPLY_LIMIT, apply).await {
+        // A thread that hangs does so for the next one too; it makes the change when it goes on.
+        let limit = match engines.are_silent() {
+            true => HARDLY,
+            false => APPLY_LIMIT,
+        };
+        let problem = match tokio::time::timeout(limit, apply).await {
             Ok(Ok(())) => None,
             Ok(Err(ForwardingError::Ended)) => return Err(ForwardingError::Ended),
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!(
-                "the datapath did not answer within {APPLY_LIMIT:?}"
-            )),
+            Err(_) => Some(format!("the datapath did not answer within {limit:?}")),
         };
         if problem.is_some() {
             self.pending = Pending::All;

@@ -12,7 +12,7 @@ use crate::{
     discovery::{self, Instance, Message, Sender},
     model::{
         Backend, BackendRule, HostRule, PortRef, Readiness, Refusal, RefusalKind, Service, Spoken,
-        now,
+        counted, now,
     },
     registry::Registry,
 };
@@ -166,7 +166,7 @@ impl<R: Registry> Controller<R> {
             match is_free {
                 true => taken.push(said.clone()),
                 false => {
-                    let text = format!("{dea} may have {} instances", host.instances);
+                    let text = format!("{dea} may have {}", counted(host.instances, "instance"));
                     let refusal = Refusal::new(RefusalKind::QuotaExceeded, text).field("instances");
                     refused.push(Refused::new(said, refusal));
                 }

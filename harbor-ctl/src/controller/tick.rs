@@ -55,6 +55,7 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
         controller.told.log.write_late();
         // The forwarding thread keeps what it has up to date by itself.
         if controller.not_applied.is_some()
+            && !controller.engines.are_silent()
             && let Err(error) = controller.apply().await
         {
             let _ = fatal.send(error.to_string()).await;
@@ -167,12 +168,14 @@ async fn read_counters<R: Registry>(
         }
         Ok(Err(ForwardingError::Ended)) => Err(ForwardingError::Ended),
         Ok(Err(error)) => {
-            // An error is an answer too.
             tracing::warn!("counters were not read: {error}");
-            Ok(true)
+            handle.lock().await.rates.forget();
+            // An error is an answer too.
+            Ok(!matches!(error, ForwardingError::Silent(_)))
         }
         Err(_) => {
             tracing::error!("the forwarding thread did not answer within {COUNTERS_LIMIT:?}");
+            handle.lock().await.rates.forget();
             Ok(false)
         }
     }

@@ -7,8 +7,10 @@ mod cluster;
 mod datapath;
 mod files;
 mod gateway;
+mod items;
 mod listeners;
 mod metrics;
+mod reading;
 mod summary;
 mod trace;
 
@@ -20,6 +22,8 @@ use super::{
     Controller, addresses::host_addresses, certificates::Certificates, error::AgentError,
     flow_filter::flow_filter,
 };
+use reading::{loads, port_items};
+
 use crate::{
     api::{
         AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange, CreatePort,
@@ -28,23 +32,20 @@ use crate::{
     },
     control::{Answer, EventLog, Operations},
     discovery::{Message, Sender},
-    forwarding::{Engines, WhichBackends, not_ready},
+    forwarding::not_ready,
     http::{asked_by, requester},
     metrics::OneAtATime,
     model::{
-        Backend, ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal,
-        RefusalKind, Seen, Service, SettingValues, Subject, counted, now,
+        ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal, Seen, Service,
+        SettingValues, Subject, counted, now,
     },
     reconcile::Scope,
     registry::Registry,
-    views::{
-        Readings, Snapshot,
-        backends::{self, Loads},
-        explain,
-        flows::FlowList,
-        status,
-    },
+    views::{Snapshot, backends, explain, flows::FlowList, status},
 };
+
+/// Settings that end flows which they no longer allow.
+const LISTS: [&str; 2] = ["allowed_cidrs", "denied_cidrs"];
 
 /// A handle to the controller, to the events that it tells, and to who scrapes it.
 #[derive(Debug)]
@@ -97,6 +98,12 @@ impl<R: Registry> Handle<R> {
         status::headline(controller.services.len(), &controller.engines)
     }
 
+    /// Waits for the flows that a change ends, while others change what they like.
+    async fn settled(&self) {
+        let engines = self.lock().await.engines.clone();
+        engines.settled().await;
+    }
+
     /// Ends the engines; what is in the kernel stays.
     pub(crate) async fn stop_forwarding(&self) {
         let engines = self.lock().await.engines.clone();
@@ -144,57 +151,6 @@ impl<R: Registry> Handle<R> {
         task.await
             .unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
     }
-
-    async fn item(&self, id: &str) -> Answer<PortItem> {
-        let (snapshot, service) = self.of_service(id).await?;
-        let readings = readings(
-            &snapshot.engines,
-            (Scope::of(&service), WhichBackends::Avoided),
-        )
-        .await;
-        Ok(snapshot.port_item(&service, &readings, now()))
-    }
-
-    /// What readers need of one service, whatever there is besides.
-    async fn of_service(&self, id: &str) -> Answer<(Snapshot, Arc<Service>)> {
-        let controller = self.lock().await;
-        let service = controller.services.get(id).cloned();
-        let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
-        let service = service.ok_or_else(gone)?;
-        Ok((controller.snapshot_of(vec![service.clone()]), service))
-    }
-
-    async fn backend_item(&self, (service, backend): (Service, Backend)) -> Answer<BackendItem> {
-        let engines = self.lock().await.engines.clone();
-        let loads = loads(&engines, Scope::of(&service))
-            .await
-            .unwrap_or_default();
-        Ok(backends::backend_item(&service, &backend, &loads, now()))
-    }
-}
-
-/// The engines' counters, as far as they answer; of all backends, or of those alone that are avoided,
-/// which is what a port's state needs.
-pub(crate) async fn readings(
-    engines: &Engines,
-    (scope, which): (Scope, WhichBackends),
-) -> Readings {
-    let frontends = engines.frontends(scope.clone()).await;
-    let backends = engines.backends(scope, which).await;
-    let loads = Loads::of(backends.unwrap_or_default());
-    Readings::of(frontends.unwrap_or_default(), loads)
-}
-
-async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
-    let reports = engines.backends(scope, WhichBackends::Every).await;
-    Ok(Loads::of(reports.map_err(not_ready)?))
-}
-
-async fn port_items(snapshot: &Snapshot) -> Vec<PortItem> {
-    let readings = readings(&snapshot.engines, (Scope::Whole, WhichBackends::Avoided)).await;
-    let time = now();
-    let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
-    snapshot.services.iter().map(item).collect()
 }
 
 impl<R: Registry> Operations for Handle<R> {
@@ -234,10 +190,14 @@ impl<R: Registry> Operations for Handle<R> {
         seen: Seen,
     ) -> Answer<PortItem> {
         self.read_named(&settings).await;
+        let ends_flows = LISTS.iter().any(|key| settings.contains_key(*key));
         let change = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
             controller.set_port(&port, settings, &seen).await
         };
         let id = self.change(change).await?;
+        if ends_flows {
+            self.settled().await;
+        }
         self.item(&id).await
     }
 
@@ -272,7 +232,7 @@ impl<R: Registry> Operations for Handle<R> {
         };
         let mut wanted: Vec<&Arc<Service>> = snapshot.services.iter().collect();
         wanted.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
-        let (loads, time) = (loads(&snapshot.engines, scope).await?, now());
+        let (loads, time) = (loads(&snapshot.engines, scope).await, now());
         let mut items = Vec::new();
         for service in wanted {
             let item = |backend| backends::backend_item(service, backend, &loads, time);
@@ -368,7 +328,7 @@ impl<R: Registry> Operations for Handle<R> {
         // Of one port: all backends' counters take a hundred MiB where there are many.
         let service = explain::service_of(&question, &found, &snapshot);
         let scope = service.map_or_else(|| Scope::Part(BTreeSet::new()), Scope::of);
-        let loads = loads(&snapshot.engines, scope).await.unwrap_or_default();
+        let loads = loads(&snapshot.engines, scope).await;
         Ok(explain::report(&question, &found, (&snapshot, &loads)))
     }
 

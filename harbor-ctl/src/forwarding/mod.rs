@@ -8,6 +8,7 @@ pub(super) mod heap;
 mod kept_counts;
 pub(super) mod kernel;
 mod kernel_engine;
+mod missed;
 mod remains;
 pub(super) mod settings;
 mod thread;
@@ -35,6 +36,7 @@ use crate::{
 use flow_reader::FlowReader;
 pub(crate) use kernel::WhichBackends;
 use kernel::{Change, Forwarding, ForwardingError};
+use missed::Missed;
 
 impl From<Silent> for ForwardingError {
     fn from(_: Silent) -> Self {
@@ -54,6 +56,7 @@ pub(super) struct Engines {
     pub(super) kernel: KernelEngine,
     pub(super) proxy: Proxy,
     pub(super) kept_counts: KeptCounts,
+    missed: Missed,
 }
 
 impl Engines {
@@ -64,6 +67,7 @@ impl Engines {
             kernel: KernelEngine::start(config).await?,
             proxy,
             kept_counts: KeptCounts::default(),
+            missed: Missed::default(),
         })
     }
 
@@ -176,7 +180,7 @@ impl Engines {
         let mut proxied: BTreeMap<_, BackendReport> = proxied.collect();
         let mut reports = match self.kernel() {
             Some(forwarding) => {
-                let backends = forwarding.backends(scope, which);
+                let backends = forwarding.backends(scope.clone(), which);
                 forwarding.soon(backends).await?
             }
             None => Vec::new(),
@@ -187,6 +191,7 @@ impl Engines {
             }
         }
         reports.extend(proxied.into_values());
+        self.missed.add_to(&mut reports, &scope);
         Ok(reports)
     }
 
@@ -244,6 +249,11 @@ impl Engines {
         if let Some(forwarding) = self.kernel() {
             forwarding.eject(*suspect, doubt);
         }
+    }
+
+    /// Says of a backend that it takes nobody, though new flows go there, or no longer.
+    pub(super) fn miss(&self, suspect: &Suspect, doubt: Option<Doubt>) {
+        self.missed.note(suspect, doubt);
     }
 
     /// What would become of a packet. What comes from the node itself no program sees, and what the

@@ -138,7 +138,8 @@
     start = now.start;
     away = false;
     const carried = document.getElementById("carried");
-    if (carried) carried.textContent = "Now: " + Math.round(now.in).toLocaleString() + " bit/s from clients, " +
+    if (carried && now.flows === null) carried.textContent = "Now: not known, the datapath does not answer.";
+    else if (carried) carried.textContent = "Now: " + Math.round(now.in).toLocaleString() + " bit/s from clients, " +
       Math.round(now.out).toLocaleString() + " bit/s to clients, " + now.flows.toLocaleString() + " flows.";
     if (busy) return;
     busy = true;

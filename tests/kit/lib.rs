@@ -22,6 +22,7 @@ mod counters;
 mod eventually;
 mod family;
 pub mod frame;
+mod frozen;
 pub mod http;
 mod lab;
 mod netns;
@@ -34,6 +35,7 @@ mod small_disk;
 pub mod traffic;
 pub mod trickle;
 mod tunnel;
+mod unanswered;
 pub mod verdict;
 mod wire;
 mod wrong_clock;
@@ -47,6 +49,7 @@ pub use family::{
     Family,
     Family::{V4, V6},
 };
+pub use frozen::FrozenThread;
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, allow_many_descriptors, binary, finish, finish_within};
@@ -54,5 +57,6 @@ pub use redis::Redis;
 pub use service_manager::ServiceManager;
 pub use small_disk::SmallDisk;
 pub use tunnel::Tunnel;
+pub use unanswered::Unanswered;
 pub use wire::Wire;
 pub use wrong_clock::WrongClock;

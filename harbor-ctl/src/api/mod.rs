@@ -149,16 +149,21 @@ pub(crate) struct PortItem {
     /// Why it is not up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// `tc` or `proxy`: who serves clients from the wire; `-` while nobody does.
+    /// `tc` or `proxy`: who serves clients from the wire; `-` while nobody does, `?` while that is not
+    /// known.
     pub(crate) path: String,
     pub(crate) backends: BackendCount,
-    pub(crate) flows: u64,
+    /// `null`, as are rates, while it is not known: `unknown` says why.
+    pub(crate) flows: Option<u64>,
     /// Bits per second, both directions, over the last second or so.
-    pub(crate) rate_bps: u64,
+    pub(crate) rate_bps: Option<u64>,
     /// From clients.
-    pub(crate) rate_in_bps: u64,
+    pub(crate) rate_in_bps: Option<u64>,
     /// To clients.
-    pub(crate) rate_out_bps: u64,
+    pub(crate) rate_out_bps: Option<u64>,
+    /// Why nobody here knows what the port carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unknown: Option<String>,
     pub(crate) policy: Policy,
     pub(crate) udp_policy: Policy,
     pub(crate) drain_s: u32,
@@ -257,13 +262,13 @@ pub(crate) struct BackendItem {
     /// The app host that announced it; none for backends added by hand.
     pub(crate) dea: Option<String>,
     pub(crate) weight: u8,
-    /// Flows now; the totals are of all flows since the backend was added.
-    pub(crate) flows: u64,
-    pub(crate) flows_total: u64,
-    pub(crate) forward_packets: u64,
-    pub(crate) forward_bytes: u64,
-    pub(crate) reply_packets: u64,
-    pub(crate) reply_bytes: u64,
+    /// Flows now; the totals are of all flows since the backend was added. `null` while they are not known.
+    pub(crate) flows: Option<u64>,
+    pub(crate) flows_total: Option<u64>,
+    pub(crate) forward_packets: Option<u64>,
+    pub(crate) forward_bytes: Option<u64>,
+    pub(crate) reply_packets: Option<u64>,
+    pub(crate) reply_bytes: Option<u64>,
     pub(crate) registered_at: u64,
 }
 

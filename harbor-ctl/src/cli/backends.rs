@@ -10,7 +10,10 @@ use super::{
     ports::parse_settings,
     session::Session,
 };
-use crate::api::{AddBackend, BackendItem, CheckBackends, CheckItem, List, NameBackend};
+use crate::{
+    api::{AddBackend, BackendItem, CheckBackends, CheckItem, List, NameBackend},
+    model::known,
+};
 
 const ADD_EXAMPLES: &str = "\
 With policy round-robin, source-hash or least-flows a backend of weight 3 gets three times the new \
@@ -183,7 +186,7 @@ impl Row for BackendItem {
             self.service.clone(),
             self.instance.clone(),
             self.address.to_string(),
-            self.flows.to_string(),
+            known(self.flows),
             self.state.clone(),
         ]
     }
@@ -194,11 +197,11 @@ impl Row for BackendItem {
             .map_or_else(|| "-".into(), crate::model::format_age);
         vec![
             self.weight.to_string(),
-            self.flows_total.to_string(),
-            self.forward_packets.to_string(),
-            self.forward_bytes.to_string(),
-            self.reply_packets.to_string(),
-            self.reply_bytes.to_string(),
+            known(self.flows_total),
+            known(self.forward_packets),
+            known(self.forward_bytes),
+            known(self.reply_packets),
+            known(self.reply_bytes),
             leaves,
             self.dea.clone().unwrap_or_else(|| "-".into()),
             self.path.clone(),

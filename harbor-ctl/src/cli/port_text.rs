@@ -3,7 +3,7 @@
 use super::output::Row;
 use crate::{
     api::{CertificateItem, DeletedPort, PortItem, RangeReport},
-    model::{Protocol, SETTINGS, counted, format_age, format_rate},
+    model::{Protocol, SETTINGS, counted, format_age, known, rate},
 };
 
 pub(super) fn joined(protocols: &[Protocol]) -> String {
@@ -39,8 +39,8 @@ impl Row for PortItem {
             joined(&self.protocols),
             self.name.clone(),
             format!("{}/{}", self.backends.up, self.backends.total),
-            self.flows.to_string(),
-            format_rate(self.rate_bps),
+            known(self.flows),
+            rate(self.rate_bps),
             self.path.clone(),
             self.state.name().to_owned(),
             format_age(self.age_s),
@@ -49,11 +49,14 @@ impl Row for PortItem {
 
     fn wide_cells(&self) -> Vec<String> {
         let sum = |field: fn(&crate::api::PortCounters) -> u64| {
-            self.counters.iter().map(field).sum::<u64>().to_string()
+            known(
+                self.flows
+                    .map(|_| self.counters.iter().map(field).sum::<u64>()),
+            )
         };
         vec![
-            format_rate(self.rate_in_bps),
-            format_rate(self.rate_out_bps),
+            rate(self.rate_in_bps),
+            rate(self.rate_out_bps),
             self.policy.name().to_owned(),
             self.udp_policy.name().to_owned(),
             format_age(u64::from(self.drain_s)),
@@ -65,7 +68,7 @@ impl Row for PortItem {
                 true => "-".to_owned(),
                 false => self.node.clone(),
             },
-            self.reason.clone().unwrap_or_else(|| "-".to_owned()),
+            reason(self),
         ]
     }
 
@@ -119,7 +122,7 @@ pub(super) fn details(item: &PortItem) -> String {
         ("Id", item.id.clone()),
         ("State", format!("{}{reason}", item.state.name())),
         ("Path", item.path.clone()),
-        ("Flows", item.flows.to_string()),
+        ("Flows", flows(item)),
         ("Rate", rates(item)),
         ("Policy", policies(item)),
         ("Drain", format_age(u64::from(item.drain_s))),
@@ -146,8 +149,12 @@ pub(super) fn details(item: &PortItem) -> String {
             refused => format!("; {} refused", counted(refused, "flow")),
         };
         let text = format!(
-            "{} flows in all, {} packets ({} bytes) in, {} packets ({} bytes) out{refused}",
-            c.flows_total, c.forward_packets, c.forward_bytes, c.reply_packets, c.reply_bytes
+            "{} in all, {} ({}) in, {} ({}) out{refused}",
+            counted(c.flows_total, "flow"),
+            counted(c.forward_packets, "packet"),
+            counted(c.forward_bytes, "byte"),
+            counted(c.reply_packets, "packet"),
+            counted(c.reply_bytes, "byte")
         );
         let label = match c.protocol {
             Protocol::Tcp => "Tcp",
@@ -176,11 +183,21 @@ fn certificate(certificate: &CertificateItem, item: &PortItem) -> String {
     }
 }
 
+/// Why the port is not up, or why nobody here knows what it carries.
+fn reason(item: &PortItem) -> String {
+    let reason = item.reason.as_ref().or(item.unknown.as_ref());
+    reason.cloned().unwrap_or_else(|| "-".to_owned())
+}
+
+fn flows(item: &PortItem) -> String {
+    match &item.unknown {
+        Some(why) => format!("{} ({why})", known(item.flows)),
+        None => known(item.flows),
+    }
+}
+
 fn rates(item: &PortItem) -> String {
-    let (inward, outward) = (
-        format_rate(item.rate_in_bps),
-        format_rate(item.rate_out_bps),
-    );
+    let (inward, outward) = (rate(item.rate_in_bps), rate(item.rate_out_bps));
     format!("{inward} in, {outward} out")
 }
 

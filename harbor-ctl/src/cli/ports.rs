@@ -262,7 +262,7 @@ async fn delete(session: &Session, client: &Client, port: &str, yes: bool) -> Re
     session.confirm(
         &format!(
             "delete port {port} of {name} and end its {}",
-            counted(flows, "flow")
+            flows.map_or_else(|| "flows".to_owned(), |flows| counted(flows, "flow"))
         ),
         yes,
     )?;

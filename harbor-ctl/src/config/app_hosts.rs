@@ -8,6 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
+use super::read_file;
 use crate::model::{HostRule, check_name, parse_network};
 
 /// The most instances of an app host whose file does not say it.
@@ -44,7 +45,7 @@ pub(crate) fn read_app_hosts(folder: &Path) -> Result<Vec<HostRule>, String> {
     let (mut hosts, mut seen) = (Vec::new(), BTreeSet::new());
     for path in paths {
         let of_file = |text: String| format!("{}: {text}", path.display());
-        let text = fs::read_to_string(&path).map_err(|e| of_file(e.to_string()))?;
+        let text = read_file(&path).map_err(|e| of_file(e.to_string()))?;
         let host = read(&text).map_err(of_file)?;
         let own = [
             Some(format!("dea {}", host.dea)),

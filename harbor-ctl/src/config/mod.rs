@@ -35,7 +35,7 @@ use crate::model::{Refusal, RefusalKind, nearest};
 pub(crate) use app_hosts::read_app_hosts;
 pub(crate) use console::ConsoleConfig;
 pub(crate) use control::ControlConfig;
-pub(crate) use edit::{EditError, set_value, set_value_if, unset_value};
+pub(crate) use edit::{set_value, set_value_if, unset_value};
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use keys::{Applies, KEYS, Key, find as find_key, kato_name};
 pub(crate) use logs::LogConfig;

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::{AppHostItem, BackendItem, NameBackend},
     control::{Answer, FoundBackends, Operations, segment},
-    model::Refusal,
+    model::{Refusal, known},
 };
 
 /// Backends of a page.
@@ -118,7 +118,7 @@ pub(super) fn rows(backends: &[BackendItem], of: Option<Drainable<'_>>) -> Marku
                 td.name { (state(&item.state)) @if let Some(reason) = &item.reason { " " (reason) } }
                 td { (item.path) @if let Some(reason) = &item.path_reason { " " (reason) } }
                 td.number { (item.weight) }
-                td.number { (item.flows) }
+                td.number { (known(item.flows)) }
                 td.name { (item.dea.as_deref().unwrap_or("by hand")) }
                 @if let Some(of) = of { td { (drain(item, of)) } }
             }

@@ -19,8 +19,13 @@ pub(super) fn chart(samples: &Samples, port: Option<&str>) -> Markup {
             h2 { "Traffic" }
             div.chart data-port=[port] role="img" aria-label="Bits per second and flows of the last hour" {}
             p #carried {
-                "Now: " (format_rate(now.in_bps)) " from clients, " (format_rate(now.out_bps))
-                " to clients, flows: " (now.flows)
+                @match now {
+                    Some(now) => {
+                        "Now: " (format_rate(now.in_bps)) " from clients, " (format_rate(now.out_bps))
+                        " to clients, flows: " (now.flows)
+                    }
+                    None => "Now: not known, the datapath does not answer."
+                }
             }
             details {
                 summary { "The last hour in numbers" }
@@ -37,7 +42,7 @@ fn numbers(samples: &Samples, port: Option<&str>) -> Markup {
     let rows = (0..60 / STEP).filter_map(|place| {
         let to = last.checked_sub(place * STEP * 60)?;
         let from = to.checked_sub(STEP * 60)?;
-        let within = |(at, _): &&(u64, Sample)| *at > from && *at <= to;
+        let within = |(at, own): &&(u64, Sample)| *at > from && *at <= to && own.is_known();
         let own: Vec<&Sample> = series.iter().filter(within).map(|(_, s)| s).collect();
         let mean = |value: fn(&Sample) -> f32| {
             own.iter().map(|sample| value(sample)).sum::<f32>() / own.len() as f32

@@ -63,9 +63,9 @@ fn now<O: Operations>(console: &Console<O>, port: Option<&str>) -> Value {
     json!({
         "start": console.start,
         "at": at,
-        "in": carried.in_bps,
-        "out": carried.out_bps,
-        "flows": carried.flows,
+        "in": carried.map(|carried| carried.in_bps),
+        "out": carried.map(|carried| carried.out_bps),
+        "flows": carried.map(|carried| carried.flows),
         "event": console.operations.events().newest().to_string(),
     })
 }

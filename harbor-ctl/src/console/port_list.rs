@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     control::{EventLog, Operations, PortRow, segment},
-    model::{EventKind, PortState, Refusal, format_rate},
+    model::{EventKind, PortState, Refusal, known, rate},
 };
 
 const ON_PAGE: usize = 50;
@@ -166,8 +166,8 @@ fn row(row: &PortRow) -> Markup {
             td.name { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
             td { (row.path) }
             td.number { (row.up) " of " (port.backends.len()) }
-            td.number { (row.flows) }
-            td.number { (format_rate(row.rate_bps)) }
+            td.number { (known(row.flows)) }
+            td.number { (rate(row.rate_bps)) }
             td.name { (port.node) }
         }
     }

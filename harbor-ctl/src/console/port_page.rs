@@ -22,7 +22,7 @@ use super::{
 use crate::{
     api::{BackendItem, FlowItem, FlowQuery, PortItem},
     control::{Answer, FlowSource as _, Operations, segment},
-    model::{PortRef, PortState, Refusal, SETTINGS, format_rate},
+    model::{PortRef, PortState, Refusal, SETTINGS, known, rate},
 };
 
 /// Flows that the page shows.
@@ -183,9 +183,9 @@ fn facts(item: &PortItem) -> Markup {
             dt { "Id" } dd { (item.id) }
             dt { "Path" } dd { (item.path) }
             @if let Some(public) = &item.public { dt { "Public" } dd { (public) } }
-            dt { "Flows" } dd { (item.flows) }
-            dt { "From clients" } dd { (format_rate(item.rate_in_bps)) }
-            dt { "To clients" } dd { (format_rate(item.rate_out_bps)) }
+            dt { "Flows" } dd { (known(item.flows)) @if let Some(why) = &item.unknown { " " (why) } }
+            dt { "From clients" } dd { (rate(item.rate_in_bps)) }
+            dt { "To clients" } dd { (rate(item.rate_out_bps)) }
             @if !item.node.is_empty() { dt { "Node" } dd { (item.node) } }
             @if let Some(organization) = &item.organization { dt { "Organization" } dd { (organization) } }
             @if let Some(space) = &item.space { dt { "Space" } dd { (space) } }

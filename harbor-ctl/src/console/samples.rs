@@ -50,7 +50,8 @@ struct Trace {
     seconds: Option<Ring<SECONDS>>,
     /// Of the minute that is not over.
     mean: Mean,
-    latest: Throughput,
+    /// `None`: the engines did not answer.
+    latest: Option<Throughput>,
     /// When it last carried something, and when somebody looked at it.
     busy_at: u64,
     seen_at: u64,
@@ -58,11 +59,16 @@ struct Trace {
 
 impl Trace {
     /// Takes the sample of so many seconds; the first of another minute ends the one before.
-    fn push(&mut self, carried: Throughput, (at, seconds): (u64, usize), ends_minute: bool) {
+    fn push(
+        &mut self,
+        carried: Option<Throughput>,
+        (at, seconds): (u64, usize),
+        ends_minute: bool,
+    ) {
         if ends_minute {
             self.minutes.push(self.mean.take());
         }
-        let sample = Sample::from(carried);
+        let sample = carried.map_or(Sample::UNKNOWN, Sample::from);
         for _ in 0..seconds {
             self.mean.add(sample);
             if let Some(ring) = &mut self.seconds {
@@ -70,7 +76,7 @@ impl Trace {
             }
         }
         self.latest = carried;
-        if carried != Throughput::default() {
+        if carried.is_some_and(|carried| carried != Throughput::default()) {
             self.busy_at = at;
         }
     }
@@ -124,11 +130,14 @@ impl Samples {
 
     /// The latest of all ports together or of one, and when it was taken. A port that is looked at has
     /// seconds from then on.
-    pub(super) fn latest(&self, port: Option<&str>) -> (u64, Throughput) {
+    pub(super) fn latest(&self, port: Option<&str>) -> (u64, Option<Throughput>) {
         let mut traces = self.traces();
         let at = traces.at;
+        let is_known = traces.all.latest.is_some() || at == 0;
         let latest = traces.looked_at(port).map(|trace| trace.latest);
-        (at, latest.unwrap_or_default())
+        // A port without a trace carries nothing, if anything is known.
+        let silent = is_known.then(Throughput::default);
+        (at, latest.unwrap_or(silent))
     }
 
     /// In all or of a port: minutes, and seconds as far as they reach back. Of a port that has carried
@@ -165,11 +174,13 @@ impl Traces {
         let ends_minute = self.at != 0 && at / 60 != self.at / 60;
         self.at = at;
         self.all.seconds.get_or_insert_default();
-        self.all.push(traffic.all, (at, passed), ends_minute);
+        let is_known = !traffic.is_unknown;
+        let known = |carried| is_known.then_some(carried);
+        self.all.push(known(traffic.all), (at, passed), ends_minute);
         let mut busy: HashMap<String, Throughput> = traffic.ports.into_iter().collect();
         for (id, trace) in &mut self.ports {
             let carried = busy.remove(id).unwrap_or_default();
-            trace.push(carried, (at, passed), ends_minute);
+            trace.push(known(carried), (at, passed), ends_minute);
         }
         // A port that is gone carries nothing either: an hour of that is no history.
         let oldest = at.saturating_sub(MINUTES as u64 * 60);
@@ -192,7 +203,7 @@ impl Traces {
         let room = PORTS - self.ports.len();
         for (id, carried) in busy.into_iter().take(room) {
             let trace = self.ports.entry(id).or_default();
-            trace.push(carried, (at, passed), false);
+            trace.push(Some(carried), (at, passed), false);
         }
     }
 
@@ -312,7 +323,7 @@ mod tests {
             let mut ports = traces.ports.iter();
             ports.find(|(_, t)| t.seconds.is_none()).unwrap().0.clone()
         };
-        assert_eq!(samples.latest(Some(&without)).1.flows, 1);
+        assert_eq!(samples.latest(Some(&without)).1.unwrap().flows, 1);
         samples.take(traffic((1..PORTS).map(|port| (port, 1))), 1_001);
         assert!(samples.traces().ports[&without].seconds.is_some());
         samples.take(traffic((1..=PORTS).map(|port| (port, 1))), 1_002);

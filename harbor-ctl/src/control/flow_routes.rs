@@ -14,7 +14,7 @@ use super::{
     extract::{self, PortQuery, checked, parsed},
     ndjson,
     operations::{Answer, FlowSource, Operations},
-    page::Page,
+    page::page_limit,
     server::{Shared, answer},
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         ExplainPacket, ExplainReport, FlowCount, FlowItem, FlowQuery, KillFlows, KilledFlows, List,
     },
     http::described,
+    model::Refusal,
 };
 
 /// How many flows are sent at once.
@@ -36,8 +37,8 @@ pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
         .routes(described!(O: explain))
 }
 
-/// Flows of one port or of all, in pages. For each page all of them are read: of many,
-/// `/v1/flows/stream` reads each once.
+/// Flows of one port or of all, in pages. Up to 4,096 are in the order of port, protocol, client and source;
+/// of more, each few thousand are. Every page goes on where the one before has ended.
 #[utoipa::path(
     get,
     path = "/v1/flows",
@@ -55,23 +56,65 @@ async fn list_flows<O: Operations>(
             port: query.port.clone(),
             ..FlowQuery::default()
         };
-        let mut page = Page::new((query.limit, query.token))?;
-        let mut flows = o.flows(which).await?;
-        let key = |item: &FlowItem| {
-            let flow = &item.flow;
-            format!(
-                "{:05} {} {} {}",
-                item.port, flow.protocol, flow.client, flow.source
-            )
-        };
-        while let Some(items) = flows.next().await? {
-            items
-                .into_iter()
-                .for_each(|item| page.add(key(&item), item));
-        }
-        Ok(page.finish("FlowList"))
+        let limit = page_limit(query.limit)?;
+        flow_page(o.flows(which).await?, limit, query.token.as_deref()).await
     })
     .await
+}
+
+/// The order of flows of one step.
+fn key(item: &FlowItem) -> String {
+    let flow = &item.flow;
+    format!(
+        "{:05} {} {} {}",
+        item.port, flow.protocol, flow.client, flow.source
+    )
+}
+
+/// A page, and the token of what follows it: where the step of its last flow begins, and that flow's key
+/// if the step holds more. A step that is read again has the same flows, but for those that came or went.
+async fn flow_page(
+    mut flows: impl FlowSource,
+    limit: usize,
+    token: Option<&str>,
+) -> Answer<List<FlowItem>> {
+    let mut after = None;
+    if let Some(token) = token {
+        let (place, key) = token.split_once(' ').unwrap_or((token, ""));
+        if !flows.go_to(place) {
+            let text = format!("continue = {token:?}: no list of flows has told it");
+            return Err(Refusal::invalid("continue", text).fix("begin without it"));
+        }
+        after = (!key.is_empty()).then_some(key);
+    }
+    let mut items: Vec<FlowItem> = Vec::new();
+    let mut place = flows.place();
+    while let Some(mut step) = flows.next().await? {
+        // As tokens are compared.
+        step.sort_by_cached_key(key);
+        if let Some(after) = after.take() {
+            step.retain(|item| key(item).as_str() > after);
+        }
+        let room = limit - items.len();
+        let is_cut = step.len() > room;
+        items.extend(step.into_iter().take(room));
+        if let (true, Some(last)) = (is_cut, items.last()) {
+            let next = place.map(|place| format!("{place} {}", key(last)));
+            return Ok(listed(items, next));
+        }
+        place = flows.place();
+        if items.len() == limit {
+            break;
+        }
+    }
+    Ok(listed(items, place))
+}
+
+fn listed(items: Vec<FlowItem>, next: Option<String>) -> List<FlowItem> {
+    List {
+        next,
+        ..List::of("FlowList", items)
+    }
 }
 
 /// All flows that are asked for, one JSON object a line, sent while they are read: up to 4,096 by port,

@@ -126,14 +126,16 @@ pub(crate) struct PortRow {
     pub(crate) path: String,
     /// Backends that are up.
     pub(crate) up: usize,
-    pub(crate) flows: u64,
-    pub(crate) rate_bps: u64,
+    pub(crate) flows: Option<u64>,
+    pub(crate) rate_bps: Option<u64>,
     pub(crate) certificate: Option<Box<CertificateItem>>,
 }
 
 /// What ports carry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traffic {
+    /// The engines do not answer.
+    pub(crate) is_unknown: bool,
     pub(crate) all: Throughput,
     /// By the service's id, those alone that carry something.
     pub(crate) ports: Vec<(String, Throughput)>,
@@ -166,6 +168,12 @@ pub(crate) trait PacketSource: Send + 'static {
 
 /// Flows that are read while they are sent: dropped, it reads no more.
 pub(crate) trait FlowSource: Send + 'static {
+    /// Where the next few thousand begin, in words without spaces; `None` at the end.
+    fn place(&self) -> Option<String>;
+
+    /// Goes on at such a place; whether it is one.
+    fn go_to(&mut self, place: &str) -> bool;
+
     /// The next few thousand; `None` at the end. Those of one answer are in the order of port, protocol,
     /// client and source.
     fn next(&mut self) -> impl Future<Output = Answer<Option<Vec<FlowItem>>>> + Send;

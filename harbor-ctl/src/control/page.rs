@@ -10,6 +10,18 @@ use crate::{api::List, model::Refusal};
 /// Used when no limit is given, and the most that may be asked for.
 pub(crate) const PAGE_LIMIT: usize = 1_000;
 
+/// How many items a page has.
+pub(super) fn page_limit(wanted: Option<usize>) -> Result<usize, Refusal> {
+    let limit = wanted.unwrap_or(PAGE_LIMIT);
+    match (1..=PAGE_LIMIT).contains(&limit) {
+        true => Ok(limit),
+        false => {
+            let text = format!("limit = {limit}: 1 to {PAGE_LIMIT} is allowed");
+            Err(Refusal::invalid("limit", text))
+        }
+    }
+}
+
 /// A page that is filled with the items of a list as they come, in whatever order: it holds those that
 /// belong on it, and no others.
 #[derive(Debug)]
@@ -25,13 +37,8 @@ pub(crate) struct Page<T> {
 
 impl<T> Page<T> {
     pub(crate) fn new((limit, after): (Option<usize>, Option<String>)) -> Result<Self, Refusal> {
-        let limit = limit.unwrap_or(PAGE_LIMIT);
-        if !(1..=PAGE_LIMIT).contains(&limit) {
-            let text = format!("limit = {limit}: 1 to {PAGE_LIMIT} is allowed");
-            return Err(Refusal::invalid("limit", text));
-        }
         Ok(Self {
-            limit,
+            limit: page_limit(limit)?,
             after,
             items: BTreeMap::new(),
             seen: 0,

@@ -6,7 +6,7 @@ use super::{Controller, error::refused, services::Mark};
 use crate::{
     allocator::{self, Holder, LiveHost, Request},
     api::DeletedPort,
-    model::{Protocol, Refusal, RefusalKind, Service, now},
+    model::{Protocol, Refusal, RefusalKind, Service, are, counted, now},
     proxy::Unheld,
     registry::{Quota, Registry, RegistryError, Rests},
     views::status::more_descriptors,
@@ -141,7 +141,11 @@ impl<R: Registry> Controller<R> {
             if limit == 0 || used < limit {
                 return Ok(());
             }
-            let text = format!("{used} ports are used, and limits.{key} = {limit}");
+            let text = format!(
+                "{} {} used, and limits.{key} = {limit}",
+                counted(used, "port"),
+                are(&used)
+            );
             let fix = format!("delete some, or: harbor-ctl config set limits.{key} NUMBER");
             Err(Refusal::new(RefusalKind::QuotaExceeded, text)
                 .field(&format!("limits.{key}"))
@@ -176,10 +180,8 @@ impl<R: Registry> Controller<R> {
             .map_err(|error| refused(&error))?;
         self.forget(&service.id);
         self.forget_given(&service.id, None);
-        if !rest.is_zero() {
-            for &protocol in service.protocols.each() {
-                self.resting.insert((protocol, service.port), until);
-            }
+        for &protocol in service.protocols.each() {
+            self.resting.insert((protocol, service.port), until);
         }
         self.apply_change().await;
         let Service {

@@ -149,10 +149,12 @@ impl<R: Registry> Controller<R> {
             KernelEngine::Down { reason, .. } => {
                 differences.push(format!("the proxy forwards alone: {reason}"))
             }
-            KernelEngine::Up(forwarding) => match forwarding.frontends(Scope::Whole).await {
-                Ok(reports) => differences.extend(kernel_differs(&self.served(), &reports)),
-                Err(error) => differences.push(format!("the kernel was not read: {error}")),
-            },
+            KernelEngine::Up(forwarding) => {
+                match forwarding.soon(forwarding.frontends(Scope::Whole)).await {
+                    Ok(reports) => differences.extend(kernel_differs(&self.served(), &reports)),
+                    Err(error) => differences.push(format!("the kernel was not read: {error}")),
+                }
+            }
         }
         differences.extend(self.not_applied.clone());
         let state = if differences.is_empty() {

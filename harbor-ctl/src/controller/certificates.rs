@@ -8,8 +8,10 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Controller, services::Mark};
 use crate::{
@@ -23,12 +25,23 @@ use crate::{
 
 /// Of the services of this node that end TLS, by id.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Certificates(Arc<Mutex<BTreeMap<String, Held>>>);
+pub(crate) struct Certificates(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    each: Mutex<BTreeMap<String, Held>>,
+    /// Those that end TLS since the last change, and how often they were others than before.
+    asked: Mutex<(Vec<Wanted>, u64)>,
+    /// Who reads the files has it, for as long as they take to answer.
+    turn: Turn,
+}
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// What is known of one service's certificates.
 #[derive(Clone, Debug, Default)]
 struct Held {
-    port: u16,
+    wanted: Wanted,
     /// The files that were read last, with what they looked like; empty: none were found.
     read: Vec<(CertificateFiles, [Stamp; 2])>,
     shown: CertificateFacts,
@@ -40,9 +53,8 @@ type Stamp = Option<(u64, u64, u64, i64, i64)>;
 impl Certificates {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
         // Nobody panics while it is held; and a panic ends the agent anyway.
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        let each = self.0.each.lock();
+        each.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// By the service's id.
@@ -54,23 +66,77 @@ impl Certificates {
         shown.collect()
     }
 
+    /// How often other services ended TLS than before, or in another way.
+    pub(super) fn asked(&self) -> u64 {
+        let asked = self.0.asked.lock();
+        asked.unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// These services end TLS from now on.
+    fn ask(&self, wanted: Vec<Wanted>) {
+        let asked = self.0.asked.lock();
+        let mut asked = asked.unwrap_or_else(PoisonError::into_inner);
+        if asked.0 != wanted {
+            *asked = (wanted, asked.1 + 1);
+        }
+    }
+
+    /// Waits until nobody reads the files.
+    pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.0.turn).lock_owned().await
+    }
+
     /// Brings the proxy to what these services and their files say. Reads files: it may block.
     fn follow(&self, services: Vec<Wanted>, folder: &Path, proxy: &Proxy) {
-        let mut known = self.lock();
-        let mut gone = std::mem::take(&mut *known);
+        let mut gone = self.lock().clone();
+        let mut known = BTreeMap::new();
         for wanted in services {
             let mut held = gone.remove(&wanted.id).unwrap_or_default();
-            held.port = wanted.port;
-            held.follow(&wanted, folder, proxy);
-            known.insert(wanted.id, held);
+            held.wanted = wanted;
+            held.follow(folder, proxy);
+            known.insert(held.wanted.id.clone(), held);
         }
         for held in gone.into_values() {
-            proxy.set_tls(held.port, None);
+            proxy.set_tls(held.wanted.port, None);
+        }
+        *self.lock() = known;
+    }
+}
+
+/// Services whose certificates are to be in force, and whose turn it is.
+pub(super) struct Following {
+    certificates: Certificates,
+    services: Vec<Wanted>,
+    folder: PathBuf,
+    proxy: Proxy,
+    turn: OwnedMutexGuard<()>,
+}
+
+impl Following {
+    /// Reads the files as soon as they answer.
+    pub(super) async fn run(self) {
+        if self.services.is_empty() && self.certificates.lock().is_empty() {
+            return;
+        }
+        let follow = move || {
+            let Self {
+                certificates,
+                services,
+                folder,
+                proxy,
+                turn,
+            } = self;
+            certificates.follow(services, &folder, &proxy);
+            drop(turn);
+        };
+        if let Err(error) = tokio::task::spawn_blocking(follow).await {
+            tracing::error!("certificates were not read: {error}");
         }
     }
 }
 
 /// A service that ends TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Wanted {
     id: String,
     name: String,
@@ -90,8 +156,8 @@ impl Wanted {
 }
 
 impl Held {
-    fn follow(&mut self, wanted: &Wanted, folder: &Path, proxy: &Proxy) {
-        let files = files_of(wanted, folder);
+    fn follow(&mut self, folder: &Path, proxy: &Proxy) {
+        let files = files_of(&self.wanted, folder);
         let seen: Vec<(CertificateFiles, [Stamp; 2])> = files
             .into_iter()
             .map(|files| {
@@ -104,8 +170,8 @@ impl Held {
             return;
         }
         self.read = seen;
-        let (name, port) = (&wanted.name, wanted.port);
-        match self.load(wanted, folder) {
+        let Wanted { name, port, .. } = self.wanted.clone();
+        match self.load(folder) {
             Ok((names, expires_at, config)) => {
                 proxy.set_tls(port, Some(config));
                 tracing::info!(
@@ -129,13 +195,9 @@ impl Held {
         }
     }
 
-    fn load(
-        &self,
-        wanted: &Wanted,
-        folder: &Path,
-    ) -> Result<(Vec<String>, u64, Arc<rustls::ServerConfig>), String> {
+    fn load(&self, folder: &Path) -> Result<(Vec<String>, u64, Arc<rustls::ServerConfig>), String> {
         if self.read.is_empty() {
-            let (name, folder) = (&wanted.name, folder.display());
+            let (name, folder) = (&self.wanted.name, folder.display());
             return Err(format!(
                 "no certificate: put {name}.crt and {name}.key into {folder}, or: harbor-ctl ports \
                  set {name} tls=CERT,KEY"
@@ -149,7 +211,10 @@ impl Held {
     }
 }
 
-fn load<'a>(files: impl Iterator<Item = &'a CertificateFiles>) -> Result<Vec<Identity>, String> {
+/// Reads pairs; an error names the file.
+pub(super) fn load<'a>(
+    files: impl Iterator<Item = &'a CertificateFiles>,
+) -> Result<Vec<Identity>, String> {
     let time = now();
     files
         .map(|files| Identity::load(&files.certificate, &files.key, time))
@@ -182,19 +247,25 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 impl<R: Registry> Controller<R> {
-    /// Gives the proxy the certificates of this node's ports as they are now.
-    pub(crate) async fn keep_certificates(&self) {
+    fn wanted(&self) -> Vec<Wanted> {
         let ending = self.services.with(Mark::EndsTls);
         let own = ending.filter(|service| self.serves(service));
-        let wanted: Vec<Wanted> = own.map(|service| Wanted::of(service)).collect();
-        if wanted.is_empty() && self.certificates.lock().is_empty() {
-            return;
-        }
-        let (certificates, proxy) = (self.certificates.clone(), self.engines.proxy.clone());
-        let folder: PathBuf = self.running.config.certificates.clone();
-        let follow = move || certificates.follow(wanted, &folder, &proxy);
-        if let Err(error) = tokio::task::spawn_blocking(follow).await {
-            tracing::error!("certificates were not read: {error}");
+        own.map(|service| Wanted::of(service)).collect()
+    }
+
+    /// Has the files read, if a change asks for it, when nobody has the controller.
+    pub(super) fn ask_for_certificates(&self) {
+        self.certificates.ask(self.wanted());
+    }
+
+    /// What the proxy is to have of the certificates of this node's ports.
+    pub(super) fn following(&self, turn: OwnedMutexGuard<()>) -> Following {
+        Following {
+            certificates: self.certificates.clone(),
+            services: self.wanted(),
+            folder: self.running.config.certificates.clone(),
+            proxy: self.engines.proxy.clone(),
+            turn,
         }
     }
 

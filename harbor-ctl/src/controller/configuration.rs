@@ -1,13 +1,14 @@
-//! Shows, sets and reloads the configuration while the agent runs.
+//! Brings in force what the files of the configuration say while the agent runs.
 //!
-//! Keys that can change at once do; the others are named, and wait for a restart.
+//! Keys that can change at once do; the others are named, and wait for a restart. Files are read and
+//! written before anybody has the controller: [`Handle`](super::Handle) does it.
 
 use super::{Controller, Pending};
 use crate::{
     api::ConfigChange,
-    config::{self, Applies, Config, EditError, Key, Loaded, ProxyConfig},
+    config::{self, Applies, Config, ConfigError, Key, Loaded, ProxyConfig},
     forwarding::{KernelEngine, settings},
-    model::{ConfigItem, EventKind, Happening, Refusal, SettingChange, Subject, Terms},
+    model::{EventKind, Happening, HostRule, Refusal, RefusalKind, SettingChange, Subject, Terms},
     registry::Registry,
     telemetry,
     views::facts::Unapplied,
@@ -19,42 +20,25 @@ fn terms(config: &Config) -> (Terms, ProxyConfig) {
 }
 
 impl<R: Registry> Controller<R> {
-    /// Every value, with who said it. The files may have been edited by hand, and not been read again.
-    pub(super) fn config_items(&self) -> Vec<ConfigItem> {
-        let written = config::load(&self.running.source);
-        config::config_items(&self.running, written.as_ref().unwrap_or(&self.written))
+    /// What is in force, and what was read of the files last.
+    pub(super) fn loaded(&self) -> (Loaded, Loaded) {
+        (self.running.clone(), self.written.clone())
     }
 
-    /// Writes a value to the file, then uses it.
+    /// Writes a value, and uses it, as a step of a change that has the controller.
     pub(super) async fn set_config(
         &mut self,
         name: &str,
         value: &str,
-        seen: Option<String>,
     ) -> Result<ConfigChange, Refusal> {
         let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
         let (source, words) = (self.running.source.clone(), value.to_owned());
-        let set = move || config::set_value_if(&source, key, &words, seen.as_deref());
-        self.write_config(key, set).await
+        let written = config::set_value(&source, key, &words).map_err(Refusal::from)?;
+        Ok(self.use_written(written, key).await)
     }
 
-    /// Takes a value out of the file, then uses what decides without it.
-    pub(super) async fn unset_config(&mut self, name: &str) -> Result<ConfigChange, Refusal> {
-        let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
-        let source = self.running.source.clone();
-        self.write_config(key, move || config::unset_value(&source, key))
-            .await
-    }
-
-    async fn write_config(
-        &mut self,
-        key: &Key,
-        write: impl FnOnce() -> Result<Loaded, EditError> + Send + 'static,
-    ) -> Result<ConfigChange, Refusal> {
-        let written = tokio::task::spawn_blocking(write)
-            .await
-            .map_err(|error| Refusal::failed(error.to_string()))?
-            .map_err(Refusal::from)?;
+    /// Uses what somebody has had written.
+    pub(super) async fn use_written(&mut self, written: Loaded, key: &Key) -> ConfigChange {
         self.adopt(written, Some(key)).await;
         let value = self
             .written
@@ -62,7 +46,7 @@ impl<R: Registry> Controller<R> {
             .get(&key.path())
             .map(|entry| entry.value.plain());
         tracing::info!(key = key.path(), value, "configuration set");
-        Ok(ConfigChange {
+        ConfigChange {
             key: key.path(),
             value: value.unwrap_or_default(),
             file: self.running.source.path.clone(),
@@ -71,16 +55,24 @@ impl<R: Registry> Controller<R> {
                 "ports.range" => self.snapshot().range_report().outside,
                 _ => Vec::new(),
             },
-        })
+        }
     }
 
-    /// Reads the files again; a configuration that is wrong changes nothing.
-    pub(super) async fn reload(&mut self) {
-        match config::load(&self.running.source) {
+    /// Uses what the files say now; a configuration that is wrong changes nothing.
+    pub(super) async fn reload(
+        &mut self,
+        read: Result<Loaded, ConfigError>,
+        hosts: Option<Result<Vec<HostRule>, String>>,
+    ) {
+        match read {
             Ok(loaded) => {
                 tracing::info!("configuration read again");
-                if let Err(text) = self.read_app_hosts() {
-                    tracing::error!("app hosts are as before: discovery.hosts: {text}");
+                match hosts {
+                    None => {}
+                    Some(Ok(hosts)) => self.take_app_hosts(hosts),
+                    Some(Err(text)) => {
+                        tracing::error!("app hosts are as before: discovery.hosts: {text}");
+                    }
                 }
                 self.adopt(loaded, None).await;
             }

@@ -57,7 +57,13 @@ impl Conflicts {
     }
 
     /// Takes a fresh look at the whole host. Answers what is to be told.
-    pub(super) fn replace(&mut self, fresh: HeldNumbers, assigned: &Assigned) -> Vec<Happening> {
+    pub(super) fn replace(
+        &mut self,
+        mut fresh: HeldNumbers,
+        assigned: &Assigned,
+    ) -> Vec<Happening> {
+        // The socket of a port that was made during the look is the agent's own.
+        fresh.retain(|key, _| !assigned.ours.contains(key));
         let mut told = Vec::new();
         for (key, holder) in &fresh {
             if assigned.taken.contains(key) {
@@ -240,6 +246,23 @@ mod tests {
         // The port was given up meanwhile.
         assert_eq!(look(&[], &both(&[], &[])), []);
         assert_eq!(look(&[holder(3)], &both(&[], &[])), []);
+    }
+
+    /// It was nobody's when the look began.
+    #[test]
+    fn the_socket_of_a_port_that_was_made_during_a_look_is_no_conflict() {
+        let key = (Protocol::Tcp, 35_000);
+        let fresh = || HeldNumbers::from([(key, Holder::default())]);
+        let mut conflicts = Conflicts::default();
+        let ours = Assigned {
+            ours: BTreeSet::from([key]),
+            taken: BTreeSet::new(),
+        };
+        assert!(conflicts.replace(fresh(), &ours).is_empty());
+        assert!(conflicts.held().is_empty());
+        // Of nobody's it is told still.
+        conflicts.replace(fresh(), &Assigned::default());
+        assert!(conflicts.held().contains_key(&key));
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! A registry that was made anew where ports exist: what the kernel forwards is left alone until
-//! somebody decides.
+//! A registry that was made anew where ports exist, or put back to an earlier time: what the kernel
+//! forwards is left alone until somebody decides.
 //!
 //! A file that is missing is the same to see as a state directory that is not mounted. The kernel's
-//! tables and the journal tell whether it is a first start or a loss.
+//! tables and the journal tell whether it is a first start or a loss. A number that was given up rests, at
+//! least until the kernel has heard of it: one that neither rests nor belongs to anybody was taken after
+//! what the file remembers.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -62,10 +64,20 @@ fn last_backup(state: &Path) -> Option<PathBuf> {
 }
 
 impl<R: Registry> Controller<R> {
-    /// Compares a registry that was made anew with what the kernel and the journal know. Called
-    /// before anything is applied.
+    /// Compares a registry that has just been opened with what the kernel and the journal know. Called before
+    /// anything is applied.
     pub(crate) async fn believe_or_hold(&mut self) {
-        if !self.registry.is_new() {
+        self.compare(Moment::Start).await;
+    }
+
+    /// The same of one that was made anew, where the kernel could not be read at the start.
+    pub(crate) async fn believe_or_hold_late(&mut self) {
+        self.compare(Moment::Later).await;
+    }
+
+    async fn compare(&mut self, when: Moment) {
+        let is_new = self.registry.is_new();
+        if !is_new && (R::IS_SHARED || when == Moment::Later) {
             return;
         }
         let kernel: BTreeSet<(Protocol, u16)> = match &self.engines.kernel {
@@ -74,7 +86,7 @@ impl<R: Registry> Controller<R> {
                 Err(error) => return tracing::error!("the kernel was not read: {error}"),
             },
             KernelEngine::Off(_) => BTreeSet::new(),
-            // Nobody knows: it is asked again when the datapath runs.
+            // Nobody knows: a new one is compared when the datapath runs.
             KernelEngine::Down { .. } => return,
         };
         let each = self.services().flat_map(|service| {
@@ -82,22 +94,15 @@ impl<R: Registry> Controller<R> {
             halves.map(|&protocol| (protocol, service.port))
         });
         let known: BTreeSet<(Protocol, u16)> = each.collect();
+        let emptied = match is_new {
+            true => in_new(&kernel, &known),
+            false => match in_older(&kernel, &known, &self.resting) {
+                // It is believed as before.
+                None => return,
+                lacking => lacking,
+            },
+        };
         self.leaves_kernel_alone = !kernel.is_subset(&known);
-        let numbers = |halves: &BTreeSet<(Protocol, u16)>| {
-            let numbers: BTreeSet<u16> = halves.iter().map(|(_, port)| *port).collect();
-            numbers.len()
-        };
-        let emptied = match (kernel.is_empty(), known.is_empty()) {
-            (true, true) => None,
-            (true, false) => Some(Emptied {
-                ports: numbers(&known),
-                known_to: "the journal",
-            }),
-            (false, _) => Some(Emptied {
-                ports: numbers(&kernel.union(&known).copied().collect()),
-                known_to: "the kernel",
-            }),
-        };
         if let Err(error) = self.registry.hold(emptied).await {
             tracing::error!("it was not noted that the registry is new: {error}");
         }
@@ -111,9 +116,71 @@ impl<R: Registry> Controller<R> {
     }
 }
 
+/// When a registry is compared with the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    Start,
+    /// The datapath runs that did not: what was deleted meanwhile is in the kernel still.
+    Later,
+}
+
+/// What a registry that was made anew does not hold.
+fn in_new(
+    kernel: &BTreeSet<(Protocol, u16)>,
+    known: &BTreeSet<(Protocol, u16)>,
+) -> Option<Emptied> {
+    let (ports, known_to) = match (kernel.is_empty(), known.is_empty()) {
+        (true, true) => return None,
+        (true, false) => (numbers(known), "the journal"),
+        (false, _) => (
+            numbers(&kernel.union(known).copied().collect()),
+            "the kernel",
+        ),
+    };
+    Some(Emptied {
+        ports,
+        known_to,
+        holds: 0,
+    })
+}
+
+/// What a registry of an earlier time does not hold.
+fn in_older(
+    kernel: &BTreeSet<(Protocol, u16)>,
+    known: &BTreeSet<(Protocol, u16)>,
+    resting: &BTreeMap<(Protocol, u16), u64>,
+) -> Option<Emptied> {
+    let lacks = kernel.difference(known);
+    let lacks: BTreeSet<_> = lacks
+        .filter(|half| !resting.contains_key(half))
+        .copied()
+        .collect();
+    (!lacks.is_empty()).then(|| Emptied {
+        ports: numbers(&lacks),
+        known_to: "the kernel",
+        holds: numbers(known),
+    })
+}
+
+fn numbers(halves: &BTreeSet<(Protocol, u16)>) -> usize {
+    let numbers: BTreeSet<u16> = halves.iter().map(|(_, port)| *port).collect();
+    numbers.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_neither_rests_nor_is_anybodys_was_taken_after_what_the_file_remembers() {
+        let half = |port| (Protocol::Tcp, port);
+        let kernel = BTreeSet::from([half(1), half(2), half(3)]);
+        let (known, resting) = (BTreeSet::from([half(1)]), BTreeMap::from([(half(2), 0)]));
+        let lacking = in_older(&kernel, &known, &resting).unwrap();
+        assert_eq!((lacking.ports, lacking.holds), (1, 1));
+        let resting = BTreeMap::from([(half(2), 0), (half(3), 0)]);
+        assert_eq!(in_older(&kernel, &known, &resting), None);
+    }
 
     #[test]
     fn the_newest_backup_is_offered_and_nothing_else() {

@@ -9,7 +9,7 @@ use crate::{
     forwarding::StartError,
     model::{Refusal, RefusalKind},
     registry::RegistryError,
-    views::registry::EMPTIED_FIX,
+    views::registry::emptied_fix,
 };
 
 /// Why the agent did not start, or ended by itself.
@@ -146,8 +146,8 @@ pub(super) fn refused(error: &RegistryError) -> Refusal {
             .fix("what is forwarded stays; see harbor-ctl status, and try again when it is back"),
         RegistryError::Failed(_) => Refusal::new(RefusalKind::NotReady, error.to_string())
             .fix("what is forwarded stays; make room on, or repair, its disk: it is tried again"),
-        RegistryError::Emptied(_) => {
-            Refusal::new(RefusalKind::NotReady, error.to_string()).fix(EMPTIED_FIX)
+        RegistryError::Emptied(emptied) => {
+            Refusal::new(RefusalKind::NotReady, error.to_string()).fix(emptied_fix(emptied))
         }
         RegistryError::Fenced(_) => Refusal::new(RefusalKind::Conflict, error.to_string()).fix(
             "stop the other agent, or give one of them another node.id; then restart this one",

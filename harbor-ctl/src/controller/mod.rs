@@ -51,11 +51,11 @@ use crate::{
     discovery::{KnownHosts, Leases},
     forwarding::{
         Engines,
-        kernel::{Change, ForwardingError},
+        kernel::{Change, ForwardingError, HARDLY},
     },
     http::TcpProblem,
     metrics::Meters,
-    model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service},
+    model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service, now},
     registry::{Contents, Registry, RegistryError},
     views::{Rates, facts::Unapplied},
 };
@@ -161,7 +161,8 @@ impl<R: Registry> Controller<R> {
         controller.right_deadlines().await;
         let applied = controller.apply().await;
         applied.map_err(|error| AgentError::Fatal(error.to_string()))?;
-        controller.keep_certificates().await;
+        let turn = controller.certificates.turn().await;
+        controller.following(turn).run().await;
         controller.keep_reserved().await;
         Ok(controller)
     }
@@ -219,13 +220,16 @@ impl<R: Registry> Controller<R> {
             }
         };
         let apply = self.meters.reconcile(apply);
-        let problem = match tokio::time::timeout(APPLY_LIMIT, apply).await {
+        // A thread that hangs does so for the next one too; it makes the change when it goes on.
+        let limit = match engines.are_silent() {
+            true => HARDLY,
+            false => APPLY_LIMIT,
+        };
+        let problem = match tokio::time::timeout(limit, apply).await {
             Ok(Ok(())) => None,
             Ok(Err(ForwardingError::Ended)) => return Err(ForwardingError::Ended),
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!(
-                "the datapath did not answer within {APPLY_LIMIT:?}"
-            )),
+            Err(_) => Some(format!("the datapath did not answer within {limit:?}")),
         };
         if problem.is_some() {
             self.pending = Pending::All;
@@ -256,13 +260,19 @@ impl<R: Registry> Controller<R> {
         if let Err(error) = self.apply().await {
             self.not_applied = Some(error.to_string());
         }
-        self.keep_certificates().await;
+        self.ask_for_certificates();
         self.keep_reserved().await;
     }
 
     fn numbers(&self) -> Numbers {
-        let resting: BTreeSet<_> = self.resting.keys().copied().collect();
-        Numbers::new(self.services(), resting)
+        Numbers::new(self.services(), self.resting_now())
+    }
+
+    /// Numbers that nobody gets yet.
+    fn resting_now(&self) -> BTreeSet<(Protocol, u16)> {
+        let time = now();
+        let resting = self.resting.iter().filter(|(_, until)| **until > time);
+        resting.map(|(half, _)| *half).collect()
     }
 
     fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {

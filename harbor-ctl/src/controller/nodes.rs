@@ -136,7 +136,7 @@ impl<R: Registry> Controller<R> {
             _ => {}
         }
         let ports = self.services.len();
-        let change = self.set_config("registry.url", &url, None).await?;
+        let change = self.set_config("registry.url", &url).await?;
         Ok(NodeMoved {
             url,
             file: change.file,
@@ -173,7 +173,7 @@ impl<R: Registry> Controller<R> {
             .map_err(|error| refused(&error))?;
         drop(local);
         let url = "embedded".to_owned();
-        let change = self.set_config("registry.url", &url, None).await?;
+        let change = self.set_config("registry.url", &url).await?;
         self.registry
             .leave()
             .await

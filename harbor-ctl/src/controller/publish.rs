@@ -71,6 +71,10 @@ impl<R: Registry> Controller<R> {
         let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
         let text = format!("the agent starts: {version}, pid {pid}{before}");
         self.tell(EventKind::AgentStarted, Subject::default(), text);
+        if let Some(mended) = self.registry.condition().mended {
+            let text = format!("{}: {mended}", self.registry.describe());
+            self.tell(EventKind::RegistryBack, Subject::default(), text);
+        }
     }
 
     /// Tells what has become of services since it was told last.

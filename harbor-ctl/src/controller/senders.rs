@@ -10,7 +10,10 @@ use super::{
 use crate::{
     config,
     discovery::{self, Instance, Message, Sender},
-    model::{Backend, BackendRule, PortRef, Readiness, Refusal, RefusalKind, Service, Spoken, now},
+    model::{
+        Backend, BackendRule, HostRule, PortRef, Readiness, Refusal, RefusalKind, Service, Spoken,
+        counted, now,
+    },
     registry::Registry,
 };
 
@@ -23,14 +26,14 @@ impl<R: Registry> Controller<R> {
         let Some(folder) = &self.running.config.app_hosts else {
             return Ok(());
         };
-        let hosts = config::read_app_hosts(folder)?;
-        tracing::info!(
-            hosts = hosts.len(),
-            "app hosts read from {}",
-            folder.display()
-        );
-        self.app_hosts_known.set(hosts);
+        self.take_app_hosts(config::read_app_hosts(folder)?);
         Ok(())
+    }
+
+    /// Whom the files name from now on.
+    pub(super) fn take_app_hosts(&self, hosts: Vec<HostRule>) {
+        tracing::info!(hosts = hosts.len(), "app hosts read");
+        self.app_hosts_known.set(hosts);
     }
 
     /// Refuses whoever speaks for somebody else.
@@ -163,7 +166,7 @@ impl<R: Registry> Controller<R> {
             match is_free {
                 true => taken.push(said.clone()),
                 false => {
-                    let text = format!("{dea} may have {} instances", host.instances);
+                    let text = format!("{dea} may have {}", counted(host.instances, "instance"));
                     let refusal = Refusal::new(RefusalKind::QuotaExceeded, text).field("instances");
                     refused.push(Refused::new(said, refusal));
                 }

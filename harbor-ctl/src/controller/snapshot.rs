@@ -57,7 +57,7 @@ impl<R: Registry> Controller<R> {
     pub(crate) fn snapshot_of(&self, services: Vec<Arc<Service>>) -> Snapshot {
         Snapshot {
             services,
-            resting: self.resting.keys().copied().collect(),
+            resting: self.resting_now(),
             engines: self.engines.clone(),
             not_applied: self.not_applied.clone(),
             unheld: self.engines.proxy.unheld(),

@@ -49,13 +49,13 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
         controller.keep_time().await;
         controller.expire().await;
         controller.end_leases().await;
-        controller.keep_certificates().await;
         controller.record_late().await;
         controller.tell_registry();
         controller.tell_full_proxy();
         controller.told.log.write_late();
         // The forwarding thread keeps what it has up to date by itself.
         if controller.not_applied.is_some()
+            && !controller.engines.are_silent()
             && let Err(error) = controller.apply().await
         {
             let _ = fatal.send(error.to_string()).await;
@@ -80,6 +80,16 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
             systemd::alive();
         }
         systemd::status(&handle.headline().await);
+    }
+}
+
+/// Follows the files of certificates for ever: apart from the rounds, which no file holds up.
+pub(crate) async fn follow_certificates<R: Registry>(handle: Handle<R>) {
+    let mut ticks = tokio::time::interval(ROUND);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        handle.keep_certificates().await;
     }
 }
 
@@ -113,6 +123,11 @@ impl<R: Registry> Controller<R> {
             }
         }
         self.shorten_rests().await;
+        // What was given up rests until the kernel has heard of it: an agent that starts would take it for
+        // a port that the registry has lost.
+        if self.kernel_lags() {
+            return;
+        }
         if self.resting.values().any(|until| *until <= time) {
             match self.registry.end_rests().await {
                 Err(_) if self.registry.condition().cannot_record() => {}
@@ -120,6 +135,12 @@ impl<R: Registry> Controller<R> {
                 Err(error) => tracing::error!("rests were not ended: {error}"),
             }
         }
+    }
+
+    /// Whether the kernel may have more than is desired.
+    fn kernel_lags(&self) -> bool {
+        let is_down = matches!(self.engines.kernel, KernelEngine::Down { .. });
+        is_down || self.not_applied.is_some() || self.leaves_kernel_alone
     }
 
     fn assigned(&self) -> Assigned {
@@ -147,12 +168,14 @@ async fn read_counters<R: Registry>(
         }
         Ok(Err(ForwardingError::Ended)) => Err(ForwardingError::Ended),
         Ok(Err(error)) => {
-            // An error is an answer too.
             tracing::warn!("counters were not read: {error}");
-            Ok(true)
+            handle.lock().await.rates.forget();
+            // An error is an answer too.
+            Ok(!matches!(error, ForwardingError::Silent(_)))
         }
         Err(_) => {
             tracing::error!("the forwarding thread did not answer within {COUNTERS_LIMIT:?}");
+            handle.lock().await.rates.forget();
             Ok(false)
         }
     }
@@ -213,7 +236,7 @@ async fn retry_forwarding<R: Registry>(handle: &Handle<R>) {
     };
     let mut controller = handle.lock().await;
     controller.engines.kernel = link;
-    controller.believe_or_hold().await;
+    controller.believe_or_hold_late().await;
     controller.pending = Pending::All;
     // Does nothing while there is still none.
     controller.apply_change().await;

@@ -42,7 +42,7 @@ pub(crate) use program::loaded::programs;
 pub(crate) use program::object::Handover;
 pub(crate) use program::pins::Pins;
 pub(crate) use program::{Datapath, Options};
-pub(crate) use reserved_ports::{local_range, release, reserve};
+pub(crate) use reserved_ports::{add_reserved, local_range, release, reserve, reserved};
 pub(crate) use routes::host::Host;
 pub(crate) use routes::monitor::{HostChange, listen};
 pub(crate) use tables::clients::{ClientLoad, ClientTable};

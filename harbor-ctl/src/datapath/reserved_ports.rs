@@ -40,6 +40,17 @@ pub(crate) fn release(state: &Path) -> Result<PortSet, DatapathError> {
     Places::of(state)?.release()
 }
 
+/// What the kernel keeps from outgoing connections, on whoever's account.
+pub(crate) fn reserved() -> Result<PortSet, DatapathError> {
+    current(Path::new(RESERVED))
+}
+
+/// Reserves numbers on nobody's account: they stay.
+pub(crate) fn add_reserved(more: &PortSet) -> Result<(), DatapathError> {
+    let path = Path::new(RESERVED);
+    write(path, &current(path)?.with(more))
+}
+
 /// Numbers that the kernel gives to outgoing connections.
 pub(crate) fn local_range() -> Result<PortSet, DatapathError> {
     let text = read_once(Path::new(LOCAL_RANGE)).tried(|| format!("cannot read {LOCAL_RANGE}"))?;
@@ -59,6 +70,31 @@ fn read_once(path: &Path) -> io::Result<String> {
     }
     text.truncate(length);
     String::from_utf8(text).map_err(io::Error::other)
+}
+
+fn current(path: &Path) -> Result<PortSet, DatapathError> {
+    let shown = path.display();
+    let text = read_once(path).tried(|| format!("cannot read {shown}"))?;
+    let parsed = text.parse();
+    parsed.map_err(|error: String| DatapathError::new(format!("{shown}: {error}")))
+}
+
+/// Replaces the kernel's list, and sees that it is what was written.
+fn write(path: &Path, next: &PortSet) -> Result<(), DatapathError> {
+    let shown = path.display();
+    let failed = |why: String| {
+        DatapathError::with_fix(
+            format!("ports cannot be reserved: {shown}: {why}"),
+            format!("sysctl -w net.ipv4.ip_local_reserved_ports={next}"),
+        )
+    };
+    // An empty list is a line too: a write of nothing is none.
+    fs::write(path, format!("{next}\n")).map_err(|error| failed(error.to_string()))?;
+    let found = current(path)?;
+    if found != *next {
+        return Err(failed(format!("it holds {found} after the write")));
+    }
+    Ok(())
 }
 
 impl Places {
@@ -83,7 +119,7 @@ impl Places {
     }
 
     fn settle(&self, wanted: &PortSet) -> Result<(), DatapathError> {
-        let current = self.current()?;
+        let current = current(&self.reserved)?;
         let ours = self.ours()?.common(&current);
         let others = current.clone().without(&ours);
         let mine = wanted.clone().without(&others);
@@ -93,35 +129,8 @@ impl Places {
         }
         // Whatever happens in between, nothing that is ours is taken for somebody else's.
         self.remember(&ours.with(&mine))?;
-        self.write(&next)?;
+        write(&self.reserved, &next)?;
         self.remember(&mine)
-    }
-
-    /// What the kernel keeps from outgoing connections.
-    fn current(&self) -> Result<PortSet, DatapathError> {
-        let path = self.reserved.display();
-        let text = read_once(&self.reserved).tried(|| format!("cannot read {path}"))?;
-        let parsed = text.parse();
-        parsed.map_err(|error: String| DatapathError::new(format!("{path}: {error}")))
-    }
-
-    /// Replaces the kernel's list, and sees that it is what was written.
-    fn write(&self, next: &PortSet) -> Result<(), DatapathError> {
-        let path = self.reserved.display();
-        let failed = |why: String| {
-            DatapathError::with_fix(
-                format!("ports cannot be reserved: {path}: {why}"),
-                format!("sysctl -w net.ipv4.ip_local_reserved_ports={next}"),
-            )
-        };
-        // An empty list is a line too: a write of nothing is none.
-        fs::write(&self.reserved, format!("{next}\n"))
-            .map_err(|error| failed(error.to_string()))?;
-        let found = self.current()?;
-        if found != *next {
-            return Err(failed(format!("it holds {found} after the write")));
-        }
-        Ok(())
     }
 
     /// What was added to this list; the kernel forgets it with the boot or the namespace.

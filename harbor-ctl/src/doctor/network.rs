@@ -17,7 +17,6 @@ use crate::{
 
 /// What IPv6 needs of every link.
 const LEAST_MTU: u32 = 1_280;
-const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 /// Many of one kind are told as one.
 const SHOWN: usize = 3;
 
@@ -202,15 +201,9 @@ pub(super) fn reserved(patient: &Patient) -> Vec<Finding> {
             "the agent reserves them when it has loaded the programs",
         )];
     }
-    let read = fs::read_to_string(RESERVED).map_err(|error| error.to_string());
-    let now = read.and_then(|text| match text.trim() {
-        "" => Ok(PortSet::default()),
-        text => text.parse::<PortSet>(),
-    });
-    let (now, local) = match (now, datapath::local_range()) {
+    let (now, local) = match (datapath::reserved(), datapath::local_range()) {
         (Ok(now), Ok(local)) => (now, local),
-        (Err(error), _) => return vec![Finding::fault(format!("{RESERVED}: {error}"))],
-        (_, Err(error)) => return vec![Finding::fault(error.to_string())],
+        (Err(error), _) | (_, Err(error)) => return vec![Finding::fault(error.to_string())],
     };
     let mut wanted = PortSet::default();
     wanted.add(config.source_ports.numbers());
@@ -223,9 +216,10 @@ pub(super) fn reserved(patient: &Patient) -> Vec<Finding> {
     let all = now.with(&wanted);
     let text = format!("{missing} may be taken by the host's own connections");
     let fix = format!("sysctl -w net.ipv4.ip_local_reserved_ports={all}");
-    let mend = move || match fs::write(RESERVED, all.to_string()) {
+    // Others may have reserved more since.
+    let mend = move || match datapath::add_reserved(&wanted) {
         Ok(()) => Ok(format!("{missing} are reserved")),
-        Err(error) => Err(format!("{RESERVED}: {error}")),
+        Err(error) => Err(error.to_string()),
     };
     vec![Finding::fault(text).fix(fix).mend(mend)]
 }

@@ -8,7 +8,12 @@ use std::{
     net::IpAddr,
     ops::RangeInclusive,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -47,6 +52,12 @@ pub(crate) struct Settings {
     pub(crate) terms: Terms,
 }
 
+/// How long somebody waits for what the thread only has to look up. It may be loading programs.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// The same, where nobody had an answer lately.
+pub(crate) const HARDLY: Duration = Duration::from_millis(200);
+const THREAD: &str = "the thread that keeps the datapath";
+
 /// Why forwarding could not start, or a change could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardingError {
@@ -54,6 +65,9 @@ pub(crate) enum ForwardingError {
     NoObject,
     #[error("the forwarding thread has ended: see harbor_node.log")]
     Ended,
+    /// It is there, and hangs or has much to do.
+    #[error("{0} does not answer")]
+    Silent(&'static str),
     #[error(transparent)]
     Datapath(#[from] DatapathError),
 }
@@ -65,6 +79,8 @@ pub(crate) struct Forwarding {
     testimony: Testimony,
     /// Read without the thread: nobody's change waits for a reader.
     flows: Arc<FlowTables>,
+    /// Whoever read last had no answer.
+    is_silent: Arc<AtomicBool>,
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, ForwardingError>>;
@@ -91,6 +107,8 @@ pub(super) enum Request {
     Apply(Vec<Arc<Service>>, AllDown, Answer<()>),
     Change(Vec<Change>, Answer<()>),
     EndFlows(FlowFilter, Answer<u64>),
+    /// Once the flows are ended that changes before have ended.
+    Settled(Answer<()>),
     Explain(Question, Answer<Finding>),
     Frontends(Scope, Answer<Vec<FrontendReport>>),
     Backends(Scope, WhichBackends, Answer<Vec<BackendReport>>),
@@ -136,6 +154,7 @@ impl Forwarding {
             requests,
             testimony,
             flows,
+            is_silent: Arc::default(),
         })
     }
 
@@ -162,6 +181,11 @@ impl Forwarding {
     /// Ends flows; answers with their number.
     pub(crate) async fn end_flows(&self, filter: FlowFilter) -> Result<u64, ForwardingError> {
         self.ask(|answer| Request::EndFlows(filter, answer)).await
+    }
+
+    /// Waits until the flows are ended that a change of lists of networks has ended.
+    pub(crate) async fn settled(&self) -> Result<(), ForwardingError> {
+        self.ask(Request::Settled).await
     }
 
     /// What would become of a packet.
@@ -234,6 +258,26 @@ impl Forwarding {
         if self.requests.send(Request::Stop(answer)).is_ok() {
             let _ = stopped.await;
         }
+    }
+
+    /// Whether whoever read last had no answer.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent.load(Relaxed)
+    }
+
+    /// What is only looked at, for who would rather know nothing than wait: once the thread is known to
+    /// hang, hardly at all.
+    pub(crate) async fn soon<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ForwardingError>>,
+    ) -> Result<T, ForwardingError> {
+        let patience = match self.is_silent() {
+            true => HARDLY,
+            false => PATIENCE,
+        };
+        let answered = tokio::time::timeout(patience, answer).await;
+        self.is_silent.store(answered.is_err(), Relaxed);
+        answered.unwrap_or(Err(ForwardingError::Silent(THREAD)))
     }
 
     async fn ask<T>(

@@ -7,102 +7,46 @@ pub(super) mod flow_reader;
 pub(super) mod heap;
 mod kept_counts;
 pub(super) mod kernel;
+mod kernel_engine;
+mod missed;
 mod remains;
 pub(super) mod settings;
 mod thread;
 
+pub(crate) use kernel_engine::{KernelEngine, StartError};
 pub(crate) use remains::Remains;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    path::Path,
     sync::Arc,
 };
 
 pub(crate) use crate::datapath::TraceReader;
 use crate::{
     config::Config,
-    datapath::{self, DatapathError, DatapathErrorKind},
     forwarding::kept_counts::KeptCounts,
     model::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
         FrontendReport, Mode, Protocol, Question, Refusal, RefusalKind, Service, Suspect, Tracing,
         Verification,
     },
-    proxy::{Proxy, ProxySettings},
+    proxy::{Proxy, ProxySettings, Silent},
     reconcile::Scope,
 };
 use flow_reader::FlowReader;
 pub(crate) use kernel::WhichBackends;
 use kernel::{Change, Forwarding, ForwardingError};
-use remains::take_off;
+use missed::Missed;
 
-/// Why the engines did not start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    /// Another agent has the pins, or they are not this version's.
-    #[error(transparent)]
-    Pins(DatapathError),
-    #[error("cannot start the proxy: {0}")]
-    Proxy(io::Error),
+impl From<Silent> for ForwardingError {
+    fn from(_: Silent) -> Self {
+        Self::Silent("a thread of the proxy")
+    }
 }
 
 /// An engine's failure as an answer.
 pub(crate) fn not_ready(error: ForwardingError) -> Refusal {
     Refusal::new(RefusalKind::NotReady, error.to_string()).fix("harbor-ctl status")
-}
-
-/// The datapath, or why there is none.
-#[derive(Clone, Debug)]
-pub(super) enum KernelEngine {
-    Up(Forwarding),
-    /// The operator wants none.
-    Off(Remains),
-    Down {
-        reason: String,
-        fix: Option<String>,
-        can_retry: bool,
-        /// Where programs of an earlier agent still forward as it told them last.
-        left: Vec<String>,
-    },
-}
-
-impl KernelEngine {
-    /// Starts or adopts the datapath. Without one the agent still runs, and says so.
-    pub(super) async fn start(config: &Config) -> Result<Self, StartError> {
-        if config.mode == Mode::Proxy {
-            return Ok(Self::Off(take_off(&config.paths.bpf).await));
-        }
-        match Forwarding::start(settings::of(config)).await {
-            Ok(forwarding) => Ok(Self::Up(forwarding)),
-            Err(ForwardingError::Datapath(error)) if error.kind != DatapathErrorKind::Failed => {
-                Err(StartError::Pins(error))
-            }
-            Err(error) => {
-                tracing::error!("the proxy forwards alone: {error}");
-                Ok(Self::down(&error, &config.paths.bpf))
-            }
-        }
-    }
-
-    pub(super) fn down(error: &ForwardingError, bpf: &Path) -> Self {
-        let (fix, can_retry) = match error {
-            ForwardingError::NoObject => {
-                let fix = "build it with the eBPF toolchain: cargo xtask setup, then build again";
-                (Some(fix.to_owned()), false)
-            }
-            ForwardingError::Datapath(error) => (error.fix.clone(), true),
-            ForwardingError::Ended => (None, true),
-        };
-        Self::Down {
-            reason: error.to_string(),
-            fix,
-            can_retry,
-            // Whoever may not look is told of nothing more than that the start has failed.
-            left: datapath::attached(bpf).unwrap_or_default(),
-        }
-    }
 }
 
 /// Both of them; a copy leads to the same ones.
@@ -112,6 +56,7 @@ pub(super) struct Engines {
     pub(super) kernel: KernelEngine,
     pub(super) proxy: Proxy,
     pub(super) kept_counts: KeptCounts,
+    missed: Missed,
 }
 
 impl Engines {
@@ -122,6 +67,7 @@ impl Engines {
             kernel: KernelEngine::start(config).await?,
             proxy,
             kept_counts: KeptCounts::default(),
+            missed: Missed::default(),
         })
     }
 
@@ -130,6 +76,11 @@ impl Engines {
             KernelEngine::Up(forwarding) => Some(forwarding),
             KernelEngine::Off(_) | KernelEngine::Down { .. } => None,
         }
+    }
+
+    /// Whether the kernel's tables could not be read lately.
+    pub(super) fn are_silent(&self) -> bool {
+        self.kernel().is_some_and(Forwarding::is_silent)
     }
 
     /// Whether new ports can be served as the operator wants it.
@@ -195,7 +146,7 @@ impl Engines {
         let proxied = proxied.into_iter().map(|report| (key(&report), report));
         let mut proxied: BTreeMap<_, FrontendReport> = proxied.collect();
         let mut reports = match self.kernel() {
-            Some(forwarding) => forwarding.frontends(scope).await?,
+            Some(forwarding) => forwarding.soon(forwarding.frontends(scope)).await?,
             None => Vec::new(),
         };
         for report in &mut reports {
@@ -228,7 +179,10 @@ impl Engines {
         let proxied = proxied.into_iter().map(|report| (key(&report), report));
         let mut proxied: BTreeMap<_, BackendReport> = proxied.collect();
         let mut reports = match self.kernel() {
-            Some(forwarding) => forwarding.backends(scope, which).await?,
+            Some(forwarding) => {
+                let backends = forwarding.backends(scope.clone(), which);
+                forwarding.soon(backends).await?
+            }
             None => Vec::new(),
         };
         for report in &mut reports {
@@ -237,6 +191,7 @@ impl Engines {
             }
         }
         reports.extend(proxied.into_values());
+        self.missed.add_to(&mut reports, &scope);
         Ok(reports)
     }
 
@@ -259,15 +214,25 @@ impl Engines {
         };
         let proxy = self.proxy.clone();
         let proxied = flow_reader::blocking(move || proxy.count_flows(&filter)).await?;
-        Ok(in_kernel + proxied)
+        Ok(in_kernel + proxied?)
     }
 
     /// Ends flows; answers with their number.
     pub(super) async fn end_flows(&self, filter: FlowFilter) -> Result<u64, ForwardingError> {
-        let proxied = self.proxy.end_flows(&filter);
+        let (proxy, those) = (self.proxy.clone(), filter.clone());
+        let proxied = flow_reader::blocking(move || proxy.end_flows(&those)).await??;
         match self.kernel() {
             Some(forwarding) => Ok(forwarding.end_flows(filter).await? + proxied),
             None => Ok(proxied),
+        }
+    }
+
+    /// Waits until nothing goes on of clients that a change no longer allows.
+    pub(super) async fn settled(&self) {
+        if let Some(forwarding) = self.kernel().filter(|_| !self.are_silent())
+            && let Err(error) = forwarding.settled().await
+        {
+            tracing::error!("flows of clients that are not allowed may go on: {error}");
         }
     }
 
@@ -284,6 +249,11 @@ impl Engines {
         if let Some(forwarding) = self.kernel() {
             forwarding.eject(*suspect, doubt);
         }
+    }
+
+    /// Says of a backend that it takes nobody, though new flows go there, or no longer.
+    pub(super) fn miss(&self, suspect: &Suspect, doubt: Option<Doubt>) {
+        self.missed.note(suspect, doubt);
     }
 
     /// What would become of a packet. What comes from the node itself no program sees, and what the
@@ -303,7 +273,12 @@ impl Engines {
         if own.contains(&question.source.ip()) {
             return Ok(proxied());
         }
-        let found = forwarding.explain(question.clone()).await?;
+        let explain = forwarding.explain(question.clone());
+        // Its program is loaded when it is asked for the first time, which takes longer.
+        let found = match forwarding.is_silent() {
+            true => forwarding.soon(explain).await?,
+            false => explain.await?,
+        };
         if found.verdict != "pass" {
             return Ok(found);
         }
@@ -320,7 +295,7 @@ impl Engines {
     /// Links, verdict counts, problems; `None` where nothing is loaded.
     pub(super) async fn report(&self) -> Result<Option<DatapathReport>, ForwardingError> {
         match self.kernel() {
-            Some(forwarding) => forwarding.report().await.map(Some),
+            Some(forwarding) => forwarding.soon(forwarding.report()).await.map(Some),
             None => Ok(None),
         }
     }
@@ -344,7 +319,7 @@ impl Engines {
     /// What of the flow table is full, or nearly so.
     pub(super) async fn full(&self) -> Result<Vec<Filled>, ForwardingError> {
         match self.kernel() {
-            Some(forwarding) => forwarding.full().await,
+            Some(forwarding) => forwarding.soon(forwarding.full()).await,
             None => Ok(Vec::new()),
         }
     }

@@ -7,18 +7,21 @@
 //! confirmed again; a backend that can be asked comes back when it answers.
 //!
 //! Evidence may come from either engine. Nothing here ejects more than half of a port's backends, or
-//! the only one.
+//! the only one: clients go to the others all the same, and it is told that they are missed.
+
+mod case;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use harbor_common::rules::backoff;
 
 use super::judge::{Fault, FaultKind};
-use crate::model::{Doubt, Evidence, Suspect, Witness};
+use crate::model::{Doubt, Evidence, Suspect};
+use case::{Case, ROW, Stage};
 
 /// Questions under way at once.
 const CONCURRENT: usize = 64;
@@ -32,10 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const FAR: Duration = Duration::from_secs(600);
 /// A backend that has answered is not asked again sooner, whatever clients say.
 const REST: Duration = Duration::from_millis(500);
-/// How long a witness's word waits for another's.
-const MEMORY: Duration = Duration::from_secs(10);
-/// Confirmations count as in a row when no more time than this lies between.
-const ROW: Duration = Duration::from_nanos(2 * backoff::LONGEST_NS);
+/// How long one counts as missed that cannot be asked.
+const MISSED: Duration = Duration::from_secs(10);
+/// When one is asked again that is missed and not ejected: clients are sent there meanwhile.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// What is known of a suspect's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,10 @@ pub(crate) struct Turn {
 pub(crate) enum TurnKind {
     Ejected(Doubt),
     Returned,
+    /// It takes nobody, and nobody is there instead.
+    Missed(Doubt),
+    /// It does again.
+    Found,
 }
 
 /// All suspects.
@@ -79,38 +86,6 @@ pub(crate) struct Passive {
     out: usize,
     budget: f64,
     filled_at: Instant,
-}
-
-/// What is held against one backend.
-#[derive(Debug)]
-struct Case {
-    doubt: Doubt,
-    stage: Stage,
-    is_ejected: bool,
-    /// Confirmations in a row, and when the last one was.
-    failures: u32,
-    confirmed_at: Instant,
-    /// It is not asked sooner.
-    rests_until: Instant,
-    /// Until when it is given its time at the first question too: its answers take longer than that has.
-    is_far_until: Instant,
-    /// Clients whose flows it has failed, since the first of them; where it cannot be asked.
-    witnesses: Vec<IpAddr>,
-    witnessed_at: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Nothing is to happen.
-    Quiet,
-    /// It will be asked.
-    Due(Instant),
-    /// A question is under way.
-    Asked,
-    /// A question is under way whose answer matters no more.
-    Void,
-    /// It cannot be asked, and is ejected until then.
-    Until(Instant),
 }
 
 impl Passive {
@@ -204,7 +179,8 @@ impl Passive {
             Err(fault) if fault.kind == FaultKind::Own => {
                 // Whoever is ejected stays so until there is an answer.
                 case.rests_until = now + REST;
-                let at = case.is_ejected.then_some(case.rests_until);
+                let is_out = case.is_ejected || case.is_missed;
+                let at = is_out.then_some(case.rests_until);
                 at.into_iter().for_each(|at| self.plan(suspect, at));
                 None
             }
@@ -271,9 +247,9 @@ impl Passive {
         let case = self.cases.get_mut(&suspect)?;
         case.witnesses.clear();
         if !case.is_ejected && room < 1 {
-            case.rests_until = now + REST;
-            return None;
+            return self.miss(suspect, reason, port, now);
         }
+        case.is_missed = false;
         if now > case.confirmed_at + ROW {
             case.failures = 0;
         }
@@ -286,6 +262,23 @@ impl Passive {
             false => case.stage = Stage::Until(until),
         }
         (!was_ejected).then(|| Turn {
+            suspect,
+            kind,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// It is so, and the backend stays: whoever looks is told.
+    fn miss(&mut self, suspect: Suspect, reason: &str, port: &Port, now: Instant) -> Option<Turn> {
+        let case = self.cases.get_mut(&suspect)?;
+        case.rests_until = now + REST;
+        let was_missed = std::mem::replace(&mut case.is_missed, true);
+        let kind = TurnKind::Missed(case.doubt);
+        match port.can_ask {
+            true => self.plan(suspect, now + AGAIN),
+            false => case.stage = Stage::Until(now + MISSED),
+        }
+        (!was_missed).then(|| Turn {
             suspect,
             kind,
             reason: reason.to_owned(),
@@ -328,61 +321,16 @@ impl Passive {
             Stage::Quiet | Stage::Until(_) => Stage::Quiet,
         };
         let was_ejected = std::mem::take(&mut case.is_ejected);
-        was_ejected.then(|| Turn {
+        let was_missed = std::mem::take(&mut case.is_missed);
+        let kind = match was_ejected {
+            true => TurnKind::Returned,
+            false => TurnKind::Found,
+        };
+        (was_ejected || was_missed).then(|| Turn {
             suspect,
-            kind: TurnKind::Returned,
+            kind,
             reason: reason.to_owned(),
         })
-    }
-}
-
-impl Case {
-    fn new(doubt: Doubt, now: Instant) -> Self {
-        Self {
-            doubt,
-            stage: Stage::Quiet,
-            is_ejected: false,
-            failures: 0,
-            confirmed_at: now,
-            rests_until: now,
-            is_far_until: now,
-            witnesses: Vec::new(),
-            witnessed_at: now,
-        }
-    }
-
-    /// Notes who says so; whether enough do.
-    fn witness(&mut self, doubt: Doubt, witness: Witness, now: Instant) -> bool {
-        if self.witnesses.is_empty() || now > self.witnessed_at + MEMORY {
-            self.witnesses.clear();
-            (self.doubt, self.witnessed_at) = (doubt, now);
-        }
-        let client = match witness {
-            Witness::Kernel | Witness::Several => return true,
-            Witness::Unknown => return false,
-            Witness::Client(address) => subscriber(address),
-        };
-        if !self.witnesses.contains(&client) {
-            self.witnesses.push(client);
-        }
-        self.witnesses.len() > 1
-    }
-
-    /// Whether nothing is known that would matter later.
-    fn is_over(&self, now: Instant) -> bool {
-        !self.is_ejected
-            && now > self.rests_until
-            && now > self.is_far_until
-            && now > self.witnessed_at + MEMORY
-            && (self.failures == 0 || now > self.confirmed_at + ROW)
-    }
-}
-
-/// Whose an address is: one subscriber has a whole network of IPv6 addresses.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 64)).into(),
-        v4 => v4,
     }
 }
 

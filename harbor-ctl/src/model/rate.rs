@@ -1,4 +1,19 @@
-//! Rates as people read them.
+//! Rates and numbers as people read them.
+
+use std::fmt::Display;
+
+/// What stands in the place of a number that nobody knows.
+const UNKNOWN: &str = "?";
+
+/// A number, if it is known.
+pub(crate) fn known(number: Option<impl Display>) -> String {
+    number.map_or_else(|| UNKNOWN.to_owned(), |number| number.to_string())
+}
+
+/// A rate, if it is known.
+pub(crate) fn rate(bits_per_second: Option<u64>) -> String {
+    known(bits_per_second.map(format_rate))
+}
 
 /// `41.2 Mbit/s`; 0 is just 0.
 pub(crate) fn format_rate(bits_per_second: u64) -> String {

@@ -92,7 +92,7 @@ fn flow_of(proxy: &Proxy, question: &Question) -> Option<FlowRecord> {
         client: ClientName::parse(&question.source.to_string()).ok(),
         ..FlowFilter::default()
     };
-    proxy.flows(filter).flatten().find(|flow| {
+    proxy.flows(filter).flatten().flatten().find(|flow| {
         flow.protocol == question.protocol
             && flow.client == question.source
             && flow.frontend == question.destination

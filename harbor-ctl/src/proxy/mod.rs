@@ -36,10 +36,17 @@ use worker::{
     shared::Common,
 };
 
-pub(crate) use flows::{listing::FlowListing, shares::ShareReport};
+pub(crate) use flows::{
+    listing::{FlowListing, FlowPlace},
+    shares::ShareReport,
+};
 pub(crate) use ports::{socket_store::Keeper, unheld::Unheld};
 pub(crate) use report::ProxyReport;
 pub(crate) use settings::ProxySettings;
+
+/// One of its threads hangs, or has much to do: what flows there are nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Silent;
 
 /// The most threads; the proxy is the slow way, and the node has more to do.
 const WORKERS: usize = 4;
@@ -164,15 +171,15 @@ impl Proxy {
     }
 
     /// How many flows the filter means.
-    pub(crate) fn count_flows(&self, filter: &FlowFilter) -> u64 {
+    pub(crate) fn count_flows(&self, filter: &FlowFilter) -> Result<u64, Silent> {
         let order = |answer| Command::Count(filter.clone(), answer);
-        self.ask(order).into_iter().sum()
+        Ok(self.ask(order)?.into_iter().sum())
     }
 
     /// Ends the flows that the filter means; how many those were.
-    pub(crate) fn end_flows(&self, filter: &FlowFilter) -> u64 {
+    pub(crate) fn end_flows(&self, filter: &FlowFilter) -> Result<u64, Silent> {
         let order = |answer| Command::End(filter.clone(), answer);
-        self.ask(order).into_iter().sum()
+        Ok(self.ask(order)?.into_iter().sum())
     }
 
     /// What flows have met since this was asked last.
@@ -209,16 +216,19 @@ impl Proxy {
         self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks every worker.
-    fn ask<T>(&self, order: impl Fn(std::sync::mpsc::SyncSender<T>) -> Command) -> Vec<T> {
+    /// Asks every worker: what some of them say is not what all of them have.
+    fn ask<T>(
+        &self,
+        order: impl Fn(std::sync::mpsc::SyncSender<T>) -> Command,
+    ) -> Result<Vec<T>, Silent> {
         let inboxes = &self.0.inboxes;
         let (answer, answers) = sync_channel(inboxes.len());
         for inbox in inboxes {
             inbox.put([order(answer.clone())]);
         }
         drop(answer);
-        let answers = inboxes.iter().map(|_| answers.recv_timeout(ANSWER).ok());
-        answers.flatten().collect()
+        let answers = inboxes.iter().map(|_| answers.recv_timeout(ANSWER));
+        answers.map(|answer| answer.map_err(|_| Silent)).collect()
     }
 }
 

@@ -34,21 +34,54 @@ pub(crate) struct Back {
     pub(crate) away_for: Duration,
 }
 
-/// Ports that exist, and that a registry which was made anew does not hold.
+/// Ports that exist, and that a registry which was made anew, or put back to an earlier time, does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Emptied {
     pub(crate) ports: usize,
     /// Who knows of them: the kernel, or the journal.
     pub(crate) known_to: &'static str,
+    /// How many ports it holds.
+    pub(crate) holds: usize,
 }
 
 impl std::fmt::Display for Emptied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { ports, known_to } = self;
-        match ports {
-            1 => write!(f, "the registry is empty, 1 port is in {known_to}"),
-            _ => write!(f, "the registry is empty, {ports} ports are in {known_to}"),
+        let Self {
+            ports,
+            known_to,
+            holds,
+        } = self;
+        let are = if *ports == 1 { "port is" } else { "ports are" };
+        match holds {
+            0 => write!(f, "the registry is empty, {ports} {are} in {known_to}"),
+            _ => write!(
+                f,
+                "the registry is older than what is forwarded: {ports} {are} in {known_to} and not in it"
+            ),
         }
+    }
+}
+
+/// A file that had lost changes which its journal has, and was put right from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mended {
+    /// Ports that it had not, or not as they were acknowledged.
+    pub(crate) put_back: usize,
+    /// Ports that it had and that had been deleted.
+    pub(crate) taken_out: usize,
+}
+
+impl std::fmt::Display for Mended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            put_back,
+            taken_out,
+        } = self;
+        write!(
+            f,
+            "it was older than its journal and was put right from it: {} put back, {taken_out} taken out",
+            crate::model::counted(*put_back, "port")
+        )
     }
 }
 
@@ -58,8 +91,10 @@ pub(crate) struct Condition {
     pub(crate) away: Option<Away>,
     /// Since when the disk of this node's own registry refuses, and how.
     pub(crate) failed: Option<Away>,
-    /// It was made anew where ports exist.
+    /// It was made anew, or is of an earlier time, where ports exist.
     pub(crate) emptied: Option<Emptied>,
+    /// What this start had to put right in the file of this node's own registry.
+    pub(crate) mended: Option<Mended>,
     /// The last return; `None`: it was never away.
     pub(crate) back: Option<Back>,
     /// Another agent has this node's id.

@@ -1,6 +1,12 @@
 //! One certificate with its key, from two PEM files.
 
-use std::{fmt::Display, fs::File, io::Read as _, path::Path, sync::Arc};
+use std::{
+    fmt::Display,
+    fs::{self, File},
+    io::Read as _,
+    path::Path,
+    sync::Arc,
+};
 
 use rustls::{
     crypto::ring,
@@ -120,6 +126,11 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String>
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
+    let found = fs::metadata(path).map_err(wrong)?;
+    // A pipe would be waited for, perhaps for ever.
+    if !found.is_file() {
+        return Err(format!("{}: it is no file", path.display()));
+    }
     let file = File::open(path).map_err(wrong)?;
     let mut bytes = Vec::new();
     file.take(FILE_LIMIT)

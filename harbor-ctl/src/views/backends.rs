@@ -7,26 +7,30 @@ use crate::{
     model::{Backend, BackendReport, BackendState, Doubt, Protocol, Service},
 };
 
-/// What the kernel says of every backend, by frontend and address.
+/// What the engines say of every backend, by frontend and address; `None`: they do not answer.
 #[derive(Debug, Default)]
-pub(crate) struct Loads(BTreeMap<(Protocol, u16, SocketAddr), BackendReport>);
+pub(crate) struct Loads(Option<BTreeMap<(Protocol, u16, SocketAddr), BackendReport>>);
 
 impl Loads {
     pub(crate) fn of(reports: Vec<BackendReport>) -> Self {
         let key = |report: &BackendReport| (report.protocol, report.port, report.address);
         let keyed = reports.into_iter().map(|report| (key(&report), report));
-        Self(keyed.collect())
+        Self(Some(keyed.collect()))
+    }
+
+    pub(super) fn are_known(&self) -> bool {
+        self.0.is_some()
     }
 
     /// In no order that matters.
     pub(super) fn all(&self) -> impl Iterator<Item = &BackendReport> {
-        self.0.values()
+        self.0.iter().flat_map(BTreeMap::values)
     }
 
     /// Of each of the service's protocols.
     pub(super) fn of_backend(&self, service: &Service, address: SocketAddr) -> Vec<&BackendReport> {
         let protocols = service.protocols.each().iter();
-        let found = protocols.filter_map(|p| self.0.get(&(*p, service.port, address)));
+        let found = protocols.filter_map(|p| self.0.as_ref()?.get(&(*p, service.port, address)));
         found.collect()
     }
 
@@ -67,7 +71,10 @@ pub(crate) fn backend_item(
         BackendState::Leaving { until } => ("leaving", Some(until.saturating_sub(now))),
     };
     let own = loads.of_backend(service, backend.address);
-    let sum = |count: fn(&BackendReport) -> u64| own.iter().map(|report| count(report)).sum();
+    let sum = |count: fn(&BackendReport) -> u64| {
+        let all = own.iter().map(|report| count(report));
+        loads.are_known().then(|| all.sum())
+    };
     let avoided = match state {
         "up" => avoided(&own),
         _ => None,
@@ -87,7 +94,7 @@ pub(crate) fn backend_item(
             .iter()
             .map(|report| report.engine.name())
             .max()
-            .unwrap_or("-")
+            .unwrap_or(if loads.are_known() { "-" } else { "?" })
             .into(),
         path_reason: own.iter().find_map(|report| report.handed.clone()),
         state: avoided.unwrap_or(state).to_owned(),

@@ -54,6 +54,14 @@ impl FlowList {
 }
 
 impl FlowSource for FlowList {
+    fn place(&self) -> Option<String> {
+        self.reader.place()
+    }
+
+    fn go_to(&mut self, place: &str) -> bool {
+        self.reader.go_to(place)
+    }
+
     async fn next(&mut self) -> Answer<Option<Vec<FlowItem>>> {
         let mut rows = Vec::new();
         while rows.len() < ORDERED && self.wanted > 0 && !self.is_at_end {

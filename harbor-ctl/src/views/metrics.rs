@@ -122,8 +122,10 @@ fn of_backends(
     for (state, count) in states {
         scrape.gauge(&family::BACKENDS, &labels([&state]), count as f64);
     }
-    let fullest = fill.values().copied().fold(0.0, f64::max);
-    scrape.gauge(&family::SOURCE_PORTS_MOST, &labels([]), fullest);
+    if backends.iter().all(|backend| backend.flows.is_some()) {
+        let fullest = fill.values().copied().fold(0.0, f64::max);
+        scrape.gauge(&family::SOURCE_PORTS_MOST, &labels([]), fullest);
+    }
     let told = match backends.len() > most {
         true => &[],
         false => backends,
@@ -133,7 +135,8 @@ fn of_backends(
     for backend in told {
         let own = labels([&backend.port, &backend.service, &backend.address]);
         scrape.gauge(&family::BACKEND_UP, &own, yes(backend.state == "up"));
-        scrape.gauge(&family::BACKEND_FLOWS, &own, backend.flows as f64);
+        let Some(flows) = backend.flows else { continue };
+        scrape.gauge(&family::BACKEND_FLOWS, &own, flows as f64);
         let used = fill.get(&backend.address).copied().unwrap_or_default();
         scrape.gauge(&family::BACKEND_SOURCE_PORTS, &own, used);
         for (family, value) in [
@@ -141,7 +144,7 @@ fn of_backends(
             (&family::BACKEND_FORWARD_BYTES, backend.forward_bytes),
             (&family::BACKEND_REPLY_BYTES, backend.reply_bytes),
         ] {
-            scrape.count(family, &own, value);
+            scrape.count(family, &own, value.unwrap_or_default());
         }
     }
 }
@@ -174,8 +177,10 @@ fn of_datapath(
     bpf: &std::path::Path,
 ) {
     let none = labels([]);
-    let flows: u64 = ports.iter().map(|port| port.flows).sum();
-    scrape.gauge(&family::FLOW_TABLE_FLOWS, &none, flows as f64);
+    let flows: Option<u64> = ports.iter().map(|port| port.flows).sum();
+    if let Some(flows) = flows {
+        scrape.gauge(&family::FLOW_TABLE_FLOWS, &none, flows as f64);
+    }
     let Some(report) = &status.datapath_report else {
         return;
     };

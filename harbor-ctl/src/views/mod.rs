@@ -8,6 +8,7 @@ pub(super) mod flows;
 mod health;
 pub(super) mod metrics;
 mod process;
+mod rates;
 pub(super) mod registry;
 pub(super) mod source_ports;
 pub(super) mod status;
@@ -18,7 +19,7 @@ use std::{
     net::Ipv6Addr,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -29,75 +30,42 @@ use crate::{
     forwarding::Engines,
     model::{
         CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts,
-        PortRange, Protocol, Service, Throughput, format_age, judge_port,
+        PortRange, Protocol, Service, format_age, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
 };
+pub(super) use rates::Rates;
+
 use backends::Loads;
 use facts::{
     CertificateFacts, HealthView, HeldNumbers, NotReserved, RefusedAnnouncements, Unapplied,
 };
 use status_parts::TcpApi;
 
-/// Something of each frontend, for many readers.
-type Shared<T> = Arc<BTreeMap<(Protocol, u16), T>>;
-
-/// What each frontend carries: flows, and bits per second from clients and to them from the last two
-/// looks at its counters.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rates {
-    last: Shared<([u64; 2], Instant)>,
-    carried: Shared<Throughput>,
-}
-
-impl Rates {
-    pub(super) fn update(&mut self, reports: &[FrontendReport], now: Instant) {
-        let (mut last, mut carried) = (BTreeMap::new(), BTreeMap::new());
-        for report in reports {
-            let key = (report.protocol, report.port);
-            let bytes = [report.forward_bytes, report.reply_bytes];
-            let mut own = Throughput {
-                flows: report.flows,
-                ..Throughput::default()
-            };
-            if let Some((before, then)) = self.last.get(&key) {
-                let seconds = now.duration_since(*then).as_secs_f64().max(0.001);
-                let rate = |way: usize| {
-                    let bits = bytes[way].saturating_sub(before[way]) as f64 * 8.0 / seconds;
-                    bits as u64
-                };
-                (own.in_bps, own.out_bps) = (rate(0), rate(1));
-            }
-            carried.insert(key, own);
-            last.insert(key, (bytes, now));
-        }
-        self.last = Arc::new(last);
-        self.carried = Arc::new(carried);
-    }
-
-    /// Of all of the service's protocols.
-    pub(super) fn of(&self, service: &Service) -> Throughput {
-        let each = service.protocols.each().iter();
-        let own = each.filter_map(|&protocol| self.carried.get(&(protocol, service.port)));
-        own.fold(Throughput::default(), |sum, own| sum.plus(*own))
-    }
-}
-
 /// What the engines have counted and seen, as far as they answered.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
     frontends: BTreeMap<(Protocol, u16), FrontendReport>,
+    /// Why nobody knows what is carried.
+    unknown: Option<String>,
     pub(super) loads: Loads,
 }
 
 impl Readings {
-    pub(crate) fn of(frontends: Vec<FrontendReport>, loads: Loads) -> Self {
+    pub(crate) fn of(frontends: Result<Vec<FrontendReport>, String>, loads: Loads) -> Self {
+        let (frontends, unknown) = match frontends {
+            Ok(frontends) => (frontends, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
         let keyed = frontends
             .into_iter()
             .map(|report| ((report.protocol, report.port), report));
-        let frontends = keyed.collect();
-        Self { frontends, loads }
+        Self {
+            frontends: keyed.collect(),
+            unknown,
+            loads,
+        }
     }
 
     /// Of each of the service's protocols that is served.
@@ -156,16 +124,15 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// One port as it is shown.
     pub(super) fn port_item(&self, service: &Service, readings: &Readings, now: u64) -> PortItem {
-        let own = match self.node.is_empty() || service.node == self.node {
-            true => readings.of_service(service),
-            false => Vec::new(),
+        // What another node's ports carry that node knows.
+        let (own, unknown) = match self.node.is_empty() || service.node == self.node {
+            true => (readings.of_service(service), readings.unknown.clone()),
+            false => (Vec::new(), Some(format!("node {} serves it", service.node))),
         };
         let facts = self.facts(service, (&own, &readings.loads), now);
         let (state, reason) = judge_port(service, &facts);
         let up = facts.taking(service);
-        let Throughput {
-            in_bps, out_bps, ..
-        } = self.rates.of(service);
+        let rates = self.rates.of(service).filter(|_| unknown.is_none());
         let provisioned = service.provisioned.as_ref();
         let engine = own.iter().map(|report| report.engine.name()).max();
         PortItem {
@@ -177,16 +144,18 @@ impl Snapshot {
             reason,
             path: match engine {
                 Some(_) if service.ends_tls() => "proxy(tls)".to_owned(),
+                None if unknown.is_some() => "?".to_owned(),
                 engine => engine.unwrap_or("-").to_owned(),
             },
             backends: BackendCount {
                 up,
                 total: service.backends.len(),
             },
-            flows: own.iter().map(|r| r.flows).sum(),
-            rate_bps: in_bps + out_bps,
-            rate_in_bps: in_bps,
-            rate_out_bps: out_bps,
+            flows: unknown.is_none().then(|| own.iter().map(|r| r.flows).sum()),
+            rate_bps: rates.map(|rates| rates.in_bps + rates.out_bps),
+            rate_in_bps: rates.map(|rates| rates.in_bps),
+            rate_out_bps: rates.map(|rates| rates.out_bps),
+            unknown,
             policy: service.settings.policy,
             udp_policy: service.settings.udp_policy,
             drain_s: service.settings.drain_s,

@@ -6,13 +6,25 @@ use super::status::part;
 use crate::{
     api::PartStatus,
     model::{are, counted, format_age},
-    registry::{Back, Condition},
+    registry::{Back, Condition, Emptied},
 };
 
 /// What to do about a registry that was made anew where ports exist.
-pub(crate) const EMPTIED_FIX: &str = "put the file back where it was and restart the agent; or take \
+const EMPTIED_FIX: &str = "put the file back where it was and restart the agent; or take \
     the ports in: harbor-ctl state import FILE (state export prints those of the journal); or let \
     them go: harbor-ctl state confirm";
+
+/// What to do about a registry of an earlier time.
+const OLDER_FIX: &str = "put the newer files back (harbor.redb, journal.redb) and restart \
+    the agent; or let those ports go: harbor-ctl state confirm; harbor-ctl state check names them";
+
+/// What to do about ports that exist and are not in the registry.
+pub(crate) fn emptied_fix(emptied: &Emptied) -> &'static str {
+    match emptied.holds {
+        0 => EMPTIED_FIX,
+        _ => OLDER_FIX,
+    }
+}
 
 /// For so long a return is worth a word.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -109,11 +121,11 @@ fn own_file(condition: &Condition, add: &mut impl FnMut(String, &str)) {
         );
     }
     if let Some(emptied) = &condition.emptied {
-        add(emptied.to_string(), EMPTIED_FIX);
+        add(emptied.to_string(), emptied_fix(emptied));
     }
 }
 
-/// The place, and that it was away lately.
+/// The place, that it was away lately, and what the start had to put right.
 fn named(place: &str, condition: &Condition) -> String {
     let mut place = place.to_owned();
     if let Some(Back { since, away_for }) = condition.back
@@ -123,6 +135,9 @@ fn named(place: &str, condition: &Condition) -> String {
         let (back, away) = (since.elapsed().as_secs(), away_for.as_secs());
         let (back, away) = (format_age(back), format_age(away));
         place.push_str(&format!(", back for {back} after {away}"));
+    }
+    if let Some(mended) = condition.mended {
+        place.push_str(&format!("; {mended}"));
     }
     place
 }

@@ -21,6 +21,9 @@ use crate::{
 const ATTACH_FIX: &str = "bring an interface up, or name those that are to serve (ip -br link): \
     harbor-ctl config set node.interfaces NAME,NAME, and restart the agent";
 
+/// What to do about a thread that hangs; what is in the kernel forwards without it.
+const SILENT_FIX: &str = "established and new flows go on by what the kernel has; if it lasts: \
+    harbor-ctl support bundle, then systemctl restart harbor";
 /// What to do about a port that has its share of descriptors, or about all of them.
 const SHARES_FIX: &str = "end flows: harbor-ctl flows list; or limit who may open them: harbor-ctl \
     ports set NAME new_per_second=N; or let one port have more: harbor-ctl config set \
@@ -158,7 +161,10 @@ impl Snapshot {
                 proxied_text(reason, left),
                 proxied_fix(fix.as_deref(), left),
             ),
-            (KernelEngine::Up(_), Err(error)) => part("down", error.clone()),
+            (KernelEngine::Up(_), Err(error)) => PartStatus {
+                fix: Some(SILENT_FIX.into()),
+                ..part("down", error.clone())
+            },
             (KernelEngine::Up(_), Ok(None)) => part("down", "it does not run".into()),
             (KernelEngine::Up(_), Ok(Some(report))) => self.loaded_part(report),
         }

@@ -185,18 +185,23 @@ impl Snapshot {
     ) -> PartStatus {
         let wanted = u64::from(self.flows_wanted);
         let room = report.map_or(wanted, |report| report.flow_capacity.into());
-        let used: u64 = ports.iter().map(|port| port.flows).sum();
+        if let Some(why) = ports.iter().find_map(|port| port.unknown.as_deref()) {
+            return unknown_flows(room, why);
+        }
+        let flows = |port: &&&PortItem| port.flows.unwrap_or_default();
+        let used: u64 = ports.iter().map(|port| flows(&port)).sum();
         let mut text = format!("{used} of {room}");
         if let Some(most) = ports
             .iter()
-            .filter(|port| port.flows > 0)
-            .max_by_key(|port| port.flows)
+            .filter(|port| flows(port) > 0)
+            .max_by_key(flows)
         {
             let limit = match most.settings.max_connections {
                 0 => String::new(),
                 limit => format!(" of its {limit}"),
             };
-            text.push_str(&format!("; most: {} with {}{limit}", most.name, most.flows));
+            let flows = flows(&most);
+            text.push_str(&format!("; most: {} with {flows}{limit}", most.name));
         }
         let anew = format!(
             "harbor-ctl config set datapath.flows {}; systemctl restart harbor (open flows stay)",
@@ -233,6 +238,14 @@ impl Snapshot {
             fix: Some(fix),
             ..part("degraded", text)
         }
+    }
+}
+
+/// What nobody counts.
+fn unknown_flows(room: u64, why: &str) -> PartStatus {
+    PartStatus {
+        fix: Some("harbor-ctl status: see to the datapath".into()),
+        ..part("degraded", format!("not known, of {room}: {why}"))
     }
 }
 

@@ -174,3 +174,28 @@ fn instances_live_through_the_loss_of_redis_and_of_all_that_it_held() {
         ground.backends("web").is_empty()
     });
 }
+
+/// Another agent has this one's node, and who announces to this one is heard by nobody: what this one forwards
+/// ends with its leases all the same.
+#[test]
+fn leases_end_in_the_kernel_of_an_agent_that_is_fenced() {
+    let ground = Ground::kept(Registry::Redis, "3s");
+    let to = ground.port("web");
+    let mut one = Instance::start(&ground.lab, 0, ("web", "one"), 4_100, &[]);
+    ground.wait_for("web", &["one"]);
+    let config = ground.redis.as_ref().unwrap().config("one");
+    let _second = crate::registry::other(&ground.lab, &config, "second");
+    let registry = || ground.agent.ctl_json_whatever(&["status"])["registry"].clone();
+    eventually(SOON, || {
+        registry()["text"].to_string().contains("another agent")
+    });
+    assert!(traffic::connect(&ground.lab.client, to, 5).of("one") > 0);
+    one.cut();
+    let host = &ground.lab.apps[0];
+    let stranger = traffic::serve(host, ground.lab.folder(), "stranger", &[one.address]);
+    eventually(SOON, || ground.backends("web").is_empty());
+    let tally = traffic::connect(&ground.lab.client, to, 50);
+    assert!(tally.names.is_empty(), "{tally:?}");
+    assert!(registry()["text"].to_string().contains("another agent"));
+    drop(stranger);
+}

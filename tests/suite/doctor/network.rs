@@ -83,6 +83,16 @@ fn numbers_that_are_no_longer_reserved_are_found_and_reserved_again() {
     ground.finds("reserved", "fault", "35000-40000 may be taken");
     ground.mends("reserved");
     assert_eq!(ground.lab.node.get(reserved), "9000,35000-40000");
+    // The kernel tells a list in one call alone: what does not fit that was lost, and written back so.
+    for count in [10_u32, 40, 680] {
+        let others: Vec<String> = (0..count).map(|n| (9_000 + 2 * n).to_string()).collect();
+        let others = others.join(",");
+        ground.lab.node.set(reserved, &format!("{others}\n"));
+        ground.finds("reserved", "fault", "35000-40000 may be taken");
+        ground.mends("reserved");
+        let all = format!("{others},35000-40000");
+        assert_eq!(ground.lab.node.get(reserved), all, "{count} numbers");
+    }
 }
 
 #[test]

@@ -295,3 +295,72 @@ fn changes_while_listing(agent: &Agent) -> Vec<Duration> {
         took
     })
 }
+
+/// What a list of networks no longer allows has ended when that is answered; until then others change what
+/// they like.
+#[test]
+fn flows_that_a_list_no_longer_allows_end_while_others_change_what_they_like() {
+    let filled = Filled::with(2 * FLOWS);
+    let agent = &filled.agent;
+    let words = ["ports", "set", "web", "allowed_cidrs=203.0.113.0/24"];
+    let mut made = 0;
+    std::thread::scope(|scope| {
+        let denying = scope.spawn(|| agent.ctl(&words).ok());
+        let mut http = kit::http::Http::new(&agent.socket());
+        let json = "Content-Type: application/json\r\n";
+        while !denying.is_finished() {
+            let body = format!("{{\"name\":\"meanwhile{made}\"}}");
+            let answer = http.ask("POST /v1/ports", json, body.as_bytes());
+            assert_eq!(answer.unwrap().0, 201);
+            made += 1;
+        }
+    });
+    assert_eq!(count(agent, &["-p", "web"]), 0);
+    let [web, six, few] = filled.by_port;
+    assert_eq!(count(agent, &[]), six + few);
+    // Changes that the datapath was brought to between the new list and the end of what it ends.
+    let log = agent.log("node");
+    let lines: Vec<&str> = log.lines().collect();
+    let place = |part: &str| lines.iter().position(|line| line.contains(part)).unwrap();
+    let (list, end) = (place("lists of networks"), place("not allowed have ended"));
+    let applied = lines[list + 1..end].iter();
+    let meanwhile = applied.filter(|line| line.contains("applying")).count();
+    println!("{meanwhile} of {made} changes while {web} flows were ended");
+    assert!(meanwhile > 0, "{made} changes, none of them meanwhile");
+}
+
+/// All pages together read each step a few times, however many pages there are.
+#[test]
+fn pages_of_many_flows_go_on_where_the_one_before_has_ended() {
+    let filled = Filled::with(FLOWS);
+    let agent = &filled.agent;
+    let (mut names, mut pages, mut rest) = (HashSet::new(), 0, String::new());
+    let mut http = kit::http::Http::new(&agent.socket());
+    loop {
+        let path = format!("GET /v1/flows?limit=1000{rest}");
+        let (status, page) = http.ask(&path, "", b"").unwrap();
+        assert_eq!(status, 200);
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        for item in page["items"].as_array().unwrap() {
+            let ends = format!(
+                "{} {} {}",
+                item["protocol"], item["client"], item["frontend"]
+            );
+            assert!(names.insert(ends), "twice: {item}");
+        }
+        pages += 1;
+        let Some(next) = page["continue"].as_str() else {
+            break;
+        };
+        rest = format!("&continue={}", next.replace(' ', "%20").replace('[', "%5B"));
+    }
+    assert_eq!((names.len(), pages >= FLOWS / 1_000), (FLOWS, true));
+    let read: usize = lists(agent).iter().map(|(flows, _)| flows).sum();
+    println!("{read} flows were read for {pages} pages of {FLOWS}");
+    assert!(read < 10 * FLOWS, "{read} flows were read for {FLOWS}");
+    // What no list has told.
+    for token in ["x", "4-x", "35000", "p-0-tcp", "7-1"] {
+        let path = format!("GET /v1/flows?continue={token}");
+        assert_eq!(http.ask(&path, "", b"").unwrap().0, 400, "{token}");
+    }
+}

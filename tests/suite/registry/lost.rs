@@ -192,3 +192,160 @@ fn a_spoilt_file_ends_the_agent_with_its_name_the_last_copy_and_a_code_that_is_n
     loss.is_served();
     assert_eq!(loss.live.finish().errors, [""; 0]);
 }
+
+/// Two ports of yesterday and one of today, with a live connection each, and an agent that is not running.
+struct Older {
+    live: [Live; 2],
+    today: std::net::SocketAddr,
+    now: Value,
+    yesterday: PathBuf,
+    scene: Scene,
+}
+
+impl Older {
+    #[track_caller]
+    fn new() -> Self {
+        let mut scene = Scene::routed();
+        let web = scene.port("web");
+        scene.port("both-sip");
+        assert_eq!(scene.agent.stop(), 0);
+        let yesterday = scene.lab.folder().join("yesterday");
+        copy_files(&state(&scene.agent), &yesterday);
+        scene.agent.restart();
+        // A port of yesterday that was deleted since, and one that was made.
+        scene
+            .agent
+            .ctl(&["ports", "delete", "both-sip", "--yes"])
+            .ok();
+        let app = scene.app(0).to_string();
+        let today = scene.agent.create(&["today", "--backend", &app]);
+        let today = scene.at(today);
+        let live = [web, today].map(|to| Live::open(&scene.lab.client, to, 5));
+        let now = services(&scene.agent);
+        assert_eq!(scene.agent.stop(), 0);
+        Self {
+            live,
+            today,
+            now,
+            yesterday,
+            scene,
+        }
+    }
+
+    #[track_caller]
+    fn is_served(&self) {
+        let tally = traffic::connect(&self.scene.lab.client, self.today, 10);
+        assert_eq!((tally.of("app1"), tally.errors.len()), (10, 0), "{tally:?}");
+        self.live.iter().for_each(Live::progress);
+    }
+
+    /// What was put back misses a port that is served: that is said, and nothing is changed.
+    #[track_caller]
+    fn is_held(&self) {
+        self.is_served();
+        let agent = &self.scene.agent;
+        let told = registry(agent);
+        let text = told["text"].as_str().unwrap();
+        let wanted = "older than what is forwarded: 1 port is in the kernel and not in it";
+        assert_eq!(told["state"], "degraded", "{text}");
+        assert!(text.contains(wanted), "{text}");
+        assert!(told["fix"].as_str().unwrap().contains("state confirm"));
+        assert_eq!(agent.ctl(&["status"]).code, 7);
+        let refused = agent.ctl(&["ports", "create", "more"]);
+        assert_eq!(refused.code, 7, "{}", refused.stderr);
+        assert!(refused.stderr.contains(wanted), "{}", refused.stderr);
+        let check = agent.ctl(&["state", "check"]);
+        let named = format!("port {}/tcp", self.today.port());
+        assert!(check.stdout.contains(&named), "{}", check.stdout);
+        let events = agent.items(&["events"]);
+        assert!(events.iter().any(|one| one["kind"] == "registry_failed"));
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for name in ["harbor.redb", "journal.redb"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_state_of_yesterday_takes_no_port_of_today_until_that_is_decided() {
+    let mut older = Older::new();
+    let folder = state(&older.scene.agent);
+    let newest = older.scene.lab.folder().join("newest");
+    copy_files(&folder, &newest);
+    copy_files(&older.yesterday, &folder);
+    older.scene.agent.restart();
+    older.is_held();
+    // It is not forgotten that nobody has decided.
+    older.scene.agent.kill();
+    older.scene.agent.restart();
+    older.is_held();
+    // The newest files are found again.
+    assert_eq!(older.scene.agent.stop(), 0);
+    copy_files(&newest, &folder);
+    older.scene.agent.restart();
+    assert_eq!(services(&older.scene.agent), older.now);
+    assert_eq!(registry(&older.scene.agent)["state"], "ok");
+    older.scene.agent.create(&["more"]);
+    older.is_served();
+    // Or yesterday is what is wanted.
+    assert_eq!(older.scene.agent.stop(), 0);
+    copy_files(&older.yesterday, &folder);
+    older.scene.agent.restart();
+    let agent = &older.scene.agent;
+    let told = agent.ctl(&["state", "confirm", "--yes"]).ok().stdout;
+    assert_eq!(told, "2 ports are gone\n");
+    assert_eq!(registry(agent)["state"], "ok");
+    assert_eq!(agent.ctl(&["state", "check"]).code, 0);
+    let tally = traffic::connect(&older.scene.lab.client, older.today, 5);
+    assert_eq!(tally.of("app1"), 0, "{tally:?}");
+    agent.ctl(&["ports", "show", "both-sip"]).ok();
+    agent.create(&["another"]);
+    let [web, _] = older.live;
+    assert_eq!(web.finish().errors, [""; 0]);
+}
+
+#[test]
+fn a_registry_of_yesterday_beside_its_journal_is_put_right_and_says_so() {
+    let mut older = Older::new();
+    let file = "harbor.redb";
+    fs::copy(
+        older.yesterday.join(file),
+        state(&older.scene.agent).join(file),
+    )
+    .unwrap();
+    older.scene.agent.restart();
+    older.is_served();
+    let agent = &older.scene.agent;
+    assert_eq!(services(agent), older.now);
+    let wanted = "put right from it: 1 port put back, 1 taken out";
+    let text = registry(agent)["text"].to_string();
+    assert!(text.contains(wanted), "{text}");
+    let told = agent.items(&["events"]);
+    let says = |one: &Value| one["text"].as_str().unwrap_or_default().contains(wanted);
+    assert!(told.iter().any(says), "{told:?}");
+    agent.create(&["more"]);
+    for live in older.live {
+        assert_eq!(live.finish().errors, [""; 0]);
+    }
+}
+
+/// What the kernel has still and the registry has given up rests.
+#[test]
+fn a_port_that_was_deleted_as_the_agent_died_is_no_loss() {
+    let mut scene = Scene::routed();
+    let number = scene.port("web").port().to_string();
+    scene.agent.ctl(&["ports", "delete", "web", "--yes"]).ok();
+    assert_eq!(scene.agent.stop(), 0);
+    let (folder, without) = (state(&scene.agent), scene.lab.folder().join("without"));
+    copy_files(&folder, &without);
+    scene.agent.restart();
+    scene.agent.create(&["other", "--port", &number]);
+    assert_eq!(scene.agent.stop(), 0);
+    copy_files(&without, &folder);
+    scene.agent.restart();
+    assert_eq!(registry(&scene.agent)["state"], "ok");
+    scene.agent.create(&["more"]);
+}

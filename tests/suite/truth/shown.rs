@@ -180,3 +180,51 @@ fn an_explanation_names_a_missing_route_and_never_forwards_for_another_host() {
     let elsewhere = SocketAddr::new([10, 77, 9, 9].into(), web.port());
     assert_eq!(explain(elsewhere)["verdict"], "pass");
 }
+
+/// One backend, no health check, and nobody listens: the clients find out, and so does everybody who looks.
+#[test]
+fn a_port_whose_only_app_refuses_is_down_because_nobody_listens() {
+    let scene = Scene::routed();
+    let dead = SocketAddr::new(scene.lab.app(V4, 0), 9_099).to_string();
+    let to = scene.at(scene.agent.create(&["dead", "--backend", &dead]));
+    let tally = traffic::connect(&scene.lab.client, to, 100);
+    assert!(
+        tally.names.is_empty() && !tally.errors.is_empty(),
+        "{tally:?}"
+    );
+    let shown = || scene.agent.ctl_json(&["ports", "show", "dead"]);
+    eventually(SOON, || {
+        traffic::connect(&scene.lab.client, to, 1);
+        shown()["state"] == "down"
+    });
+    let port = shown();
+    let reason = port["reason"].as_str().unwrap();
+    assert!(reason.starts_with("nobody listens"), "{port}");
+    assert_eq!(
+        (&port["backends"]["up"], &port["backends"]["total"]),
+        (&0.into(), &1.into())
+    );
+    let (is_ok, text) = part(&scene.agent, "ports");
+    assert!(!is_ok && text.contains("nobody listens"), "{text}");
+    assert_eq!(scene.agent.ctl(&["status"]).code, 7);
+    let backend = || scene.agent.items(&["backends", "list", "dead"])[0].clone();
+    assert_eq!(backend()["state"], "suspect", "{}", backend());
+    assert!(backend()["reason"].is_string(), "{}", backend());
+    let kinds = || -> Vec<serde_json::Value> {
+        let events = scene.agent.items(&["events", "--port", "dead"]);
+        events.iter().map(|event| event["kind"].clone()).collect()
+    };
+    assert!(kinds().contains(&"backend_failing".into()), "{:?}", kinds());
+    assert!(scene.agent.log("node").contains("takes nobody"));
+    // Somebody listens: clients went there all the time.
+    let address: SocketAddr = dead.parse().unwrap();
+    let _app = traffic::serve(&scene.lab.apps[0], scene.lab.folder(), "late", &[address]);
+    eventually(SOON, || shown()["state"] == "up");
+    assert_eq!(traffic::connect(&scene.lab.client, to, 10).of("late"), 10);
+    assert_eq!(backend()["state"], "up");
+    assert!(
+        kinds().contains(&"backend_recovered".into()),
+        "{:?}",
+        kinds()
+    );
+}

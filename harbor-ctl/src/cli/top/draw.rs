@@ -12,7 +12,10 @@ use super::{
     sample::{Detail, HEADINGS, cells, drops, summary},
     view::View,
 };
-use crate::{cli::failure::Failure, model::escaped};
+use crate::{
+    cli::failure::Failure,
+    model::{escaped, known},
+};
 
 const KEYS: &str = "q end  arrows choose  Enter into  s sort  p pause";
 const KEYS_INSIDE: &str = "q end  Esc back  p pause";
@@ -94,7 +97,7 @@ fn inside(
         };
         Row::new([
             item.address.to_string(),
-            item.flows.to_string(),
+            known(item.flows),
             escaped(&state).into_owned(),
         ])
     };
@@ -141,11 +144,12 @@ mod tests {
             path: "tc".into(),
             backends_up: 2,
             backends_total: 2,
-            flows,
-            rate_in_bps: rate,
-            rate_out_bps: rate / 2,
-            new_flows_per_s: 3.0,
-            refused_flows_per_s: 0.0,
+            flows: Some(flows),
+            rate_in_bps: Some(rate),
+            rate_out_bps: Some(rate / 2),
+            new_flows_per_s: Some(3.0),
+            refused_flows_per_s: Some(0.0),
+            unknown: None,
         }
     }
 
@@ -153,7 +157,10 @@ mod tests {
         let mut view = View::default();
         view.take(Ok(TopReport {
             overall: "ok".into(),
-            flows: 133,
+            flows: Some(133),
+            rate_in_bps: Some(0),
+            rate_out_bps: Some(0),
+            new_flows_per_s: Some(0.0),
             drops: vec![Dropped {
                 reason: "no_backend".into(),
                 packets_per_s: 7.0,

@@ -11,7 +11,7 @@ use crate::{
     api::{API_VERSION, BackendItem, FlowItem, List, PortItem, StatusReport},
     cli::{failure::Failure, session::Session},
     control::segment,
-    model::{PortState, Protocol, format_rate},
+    model::{PortState, Protocol, counted, known, rate},
 };
 
 /// Flows that are looked at to find a port's clients; no more are read for that.
@@ -27,11 +27,22 @@ pub(super) struct TopPort {
     pub(super) path: String,
     pub(super) backends_up: usize,
     pub(super) backends_total: usize,
-    pub(super) flows: u64,
-    pub(super) rate_in_bps: u64,
-    pub(super) rate_out_bps: u64,
-    pub(super) new_flows_per_s: f64,
-    pub(super) refused_flows_per_s: f64,
+    /// `null`, as are rates, while it is not known.
+    pub(super) flows: Option<u64>,
+    pub(super) rate_in_bps: Option<u64>,
+    pub(super) rate_out_bps: Option<u64>,
+    pub(super) new_flows_per_s: Option<f64>,
+    pub(super) refused_flows_per_s: Option<f64>,
+    /// Why it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unknown: Option<String>,
+}
+
+impl TopPort {
+    /// Bits per second in both directions.
+    pub(super) fn carried(&self) -> u64 {
+        self.rate_in_bps.unwrap_or_default() + self.rate_out_bps.unwrap_or_default()
+    }
 }
 
 /// Dropped packets of one reason.
@@ -49,10 +60,11 @@ pub(super) struct TopReport {
     /// What `status` says of it all.
     pub(super) overall: String,
     pub(super) uptime_s: u64,
-    pub(super) flows: u64,
-    pub(super) rate_in_bps: u64,
-    pub(super) rate_out_bps: u64,
-    pub(super) new_flows_per_s: f64,
+    /// `null`, as are rates, while some are not known.
+    pub(super) flows: Option<u64>,
+    pub(super) rate_in_bps: Option<u64>,
+    pub(super) rate_out_bps: Option<u64>,
+    pub(super) new_flows_per_s: Option<f64>,
     /// Of reasons that were met since the last look.
     pub(super) drops: Vec<Dropped>,
     pub(super) items: Vec<TopPort>,
@@ -83,7 +95,7 @@ impl Sampler {
         let status: StatusReport = client.get("/v1/status").await?;
         let ports: List<PortItem> = client.list("/v1/ports", None).await?;
         let now = Instant::now();
-        let counted = counted(&status, &ports.items);
+        let counted = counters_of(&status, &ports.items);
         let (elapsed, before) = match &self.0 {
             Some((then, before)) => (now.duration_since(*then).as_secs_f64(), before),
             None => (f64::INFINITY, &counted),
@@ -99,7 +111,7 @@ impl Sampler {
     }
 }
 
-fn counted(status: &StatusReport, ports: &[PortItem]) -> Counted {
+fn counters_of(status: &StatusReport, ports: &[PortItem]) -> Counted {
     let flows = |port: &PortItem| {
         let sum =
             |count: fn(&crate::api::PortCounters) -> u64| port.counters.iter().map(count).sum();
@@ -114,7 +126,11 @@ fn counted(status: &StatusReport, ports: &[PortItem]) -> Counted {
         .filter(|count| count.verdict == "drop")
         .map(|count| (count.name.clone(), count.packets));
     Counted {
-        flows: ports.iter().map(flows).collect(),
+        flows: ports
+            .iter()
+            .filter(|port| port.flows.is_some())
+            .map(flows)
+            .collect(),
         drops: drops.collect(),
     }
 }
@@ -128,9 +144,10 @@ fn report(
     // What began anew meanwhile has begun at nothing.
     let grown = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now) as f64 / elapsed;
     let item = |port: &PortItem| {
-        let now = counted.flows.get(&port.id).copied().unwrap_or_default();
-        // A port that was not there before is not compared with nothing.
-        let then = before.flows.get(&port.id).copied().unwrap_or(now);
+        let now = counted.flows.get(&port.id).copied();
+        // A port that was not there before, or was not known, is not compared with nothing.
+        let then = before.flows.get(&port.id).copied().or(now);
+        let both = now.zip(then);
         TopPort {
             port: port.port,
             protocols: port.protocols.clone(),
@@ -142,17 +159,13 @@ fn report(
             flows: port.flows,
             rate_in_bps: port.rate_in_bps,
             rate_out_bps: port.rate_out_bps,
-            new_flows_per_s: grown(now[0], then[0]),
-            refused_flows_per_s: grown(now[1], then[1]),
+            new_flows_per_s: both.map(|(now, then)| grown(now[0], then[0])),
+            refused_flows_per_s: both.map(|(now, then)| grown(now[1], then[1])),
+            unknown: port.unknown.clone(),
         }
     };
     let mut items: Vec<TopPort> = ports.iter().map(item).collect();
-    items.sort_by_key(|port| {
-        (
-            std::cmp::Reverse(port.rate_in_bps + port.rate_out_bps),
-            port.port,
-        )
-    });
+    items.sort_by_key(|port| (std::cmp::Reverse(port.carried()), port.port));
     let drops = counted.drops.iter().map(|(reason, packets)| {
         let then = before.drops.get(reason).copied().unwrap_or(*packets);
         (reason.clone(), grown(*packets, then))
@@ -167,13 +180,19 @@ fn report(
         kind: "TopReport".into(),
         overall: status.overall.clone(),
         uptime_s: status.uptime_s,
-        flows: items.iter().map(|port| port.flows).sum(),
-        rate_in_bps: items.iter().map(|port| port.rate_in_bps).sum(),
-        rate_out_bps: items.iter().map(|port| port.rate_out_bps).sum(),
-        new_flows_per_s: items.iter().map(|port| port.new_flows_per_s).sum(),
+        flows: sum(&items, |port| port.flows),
+        rate_in_bps: sum(&items, |port| port.rate_in_bps),
+        rate_out_bps: sum(&items, |port| port.rate_out_bps),
+        new_flows_per_s: sum(&items, |port| port.new_flows_per_s),
         drops: drops.collect(),
         items,
     }
+}
+
+/// Of the ports that are known: what other nodes serve is not. `None` if none is.
+fn sum<T: std::iter::Sum>(items: &[TopPort], of: fn(&TopPort) -> Option<T>) -> Option<T> {
+    let mut known = items.iter().filter_map(of).peekable();
+    (known.peek().is_some() || items.is_empty()).then(|| known.sum())
 }
 
 /// What stands behind one port, and who comes.
@@ -210,11 +229,15 @@ pub(super) fn cells(port: &TopPort) -> [String; 9] {
         port.name.clone(),
         port.state.clone(),
         format!("{}/{}", port.backends_up, port.backends_total),
-        port.flows.to_string(),
-        format!("{:.0}", port.new_flows_per_s),
-        format_rate(port.rate_in_bps),
-        format_rate(port.rate_out_bps),
+        known(port.flows),
+        per_s(port.new_flows_per_s),
+        rate(port.rate_in_bps),
+        rate(port.rate_out_bps),
     ]
+}
+
+fn per_s(rate: Option<f64>) -> String {
+    known(rate.map(|rate| format!("{rate:.0}")))
 }
 
 /// The first line: all ports together.
@@ -222,13 +245,16 @@ pub(super) fn summary(report: &TopReport) -> String {
     let up = PortState::Up.name();
     let up = report.items.iter().filter(|port| port.state == up).count();
     format!(
-        "Harbor {}, {up} of {} ports up, {} flows, {:.0} new/s, in {}, out {}",
+        "Harbor {}, {up} of {} up, {}, {} new/s, in {}, out {}",
         report.overall,
-        report.items.len(),
-        report.flows,
-        report.new_flows_per_s,
-        format_rate(report.rate_in_bps),
-        format_rate(report.rate_out_bps),
+        counted(report.items.len(), "port"),
+        report.flows.map_or_else(
+            || "flows not known".to_owned(),
+            |flows| counted(flows, "flow")
+        ),
+        per_s(report.new_flows_per_s),
+        rate(report.rate_in_bps),
+        rate(report.rate_out_bps),
     )
 }
 

@@ -49,10 +49,10 @@ impl Order {
         // Rates of a thousandth count; below that nothing is seen anyway.
         let per_s = |rate: f64| (rate * 1_000.0) as u64;
         let value = match self {
-            Self::Rate => port.rate_in_bps + port.rate_out_bps,
-            Self::Flows => port.flows,
-            Self::New => per_s(port.new_flows_per_s),
-            Self::Refused => per_s(port.refused_flows_per_s),
+            Self::Rate => port.carried(),
+            Self::Flows => port.flows.unwrap_or_default(),
+            Self::New => per_s(port.new_flows_per_s.unwrap_or_default()),
+            Self::Refused => per_s(port.refused_flows_per_s.unwrap_or_default()),
             Self::Port => 0,
         };
         (Reverse(value), port.port)

@@ -9,6 +9,19 @@ pub(in crate::console) struct Sample {
     pub(in crate::console) flows: f32,
 }
 
+impl Sample {
+    /// Of a second in which nobody answered: a gap.
+    pub(super) const UNKNOWN: Self = Self {
+        inward: f32::NAN,
+        outward: f32::NAN,
+        flows: f32::NAN,
+    };
+
+    pub(in crate::console) fn is_known(&self) -> bool {
+        !self.flows.is_nan()
+    }
+}
+
 /// Octets of a sample that is kept.
 pub(super) const SIZE: usize = size_of::<Packed>();
 
@@ -75,10 +88,16 @@ impl<const N: usize> Ring<N> {
 pub(super) struct Mean {
     sum: Sample,
     count: u32,
+    /// Those that are not known too.
+    seen: u32,
 }
 
 impl Mean {
     pub(super) fn add(&mut self, sample: Sample) {
+        self.seen += 1;
+        if !sample.is_known() {
+            return;
+        }
         self.sum.inward += sample.inward;
         self.sum.outward += sample.outward;
         self.sum.flows += sample.flows;
@@ -87,7 +106,10 @@ impl Mean {
 
     /// Begins anew.
     pub(super) fn take(&mut self) -> Sample {
-        let Self { sum, count } = std::mem::take(self);
+        let Self { sum, count, seen } = std::mem::take(self);
+        if count == 0 && seen > 0 {
+            return Sample::UNKNOWN;
+        }
         let count = count.max(1) as f32;
         Sample {
             inward: sum.inward / count,

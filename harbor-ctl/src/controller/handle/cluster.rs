@@ -38,13 +38,21 @@ impl<R: Registry> SharedOperations for Handle<R> {
     }
 
     async fn attach(&self, request: AttachNode) -> Answer<NodeMoved> {
-        self.change(move |mut controller: Held<R>| async move { controller.attach(request).await })
-            .await
+        let turn = self.config_turn().await;
+        let attach = move |mut controller: Held<R>| async move {
+            let _turn = turn;
+            controller.attach(request).await
+        };
+        self.change(attach).await
     }
 
     async fn detach(&self, request: DetachNode) -> Answer<NodeMoved> {
-        self.change(move |mut controller: Held<R>| async move { controller.detach(request).await })
-            .await
+        let turn = self.config_turn().await;
+        let detach = move |mut controller: Held<R>| async move {
+            let _turn = turn;
+            controller.detach(request).await
+        };
+        self.change(detach).await
     }
 
     async fn export_state(&self) -> Answer<StateDocument> {

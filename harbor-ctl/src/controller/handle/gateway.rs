@@ -34,7 +34,9 @@ impl<R: Registry> Broker for Handle<R> {
         let change = move |mut controller: Held<R>| async move {
             controller.update_instance(&id, update).await
         };
-        self.change(change).await
+        self.change(change).await?;
+        self.settled().await;
+        Ok(())
     }
 
     async fn deprovision(&self, id: String, plan: Plan) -> Answer<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Handle, readings};
+use super::{Handle, reading::readings};
 use crate::{
     forwarding::{WhichBackends, heap},
     metrics::{OneAtATime, Source},

@@ -5,9 +5,12 @@
 
 mod cluster;
 mod datapath;
+mod files;
 mod gateway;
+mod items;
 mod listeners;
 mod metrics;
+mod reading;
 mod summary;
 mod trace;
 
@@ -15,7 +18,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Controller, addresses::host_addresses, error::AgentError, flow_filter::flow_filter};
+use super::{
+    Controller, addresses::host_addresses, certificates::Certificates, error::AgentError,
+    flow_filter::flow_filter,
+};
+use reading::{loads, port_items};
+
 use crate::{
     api::{
         AddBackend, AppHostItem, BackendItem, CheckBackends, CheckItem, ConfigChange, CreatePort,
@@ -24,50 +32,61 @@ use crate::{
     },
     control::{Answer, EventLog, Operations},
     discovery::{Message, Sender},
-    forwarding::{Engines, WhichBackends, not_ready},
+    forwarding::not_ready,
     http::{asked_by, requester},
     metrics::OneAtATime,
     model::{
-        Backend, ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal,
-        RefusalKind, Seen, Service, SettingValues, Subject, counted, now,
+        ConfigItem, EventKind, Happening, PortRef, Protocol, Question, Refusal, Seen, Service,
+        SettingValues, Subject, counted, now,
     },
     reconcile::Scope,
     registry::Registry,
-    views::{
-        Readings, Snapshot,
-        backends::{self, Loads},
-        explain,
-        flows::FlowList,
-        status,
-    },
+    views::{Snapshot, backends, explain, flows::FlowList, status},
 };
+
+/// Settings that end flows which they no longer allow.
+const LISTS: [&str; 2] = ["allowed_cidrs", "denied_cidrs"];
 
 /// A handle to the controller, to the events that it tells, and to who scrapes it.
 #[derive(Debug)]
-pub(crate) struct Handle<R>(Arc<Mutex<Controller<R>>>, EventLog, OneAtATime);
+pub(crate) struct Handle<R> {
+    controller: Arc<Mutex<Controller<R>>>,
+    events: EventLog,
+    scrapes: OneAtATime,
+    /// Whose turn it is with the file of the configuration: what is read is in force before another reads.
+    config_turn: Arc<Mutex<()>>,
+    certificates: Certificates,
+}
 
 impl<R> Clone for Handle<R> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0), self.1.clone(), self.2.clone())
+        Self {
+            controller: Arc::clone(&self.controller),
+            events: self.events.clone(),
+            scrapes: self.scrapes.clone(),
+            config_turn: Arc::clone(&self.config_turn),
+            certificates: self.certificates.clone(),
+        }
     }
 }
 
 impl<R: Registry> Handle<R> {
     pub(crate) fn new(controller: Controller<R>) -> Self {
-        let events = controller.told.log.clone();
-        Self(
-            Arc::new(Mutex::new(controller)),
-            events,
-            OneAtATime::default(),
-        )
+        Self {
+            events: controller.told.log.clone(),
+            certificates: controller.certificates.clone(),
+            controller: Arc::new(Mutex::new(controller)),
+            scrapes: OneAtATime::default(),
+            config_turn: Arc::default(),
+        }
     }
 
     pub(crate) fn scrapes(&self) -> &OneAtATime {
-        &self.2
+        &self.scrapes
     }
 
     pub(super) async fn lock(&self) -> OwnedMutexGuard<Controller<R>> {
-        Arc::clone(&self.0).lock_owned().await
+        Arc::clone(&self.controller).lock_owned().await
     }
 
     pub(super) async fn snapshot(&self) -> Snapshot {
@@ -77,6 +96,12 @@ impl<R: Registry> Handle<R> {
     pub(crate) async fn headline(&self) -> String {
         let controller = self.lock().await;
         status::headline(controller.services.len(), &controller.engines)
+    }
+
+    /// Waits for the flows that a change ends, while others change what they like.
+    async fn settled(&self) {
+        let engines = self.lock().await.engines.clone();
+        engines.settled().await;
     }
 
     /// Ends the engines; what is in the kernel stays.
@@ -92,13 +117,7 @@ impl<R: Registry> Handle<R> {
             Err(error) => format!("the agent stops: {error}; the datapath stays"),
         };
         let happening = Happening::new(EventKind::AgentStopped, Subject::default(), text);
-        self.1.tell(happening);
-    }
-
-    /// Reads the configuration again, without keeping the caller.
-    pub(crate) fn reload_soon(&self) {
-        let handle = self.clone();
-        tokio::spawn(async move { handle.lock().await.reload().await });
+        self.events.tell(happening);
     }
 
     /// Runs a change to its end, whatever becomes of the one who asked.
@@ -110,62 +129,28 @@ impl<R: Registry> Handle<R> {
         F: Future<Output = Answer<T>> + Send + 'static,
     {
         let handle = self.clone();
-        let work = async move { change(handle.lock().await).await };
+        let work = async move {
+            let controller = handle.lock().await;
+            let asked = handle.certificates.asked();
+            let done = change(controller).await;
+            // Whoever is told that a port ends TLS finds that it does.
+            if handle.certificates.asked() != asked {
+                handle.keep_certificates().await;
+            }
+            done
+        };
+        self.to_its_end(work).await
+    }
+
+    /// As whoever asks, and without him.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Answer<T>> + Send + 'static,
+    ) -> Answer<T> {
         let task = tokio::spawn(asked_by(requester(), work));
         task.await
             .unwrap_or_else(|error| Err(Refusal::failed(error.to_string())))
     }
-
-    async fn item(&self, id: &str) -> Answer<PortItem> {
-        let (snapshot, service) = self.of_service(id).await?;
-        let readings = readings(
-            &snapshot.engines,
-            (Scope::of(&service), WhichBackends::Avoided),
-        )
-        .await;
-        Ok(snapshot.port_item(&service, &readings, now()))
-    }
-
-    /// What readers need of one service, whatever there is besides.
-    async fn of_service(&self, id: &str) -> Answer<(Snapshot, Arc<Service>)> {
-        let controller = self.lock().await;
-        let service = controller.services.get(id).cloned();
-        let gone = || Refusal::new(RefusalKind::NotFound, "the port was deleted meanwhile");
-        let service = service.ok_or_else(gone)?;
-        Ok((controller.snapshot_of(vec![service.clone()]), service))
-    }
-
-    async fn backend_item(&self, (service, backend): (Service, Backend)) -> Answer<BackendItem> {
-        let engines = self.lock().await.engines.clone();
-        let loads = loads(&engines, Scope::of(&service))
-            .await
-            .unwrap_or_default();
-        Ok(backends::backend_item(&service, &backend, &loads, now()))
-    }
-}
-
-/// The engines' counters, as far as they answer; of all backends, or of those alone that are avoided,
-/// which is what a port's state needs.
-pub(crate) async fn readings(
-    engines: &Engines,
-    (scope, which): (Scope, WhichBackends),
-) -> Readings {
-    let frontends = engines.frontends(scope.clone()).await;
-    let backends = engines.backends(scope, which).await;
-    let loads = Loads::of(backends.unwrap_or_default());
-    Readings::of(frontends.unwrap_or_default(), loads)
-}
-
-async fn loads(engines: &Engines, scope: Scope) -> Answer<Loads> {
-    let reports = engines.backends(scope, WhichBackends::Every).await;
-    Ok(Loads::of(reports.map_err(not_ready)?))
-}
-
-async fn port_items(snapshot: &Snapshot) -> Vec<PortItem> {
-    let readings = readings(&snapshot.engines, (Scope::Whole, WhichBackends::Avoided)).await;
-    let time = now();
-    let item = |service: &Arc<Service>| snapshot.port_item(service, &readings, time);
-    snapshot.services.iter().map(item).collect()
 }
 
 impl<R: Registry> Operations for Handle<R> {
@@ -191,6 +176,7 @@ impl<R: Registry> Operations for Handle<R> {
     }
 
     async fn create_port(&self, request: CreatePort) -> Answer<PortItem> {
+        self.read_named(&request.settings).await;
         let id = self
             .change(|mut controller| async move { controller.create_port(request).await })
             .await?;
@@ -203,10 +189,15 @@ impl<R: Registry> Operations for Handle<R> {
         settings: SettingValues,
         seen: Seen,
     ) -> Answer<PortItem> {
+        self.read_named(&settings).await;
+        let ends_flows = LISTS.iter().any(|key| settings.contains_key(*key));
         let change = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
             controller.set_port(&port, settings, &seen).await
         };
         let id = self.change(change).await?;
+        if ends_flows {
+            self.settled().await;
+        }
         self.item(&id).await
     }
 
@@ -241,7 +232,7 @@ impl<R: Registry> Operations for Handle<R> {
         };
         let mut wanted: Vec<&Arc<Service>> = snapshot.services.iter().collect();
         wanted.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
-        let (loads, time) = (loads(&snapshot.engines, scope).await?, now());
+        let (loads, time) = (loads(&snapshot.engines, scope).await, now());
         let mut items = Vec::new();
         for service in wanted {
             let item = |backend| backends::backend_item(service, backend, &loads, time);
@@ -322,7 +313,7 @@ impl<R: Registry> Operations for Handle<R> {
             address: request.backend,
             ..Subject::default()
         };
-        self.1
+        self.events
             .tell(Happening::new(EventKind::FlowsEnded, subject, text));
         Ok(KilledFlows { flows })
     }
@@ -337,12 +328,12 @@ impl<R: Registry> Operations for Handle<R> {
         // Of one port: all backends' counters take a hundred MiB where there are many.
         let service = explain::service_of(&question, &found, &snapshot);
         let scope = service.map_or_else(|| Scope::Part(BTreeSet::new()), Scope::of);
-        let loads = loads(&snapshot.engines, scope).await.unwrap_or_default();
+        let loads = loads(&snapshot.engines, scope).await;
         Ok(explain::report(&question, &found, (&snapshot, &loads)))
     }
 
     async fn config(&self) -> Answer<Vec<ConfigItem>> {
-        Ok(self.lock().await.config_items())
+        self.config_items().await
     }
 
     async fn set_config(
@@ -351,19 +342,15 @@ impl<R: Registry> Operations for Handle<R> {
         value: String,
         seen: Option<String>,
     ) -> Answer<ConfigChange> {
-        let set = |mut controller: OwnedMutexGuard<Controller<R>>| async move {
-            controller.set_config(&key, &value, seen).await
-        };
-        self.change(set).await
+        self.write_config(key, Some(value), seen).await
     }
 
     async fn unset_config(&self, key: String) -> Answer<ConfigChange> {
-        self.change(|mut controller| async move { controller.unset_config(&key).await })
-            .await
+        self.write_config(key, None, None).await
     }
 
     fn events(&self) -> EventLog {
-        self.1.clone()
+        self.events.clone()
     }
 
     async fn status(&self) -> Answer<StatusReport> {

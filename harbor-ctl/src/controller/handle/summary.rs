@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Handle, readings};
+use super::{Handle, reading::readings};
 use crate::{
     api::BackendItem,
     control::{Answer, FoundBackends, PortRow, SummaryOperations, Traffic},
-    forwarding::{WhichBackends, not_ready},
+    forwarding::WhichBackends,
     model::{Backend, Service, Throughput, now},
     reconcile::{Scope, frontends},
     registry::Registry,
@@ -42,7 +42,10 @@ impl<R: Registry> SummaryOperations for Handle<R> {
         };
         let mut traffic = Traffic::default();
         for service in services {
-            let carried = rates.of(&service);
+            let Some(carried) = rates.of(&service) else {
+                traffic.is_unknown = true;
+                break;
+            };
             if carried != Throughput::default() {
                 traffic.all = traffic.all.plus(carried);
                 traffic.ports.push((service.id.clone(), carried));
@@ -59,7 +62,7 @@ impl<R: Registry> SummaryOperations for Handle<R> {
         let avoided = snapshot
             .engines
             .backends(Scope::Whole, WhichBackends::Avoided);
-        let avoided = Loads::of(avoided.await.map_err(not_ready)?);
+        let avoided = avoided.await.map(Loads::of).unwrap_or_default();
         let search = move || first_about(&services, &avoided, (&text, most));
         let searched = tokio::task::spawn_blocking(search).await;
         // A panic there ends the agent, so there is always an answer.
@@ -67,7 +70,7 @@ impl<R: Registry> SummaryOperations for Handle<R> {
         let shown = first.iter().flat_map(|(service, _)| frontends(service));
         let scope = Scope::Part(shown.collect());
         let loads = snapshot.engines.backends(scope, WhichBackends::Every).await;
-        let (loads, time) = (Loads::of(loads.map_err(not_ready)?), now());
+        let (loads, time) = (loads.map(Loads::of).unwrap_or_default(), now());
         let item = |(service, place): &(Arc<Service>, usize)| {
             backend_item(service, &service.backends[*place], &loads, time)
         };

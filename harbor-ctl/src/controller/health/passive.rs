@@ -219,15 +219,29 @@ impl<R: Registry> Controller<R> {
                     let text = format!("backend {address} is ejected no longer: {reason}");
                     (EventKind::BackendReturned, None, text)
                 }
+                TurnKind::Missed(doubt) => {
+                    let text = format!(
+                        "backend {address} takes nobody, and too few others are there: {reason}"
+                    );
+                    (EventKind::BackendFailing, Some(doubt), text)
+                }
+                TurnKind::Found => {
+                    let text = format!("backend {address} is there again: {reason}");
+                    (EventKind::BackendRecovered, None, text)
+                }
             };
-            self.engines.eject(&suspect, doubt);
+            let is_ejected = matches!(kind, TurnKind::Ejected(_));
+            self.engines.eject(&suspect, doubt.filter(|_| is_ejected));
+            self.engines.miss(&suspect, doubt.filter(|_| !is_ejected));
             let Some(service) = self.suspected(&suspect) else {
                 continue;
             };
             let (name, port) = (&service.name, service.port);
             match doubt {
                 Some(_) => {
-                    self.meters.ejected(&service.id);
+                    if is_ejected {
+                        self.meters.ejected(&service.id);
+                    }
                     tracing::warn!(name, port, "{text}");
                 }
                 None => tracing::info!(name, port, "{text}"),

@@ -32,6 +32,27 @@ impl FlowCursor {
         }
     }
 
+    /// Where the next step begins: whether in the table of IPv6, and at which bucket.
+    pub(crate) fn place(&self) -> (bool, Option<u32>) {
+        let (is_v6, place) = match self.v4 {
+            Place::End => (true, self.v6),
+            v4 => (false, v4),
+        };
+        match place {
+            Place::At(bucket) => (is_v6, Some(bucket)),
+            Place::Start | Place::End => (is_v6, None),
+        }
+    }
+
+    /// Goes on where another cursor was.
+    pub(crate) fn go_to(&mut self, (is_v6, bucket): (bool, Option<u32>)) {
+        let place = bucket.map_or(Place::Start, Place::At);
+        (self.v4, self.v6) = match is_v6 {
+            true => (Place::End, place),
+            false => (place, Place::Start),
+        };
+    }
+
     /// Whether everything was read.
     pub(crate) fn is_at_end(&self) -> bool {
         [self.v4, self.v6] == [Place::End; 2]

@@ -37,7 +37,7 @@ use crate::{
     reconcile::{Capacity, HostView, OwnAddresses, Routes, TableMirror, Tables as _},
 };
 use failures::Doubts;
-use sweep::{Ending, Sweeping};
+use sweep::{Ending, Sweeping, Those};
 use taking_over::TakingOver;
 use xdp::XdpState;
 
@@ -269,8 +269,10 @@ impl Forwarder {
                 let _ = answer.send(self.change(changes).map_err(ForwardingError::from));
             }
             Request::EndFlows(filter, answer) => {
-                self.endings.push_back(Ending::new(filter, answer));
+                let those = Those::Named(filter, answer);
+                self.endings.push_back(Ending::of(those));
             }
+            Request::Settled(answer) => self.endings.push_back(Ending::of(Those::None(answer))),
             Request::Explain(question, answer) => {
                 let _ = answer.send(self.explain(&question).map_err(ForwardingError::from));
             }

@@ -10,16 +10,16 @@ use std::{
 
 use harbor_common::frontend::BackendSet;
 
-use super::{Forwarder, LOOK_GAP, LOOK_SHARE, WAYS};
-use crate::{
-    datapath::{DatapathError, KernelRoutes, Pass},
-    forwarding::{heap, kernel::Change},
-    model::{AllDown, FlowEnds, Route, Service},
-    reconcile::{self, Acl, Capacity, Desired, Plan, Scope, TableMirror, Tables as _},
+use super::{
+    Forwarder, LOOK_GAP, LOOK_SHARE, WAYS,
+    sweep::{Ending, Those},
 };
-
-/// Frontend slots whose list of networks has changed, with the new one.
-type Relisted = BTreeMap<u32, (Acl, u32)>;
+use crate::{
+    datapath::{DatapathError, KernelRoutes},
+    forwarding::{heap, kernel::Change},
+    model::{AllDown, Route, Service},
+    reconcile::{self, Capacity, Desired, FrontendKey, Plan, Scope, TableMirror, Tables as _},
+};
 
 impl Forwarder {
     /// Takes over what is to be served.
@@ -160,50 +160,29 @@ impl Forwarder {
         if self.heart.meter(self.is_metered(plan)) {
             self.beat();
         }
-        self.end_denied(&relisted)
+        self.end_denied(relisted)
     }
 
-    fn relisted(&self, plan: &Plan) -> Relisted {
-        let list = |number: u32| {
-            let fresh = plan.acls.iter().find(|(list, _)| *list == number);
-            let held = self.mirror.actual.acls.get(&number);
-            fresh
-                .map(|(_, acl)| acl)
-                .or(held)
-                .cloned()
-                .unwrap_or_default()
-        };
-        let changed = plan.frontends.iter().filter_map(|(key, frontend, sets)| {
-            let (_, held) = self.mirror.actual.frontends.get(key)?;
-            let (old, new) = (held[0].limits, sets[0].limits);
-            let is_new = (old.acl, old.acl_default) != (new.acl, new.acl_default);
-            is_new.then(|| (frontend.slot, (list(new.acl), new.acl_default)))
+    /// Frontends whose list of networks the plan changes.
+    fn relisted(&self, plan: &Plan) -> BTreeSet<FrontendKey> {
+        let changed = plan.frontends.iter().filter(|(key, _, sets)| {
+            let held = self.mirror.actual.frontends.get(key);
+            held.is_some_and(|(_, held)| {
+                let (old, new) = (held[0].limits, sets[0].limits);
+                (old.acl, old.acl_default) != (new.acl, new.acl_default)
+            })
         });
-        changed.collect()
+        changed.map(|(key, ..)| *key).collect()
     }
 
-    /// Ends the flows of clients that may no longer have any.
-    fn end_denied(&mut self, relisted: &Relisted) -> Result<(), DatapathError> {
+    /// Has the flows of clients end that may no longer have any, in turns: other changes go on meanwhile.
+    fn end_denied(&mut self, relisted: BTreeSet<FrontendKey>) -> Result<(), DatapathError> {
         if relisted.is_empty() {
             return Ok(());
         }
         // A packet that still saw the old list may open a flow.
         self.tables.wait_for_readers()?;
-        let is_denied = |flow: &FlowEnds, frontend| {
-            let list = relisted.get(&frontend);
-            list.is_some_and(|(acl, default)| !acl.allows(flow.client.ip(), *default))
-        };
-        let mut pass = Pass::default();
-        while !pass.is_at_end() {
-            self.flows
-                .end_now(&mut self.datapath, is_denied, &mut pass)?;
-        }
-        if pass.sweep.ended > 0 {
-            tracing::info!(
-                flows = pass.sweep.ended,
-                "flows of clients that are not allowed have ended"
-            );
-        }
+        self.endings.push_back(Ending::of(Those::Denied(relisted)));
         Ok(())
     }
 

@@ -3,13 +3,17 @@
 //! A table may hold millions of flows. So this is done in turns of some milliseconds, and between two of
 //! them the thread does whatever else it is asked for: nobody's change waits for a whole table.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use super::{Forwarder, ROUND};
 use crate::{
-    datapath::{Judgement, Pass, thread_time},
+    datapath::{DatapathError, Judgement, Pass, thread_time},
     forwarding::kernel::Answer,
-    model::FlowFilter,
+    model::{FlowEnds, FlowFilter},
+    reconcile::{Acl, FrontendKey},
 };
 
 /// How long a turn is; one step at least.
@@ -30,20 +34,42 @@ pub(super) struct Sweeping {
     told_then: Vec<(Answer<u64>, u64)>,
 }
 
-/// Flows that somebody wants ended, and waits for that.
+/// Flows that are being ended, and how far that has come.
 #[derive(Debug)]
 pub(super) struct Ending {
-    filter: FlowFilter,
-    answer: Answer<u64>,
+    those: Those,
     pass: Pass,
 }
 
+/// Which flows are to end.
+#[derive(Debug)]
+pub(super) enum Those {
+    /// Those that somebody has named, who waits for it.
+    Named(FlowFilter, Answer<u64>),
+    /// Those of clients that the lists of these frontends no longer allow, as the lists are by then.
+    Denied(BTreeSet<FrontendKey>),
+    /// None: somebody waits for all before.
+    None(Answer<()>),
+}
+
 impl Ending {
-    pub(super) fn new(filter: FlowFilter, answer: Answer<u64>) -> Self {
+    pub(super) fn of(those: Those) -> Self {
         Self {
-            filter,
-            answer,
+            those,
             pass: Pass::default(),
+        }
+    }
+}
+
+impl Ending {
+    /// Whoever waits may have gone.
+    fn fail(self, error: DatapathError) {
+        match self.those {
+            Those::Named(_, answer) => drop(answer.send(Err(error.into()))),
+            Those::None(answer) => drop(answer.send(Err(error.into()))),
+            Those::Denied(_) => {
+                tracing::error!("flows of clients that are not allowed have not ended: {error}");
+            }
         }
     }
 }
@@ -76,24 +102,59 @@ impl Forwarder {
     }
 
     fn end_on(&mut self, mut ending: Ending) {
-        let Ending { filter, pass, .. } = &mut ending;
-        let is_wanted = |ends: &_, _| filter.holds(ends);
-        let done = self.flows.end_now(&mut self.datapath, is_wanted, pass);
+        let done = match &ending.those {
+            Those::Named(filter, _) => {
+                let is_named = |ends: &_, _| filter.holds(ends);
+                self.flows
+                    .end_now(&mut self.datapath, is_named, &mut ending.pass)
+            }
+            Those::Denied(frontends) => {
+                let actual = &self.mirror.actual;
+                let lists = frontends.iter().filter_map(|key| {
+                    let (frontend, sets) = actual.frontends.get(key)?;
+                    let limits = sets[0].limits;
+                    Some((
+                        frontend.slot,
+                        (actual.acls.get(&limits.acl)?, limits.acl_default),
+                    ))
+                });
+                let lists: BTreeMap<u32, (&Acl, u32)> = lists.collect();
+                let is_denied = |ends: &FlowEnds, slot| {
+                    let list = lists.get(&slot);
+                    list.is_some_and(|(acl, default)| !acl.allows(ends.client.ip(), *default))
+                };
+                self.flows
+                    .end_now(&mut self.datapath, is_denied, &mut ending.pass)
+            }
+            Those::None(_) => Ok(()),
+        };
+        let is_at_end = ending.pass.is_at_end() || matches!(ending.those, Those::None(_));
         match done {
-            Ok(()) if !ending.pass.is_at_end() => self.endings.push_front(ending),
-            Ok(()) => {
+            Ok(()) if !is_at_end => self.endings.push_front(ending),
+            Ok(()) => self.ended(ending),
+            Err(error) => ending.fail(error),
+        }
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        let ended = ending.pass.sweep.ended;
+        match ending.those {
+            Those::Named(_, answer) => {
                 // What a sweep that is under way has counted is no longer so.
                 let last = self.sweeping.take().unwrap_or_default();
                 let mut told_then = last.told_then;
-                told_then.push((ending.answer, ending.pass.sweep.ended));
+                told_then.push((answer, ended));
                 self.sweeping = Some(Sweeping {
                     told_then,
                     ..Sweeping::default()
                 });
             }
-            Err(error) => {
-                let _ = ending.answer.send(Err(error.into()));
-            }
+            Those::Denied(_) if ended > 0 => tracing::info!(
+                flows = ended,
+                "flows of clients that are not allowed have ended"
+            ),
+            Those::Denied(_) => {}
+            Those::None(answer) => drop(answer.send(Ok(()))),
         }
     }
 

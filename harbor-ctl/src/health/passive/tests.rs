@@ -1,9 +1,11 @@
 //! Who is asked, what an answer means, and that nobody empties a port.
 
+mod half;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Protocol;
+use crate::model::{Protocol, Witness};
 
 const RATE: u32 = 1_000;
 
@@ -171,30 +173,6 @@ fn what_this_node_could_not_ask_says_nothing() {
 }
 
 #[test]
-fn at_most_half_and_never_the_only_one() {
-    for (backends, most) in [(1, 0), (2, 1), (3, 1), (4, 2), (10, 5)] {
-        let mut scene = Scene::new(backends, true);
-        let ejected = (0..backends.into()).filter(|index| scene.eject(*index).is_some());
-        assert_eq!(ejected.count(), most, "of {backends}");
-        assert_eq!(scene.look(), [], "nor is anybody given back");
-    }
-}
-
-#[test]
-fn who_is_one_too_many_when_others_leave_is_given_back() {
-    let mut scene = Scene::new(4, true);
-    scene.eject(0).unwrap();
-    scene.eject(1).unwrap();
-    scene.port.takers.truncate(3);
-    let turns = scene.look();
-    assert_eq!(turns.len(), 1, "{turns:?}");
-    assert_eq!((turns[0].kind, scene.ejected()), (TurnKind::Returned, 1));
-    scene.port.takers.clear();
-    assert_eq!(kinds(scene.look()), [TurnKind::Returned]);
-    assert!(scene.passive.cases.is_empty(), "who is gone is forgotten");
-}
-
-#[test]
 fn where_nobody_can_be_asked_two_clients_must_say_so() {
     let client = |last: u8| Witness::Client([192, 0, 2, last].into());
     let failed = Err(Doubt::Unreachable);
@@ -356,6 +334,7 @@ proptest! {
     ) {
         let mut scene = Scene::new(6, can_ask);
         let (mut under_way, mut told) = (Vec::new(), BTreeSet::new());
+        let mut missed = BTreeSet::new();
         for step in steps {
             let mut turns = Vec::new();
             match step {
@@ -378,12 +357,18 @@ proptest! {
             turns.extend(scene.look());
             for turn in turns {
                 let is_news = match turn.kind {
-                    TurnKind::Ejected(_) => told.insert(turn.suspect),
+                    TurnKind::Ejected(_) => {
+                        missed.remove(&turn.suspect);
+                        told.insert(turn.suspect)
+                    }
                     TurnKind::Returned => told.remove(&turn.suspect),
+                    TurnKind::Missed(_) => missed.insert(turn.suspect),
+                    TurnKind::Found => missed.remove(&turn.suspect),
                 };
                 prop_assert!(is_news, "{turn:?} twice");
             }
             prop_assert_eq!(scene.ejected(), told.len());
+            prop_assert!(missed.is_disjoint(&told), "{missed:?} {told:?}");
             prop_assert!(told.len() <= scene.port.takers.len() / 2);
             let mut once = under_way.clone();
             once.sort();

@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 
 use crate::{
     model::{FlowFilter, FlowRecord, Protocol},
-    proxy::{Proxy, settings::ANSWER, worker::mailbox::Command},
+    proxy::{Proxy, Silent, settings::ANSWER, worker::mailbox::Command},
 };
 
 /// A part of a worker's flows, and where the rest begins.
@@ -53,22 +53,34 @@ impl FlowListing {
             place: FlowPlace::start_of(Protocol::Tcp),
         }
     }
+
+    /// Where the next part begins: the worker, and how far its flows were listed.
+    pub(crate) fn place(&self) -> (usize, FlowPlace) {
+        (self.worker, self.place)
+    }
+
+    /// Goes on where another listing was.
+    pub(crate) fn go_to(&mut self, (worker, place): (usize, FlowPlace)) {
+        (self.worker, self.place) = (worker, place);
+    }
 }
 
 impl Iterator for FlowListing {
-    type Item = Vec<FlowRecord>;
+    type Item = Result<Vec<FlowRecord>, Silent>;
 
     /// The next part; waits for the worker.
-    fn next(&mut self) -> Option<Vec<FlowRecord>> {
+    fn next(&mut self) -> Option<Self::Item> {
         let inbox = self.proxy.0.inboxes.get(self.worker)?;
         let (answer, answered) = sync_channel(1);
         inbox.put([Command::List(self.filter.clone(), self.place, answer)]);
-        let (records, rest) = answered.recv_timeout(ANSWER).unwrap_or_default();
+        let Ok((records, rest)) = answered.recv_timeout(ANSWER) else {
+            return Some(Err(Silent));
+        };
         self.place = rest.unwrap_or_else(|| {
             self.worker += 1;
             FlowPlace::start_of(Protocol::Tcp)
         });
-        Some(records)
+        Some(Ok(records))
     }
 }
 

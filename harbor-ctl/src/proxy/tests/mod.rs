@@ -51,7 +51,9 @@ fn settings() -> ProxySettings {
 impl Proxy {
     /// Every flow.
     fn listed(&self) -> Vec<FlowRecord> {
-        self.flows(FlowFilter::default()).flatten().collect()
+        self.flows(FlowFilter::default())
+            .flat_map(Result::unwrap)
+            .collect()
     }
 }
 

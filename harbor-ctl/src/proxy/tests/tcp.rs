@@ -253,7 +253,7 @@ fn flows_end_by_word_and_by_silence() {
         client: Some(crate::model::ClientName::parse(&mine).unwrap()),
         ..FlowFilter::default()
     };
-    assert_eq!(proxy.end_flows(&filter), 1);
+    assert_eq!(proxy.end_flows(&filter), Ok(1));
     assert!(is_reset(&clients[0].read(&mut [0]).unwrap_err()));
     assert_eq!(proxy.listed().len(), 2);
     web.settings.idle_timeout_s = 1;

@@ -15,6 +15,7 @@ use crate::{
         RegistryError,
         file::{changes, count_from},
         journal::{Journal, Looked, Position, everything},
+        watch::Mended,
     },
 };
 
@@ -161,10 +162,12 @@ impl EmbeddedRegistry {
                     "the registry had lost its last changes ({found} of {latest} are there): put \
                      right from its second copy"
                 );
+                let before = self.load_now()?.services;
                 self.file.write(|transaction| {
                     whole::replace(transaction, &copied)?;
                     count_from(transaction, latest)
                 })?;
+                self.mended = mended(&before, &copied);
             }
             let services = self.load_now()?.services;
             if let Err(error) = copy.replace(&services, self.file.acknowledged()) {
@@ -175,6 +178,25 @@ impl EmbeddedRegistry {
         self.copy = Some(Arc::new(copy));
         Ok(self)
     }
+}
+
+/// What differs between the services that a file had and those that it was to have.
+fn mended(before: &[Service], after: &[Service]) -> Option<Mended> {
+    let by_id = |all: &[Service]| -> BTreeMap<String, Service> {
+        all.iter()
+            .map(|one| (one.id.clone(), one.clone()))
+            .collect()
+    };
+    let (before, after) = (by_id(before), by_id(after));
+    let other = after
+        .iter()
+        .filter(|(id, one)| before.get(*id) != Some(one));
+    let gone = before.keys().filter(|id| !after.contains_key(*id));
+    let mended = Mended {
+        put_back: other.count(),
+        taken_out: gone.count(),
+    };
+    (mended.put_back + mended.taken_out > 0).then_some(mended)
 }
 
 /// Rows of one node's own registry are as of a number of its changes.

@@ -67,7 +67,11 @@ impl EmbeddedRegistry {
     pub(super) fn hold_services(&self, services: Vec<Service>) {
         let ports = services.len();
         let known_to = "the journal";
-        let emptied = Emptied { ports, known_to };
+        let emptied = Emptied {
+            ports,
+            known_to,
+            holds: 0,
+        };
         *self.held() = (ports > 0).then_some(Held { services, emptied });
     }
 
@@ -138,6 +142,7 @@ impl EmbeddedRegistry {
         Condition {
             failed: self.trouble(),
             emptied: self.held().as_ref().map(|held| held.emptied),
+            mended: self.mended,
             not_kept: self.copy.as_ref().and_then(|copy| copy.problem()),
             ..Condition::default()
         }

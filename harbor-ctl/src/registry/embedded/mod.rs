@@ -27,7 +27,7 @@ use super::{
     Contents, Registry, RegistryError, Rests,
     file::File,
     now,
-    watch::{Condition, Emptied, News},
+    watch::{Condition, Emptied, Mended, News},
 };
 use crate::model::{AppHost, Service, Spoken};
 
@@ -38,8 +38,9 @@ const SCHEMA: u64 = 1;
 pub(crate) struct EmbeddedRegistry {
     file: Arc<File>,
     copy: Option<Arc<SecondCopy>>,
-    /// It was made anew where ports exist.
+    /// It was made anew, or is of an earlier time, where ports exist.
     held: Arc<Mutex<Option<Held>>>,
+    mended: Option<Mended>,
     /// Leases are not kept on disk: after a restart every app host has a whole one.
     leases: Arc<Mutex<Leases>>,
 }
@@ -54,6 +55,7 @@ impl EmbeddedRegistry {
             file: Arc::new(File::open(path)?),
             copy: None,
             held: Arc::default(),
+            mended: None,
             leases: Arc::default(),
         };
         registry.prepare()?;
@@ -215,10 +217,10 @@ impl Registry for EmbeddedRegistry {
             for &protocol in service.protocols.each() {
                 let key = (number(protocol), service.port);
                 numbers.remove(key).map_err(engine)?;
-                if !rest.is_zero() {
-                    let until = now().saturating_add(rest.as_secs());
-                    resting.insert(key, until).map_err(engine)?;
-                }
+                // One that is over at once tells that the number was given up, should the agent die
+                // before the kernel has heard of it.
+                let until = now().saturating_add(rest.as_secs());
+                resting.insert(key, until).map_err(engine)?;
             }
             Ok(())
         });

@@ -72,3 +72,22 @@ fn a_newer_schema_is_refused() {
         "{error}"
     );
 }
+
+/// Should the agent die before the kernel has heard of it, a start knows that the number was given up.
+#[tokio::test]
+async fn a_number_that_does_not_rest_is_remembered_until_rests_are_ended() {
+    let (_directory, path) = file();
+    let registry = EmbeddedRegistry::open(&path).unwrap();
+    let web = service("web", 35_000, Protocols::Tcp);
+    registry.allocate(&web, Rests::Respected).await.unwrap();
+    registry.release(&web.id, Duration::ZERO).await.unwrap();
+    let resting = registry.load().await.unwrap().resting;
+    let until = resting[&(Protocol::Tcp, 35_000)];
+    assert!(until <= now(), "it can be drawn at once");
+    let next = service("next", 35_000, Protocols::Tcp);
+    registry.allocate(&next, Rests::Respected).await.unwrap();
+    assert!(registry.load().await.unwrap().resting.is_empty());
+    registry.release(&next.id, Duration::ZERO).await.unwrap();
+    registry.end_rests().await.unwrap();
+    assert!(registry.load().await.unwrap().resting.is_empty());
+}

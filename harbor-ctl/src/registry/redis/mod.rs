@@ -176,6 +176,7 @@ impl Engine {
             away: memory.away.clone(),
             failed: None,
             emptied: None,
+            mended: None,
             back: memory.back,
             is_fenced: memory.is_fenced,
             withheld: memory.state.withheld.clone(),

@@ -59,6 +59,39 @@ async fn the_token_of_an_agent_that_has_ended_is_no_takeover() {
     assert!(!registry.condition().is_fenced);
 }
 
+/// The server's clock was years ahead when the earlier agent was heard, and is right again.
+#[tokio::test]
+async fn what_was_heard_in_the_future_is_no_sign_of_life() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let node = Node::new(&server, "one");
+    let registry = node.open().await.unwrap();
+    let _news = registry.follow();
+    server
+        .say(&["HSET", "{harbor:test}:tokens", "one", "of-an-earlier-agent"])
+        .await;
+    let future = "99999999999999";
+    for name in ["one", "gone"] {
+        server
+            .say(&["ZADD", "{harbor:test}:seen", future, name])
+            .await;
+    }
+    server
+        .say(&["HSET", "{harbor:test}:nodes", "gone", "{}"])
+        .await;
+    eventually("it may write", || may_write(&registry)).await;
+    assert!(!registry.condition().is_fenced);
+    // Nor is a node up that nobody has heard since.
+    eventually("the other is away", || async {
+        let nodes = registry.nodes().await.unwrap();
+        nodes
+            .iter()
+            .any(|one| one.id == "gone" && one.state() == "away")
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_fenced_agent_takes_its_node_back_when_it_is_alone_and_not_before() {
     let Some(server) = Server::start().await else {

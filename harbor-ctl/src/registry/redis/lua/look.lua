@@ -1,10 +1,5 @@
 -- ARGV: the number of the last change seen, how many at once.
-local answer = { field(meta, 'incarnation', 64) or '', field(meta, 'seq', 20) or '', field(tokens, ARGV[1], 64) or '', {}, '' }
--- For how long nobody has said that this node lives.
-local heard = redis.pcall('ZSCORE', seen, ARGV[1])
-if type(heard) == 'string' then
-  answer[5] = string.format('%d', math.max(0, math.min(now_ms() - tonumber(heard), 2592000000)))
-end
+local answer = { field(meta, 'incarnation', 64) or '', field(meta, 'seq', 20) or '', field(tokens, ARGV[1], 64) or '', {}, silence(ARGV[1]) }
 -- Something else lies in the stream: it is not read, which looks like a gap, and the beat removes it.
 if is_swollen() then return answer end
 for _, entry in ipairs(redis.call('XRANGE', changes, '(' .. ARGV[3] .. '-0', '+', 'COUNT', ARGV[4])) do

@@ -23,6 +23,15 @@ local function fence()
   if held ~= ARGV[2] then return redis.error_reply('FENCED another agent has taken this node over') end
 end
 
+-- For how many milliseconds nobody has said that a node lives. What was heard in the future was heard by a
+-- clock that was wrong: it counts from now on, and whoever lives says so again.
+local function silence(node)
+  local heard, now = redis.pcall('ZSCORE', seen, node), now_ms()
+  if type(heard) ~= 'string' then return '' end
+  if tonumber(heard) > now then redis.pcall('ZADD', seen, now, node) end
+  return string.format('%d', math.max(0, math.min(now - tonumber(heard), 2592000000)))
+end
+
 -- Tells the others that a service has changed. Called before the change: what may fail fails here.
 local function note(id)
   local seq = redis.pcall('HINCRBY', meta, 'seq', 1)

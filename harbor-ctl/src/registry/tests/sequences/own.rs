@@ -1,6 +1,6 @@
 //! Sequences of two nodes, each with a file of its own on a disk that fails.
 
-use std::{collections::BTreeMap, fs, ops::Range, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use rand::{
     Rng as _, SeedableRng as _,
@@ -239,7 +239,7 @@ impl Node {
     }
 }
 
-pub(super) async fn run(seeds: Range<u64>) {
+pub(super) async fn run(seeds: impl IntoIterator<Item = u64>) {
     each(seeds, |seed| async move {
         let mut random = StdRng::seed_from_u64(seed);
         let mut nodes = ["one", "two"].map(|name| Node::new(format!("{name}{seed}")));

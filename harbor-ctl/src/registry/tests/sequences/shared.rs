@@ -1,6 +1,6 @@
 //! Sequences of two nodes and the Redis that they share.
 
-use std::{collections::BTreeSet, fs, ops::Range, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use redis::aio::MultiplexedConnection;
@@ -251,7 +251,7 @@ impl Sequence {
     }
 }
 
-pub(super) async fn run(seeds: Range<u64>) {
+pub(super) async fn run(seeds: impl IntoIterator<Item = u64>) {
     let Some(server) = Server::start().await else {
         return;
     };

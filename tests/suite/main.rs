@@ -12,6 +12,7 @@
 
 mod agent_faults;
 mod architecture;
+mod attach;
 mod beyond;
 mod bpftool;
 mod cli;

@@ -13,6 +13,7 @@ mod complete;
 mod config;
 mod config_file;
 mod datapath;
+mod datapath_rows;
 mod dea;
 mod dea_target;
 mod doctor;

@@ -51,6 +51,8 @@ pub(super) const AGENT: &[(&str, &[&str])] = &[
             "dea",
             "discovery",
             "doctor",
+            // Which interfaces are meant, where no agent runs that could be asked.
+            "forwarding",
             "model",
             "registry",
         ],

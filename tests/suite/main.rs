@@ -44,6 +44,7 @@ mod networks;
 mod openapi;
 mod operate;
 mod package;
+mod progress;
 mod proxy;
 mod real_servers;
 mod registry;

@@ -214,10 +214,12 @@ impl Row for Element {
 
 async fn verify(session: &Session, repair: bool) -> Result<Exit, Failure> {
     let client = session.client()?;
+    let progress = session.progress("comparing the kernel's tables".into());
     let found: Verification = match repair {
         true => client.post("/v1/datapath/repair", &()).await?,
         false => client.get("/v1/datapath/verify").await?,
     };
+    drop(progress);
     session
         .output
         .text(&verified_text(session, &found), &found)?;

@@ -32,6 +32,7 @@ mod pcapng;
 mod port_filter;
 mod port_text;
 mod ports;
+mod progress;
 mod session;
 mod state;
 mod stats;

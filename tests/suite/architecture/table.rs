@@ -152,6 +152,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("ratatui", &["cli"]),
+    ("indicatif", &["cli"]),
     ("comfy_table", &["cli"]),
 ];
 

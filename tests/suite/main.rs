@@ -58,6 +58,7 @@ mod soak;
 mod sources;
 mod support;
 mod systemd;
+mod terminal;
 mod trace;
 mod truth;
 mod turnover;

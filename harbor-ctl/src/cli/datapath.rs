@@ -44,8 +44,9 @@ Examples:
 const ATTACH_EXAMPLES: &str = "\
 The agent does this once a second, and this command asks it to do it now. Where no agent runs, the \
 programs of this version take the place of those that are attached, and go by what the last agent told \
-them, and by routes and neighbours as they are now: flows and ports stay as they were. PUT_BACK says how long ago an interface was given the program \
-that others had taken off it. The exit code is 7 if an interface does not have it.
+them, and by routes and neighbours as they are now: flows and ports stay as they were. PUT_BACK says how \
+long ago an interface was given the program that others had taken off it. The exit code is 7 if an interface does not have it. To which interfaces: \
+harbor-ctl config set node.interfaces NAME,NAME
 
 Examples:
   harbor-ctl datapath attach";

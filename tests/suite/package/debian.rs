@@ -83,7 +83,15 @@ fn files(root: &Path) -> String {
 }
 
 fn apt(root: &Root, words: &[&str]) -> String {
-    let quiet = ["apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0"];
+    // What it recommends would have to be fetched.
+    let quiet = [
+        "apt-get",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ];
     let mut command = root.command(&[&quiet, words].concat());
     let done = finish_within(patient(Duration::from_secs(300)), &mut command).ok();
     done.stdout + &done.stderr
@@ -98,7 +106,7 @@ struct Iperf {
 impl Iperf {
     fn start(lab: &Lab, (app, to): (&Netns, SocketAddr)) -> Self {
         let mut serve = app.command("iperf3");
-        serve.args(["--server", "--port", &IPERF.to_string()]);
+        serve.args(["--server", "--forceflush", "--port", &IPERF.to_string()]);
         let server = Process::start(&mut serve, lab.folder(), "iperf-server");
         eventually(patient(Duration::from_secs(20)), || {
             server.printed().contains("listening")

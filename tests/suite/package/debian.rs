@@ -67,6 +67,7 @@ fn files(root: &Path) -> String {
         .lines()
         .map(str::to_owned)
         .collect();
+    // What dpkg and apt keep for themselves, and the copies that groupadd makes.
     let is_apts = |path: &str| {
         let parts = [
             "./var/lib/dpkg",
@@ -74,6 +75,8 @@ fn files(root: &Path) -> String {
             "./var/cache",
             "./var/log",
             "./root",
+            "./etc/group-",
+            "./etc/gshadow-",
         ];
         parts.iter().any(|part| path.starts_with(part))
     };

@@ -28,6 +28,23 @@ pub fn certify(folder: &Path, name: &str, alternative: &str) -> PathBuf {
 /// As [`certify`], but what it makes is over since 2020.
 #[track_caller]
 pub fn certify_expired(folder: &Path, name: &str, alternative: &str) {
+    certify_until((folder, name), alternative, "20200201000000Z");
+}
+
+/// As [`certify`], but what it makes is over so many seconds from now.
+#[track_caller]
+pub fn certify_briefly(folder: &Path, name: &str, alternative: &str, seconds: u32) {
+    let mut date = Command::new("date");
+    date.args([
+        "--utc",
+        &format!("--date={seconds} seconds"),
+        "+%Y%m%d%H%M%SZ",
+    ]);
+    let end = finish(&mut date).ok().stdout;
+    certify_until((folder, name), alternative, end.trim());
+}
+
+fn certify_until((folder, name): (&Path, &str), alternative: &str, end: &str) {
     let config = "[ca]\ndefault_ca = own\n[own]\ndatabase = index\nnew_certs_dir = .\nserial = serial\n\
                   default_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n\
                   [req]\ndistinguished_name = name\n[name]\n";
@@ -49,12 +66,7 @@ pub fn certify_expired(folder: &Path, name: &str, alternative: &str) {
     let subject = ["-subj", "/CN=x", "-keyout", &key, "-out", "request"];
     run(&[&request[..], &curve, &subject].concat());
     let sign = ["ca", "-batch", "-selfsign", "-notext", "-config", "config"];
-    let dates = [
-        "-startdate",
-        "20200101000000Z",
-        "-enddate",
-        "20200201000000Z",
-    ];
+    let dates = ["-startdate", "20200101000000Z", "-enddate", end];
     let files = ["-keyfile", &key, "-in", "request", "-out", &certificate];
     let names = ["-extensions", "names"];
     run(&[&sign[..], &dates, &files, &names].concat());

@@ -23,6 +23,7 @@ mod eventually;
 mod family;
 pub mod frame;
 mod frozen;
+mod halted;
 pub mod http;
 mod lab;
 mod netns;
@@ -43,13 +44,14 @@ mod wrong_clock;
 pub use agent::{Agent, Config};
 pub use beyond::{Beyond, SMALL_MTU, without_offloads};
 pub use browser::{Browser, Tab};
-pub use certificate::{certify, certify_expired};
+pub use certificate::{certify, certify_briefly, certify_expired};
 pub use eventually::{eventually, patient, until};
 pub use family::{
     Family,
     Family::{V4, V6},
 };
 pub use frozen::FrozenThread;
+pub use halted::Halted;
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, allow_many_descriptors, binary, finish, finish_within};

@@ -380,3 +380,15 @@ fn completions_are_written_for_every_shell() {
         );
     }
 }
+
+#[test]
+fn a_system_that_knows_no_authorities_can_ask_the_agent_all_the_same() {
+    let scene = Scene::routed();
+    let mut command = scene.lab.node.command(kit::binary("harbor-ctl"));
+    // As where there is no package ca-certificates.
+    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        command.env(variable, "/nowhere");
+    }
+    command.arg("--socket").arg(scene.agent.socket());
+    kit::finish(command.arg("status")).ok();
+}

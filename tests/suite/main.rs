@@ -12,6 +12,7 @@
 
 mod agent_faults;
 mod architecture;
+mod attach;
 mod beyond;
 mod bpftool;
 mod cli;
@@ -44,6 +45,7 @@ mod networks;
 mod openapi;
 mod operate;
 mod package;
+mod progress;
 mod proxy;
 mod real_servers;
 mod registry;
@@ -58,6 +60,7 @@ mod soak;
 mod sources;
 mod support;
 mod systemd;
+mod terminal;
 mod trace;
 mod truth;
 mod turnover;

@@ -177,85 +177,10 @@ fn a_status_that_is_watched_tells_changes_and_outlives_the_agent() {
     scene.agent.stop();
     eventually(soon, || watching.printed().contains("not running"));
     assert_eq!(ready(&scene).code, 3);
-    scene.agent.restart();
     let told = watching.printed().matches("Overall").count();
+    scene.agent.restart();
     eventually(soon, || {
         watching.printed().matches("Overall").count() > told
     });
     assert!(watching.is_running());
-}
-
-#[test]
-fn top_is_drawn_on_a_terminal_and_printed_once_for_scripts() {
-    let scene = Scene::routed();
-    let web = scene.port("web");
-    let live = kit::traffic::Live::open(&scene.lab.client, web, 5);
-    let once = || {
-        finish(ctl(&scene.agent).args(["top", "--once", "-o", "json"]))
-            .ok()
-            .json()
-    };
-    eventually(patient(Duration::from_secs(20)), || once()["flows"] == 5);
-    let report = once();
-    assert_eq!(report["items"][0]["name"], "web");
-    assert_eq!(report["items"][0]["backends_up"], 2);
-    let piped = finish(ctl(&scene.agent).arg("top"));
-    assert_eq!(piped.code, 2, "{}", piped.stderr);
-
-    let screen = Screen::open(&scene);
-    screen.shows(&["5 flows", "PORT  PROTO", "web", "q end"]);
-    screen.press("Enter");
-    let backend = scene.app(0).to_string();
-    screen.shows(&["BACKEND OF", &backend, "CLIENT", "10.77.1.2"]);
-    screen.press("Escape");
-    screen.shows(&["PORT  PROTO"]);
-    screen.press("q");
-    eventually(patient(Duration::from_secs(20)), || {
-        screen.tmux(&["list-sessions"]).code != 0
-    });
-    live.finish();
-}
-
-/// `top` on a terminal of 80 by 24, which ends with this guard.
-struct Screen<'a>(&'a Scene);
-
-impl<'a> Screen<'a> {
-    fn open(scene: &'a Scene) -> Self {
-        let screen = Self(scene);
-        let program = binary("harbor-ctl").display().to_string();
-        let config = scene.agent.config_file().display().to_string();
-        let session = ["new-session", "-d", "-x", "80", "-y", "24"];
-        let line = [&*program, "--config", &config, "top"];
-        screen.tmux(&[&session[..], &line].concat()).ok();
-        screen
-    }
-
-    /// By a socket that no other test has.
-    fn tmux(&self, words: &[&str]) -> kit::Finished {
-        let socket = self.0.lab.folder().join("tmux");
-        let mut tmux = self.0.lab.node.command("tmux");
-        tmux.env("TERM", "xterm")
-            .arg("-f/dev/null")
-            .arg("-S")
-            .arg(socket);
-        finish(tmux.args(words))
-    }
-
-    fn press(&self, key: &str) {
-        self.tmux(&["send-keys", key]).ok();
-    }
-
-    #[track_caller]
-    fn shows(&self, words: &[&str]) {
-        eventually(patient(Duration::from_secs(20)), || {
-            let screen = self.tmux(&["capture-pane", "-p"]).stdout;
-            words.iter().all(|words| screen.contains(words))
-        });
-    }
-}
-
-impl Drop for Screen<'_> {
-    fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
-    }
 }

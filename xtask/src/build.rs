@@ -35,6 +35,14 @@ pub(crate) fn with_profile(profile: &str) -> Result<Vec<Executable>> {
     build(&["build", "--workspace", "--bins", "--profile", profile])
 }
 
+/// Builds harbor-ctl with this profile so that it is loaded without any library.
+pub(crate) fn without_libraries(profile: &str, target: &str) -> Result<Vec<Executable>> {
+    let flags = "[\"-C\", \"target-feature=+crt-static\"]";
+    let config = format!("target.{target}.rustflags = {flags}");
+    let package = ["build", "--package", "harbor-ctl", "--profile", profile];
+    build(&[&package[..], &["--target", target, "--config", &config]].concat())
+}
+
 /// Builds every test, and the programs that they start: those of packages with integration tests.
 pub(crate) fn tests() -> Result<Vec<Executable>> {
     build(&["test", "--workspace", "--no-run"])

@@ -26,6 +26,7 @@ mod lab;
 mod lint;
 mod matrix;
 mod packages;
+mod progress;
 mod python;
 mod run;
 mod setup;

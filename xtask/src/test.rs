@@ -15,7 +15,9 @@ use clap::ValueEnum;
 
 use crate::{
     build::{self, Executable},
-    matrix, python, setup, shell,
+    matrix,
+    progress::Progress,
+    python, setup, shell,
     traces::Traces,
 };
 
@@ -192,11 +194,12 @@ fn execute(test: &Executable, command: &mut Command) -> Result<Outcome> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {}", test.path.display()))?;
+    let progress = Progress::of(&name);
     let mut result = String::from("no result");
     let stdout = child.stdout.take().context("its output is not piped")?;
     for line in BufReader::new(stdout).lines() {
         let line = line?;
-        println!("{line}");
+        progress.line(&line);
         if let Some(text) = line.strip_prefix("test result: ") {
             result = text.split("; finished").next().unwrap_or(text).into();
         }

@@ -12,11 +12,8 @@ use super::{
 use crate::{
     api::{List, StatusReport},
     config::Paths,
-    control, datapath,
-    model::{
-        DatapathReport, DetachReport, Difference, LinkReport, MapReport, ProgramReport,
-        Verification, XdpReport, format_age,
-    },
+    control, datapath, forwarding,
+    model::{DatapathReport, DetachReport, Verification},
 };
 
 /// Elements of a map that are printed at once.
@@ -44,6 +41,16 @@ Examples:
   harbor-ctl datapath verify
   harbor-ctl datapath verify --repair";
 
+const ATTACH_EXAMPLES: &str = "\
+The agent does this once a second, and this command asks it to do it now. Where no agent runs, the \
+programs of this version take the place of those that are attached, and go by what the last agent told \
+them, and by routes and neighbours as they are now: flows and ports stay as they were. PUT_BACK says how \
+long ago an interface was given the program that others had taken off it. The exit code is 7 if an interface does not have it. To which interfaces: \
+harbor-ctl config set node.interfaces NAME,NAME
+
+Examples:
+  harbor-ctl datapath attach";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatapathVerb {
     /// Show where the programs are attached and what they decided
@@ -59,6 +66,9 @@ pub(crate) enum DatapathVerb {
         /// The map's name, as `datapath maps` shows it
         map: Option<String>,
     },
+    /// Attach the programs to every interface of [node].interfaces that does not have them
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach,
     /// Compare the kernel's tables with what the agent wrote there
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify {
@@ -87,6 +97,7 @@ pub(super) async fn run(session: &Session, verb: DatapathVerb) -> Result<Exit, F
             session.output.list(&List::of("MapList", maps))?;
         }
         DatapathVerb::Dump { map } => dump(session, map)?,
+        DatapathVerb::Attach => return attach(session).await,
         DatapathVerb::Verify { repair } => return verify(session, repair).await,
         DatapathVerb::Detach { yes } => detach(session, yes)?,
     }
@@ -112,6 +123,51 @@ pub(super) async fn report(session: &Session) -> Result<DatapathReport, Failure>
 async fn status(session: &Session) -> Result<(), Failure> {
     let report = report(session).await?;
     session.output.text(&status_text(session, &report), &report)
+}
+
+async fn attach(session: &Session) -> Result<Exit, Failure> {
+    let loaded = session.configuration();
+    let is_alone = session.globals.socket.is_none()
+        && loaded
+            .as_ref()
+            .is_ok_and(|loaded| !control::is_locked(&loaded.config.paths.run));
+    let report = match is_alone {
+        true => {
+            let report = forwarding::attach_without_agent(&loaded?.config)?;
+            session.say("no agent runs: the programs go by what the last one told them");
+            report
+        }
+        false => attached_by_agent(session).await?,
+    };
+    session
+        .output
+        .text(&attach_text(session, &report), &report)?;
+    Ok(match report.state.as_str() {
+        "ok" => Exit::Ok,
+        _ => Exit::Degraded,
+    })
+}
+
+/// The agent attaches before it tells what is attached.
+async fn attached_by_agent(session: &Session) -> Result<DatapathReport, Failure> {
+    let status: StatusReport = session.client()?.get("/v1/status").await?;
+    let part = status.datapath;
+    status.datapath_report.ok_or_else(|| {
+        let failure = Failure::new(Exit::Conflict, "datapath", part.text);
+        match part.fix {
+            Some(fix) => failure.fix(fix),
+            None => failure,
+        }
+    })
+}
+
+fn attach_text(session: &Session, report: &DatapathReport) -> String {
+    let problem = |problem: &String| format!("Problem {}\n", crate::model::escaped(problem));
+    let mut text: String = report.problems.iter().map(problem).collect();
+    if !text.is_empty() && !report.links.is_empty() {
+        text.push('\n');
+    }
+    text + &session.output.table(&report.links)
 }
 
 fn dump(session: &Session, map: Option<String>) -> Result<(), Failure> {
@@ -159,10 +215,12 @@ impl Row for Element {
 
 async fn verify(session: &Session, repair: bool) -> Result<Exit, Failure> {
     let client = session.client()?;
+    let progress = session.progress("comparing the kernel's tables".into());
     let found: Verification = match repair {
         true => client.post("/v1/datapath/repair", &()).await?,
         false => client.get("/v1/datapath/verify").await?,
     };
+    drop(progress);
     session
         .output
         .text(&verified_text(session, &found), &found)?;
@@ -280,115 +338,4 @@ fn status_text(session: &Session, report: &DatapathReport) -> String {
         ));
     }
     text
-}
-
-impl Row for LinkReport {
-    const HEADINGS: &'static [&'static str] = &["INTERFACE", "INDEX", "KIND", "LINK", "PROGRAM"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.interface.clone(),
-            self.ifindex.to_string(),
-            self.kind.clone(),
-            self.link_id.map_or_else(|| "-".into(), |id| id.to_string()),
-            self.program_id.to_string(),
-        ]
-    }
-
-    fn name(&self) -> String {
-        self.interface.clone()
-    }
-}
-
-impl Row for Difference {
-    const HEADINGS: &'static [&'static str] = &["MAP", "ELEMENT", "PROBLEM"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.map.clone(),
-            self.element.clone(),
-            self.problem.to_string(),
-        ]
-    }
-
-    fn name(&self) -> String {
-        self.element.clone()
-    }
-}
-
-impl Row for XdpReport {
-    const HEADINGS: &'static [&'static str] = &["XDP", "ATTACHED", "WHY"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.interface.clone(),
-            if self.attached { "yes" } else { "no" }.into(),
-            crate::model::escaped(&self.reason).into_owned(),
-        ]
-    }
-
-    fn name(&self) -> String {
-        self.interface.clone()
-    }
-}
-
-impl Row for ProgramReport {
-    const HEADINGS: &'static [&'static str] = &[
-        "PROGRAM",
-        "ID",
-        "KIND",
-        "VERIFIED",
-        "JIT_BYTES",
-        "AGE",
-        "RUNS",
-        "NS_A_RUN",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        let known = |value: Option<String>| value.unwrap_or_else(|| "-".into());
-        vec![
-            self.name.clone(),
-            self.id.to_string(),
-            self.kind.clone(),
-            known(self.verified_instructions.map(|count| count.to_string())),
-            self.jit_bytes.to_string(),
-            known(self.age_s.map(format_age)),
-            self.runs.to_string(),
-            known(
-                self.run_time_ns
-                    .checked_div(self.runs)
-                    .map(|ns| ns.to_string()),
-            ),
-        ]
-    }
-
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-}
-
-impl Row for MapReport {
-    const HEADINGS: &'static [&'static str] = &[
-        "MAP",
-        "KIND",
-        "KEY_BYTES",
-        "VALUE_BYTES",
-        "MAX_ENTRIES",
-        "PIN",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.name.clone(),
-            self.kind.clone(),
-            self.key_bytes.to_string(),
-            self.value_bytes.to_string(),
-            self.max_entries.to_string(),
-            self.pin.display().to_string(),
-        ]
-    }
-
-    fn name(&self) -> String {
-        self.name.clone()
-    }
 }

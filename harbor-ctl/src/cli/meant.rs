@@ -30,12 +30,7 @@ const SYNONYMS: [(&[&str], &[&str]); 9] = [
 ];
 
 /// What is not a verb, for it happens by itself.
-const BY_ITSELF: [(&str, &str, &str); 3] = [
-    (
-        "datapath",
-        "attach",
-        "the agent attaches by itself: systemctl start harbor; to what: harbor-ctl config set node.interfaces NAME,NAME",
-    ),
+const BY_ITSELF: [(&str, &str, &str); 2] = [
     (
         "datapath",
         "load",
@@ -103,7 +98,7 @@ mod tests {
             let error = Arguments::try_parse_from(&words).unwrap_err();
             assert_eq!(meant(&error, &words).as_deref(), expected, "{typed}");
         }
-        let words = ["harbor-ctl", "datapath", "attach"].map(str::to_owned);
+        let words = ["harbor-ctl", "datapath", "load"].map(str::to_owned);
         let error = Arguments::try_parse_from(&words).unwrap_err();
         assert!(
             meant(&error, &words)

@@ -53,7 +53,10 @@ pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Fail
     if let StateVerb::Import { file } = &verb {
         let document = read(file)?;
         let client = session.client()?;
+        let services = counted(document.services.len(), "service");
+        let progress = session.progress(format!("importing {services}"));
         let count: ServiceCount = client.post("/v1/state/import", &document).await?;
+        drop(progress);
         session
             .output
             .text(&format!("{}\n", counted(count.services, "service")), &count)?;
@@ -63,7 +66,9 @@ pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Fail
     match verb {
         StateVerb::Import { .. } => unreachable!("answered above"),
         StateVerb::Export => {
+            let progress = session.progress("exporting".into());
             let document: StateDocument = client.get("/v1/state").await?;
+            drop(progress);
             let text = serde_json::to_string_pretty(&document);
             let text = text.map_err(|error| Failure::failed(error.to_string()))?;
             session.output.text(&(text + "\n"), &document)?;
@@ -77,9 +82,10 @@ pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Fail
             });
         }
         StateVerb::Backup => {
-            let item: BackupItem = client
-                .post("/v1/state/backup", &serde_json::json!({}))
-                .await?;
+            let progress = session.progress("copying the registry".into());
+            let nothing = serde_json::json!({});
+            let item: BackupItem = client.post("/v1/state/backup", &nothing).await?;
+            drop(progress);
             session.output.item(&item)?;
         }
         StateVerb::Confirm { yes } => {

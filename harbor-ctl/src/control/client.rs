@@ -83,6 +83,8 @@ impl Client {
             .unix_socket(socket)
             .no_proxy()
             .timeout(timeout)
+            // No TLS is spoken here, and a system without authorities' certificates would fail the rest.
+            .tls_certs_only([])
             .build()
             .map_err(|error| ClientError::Transport(error.to_string()))?;
         Ok(Self {
@@ -107,6 +109,8 @@ impl Client {
             let authorities = reqwest::Certificate::from_pem_bundle(&pem);
             let authorities = authorities.map_err(|error| wrong(path, &error))?;
             builder = builder.tls_certs_only(authorities);
+        } else if remote.url.starts_with("http://") {
+            builder = builder.tls_certs_only([]);
         }
         if let Some(path) = &remote.identity {
             let pem = fs::read(path).map_err(|error| wrong(path, &error))?;
@@ -115,7 +119,7 @@ impl Client {
         }
         let http = builder.build();
         Ok(Self {
-            http: http.map_err(|error| ClientError::Local(error.to_string()))?,
+            http: http.map_err(|error| ClientError::Local(because(&remote.url, &error)))?,
             place: Place::Network {
                 url: remote.url.trim_end_matches('/').to_owned(),
                 token: token.transpose()?,

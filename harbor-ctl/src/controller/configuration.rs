@@ -8,7 +8,7 @@ use crate::{
     api::ConfigChange,
     config::{self, Applies, Config, ConfigError, Key, Loaded, ProxyConfig},
     forwarding::{KernelEngine, settings},
-    model::{EventKind, Happening, HostRule, Refusal, RefusalKind, SettingChange, Subject, Terms},
+    model::{EventKind, Happening, HostRule, Refusal, SettingChange, Subject, Terms},
     registry::Registry,
     telemetry,
     views::facts::Unapplied,

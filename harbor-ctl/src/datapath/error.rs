@@ -22,7 +22,7 @@ pub(crate) enum DatapathErrorKind {
 }
 
 impl DatapathError {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             kind: DatapathErrorKind::Failed,
             message: message.into(),

@@ -106,6 +106,7 @@ fn link_report(attached: &Attached) -> LinkReport {
         kind: attached.hook.name().into(),
         link_id,
         program_id,
+        put_back_s: None,
     }
 }
 

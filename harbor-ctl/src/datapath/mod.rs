@@ -37,7 +37,7 @@ pub(crate) use fragments::relay::Carrier;
 pub(crate) use heartbeat::Heart;
 pub(crate) use inspect::{attached, detach, maps, status};
 pub(crate) use interfaces::{Framing, Interface, Role, Snapshot};
-pub(crate) use program::attach::Hook;
+pub(crate) use program::attach::{Attached, Hook};
 pub(crate) use program::loaded::programs;
 pub(crate) use program::object::Handover;
 pub(crate) use program::pins::Pins;

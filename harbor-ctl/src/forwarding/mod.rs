@@ -3,6 +3,7 @@
 //! One contract, two engines: changes go to both, and what they have counted is added up. The proxy
 //! always runs: it holds the numbers, and whatever the kernel passes to the host it serves.
 
+mod attach;
 pub(super) mod flow_reader;
 pub(super) mod heap;
 mod kept_counts;
@@ -13,6 +14,7 @@ mod remains;
 pub(super) mod settings;
 mod thread;
 
+pub(crate) use attach::attach_without_agent;
 pub(crate) use kernel_engine::{KernelEngine, StartError};
 pub(crate) use remains::Remains;
 

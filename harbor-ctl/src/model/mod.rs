@@ -58,6 +58,7 @@ mod timeouts;
 mod tls;
 mod trace;
 mod turns;
+mod verification;
 
 pub(crate) use address::*;
 pub(crate) use app_host::*;
@@ -109,6 +110,7 @@ pub(crate) use timeouts::*;
 pub(crate) use tls::*;
 pub(crate) use trace::*;
 pub(crate) use turns::*;
+pub(crate) use verification::*;
 
 #[cfg(test)]
 pub(crate) mod testing {

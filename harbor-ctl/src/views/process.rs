@@ -1,6 +1,6 @@
 //! Process metrics under the names that every exporter uses.
 
-use std::fs;
+use std::{fs, sync::OnceLock};
 
 use nix::sys::{
     resource::{Resource, UsageWho, getrlimit, getrusage},
@@ -30,8 +30,7 @@ pub(super) fn add(scrape: &mut Scrape) {
     if let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
         scrape.gauge(&family::PROCESS_DESCRIPTOR_LIMIT, &none, limit as f64);
     }
-    if let Some(age) = age() {
-        let start = now() as f64 - age;
+    if let Some(start) = start() {
         scrape.gauge(&family::PROCESS_START, &none, start);
     }
 }
@@ -47,6 +46,13 @@ fn resident() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1_024)
+}
+
+/// When the process was started, in seconds since 1970. Read once: as a difference of two clocks it is
+/// another one each time, and who counts its changes takes each for a start.
+fn start() -> Option<f64> {
+    static START: OnceLock<Option<f64>> = OnceLock::new();
+    *START.get_or_init(|| Some(now() as f64 - age()?))
 }
 
 /// Seconds since the process was started.
@@ -65,4 +71,17 @@ fn age() -> Option<f64> {
     /// Ticks of a second in `/proc`, the same on every machine that Harbor runs on.
     const TICKS: f64 = 100.0;
     Some(uptime - started / TICKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_the_process_is_one_moment() {
+        let first = start().unwrap();
+        assert!(first > 1e9 && first <= now() as f64 + 1.0, "{first}");
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        assert_eq!(start(), Some(first));
+    }
 }

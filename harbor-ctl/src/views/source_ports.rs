@@ -38,7 +38,7 @@ impl SourcePorts {
     pub(super) fn fill(&self, loads: &Loads) -> BTreeMap<SocketAddr, f64> {
         let mut flows = BTreeMap::<(SocketAddr, Protocol), u64>::new();
         // What goes through the proxy leaves with the host's own numbers.
-        for report in loads.all().filter(|r| r.engine == Engine::Tc) {
+        for report in loads.all().filter(|r| is_translated(r.engine)) {
             *flows.entry((report.address, report.protocol)).or_default() += report.flows;
         }
         let mut fill = BTreeMap::<SocketAddr, f64>::new();
@@ -52,5 +52,21 @@ impl SourcePorts {
             *known = known.max(used);
         }
         fill
+    }
+}
+
+/// Whether the programs give flows their source ports: at XDP go those that TC has begun.
+fn is_translated(engine: Engine) -> bool {
+    matches!(engine, Engine::Tc | Engine::Xdp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_at_xdp_use_source_ports_as_well_and_those_of_the_proxy_do_not() {
+        assert!(is_translated(Engine::Tc) && is_translated(Engine::Xdp));
+        assert!(!is_translated(Engine::Proxy) && !is_translated(Engine::ProxyForRoute));
     }
 }

@@ -51,6 +51,8 @@ pub(super) const AGENT: &[(&str, &[&str])] = &[
             "dea",
             "discovery",
             "doctor",
+            // Which interfaces are meant, where no agent runs that could be asked.
+            "forwarding",
             "model",
             "registry",
         ],
@@ -150,6 +152,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("ratatui", &["cli"]),
+    ("indicatif", &["cli"]),
     ("comfy_table", &["cli"]),
 ];
 

@@ -3,6 +3,7 @@
 
 mod files;
 mod network;
+mod process;
 
 use kit::{Agent, Config, Finished, Lab, binary, finish};
 use serde_json::Value;

@@ -17,8 +17,8 @@ fn verbs() -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-/// Every Rust file below a folder.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// Every file below a folder, of those that this is said of.
+fn files(folder: &Path, is_meant: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -26,7 +26,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
+            } else if is_meant(&path) {
                 found.push(path);
             }
         }
@@ -64,7 +64,10 @@ fn advice(text: &str, verbs: &BTreeSet<String>) -> Vec<String> {
 fn every_command_that_the_program_advises_is_one_of_its_own() {
     let verbs = verbs();
     let mut count = 0;
-    for path in rust_files(&root().join("harbor-ctl/src")) {
+    let is_rust = |path: &Path| path.extension().is_some_and(|ending| ending == "rs");
+    let shipped = files(&root().join("harbor-ctl/dist"), |_| true);
+    let own = files(&root().join("harbor-ctl/src"), is_rust);
+    for path in own.into_iter().chain(shipped) {
         for command in advice(&fs::read_to_string(&path).unwrap(), &verbs) {
             count += 1;
             assert!(

@@ -31,7 +31,7 @@ fn known() -> BTreeSet<String> {
 }
 
 /// Words of an expression that are names of metrics.
-fn names(expression: &str) -> Vec<String> {
+pub(super) fn names(expression: &str) -> Vec<String> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let is_ours = |word: &&str| word.starts_with("harbor_") || word.starts_with("process_");
     words.filter(is_ours).map(str::to_owned).collect()

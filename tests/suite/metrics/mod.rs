@@ -1,7 +1,9 @@
 //! Metrics: what a scrape says is what was carried, in a form that strict readers accept.
 
+mod alerts;
 mod files;
 mod prometheus;
+mod scraper;
 mod text;
 
 use std::{net::SocketAddr, time::Duration};

@@ -1,71 +1,14 @@
 //! A real Prometheus scrapes a node with traffic: what it stores is complete and only grows, over a
 //! restart of the agent too, and the alerts that ship are quiet while all is well.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
-use kit::{Process, eventually, finish, patient, traffic};
-use serde_json::Value;
+use kit::{eventually, patient, traffic};
 
-use super::{LISTEN, scene, scrape};
-use crate::scene::Scene;
-
-const PROMETHEUS: &str = "127.0.0.1:9090";
-
-/// Prometheus on the node itself, scraping twice a second.
-struct Prometheus<'a> {
-    scene: &'a Scene,
-    _process: Process,
-}
-
-impl<'a> Prometheus<'a> {
-    fn start(scene: &'a Scene) -> Self {
-        let folder = scene.lab.folder();
-        let rules = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../harbor-ctl/dist/prometheus/harbor.rules.yml");
-        let config = format!(
-            "global:\n  scrape_interval: 500ms\n  scrape_timeout: 500ms\n  evaluation_interval: 1s\n\
-             rule_files:\n  - {}\nscrape_configs:\n  - job_name: harbor\n    static_configs:\n      \
-             - targets: [\"{LISTEN}\"]\n",
-            rules.canonicalize().unwrap().display()
-        );
-        let file = folder.join("prometheus.yml");
-        fs::write(&file, config).unwrap();
-        let mut command = scene.lab.node.command("prometheus");
-        command
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.join("tsdb").display()
-            ))
-            .arg(format!("--web.listen-address={PROMETHEUS}"))
-            .arg("--log.level=warn");
-        Self {
-            scene,
-            _process: Process::start(&mut command, folder, "prometheus"),
-        }
-    }
-
-    /// The values of a query, by their labels as JSON.
-    fn query(&self, query: &str) -> Vec<(String, f64)> {
-        let mut curl = self.scene.lab.node.command("curl");
-        curl.args(["-s", "-G", &format!("http://{PROMETHEUS}/api/v1/query")])
-            .args(["--data-urlencode", &format!("query={query}")]);
-        let said = finish(&mut curl);
-        let Ok(answer) = serde_json::from_str::<Value>(&said.stdout) else {
-            return Vec::new();
-        };
-        let results = answer["data"]["result"].as_array().cloned();
-        let value = |result: &Value| {
-            let value = result["value"][1].as_str().unwrap().parse().unwrap();
-            (result["metric"].to_string(), value)
-        };
-        results.unwrap_or_default().iter().map(value).collect()
-    }
-
-    fn value(&self, query: &str) -> Option<f64> {
-        Some(self.query(query).first()?.1)
-    }
-}
+use super::{
+    scene, scrape,
+    scraper::{Prometheus, rules},
+};
 
 #[test]
 fn a_real_prometheus_stores_every_family_and_counters_of_the_kernel_outlive_the_agent() {
@@ -75,7 +18,7 @@ fn a_real_prometheus_stores_every_family_and_counters_of_the_kernel_outlive_the_
     let families = scrape(&scene).families().clone();
 
     let before = {
-        let prometheus = Prometheus::start(&scene);
+        let prometheus = Prometheus::start(&scene.lab, &rules());
         let soon = patient(Duration::from_secs(30));
         eventually(soon, || prometheus.value("up{job=\"harbor\"}") == Some(1.0));
         // Series of nothing, as certificates where no port ends TLS, are not there.
@@ -102,7 +45,7 @@ fn a_real_prometheus_stores_every_family_and_counters_of_the_kernel_outlive_the_
     // Forwarded while nobody is there to tell of it.
     assert_eq!(traffic::connect(&scene.lab.client, to, 5).errors.len(), 0);
     scene.agent.restart();
-    let prometheus = Prometheus::start(&scene);
+    let prometheus = Prometheus::start(&scene.lab, &rules());
     let soon = patient(Duration::from_secs(30));
     eventually(soon, || {
         prometheus.value("harbor_port_new_flows_total") == Some(15.0)

@@ -1,8 +1,10 @@
 //! The package, on a copy of this Debian: installed, configured by one line, upgraded under traffic,
 //! removed, purged.
 
+mod debian;
 mod image;
 mod root;
+mod without_libraries;
 
 use std::{fs, net::SocketAddr, process::Command, sync::OnceLock, time::Duration};
 
@@ -27,11 +29,9 @@ fn packages() -> &'static [std::path::PathBuf; 2] {
                 version,
                 "--out",
             ]);
-            let made = finish_within(
-                patient(Duration::from_secs(120)),
-                command.arg(folder.path()),
-            )
-            .ok();
+            let dist = command.arg(folder.path());
+            let made = finish_within(patient(Duration::from_secs(120)), dist).ok();
+            assert_eq!(made.stderr, "", "a pipe sees nothing of how far it is");
             made.stdout.lines().next().unwrap().into()
         };
         let packages = [make("0.1.0"), make("0.1.1")];

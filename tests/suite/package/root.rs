@@ -1,5 +1,5 @@
-//! A copy of this machine's Debian that costs nothing: what is written lands in memory, and is gone with
-//! the guard.
+//! A copy of this machine's Debian, or of another one, that costs nothing: what is written lands in
+//! memory, and is gone with the guard.
 
 use std::{
     fs,
@@ -12,11 +12,13 @@ use kit::{Finished, Lab, Netns, finish};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Written by whatever is installed, whoever that is; and what tests bring.
-const NOT_OURS: [&str; 9] = [
+const NOT_OURS: [&str; 11] = [
     "var/lib/dpkg",
     "var/cache",
     "var/log/dpkg.log",
     "var/log/alternatives.log",
+    "var/log/apt",
+    "var/lib/apt",
     "etc/group-",
     "etc/gshadow-",
     "etc/.pwd.lock",
@@ -27,6 +29,8 @@ const NOT_OURS: [&str; 9] = [
 /// A root directory in which programs run on the lab's node.
 pub(super) struct Root {
     path: PathBuf,
+    /// What it is a copy of.
+    lower: PathBuf,
     upper: PathBuf,
     node: Netns,
     mounts: Vec<PathBuf>,
@@ -35,9 +39,16 @@ pub(super) struct Root {
 impl Root {
     #[track_caller]
     pub(super) fn new(lab: &Lab) -> Self {
+        Self::of(lab, Path::new("/"))
+    }
+
+    /// A copy of the system in this folder.
+    #[track_caller]
+    pub(super) fn of(lab: &Lab, lower: &Path) -> Self {
         let folder = lab.folder();
         let mut root = Self {
             path: folder.join("root"),
+            lower: lower.into(),
             upper: folder.join("disk/upper"),
             node: lab.node.clone(),
             mounts: Vec::new(),
@@ -48,7 +59,8 @@ impl Root {
             fs::create_dir(disk.join(name)).unwrap();
         }
         let layers = format!(
-            "lowerdir=/,upperdir={},workdir={}",
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
             disk.join("upper").display(),
             disk.join("work").display()
         );
@@ -108,7 +120,7 @@ impl Root {
         finish(&mut self.command(words))
     }
 
-    /// In what it differs from the machine: files that were left, changed or removed.
+    /// In what it differs from what it is a copy of: files that were left, changed or removed.
     pub(super) fn changes(&self) -> Vec<String> {
         let mut changes = Vec::new();
         let mut folders = vec![self.upper.clone()];
@@ -119,7 +131,7 @@ impl Root {
                 if NOT_OURS.iter().any(|name| inside.starts_with(name)) {
                     continue;
                 }
-                let original = Path::new("/").join(inside);
+                let original = self.lower.join(inside);
                 let kind = fs::symlink_metadata(&path).unwrap().file_type();
                 let word = match (kind.is_char_device(), original.symlink_metadata().is_ok()) {
                     (true, _) => Some("removed"),

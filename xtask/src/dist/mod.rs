@@ -5,6 +5,7 @@
 //! [`control`].
 
 mod control;
+mod fixed;
 mod image;
 mod tree;
 
@@ -16,7 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, setup, shell};
+use crate::{build, progress::Progress, setup, shell};
 
 /// What to build, and where it goes.
 #[derive(clap::Args)]
@@ -30,9 +31,19 @@ pub(crate) struct Arguments {
     /// The package's version
     #[arg(long, value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"), value_parser = version)]
     package_version: String,
+    /// Makes a second tarball whose harbor-ctl needs no library, by a build of its own
+    #[arg(long = "static")]
+    is_static: bool,
     /// Builds a container image of this name too, with docker, podman or buildah
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
+}
+
+impl Arguments {
+    /// How many steps it takes.
+    fn steps(&self) -> u64 {
+        4 + 2 * u64::from(self.is_static) + u64::from(self.image.is_some())
+    }
 }
 
 fn version(text: &str) -> Result<String, String> {
@@ -58,7 +69,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => shell::workspace().join("target").join("dist"),
     };
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    let progress = Progress::steps(arguments.steps());
+    progress.step("building harbor-ctl");
     let binary = binary(&arguments.profile)?;
+    let static_binary = match arguments.is_static {
+        true => {
+            progress.step("building harbor-ctl without libraries");
+            Some(fixed::binary(&arguments.profile)?)
+        }
+        false => None,
+    };
+    progress.step("collecting files");
     let stage = out.join("stage");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
@@ -67,27 +88,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     control::write(&stage, &arguments.package_version)?;
     let name = format!("harbor_{}_{}", arguments.package_version, architecture()?);
     let package = out.join(format!("{name}.deb"));
+    progress.step("packing");
     pack(&stage, &package, &arguments.profile)?;
+    progress.print(&package.display().to_string());
+    progress.step("packing the tarball");
+    progress.print(&tarball(&stage, &out, &name)?);
+    if let Some(program) = static_binary {
+        progress.step("packing the tarball without libraries");
+        tree::program(&stage, &program)?;
+        progress.print(&tarball(&stage, &out, &format!("{name}_static"))?);
+    }
+    fs::remove_dir_all(&stage)?;
+    if let (Some(builder), Some(name)) = (builder, &arguments.image) {
+        progress.step("building the image");
+        image::build(builder, name, (&package, &out))?;
+        progress.print(name);
+    }
+    Ok(())
+}
+
+/// Packs the files of the package for systems that have no dpkg; its path.
+fn tarball(stage: &Path, out: &Path, name: &str) -> Result<String> {
     let tarball = out.join(format!("{name}.tar.gz"));
     let mut tar = Command::new("tar");
-    tar.arg("--create")
-        .arg("--gzip")
-        .arg("--file")
-        .arg(&tarball);
+    tar.args(["--create", "--gzip", "--file"]).arg(&tarball);
     tar.args([
         "--sort=name",
         "--owner=root:0",
         "--group=root:0",
         "--exclude=./DEBIAN",
     ]);
-    shell::succeed(tar.arg("--directory").arg(&stage).arg("."))?;
-    fs::remove_dir_all(&stage)?;
-    println!("{}\n{}", package.display(), tarball.display());
-    if let (Some(builder), Some(name)) = (builder, &arguments.image) {
-        image::build(builder, name, (&package, &out))?;
-        println!("{name}");
-    }
-    Ok(())
+    shell::succeed(tar.arg("--directory").arg(stage).arg("."))?;
+    Ok(tarball.display().to_string())
 }
 
 /// The one that a variable names, else built now, with the eBPF object inside.

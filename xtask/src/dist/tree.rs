@@ -49,9 +49,7 @@ pub(super) fn stage(stage: &Path, binary: &Path, version: &str) -> Result<()> {
         shell::workspace(),
         shell::workspace().join("harbor-ctl/dist"),
     );
-    let program = stage.join("usr/bin/harbor-ctl");
-    copy(binary, &program, 0o755)?;
-    shell::succeed(Command::new("strip").arg("--strip-unneeded").arg(&program))?;
+    program(stage, binary)?;
     for (from, to) in FILES {
         copy(&dist.join(from), &stage.join(to), 0o644)?;
     }
@@ -77,6 +75,13 @@ pub(super) fn stage(stage: &Path, binary: &Path, version: &str) -> Result<()> {
     let changes = stage.join(DOC).join("changelog");
     write(&changes, changelog(version)?.as_bytes())?;
     compress(&changes)
+}
+
+/// The program, without what only a debugger reads.
+pub(super) fn program(stage: &Path, binary: &Path) -> Result<()> {
+    let program = stage.join("usr/bin/harbor-ctl");
+    copy(binary, &program, 0o755)?;
+    shell::succeed(Command::new("strip").arg("--strip-unneeded").arg(&program))
 }
 
 /// Debian's form of the changes, which stand in CHANGELOG.md.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::kernel::Kernel;
-use crate::shell;
+use crate::{progress::Progress, shell};
 
 const INIT: &str = include_str!("init.sh");
 /// Begins the line that says how the script ended.
@@ -95,6 +95,7 @@ impl Machine<'_> {
             .spawn()
             .context("cannot start qemu-system-x86_64")?;
         let stdout = child.stdout.take().context("its output is not piped")?;
+        let progress = Progress::of(&self.kernel.release);
         let (mut output, mut code) = (String::new(), None);
         for line in BufReader::new(stdout).split(b'\n') {
             let line = line?;
@@ -104,7 +105,7 @@ impl Machine<'_> {
                 code = end.trim().parse().ok();
                 continue;
             }
-            println!("  {line}");
+            progress.line(&format!("  {line}"));
             output.push_str(line);
             output.push('\n');
         }

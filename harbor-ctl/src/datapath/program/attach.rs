@@ -267,6 +267,20 @@ impl Attached {
         interface_name(self.ifindex)
     }
 
+    /// Whether the interface still has the program that is pinned: others may have taken it off, and an
+    /// interface that was made anew may have the index of the former one.
+    pub(crate) fn is_in_force(&self, interface: &Interface, host: &Host) -> bool {
+        if self.hook == Hook::Clsact {
+            return host.has_filter(interface.index, CLSACT_PRIORITY);
+        }
+        let pinned = PinnedLink::from_pin(&self.pin).and_then(|link| FdLink::from(link).info());
+        let found = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress);
+        match (pinned, found) {
+            (Ok(pinned), Ok((_, found))) => found.iter().any(|p| p.id() == pinned.program_id()),
+            _ => false,
+        }
+    }
+
     /// What to call an interface that is gone.
     pub(crate) fn words(&self) -> String {
         format!("interface number {}", self.ifindex)

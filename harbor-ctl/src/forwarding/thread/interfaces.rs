@@ -1,5 +1,7 @@
 //! Attaches the TC program to interfaces.
 
+use std::time::Instant;
+
 use super::Forwarder;
 use crate::datapath::{DatapathError, Hook, Interface};
 
@@ -16,7 +18,9 @@ impl Forwarder {
         };
         self.attached.retain(|index, _| is_ours(*index));
         for interface in &chosen {
-            self.attach_to(interface);
+            if self.attach_to(interface) && before.contains(&interface.index) {
+                self.put_back.insert(interface.index, Instant::now());
+            }
             if !self.settings.is_named(interface) {
                 self.problems.insert(format!(
                     "{} keeps the program, as it may be a missing interface under a new name: name \
@@ -35,7 +39,8 @@ impl Forwarder {
         }
     }
 
-    fn attach_to(&mut self, interface: &Interface) {
+    /// Whether the interface did not have the program, and has it now.
+    fn attach_to(&mut self, interface: &Interface) -> bool {
         let Interface { index, name, .. } = interface;
         if let Some(hook) = self.kept_for_former(interface) {
             self.attached.insert(*index, hook);
@@ -43,7 +48,7 @@ impl Forwarder {
         }
         if let Some(hook) = self.attached.get(index) {
             if self.datapath.is_attached(interface, *hook, &self.host) {
-                return;
+                return false;
             }
             tracing::warn!("{name} has lost the program");
             self.attached.remove(index);
@@ -52,10 +57,12 @@ impl Forwarder {
             Ok(hook) => {
                 tracing::info!("attached to {name} by {}", hook.name());
                 self.attached.insert(*index, hook);
+                true
             }
             Err(error) => {
                 tracing::error!("{error}");
                 self.problems.insert(error.message);
+                false
             }
         }
     }

@@ -90,6 +90,8 @@ pub(super) struct Forwarder {
     inputs: Inputs,
     /// By the interface's index.
     attached: BTreeMap<u32, Hook>,
+    /// When an interface was given the program again that others had taken off it.
+    put_back: BTreeMap<u32, Instant>,
     interfaces: InterfaceTable,
     xdp: XdpState,
     /// The last one.
@@ -188,6 +190,7 @@ impl Forwarder {
             snapshot: Snapshot::default(),
             inputs: Inputs::default(),
             attached: BTreeMap::new(),
+            put_back: BTreeMap::new(),
             interfaces: InterfaceTable::open(&pins)?,
             xdp: XdpState::default(),
             sweep: Sweep::default(),
@@ -285,6 +288,8 @@ impl Forwarder {
             }
             Request::Eject(suspect, doubt) => self.eject(&suspect, doubt),
             Request::Report(answer) => {
+                // What others have taken off is put back first: nobody is told of what is not so.
+                self.attach();
                 let _ = answer.send(self.report().map_err(ForwardingError::from));
             }
             Request::Verify(repair, answer) => {

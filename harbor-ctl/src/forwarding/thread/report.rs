@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{super::kernel::WhichBackends, Forwarder};
 use crate::{
-    datapath::{self, Carrier, DatapathError},
+    datapath::{self, Carrier, DatapathError, Hook},
     model::{BackendReport, DatapathReport, Engine, FrontendReport, Suspect},
     reconcile::{BackendKey, FrontendKey, Scope},
 };
@@ -164,6 +164,14 @@ impl Forwarder {
     pub(super) fn report(&self) -> Result<DatapathReport, DatapathError> {
         let mut report = datapath::status(&self.settings.bpf)?;
         report.xdp.clone_from(&self.xdp.reports);
+        for link in report
+            .links
+            .iter_mut()
+            .filter(|link| link.kind != Hook::Xdp.name())
+        {
+            let at = self.put_back.get(&link.ifindex);
+            link.put_back_s = at.map(|at| at.elapsed().as_secs());
+        }
         report.traced = self.tracing.is_some();
         report.problems.extend(self.problems.iter().cloned());
         report.problems.extend(self.no_ways.clone());

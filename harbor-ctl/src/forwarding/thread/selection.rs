@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Settings {
-    pub(super) fn options(&self) -> Options {
+    pub(in crate::forwarding) fn options(&self) -> Options {
         Options {
             flows: self.flows,
             source_ports: self.source_ports.clone(),
@@ -23,7 +23,7 @@ impl Settings {
 
     /// The interfaces to attach to. `attached` are those, by index, that have the program, and
     /// `towards` those that the ways to backends leave by.
-    pub(super) fn chosen(
+    pub(in crate::forwarding) fn chosen(
         &self,
         snapshot: &Snapshot,
         attached: &BTreeMap<u32, Hook>,
@@ -54,7 +54,7 @@ impl Settings {
     }
 
     /// What is configured and not there, in words.
-    pub(super) fn missing(&self, snapshot: &Snapshot) -> BTreeSet<String> {
+    pub(in crate::forwarding) fn missing(&self, snapshot: &Snapshot) -> BTreeSet<String> {
         let is_missing = |name: &&String| {
             !snapshot
                 .interfaces

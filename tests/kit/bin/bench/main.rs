@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a command's output is its purpose")]
 
 mod packet;
+mod progress;
 mod proxy;
 mod spread;
 

@@ -21,6 +21,8 @@ pub(crate) use ground::forward;
 use ground::{Mode, Traffic};
 use report::Figure;
 
+use crate::progress;
+
 /// How to measure.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -91,11 +93,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let takes = |mode: &&Mode| senders == Senders::One || **mode != Mode::Nftables;
         let modes: Vec<Mode> = arguments.modes.iter().filter(takes).copied().collect();
         let grounds = ground::all(&modes, flows, traffic)?;
+        let progress = progress::rounds(&name, rounds);
         let round = |_| {
             let cost = |ground| measure::cost(ground, (flows, senders), seconds);
-            grounds.iter().map(cost).collect::<Result<Vec<_>>>()
+            let costs = grounds.iter().map(cost).collect::<Result<Vec<_>>>();
+            progress.inc(1);
+            costs
         };
         let samples = (0..rounds).map(round).collect::<Result<Vec<_>>>()?;
+        progress.finish_and_clear();
         figures.extend(report::figures(&name, &grounds, &samples));
     }
     write(arguments, rounds, &figures)

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::progress;
+
 /// How to measure.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -33,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let ground = ground::Ground::new()?;
     let time = Duration::from_secs_f64(arguments.seconds);
     let mut rounds = Vec::new();
+    let progress = progress::rounds("proxies", arguments.rounds);
     for _ in 0..arguments.rounds {
         let samples = ground
             .ways
@@ -40,7 +43,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .map(|way| client::measure(&ground.lab, way, time))
             .collect::<Result<Vec<_>>>()?;
         rounds.push(samples);
+        progress.inc(1);
     }
+    progress.finish_and_clear();
     report::print(&ground.ways, &rounds);
     Ok(())
 }

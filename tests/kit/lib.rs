@@ -23,7 +23,6 @@ mod eventually;
 mod family;
 pub mod frame;
 mod frozen;
-mod halted;
 pub mod http;
 mod lab;
 mod netns;
@@ -51,7 +50,6 @@ pub use family::{
     Family::{V4, V6},
 };
 pub use frozen::FrozenThread;
-pub use halted::Halted;
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, allow_many_descriptors, binary, finish, finish_within};

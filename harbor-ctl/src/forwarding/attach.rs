@@ -33,7 +33,14 @@ pub(crate) fn attach_without_agent(config: &Config) -> Result<DatapathReport, Da
 }
 
 fn attach(settings: &Settings) -> Result<DatapathReport, DatapathError> {
-    let mut datapath = Datapath::load(Pins::new(&settings.bpf), &settings.options())?;
+    let (pins, options) = (Pins::new(&settings.bpf), settings.options());
+    if Datapath::has_to_take_over(&pins, &options)? {
+        return Err(DatapathError::with_fix(
+            "the tables have another size or layout than is wanted",
+            "start the agent: it takes the open flows over, and attaches",
+        ));
+    }
+    let mut datapath = Datapath::load(pins, &options)?;
     let host = Host::connect()?;
     let snapshot = host.snapshot()?;
     remove_gone(&datapath.pins, &snapshot)?;

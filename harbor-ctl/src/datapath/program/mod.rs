@@ -88,8 +88,7 @@ impl Datapath {
             pins.check_maps(object)?;
         }
         let mut former = Former::find(&pins)?;
-        let wanted = options.flows.saturating_mul(ENTRIES_PER_FLOW);
-        if former.is_none() && pins.flow_entries()?.is_some_and(|held| held != wanted) {
+        if former.is_none() && Self::is_of_another_size(&pins, options)? {
             pins.step_aside()?;
             former = Former::find(&pins)?;
         }
@@ -116,6 +115,17 @@ impl Datapath {
         datapath.arm()?;
         datapath.sign()?;
         Ok(datapath)
+    }
+
+    /// Whether the tables that are pinned are not as large as they are to be.
+    fn is_of_another_size(pins: &Pins, options: &Options) -> Result<bool, DatapathError> {
+        let wanted = options.flows.saturating_mul(ENTRIES_PER_FLOW);
+        Ok(pins.flow_entries()?.is_some_and(|held| held != wanted))
+    }
+
+    /// Whether a load would have to take flows over, which only an agent can that stays.
+    pub(crate) fn has_to_take_over(pins: &Pins, options: &Options) -> Result<bool, DatapathError> {
+        Ok(!pins.others()?.is_empty() || Self::is_of_another_size(pins, options)?)
     }
 
     /// Loads the programs anew with other options; the caller attaches them again.

@@ -44,7 +44,7 @@ impl Forwarder {
         let Interface { index, name, .. } = interface;
         if let Some(hook) = self.kept_for_former(interface) {
             self.attached.insert(*index, hook);
-            return;
+            return false;
         }
         if let Some(hook) = self.attached.get(index) {
             if self.datapath.is_attached(interface, *hook, &self.host) {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use kit::{
-    Config, Halted, Lab, Process, V4, allow_many_descriptors, bound, eventually, patient, traffic,
-    traffic::Asker,
+    Config, FrozenThread, Lab, Process, V4, allow_many_descriptors, bound, eventually, patient,
+    traffic, traffic::Asker,
 };
 
 use super::{super::LISTEN, Fault, Ground, SOON};
@@ -88,7 +88,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         alerts: &["HarborReconcileSlow"],
         make: |ground| {
-            let halted = Halted::thread(ground.scene.agent.process(), "forwarding");
+            let halted = FrozenThread::of(ground.scene.agent.process(), "forwarding");
             let (begun, agent) = (Instant::now(), &ground.scene.agent);
             thread::scope(|scope| {
                 let change = scope.spawn(|| agent.ctl(&["ports", "set", "many", "drain_s=7"]));

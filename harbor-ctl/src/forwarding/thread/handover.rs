@@ -32,6 +32,15 @@ const FIRST_WAYS: u32 = 8;
 const LAST_WAYS: u32 = 2;
 
 impl Forwarder {
+    /// Takes the links of a program that served before for this datapath's.
+    pub(super) fn take_links(&mut self) -> Result<(), DatapathError> {
+        let snapshot = &self.snapshot;
+        self.datapath.take_links(|ifindex| {
+            let mut interfaces = snapshot.interfaces.iter();
+            interfaces.any(|one| one.index == ifindex && one.framing == Framing::Ethernet)
+        })
+    }
+
     /// Whether there is more to take over at once.
     pub(super) fn is_taking_over(&self) -> bool {
         let is_due = |taking: &TakingOver| Instant::now() >= taking.not_before;

@@ -30,8 +30,8 @@ use super::kernel::{ForwardingError, Request, Settings};
 use crate::{
     datapath::{
         self, Carrier, ClientTable, Counters, Datapath, DatapathError, Explainer, FlowTables,
-        Framing, Heart, Hook, Host, HostChange, InterfaceTable, LiveTables, Options, Pins,
-        RouteTables, Sightings, Snapshot, Sweep, TraceLoad,
+        Heart, Hook, Host, HostChange, InterfaceTable, LiveTables, Options, Pins, RouteTables,
+        Sightings, Snapshot, Sweep, TraceLoad,
     },
     model::{AllDown, Doubt, Service, Suspect, Terms, Testimony},
     reconcile::{Capacity, HostView, OwnAddresses, Routes, TableMirror, Tables as _},
@@ -209,11 +209,7 @@ impl Forwarder {
         forwarder.snapshot = forwarder.host.snapshot()?;
         forwarder.keep_ways();
         forwarder.beat();
-        let snapshot = &forwarder.snapshot;
-        forwarder.datapath.take_links(|ifindex| {
-            let mut interfaces = snapshot.interfaces.iter();
-            interfaces.any(|one| one.index == ifindex && one.framing == Framing::Ethernet)
-        })?;
+        forwarder.take_links()?;
         forwarder.attach();
         Ok(forwarder)
     }

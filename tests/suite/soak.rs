@@ -14,7 +14,7 @@ use kit::{Config, Family, Lab, allow_many_descriptors, bound, eventually, traffi
 use crate::{
     console,
     flood::{flood, syns},
-    gateway, malformed, many_flows,
+    gateway, malformed, many_flows, metrics,
     model::{self, Hooks},
     openapi, proxy, scale,
     scene::{FAMILIES, Scene},
@@ -232,6 +232,15 @@ fn five_thousand_ports_of_twenty_backends_are_served_again_after_a_cold_start() 
 #[ignore = "runs for five minutes"]
 fn console_scale_of_five_thousand_ports_of_twenty_backends() {
     println!("{}", console::scale::run(5_001, Duration::from_secs(60)));
+}
+
+/// `cargo xtask soak metrics_scale`
+#[test]
+#[ignore = "runs for two minutes"]
+fn metrics_scale_of_five_thousand_ports_of_twenty_backends() {
+    for per_backend in ["auto", "on"] {
+        println!("{}", metrics::scale::run(5_001, per_backend));
+    }
 }
 
 /// `cargo xtask soak five_thousand_numbers`

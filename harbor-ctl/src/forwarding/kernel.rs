@@ -25,8 +25,11 @@ use crate::{
         AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
         FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony, Tracing, Verification,
     },
-    reconcile::Scope,
+    reconcile::{FrontendKey, Scope},
 };
+
+/// Frontends whose backends are read at once.
+const PART: usize = 64;
 
 /// What the datapath needs to know from the configuration.
 #[derive(Clone, Debug)]
@@ -112,6 +115,8 @@ pub(super) enum Request {
     Explain(Question, Answer<Finding>),
     Frontends(Scope, Answer<Vec<FrontendReport>>),
     Backends(Scope, WhichBackends, Answer<Vec<BackendReport>>),
+    /// Which frontends there are.
+    Served(Answer<Vec<FrontendKey>>),
     /// Nobody waits.
     Eject(Suspect, Option<Doubt>),
     Report(Answer<DatapathReport>),
@@ -201,8 +206,26 @@ impl Forwarding {
         self.ask(|answer| Request::Frontends(scope, answer)).await
     }
 
-    /// Counters of the backends of frontends; at most one sweep old.
+    /// Counters of the backends of frontends; at most one sweep old. Those of all are asked for in parts:
+    /// each is a call to the kernel, and a change that comes meanwhile waits for one part.
     pub(crate) async fn backends(
+        &self,
+        scope: Scope,
+        which: WhichBackends,
+    ) -> Result<Vec<BackendReport>, ForwardingError> {
+        if scope != Scope::Whole || which != WhichBackends::Every {
+            return self.backends_of(scope, which).await;
+        }
+        let served = self.ask(Request::Served).await?;
+        let mut reports = Vec::new();
+        for part in served.chunks(PART) {
+            let part = Scope::Part(part.iter().copied().collect());
+            reports.extend(self.backends_of(part, which).await?);
+        }
+        Ok(reports)
+    }
+
+    async fn backends_of(
         &self,
         scope: Scope,
         which: WhichBackends,

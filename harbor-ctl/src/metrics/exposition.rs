@@ -1,8 +1,12 @@
 //! How a scrape is answered: in the format that was asked for, and never twice at a time.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
 use axum::{
+    body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
@@ -20,8 +24,8 @@ pub(crate) trait Source: Clone + Send + Sync + 'static {
     fn metrics(&self) -> impl Future<Output = Arc<str>> + Send;
 }
 
-/// The last scrape, and when it was begun.
-type Last = Option<(Instant, Arc<str>)>;
+/// The last scrape as long as somebody is sent it, and when it was begun.
+type Last = Option<(Instant, Weak<str>)>;
 
 /// Has one scrape made at a time: whoever comes while others wait shares theirs.
 #[derive(Clone, Debug, Default)]
@@ -34,13 +38,23 @@ impl OneAtATime {
         let mut last = self.0.lock().await;
         if let Some((begun, text)) = &*last
             && *begun >= asked
+            && let Some(text) = text.upgrade()
         {
-            return Arc::clone(text);
+            return text;
         }
         let begun = Instant::now();
         let text: Arc<str> = scrape.await.into();
-        *last = Some((begun, Arc::clone(&text)));
+        *last = Some((begun, Arc::downgrade(&text)));
         text
+    }
+}
+
+/// A scrape on its way to one of those who share it: nobody has a copy of his own.
+struct Shared(Arc<str>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -52,8 +66,11 @@ pub(crate) async fn response<S: Source>(source: &S, headers: &HeaderMap) -> Resp
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.contains(OPEN_METRICS));
     let (kind, body) = match is_open {
-        true => (OPEN_METRICS_FULL, text.to_string()),
-        false => (PROMETHEUS_FULL, older(&text)),
+        true => (
+            OPEN_METRICS_FULL,
+            Body::from(Bytes::from_owner(Shared(text))),
+        ),
+        false => (PROMETHEUS_FULL, Body::from(older(&text))),
     };
     let kind = HeaderValue::from_static(kind);
     ([(header::CONTENT_TYPE, kind)], body).into_response()

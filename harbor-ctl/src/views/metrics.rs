@@ -46,13 +46,7 @@ pub(crate) fn collect(
         of_port(&mut scrape, port, &own.meters);
     }
     of_states(&mut scrape, &ports);
-    let backends = |service: &&Arc<Service>| -> Vec<BackendItem> {
-        let item = |backend| backends::backend_item(service, backend, &readings.loads, time);
-        service.backends.iter().map(item).collect()
-    };
-    let backends: Vec<BackendItem> = services.iter().flat_map(backends).collect();
-    let fill = own.source_ports.fill(&readings.loads);
-    of_backends(&mut scrape, &backends, (&fill, own.config.most_backends));
+    of_backends(&mut scrape, &services, (readings, time), own);
     of_range(&mut scrape, snapshot);
     of_datapath(&mut scrape, &status, &ports, &own.bpf);
     of_proxy(&mut scrape, snapshot);
@@ -110,42 +104,51 @@ fn of_states(scrape: &mut Scrape, ports: &[&PortItem]) {
     }
 }
 
+/// One after the other: of a hundred thousand nothing is kept that is not written.
 fn of_backends(
     scrape: &mut Scrape,
-    backends: &[BackendItem],
-    (fill, most): (&BTreeMap<std::net::SocketAddr, f64>, usize),
+    services: &[&Arc<Service>],
+    (readings, time): (&Readings, u64),
+    own: &Own,
 ) {
-    let mut states = BTreeMap::<&str, usize>::new();
-    for backend in backends {
-        *states.entry(&backend.state).or_default() += 1;
+    let fill = own.source_ports.fill(&readings.loads);
+    let count: usize = services.iter().map(|service| service.backends.len()).sum();
+    let is_told = count <= own.config.most_backends;
+    let left_out = if is_told { 0 } else { count };
+    scrape.gauge(&family::BACKENDS_LEFT_OUT, &labels([]), left_out as f64);
+    let (mut states, mut is_known) = (BTreeMap::<String, usize>::new(), true);
+    for service in services {
+        for backend in &service.backends {
+            let item = backends::backend_item(service, backend, &readings.loads, time);
+            if is_told {
+                let used = fill.get(&item.address).copied().unwrap_or_default();
+                of_backend(scrape, &item, used);
+            }
+            is_known &= item.flows.is_some();
+            *states.entry(item.state).or_default() += 1;
+        }
+    }
+    if is_known {
+        let fullest = fill.values().copied().fold(0.0, f64::max);
+        scrape.gauge(&family::SOURCE_PORTS_MOST, &labels([]), fullest);
     }
     for (state, count) in states {
         scrape.gauge(&family::BACKENDS, &labels([&state]), count as f64);
     }
-    if backends.iter().all(|backend| backend.flows.is_some()) {
-        let fullest = fill.values().copied().fold(0.0, f64::max);
-        scrape.gauge(&family::SOURCE_PORTS_MOST, &labels([]), fullest);
-    }
-    let told = match backends.len() > most {
-        true => &[],
-        false => backends,
-    };
-    let left_out = backends.len() - told.len();
-    scrape.gauge(&family::BACKENDS_LEFT_OUT, &labels([]), left_out as f64);
-    for backend in told {
-        let own = labels([&backend.port, &backend.service, &backend.address]);
-        scrape.gauge(&family::BACKEND_UP, &own, yes(backend.state == "up"));
-        let Some(flows) = backend.flows else { continue };
-        scrape.gauge(&family::BACKEND_FLOWS, &own, flows as f64);
-        let used = fill.get(&backend.address).copied().unwrap_or_default();
-        scrape.gauge(&family::BACKEND_SOURCE_PORTS, &own, used);
-        for (family, value) in [
-            (&family::BACKEND_NEW_FLOWS, backend.flows_total),
-            (&family::BACKEND_FORWARD_BYTES, backend.forward_bytes),
-            (&family::BACKEND_REPLY_BYTES, backend.reply_bytes),
-        ] {
-            scrape.count(family, &own, value.unwrap_or_default());
-        }
+}
+
+fn of_backend(scrape: &mut Scrape, backend: &BackendItem, used: f64) {
+    let own = labels([&backend.port, &backend.service, &backend.address]);
+    scrape.gauge(&family::BACKEND_UP, &own, yes(backend.state == "up"));
+    let Some(flows) = backend.flows else { return };
+    scrape.gauge(&family::BACKEND_FLOWS, &own, flows as f64);
+    scrape.gauge(&family::BACKEND_SOURCE_PORTS, &own, used);
+    for (family, value) in [
+        (&family::BACKEND_NEW_FLOWS, backend.flows_total),
+        (&family::BACKEND_FORWARD_BYTES, backend.forward_bytes),
+        (&family::BACKEND_REPLY_BYTES, backend.reply_bytes),
+    ] {
+        scrape.count(family, &own, value.unwrap_or_default());
     }
 }
 

@@ -3,6 +3,7 @@
 mod alerts;
 mod files;
 mod prometheus;
+pub(crate) mod scale;
 mod scraper;
 mod text;
 

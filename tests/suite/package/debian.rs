@@ -45,16 +45,33 @@ fn debs() -> [PathBuf; 2] {
     found.try_into().expect("two versions of the package")
 }
 
-/// Programs, maps and links of Harbor that the kernel holds, whoever made them.
-fn in_kernel() -> String {
-    let list = |what: &str| {
-        let listed = finish(Command::new("bpftool").args([what, "list"]))
-            .ok()
-            .stdout;
-        let own = listed.lines().filter(|line| line.contains("harbor"));
-        own.map(str::to_owned).collect::<Vec<_>>().join("\n")
+/// Programs, links and maps of this system's Harbor, as bpftool calls them: kind and number. Others on the
+/// machine have theirs.
+fn in_kernel(root: &Root) -> Vec<(&'static str, u64)> {
+    let ask = |what: &str| {
+        let words = ["harbor-ctl", "datapath", what, "-o", "json"];
+        root.run(&words).ok().json()
     };
-    ["prog", "map", "link"].map(list).join("\n")
+    let (programs, status, maps) = (ask("programs"), ask("status"), ask("maps"));
+    let programs = programs["items"].as_array().unwrap().iter();
+    let mut found: Vec<_> = programs
+        .map(|p| ("prog", p["id"].as_u64().unwrap()))
+        .collect();
+    let links = status["links"].as_array().unwrap().iter();
+    found.extend(links.map(|link| ("link", link["link_id"].as_u64().unwrap())));
+    for map in maps["items"].as_array().unwrap() {
+        let pin = map["pin"].as_str().unwrap().trim_start_matches('/');
+        let mut show = Command::new("bpftool");
+        show.args(["--json", "map", "show", "pinned"]);
+        let shown = finish(show.arg(root.path().join(pin))).ok().json();
+        found.push(("map", shown["id"].as_u64().unwrap()));
+    }
+    found
+}
+
+fn is_there(what: &str, id: u64) -> bool {
+    let mut show = Command::new("bpftool");
+    finish(show.args([what, "show", "id", &id.to_string()])).code == 0
 }
 
 /// Every file of a system, but for what is no file of a disk.
@@ -141,22 +158,10 @@ impl Iperf {
     }
 }
 
-#[test]
-#[ignore = "fetches a Debian, and sends for a minute"]
-fn the_package_in_a_debian_of_its_own_loses_nothing_and_leaves_nothing() {
-    let lab = Lab::routed();
-    let root = Root::of(&lab, &debian(&lab));
-    let [first, second] = debs().each_ref().map(|path| root.bring(path));
-    let before = (files(root.path()), in_kernel());
-
-    let said = apt(&root, &["install", &first]);
-    assert!(said.contains("installed and not started"), "{said}");
-    let config = root.path().join("etc/harbor/harbor.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("#rest = \"60s\"", "rest = \"61s\"")).unwrap();
-    let agent = start(&root, &lab, "agent");
+/// A port with an app behind it, and one for what iperf3 sends.
+fn ports(root: &Root, lab: &Lab) -> Process {
     let app = SocketAddr::new(lab.app(V4, 0), 9_001);
-    let _app = traffic::serve(&lab.apps[0], lab.folder(), "app1", &[app]);
+    let served = traffic::serve(&lab.apps[0], lab.folder(), "app1", &[app]);
     let bulk = SocketAddr::new(lab.app(V4, 0), IPERF);
     for (name, number, backend) in [("web", "35000", app), ("bulk", "35001", bulk)] {
         let backend = backend.to_string();
@@ -171,6 +176,24 @@ fn the_package_in_a_debian_of_its_own_loses_nothing_and_leaves_nothing() {
         ];
         root.run(&[&["harbor-ctl"][..], &words].concat()).ok();
     }
+    served
+}
+
+#[test]
+#[ignore = "fetches a Debian, and sends for a minute"]
+fn the_package_in_a_debian_of_its_own_loses_nothing_and_leaves_nothing() {
+    let lab = Lab::routed();
+    let root = Root::of(&lab, &debian(&lab));
+    let [first, second] = debs().each_ref().map(|path| root.bring(path));
+    let before = files(root.path());
+
+    let said = apt(&root, &["install", &first]);
+    assert!(said.contains("installed and not started"), "{said}");
+    let config = root.path().join("etc/harbor/harbor.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("#rest = \"60s\"", "rest = \"61s\"")).unwrap();
+    let agent = start(&root, &lab, "agent");
+    let _app = ports(&root, &lab);
     let at = |number| SocketAddr::new(lab.public(V4), number);
     assert_eq!(
         traffic::connect(&lab.client, at(35_000), 20).errors.len(),
@@ -197,12 +220,17 @@ fn the_package_in_a_debian_of_its_own_loses_nothing_and_leaves_nothing() {
     assert_eq!(live.finish().errors, [""; 0], "200 connections, none lost");
     println!("200 connections, {exchanged} messages, none lost");
 
+    let own = in_kernel(&root);
+    assert!(own.len() > 20 && own.iter().all(|(what, id)| is_there(what, *id)));
     end(agent);
     let said = apt(&root, &["remove", "harbor"]);
     assert!(said.contains("goes on forwarding"), "{said}");
     assert_eq!(traffic::connect(&lab.client, at(35_000), 3).errors.len(), 0);
     apt(&root, &["purge", "harbor"]);
-    assert_eq!(files(root.path()), before.0, "files");
-    assert_eq!(in_kernel(), before.1, "bpftool");
+    assert_eq!(files(root.path()), before, "files");
+    // The kernel lets go of them a moment later.
+    eventually(patient(Duration::from_secs(20)), || {
+        !own.iter().any(|(what, id)| is_there(what, *id))
+    });
     assert_eq!(lab.node.get("net/ipv4/ip_local_reserved_ports"), "");
 }

@@ -8,16 +8,16 @@ use std::{
     time::Duration,
 };
 
-use kit::{Lab, Process, V4, binary, eventually, finish, finish_within, patient, traffic};
+use kit::{Lab, Process, Redis, V4, binary, eventually, finish, finish_within, patient, traffic};
 
 use crate::registry::redis_of;
 
-/// Makes the tarballs of a program that needs no library: `HARBOR_CTL_STATIC`.
+/// Makes the tarballs; `HARBOR_CTL_STATIC` names the program that needs no library.
 fn tarball(folder: &Path) -> PathBuf {
-    let program =
-        env::var_os("HARBOR_CTL_STATIC").expect("HARBOR_CTL_STATIC: cargo xtask dist --static");
+    let is_named = env::var_os("HARBOR_CTL_STATIC").is_some();
+    assert!(is_named, "HARBOR_CTL_STATIC: cargo xtask dist --static");
     let mut dist = Command::new(binary("xtask"));
-    dist.env("HARBOR_CTL", &program);
+    dist.env("HARBOR_CTL", binary("harbor-ctl"));
     dist.args(["dist", "--static", "--profile", "dev", "--out"])
         .arg(folder);
     let made = finish_within(patient(Duration::from_secs(300)), &mut dist).ok();
@@ -28,10 +28,9 @@ fn tarball(folder: &Path) -> PathBuf {
         .into()
 }
 
-#[test]
-#[ignore = "needs a program that was built without libraries"]
-fn the_tarball_without_libraries_runs_in_a_bare_root() {
-    let lab = Lab::routed();
+/// Unpacks it where nothing else is but the folders that a system has, and files of names: the group's and
+/// the registry's are looked up there, as everywhere.
+fn bare(lab: &Lab, redis: &Redis) -> PathBuf {
     let packed = tempfile::tempdir().unwrap();
     let root = lab.folder().join("bare");
     fs::create_dir(&root).unwrap();
@@ -41,6 +40,7 @@ fn the_tarball_without_libraries_runs_in_a_bare_root() {
         .arg(tarball(packed.path()));
     finish(unpack.arg("--directory").arg(&root)).ok();
     for folder in [
+        "dev",
         "proc",
         "sys",
         "run/harbor",
@@ -50,20 +50,27 @@ fn the_tarball_without_libraries_runs_in_a_bare_root() {
     ] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
-    // The names of the group and of a registry's host are looked up in files, as everywhere.
     fs::write(root.join("etc/group"), "root:x:0:\nharbor:x:990:\n").unwrap();
     fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
-    let redis = redis_of(&lab);
     let hosts = format!("{} registry.example\n", lab.app(V4, 1));
     fs::write(root.join("etc/hosts"), hosts).unwrap();
     let config = redis.config("one");
     let named = config.replace(&lab.app(V4, 1).to_string(), "registry.example");
     assert_ne!(named, config);
     fs::write(root.join("etc/harbor/harbor.toml"), named).unwrap();
+    root
+}
+
+#[test]
+#[ignore = "needs a program that was built without libraries"]
+fn the_tarball_without_libraries_runs_in_a_bare_root() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let root = bare(&lab, &redis);
     // Its own namespace of mounts: what is mounted in the root is gone with the process.
     let inside = |words: &[&str]| {
         let script = format!(
-            "mount -t proc proc {0}/proc && mount -t sysfs sysfs {0}/sys && \
+            "mount --bind /dev {0}/dev && mount -t proc proc {0}/proc && mount -t sysfs sysfs {0}/sys && \
              mount --bind {1} {0}/sys/fs/bpf && exec chroot {0} \"$@\"",
             root.display(),
             lab.bpffs().display(),

@@ -282,6 +282,9 @@ impl Forwarder {
                 let found = self.backends(&scope, which);
                 let _ = answer.send(found.map_err(ForwardingError::from));
             }
+            Request::Served(answer) => {
+                let _ = answer.send(Ok(self.mirror.actual.frontends.keys().copied().collect()));
+            }
             Request::Eject(suspect, doubt) => self.eject(&suspect, doubt),
             Request::Report(answer) => {
                 // What others have taken off is put back first: nobody is told of what is not so.

@@ -187,6 +187,39 @@ fn an_agent_that_dies_while_it_takes_over_is_followed_by_one_that_goes_on() {
 }
 
 #[test]
+fn ports_that_the_registry_has_lost_do_not_go_with_their_tables() {
+    let mut scene = Scene::routed();
+    let web = scene.port("web");
+    let live = Live::open(&scene.lab.client, web, 10);
+    scene.agent.stop();
+    let state = scene.agent.folder().join("state");
+    let aside = scene.agent.folder().join("aside");
+    fs::rename(&state, &aside).unwrap();
+    resize(&scene, 65_536);
+    scene.agent.restart();
+    eventually(SOON, || {
+        let status = scene.agent.ctl_json_whatever(&["status"]);
+        status["datapath"]
+            .to_string()
+            .contains("ports that the registry does not have")
+    });
+    live.progress();
+    assert!(
+        traffic::connect(&scene.lab.client, web, 10)
+            .errors
+            .is_empty()
+    );
+    scene.agent.stop();
+    fs::remove_dir_all(&state).unwrap();
+    fs::rename(&aside, &state).unwrap();
+    scene.agent.restart();
+    settles(&scene);
+    live.progress();
+    let tally = live.finish();
+    assert!(tally.errors.is_empty(), "{tally:?}");
+}
+
+#[test]
 #[ignore = "needs an agent of an earlier layout: HARBOR_FORMER names it"]
 fn every_flow_outlives_an_upgrade_from_an_earlier_layout() {
     let former = PathBuf::from(env::var_os("HARBOR_FORMER").expect("HARBOR_FORMER"));

@@ -92,7 +92,11 @@ impl Forwarder {
                 }
             }
             let adopted = self.datapath.adopt(&known)?;
-            taking.note(&homeless);
+            match self.mirror.actual.frontends.is_empty() {
+                // No port is known: rather lost than deleted, and that is for people to decide.
+                true => taking.now.unknown += homeless.len() as u64,
+                false => taking.note(&homeless),
+            }
             if adopted.late > 0 {
                 tracing::debug!(flows = adopted.late, "another flow has the place");
             }
@@ -109,7 +113,7 @@ impl Forwarder {
         match self.datapath.handover() {
             // Where there is no room for those that are, the former program has some for new ones.
             Handover::FormerOpens
-                if found.without_room == 0 && (found.fresh <= FEW || taking.ways >= FIRST_WAYS) =>
+                if found.is_settled() && (found.fresh <= FEW || taking.ways >= FIRST_WAYS) =>
             {
                 let highest = taking.seen.keys().max().copied().unwrap_or_default();
                 self.datapath.raise_cookies(highest)?;
@@ -119,7 +123,7 @@ impl Forwarder {
                 Ok(false)
             }
             Handover::OpensHere | Handover::None
-                if taking.ways >= LAST_WAYS && found.fresh == 0 && found.without_room == 0 =>
+                if taking.ways >= LAST_WAYS && found.fresh == 0 && found.is_settled() =>
             {
                 self.hand_over(Handover::None)?;
                 self.datapath.forget_former()?;

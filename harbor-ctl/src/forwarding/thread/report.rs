@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{super::kernel::WhichBackends, Forwarder};
+use super::{super::kernel::WhichBackends, Forwarder, taking_over::TakingOver};
 use crate::{
     datapath::{self, Carrier, DatapathError, Hook},
     model::{BackendReport, DatapathReport, Engine, FrontendReport, Suspect},
@@ -151,16 +151,6 @@ impl Forwarder {
         ))
     }
 
-    fn without_room(&self) -> Option<String> {
-        let without = self.taking_over.as_ref()?.without_room;
-        (without > 0).then(|| {
-            format!(
-                "the flow table has no room for {without} flows of the one before, whose program serves \
-                 them until they end: raise datapath.flows and restart"
-            )
-        })
-    }
-
     pub(super) fn report(&self) -> Result<DatapathReport, DatapathError> {
         let mut report = datapath::status(&self.settings.bpf)?;
         report.xdp.clone_from(&self.xdp.reports);
@@ -175,7 +165,8 @@ impl Forwarder {
         report.traced = self.tracing.is_some();
         report.problems.extend(self.problems.iter().cloned());
         report.problems.extend(self.no_ways.clone());
-        report.problems.extend(self.without_room());
+        let taking = self.taking_over.as_ref();
+        report.problems.extend(taking.and_then(TakingOver::problem));
         report.problems.extend(self.carrier.as_ref().err().cloned());
         report.carried = self.carrier.as_ref().ok().map(Carrier::carried);
         report.filled = self.filled()?;

@@ -24,15 +24,25 @@ pub(super) struct TakingOver {
     pub(super) seen: HashMap<u64, (u64, u64)>,
     pub(super) begun: Instant,
     pub(super) not_before: Instant,
-    /// Flows that the tables have no room for, at the end of the last way through.
-    pub(super) without_room: u64,
+    /// What the last way through has found.
+    last: Way,
 }
 
 /// What one way through the tables has found.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Way {
     pub(super) fresh: u64,
+    /// Flows that the tables have no room for.
     pub(super) without_room: u64,
+    /// Flows of ports that are not known, where none is.
+    pub(super) unknown: u64,
+}
+
+impl Way {
+    /// Whether nothing keeps the former program needed but flows that are not here yet.
+    pub(super) fn is_settled(&self) -> bool {
+        [self.without_room, self.unknown] == [0; 2]
+    }
 }
 
 impl TakingOver {
@@ -52,7 +62,7 @@ impl TakingOver {
             seen: HashMap::new(),
             begun: now,
             not_before: now,
-            without_room: 0,
+            last: Way::default(),
         }))
     }
 
@@ -80,17 +90,35 @@ impl TakingOver {
         let found = std::mem::take(&mut self.now);
         self.place = FormerPlace::default();
         self.ways += 1;
-        if found.without_room > 0 && self.without_room == 0 {
-            tracing::warn!(
-                flows = found.without_room,
-                "the flow table has no room for all flows: the program that served before serves the rest \
-                 until they end"
-            );
-        }
-        self.without_room = found.without_room;
-        if found.without_room > 0 {
+        if !found.is_settled() {
             self.not_before = Instant::now() + PAUSE;
         }
+        let before = self.problem();
+        self.last = found;
+        if let Some(problem) = self.problem().filter(|_| before.is_none()) {
+            tracing::warn!("{problem}");
+        }
         found
+    }
+
+    /// Why the former program is needed for longer than it takes.
+    pub(super) fn problem(&self) -> Option<String> {
+        let Way {
+            without_room,
+            unknown,
+            ..
+        } = self.last;
+        if unknown > 0 {
+            return Some(format!(
+                "{unknown} flows are of ports that the registry does not have; the program that served before \
+                 serves them: harbor-ctl state check"
+            ));
+        }
+        (without_room > 0).then(|| {
+            format!(
+                "the flow table has no room for {without_room} flows of the one before, whose program serves \
+                 them until they end: raise datapath.flows and restart"
+            )
+        })
     }
 }

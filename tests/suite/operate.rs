@@ -143,12 +143,19 @@ fn settings_that_are_changed_under_traffic_lose_no_packet() {
 }
 
 #[test]
-fn an_agent_does_not_start_beside_an_older_layout_until_it_is_taken_away() {
+fn an_agent_does_not_start_beside_flows_that_it_cannot_read_until_they_are_taken_away() {
     let lab = Lab::routed();
     let mut agent = Agent::configured(&lab, &Config::default());
-    let older = lab.bpf().join("v1");
+    let older = lab.bpf().join("v1/maps");
     let mut make = std::fs::DirBuilder::new();
     make.mode(0o700).recursive(true).create(&older).unwrap();
+    let mut plant = lab.node.command("bpftool");
+    plant
+        .args(["map", "create"])
+        .arg(older.join("flows"))
+        .args(["type", "hash", "key", "4", "value", "8"])
+        .args(["entries", "16", "name", "flows"]);
+    finish(&mut plant).ok();
     agent.launch();
     assert_eq!(agent.wait_until_ended(), 5, "{}", agent.printed());
     assert!(

@@ -89,7 +89,11 @@ async fn flow_page(
     }
     let mut items: Vec<FlowItem> = Vec::new();
     let mut place = flows.place();
-    while let Some(mut step) = flows.next().await? {
+    loop {
+        let Some(mut step) = flows.next().await? else {
+            // What lay behind the last flow was empty.
+            return Ok(listed(items, None));
+        };
         // As tokens are compared.
         step.sort_by_cached_key(key);
         if let Some(after) = after.take() {
@@ -104,10 +108,9 @@ async fn flow_page(
         }
         place = flows.place();
         if items.len() == limit {
-            break;
+            return Ok(listed(items, place));
         }
     }
-    Ok(listed(items, place))
 }
 
 fn listed(items: Vec<FlowItem>, next: Option<String>) -> List<FlowItem> {
@@ -211,4 +214,32 @@ async fn kill_flows<O: Operations>(State(o): Shared<O>, body: extract::Body) -> 
 )]
 async fn explain<O: Operations>(State(o): Shared<O>, body: extract::Body) -> Response {
     answer(async { o.explain(parsed(body)?).await }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table that ends with a part in which nothing is.
+    struct EmptyEnd;
+
+    impl FlowSource for EmptyEnd {
+        fn place(&self) -> Option<String> {
+            Some("7".into())
+        }
+
+        fn go_to(&mut self, _place: &str) -> bool {
+            true
+        }
+
+        async fn next(&mut self) -> Answer<Option<Vec<FlowItem>>> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_behind_which_nothing_is_leads_to_no_other() {
+        let page = flow_page(EmptyEnd, 10, Some("7")).await.unwrap();
+        assert_eq!((page.items.len(), page.next), (0, None));
+    }
 }

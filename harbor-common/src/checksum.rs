@@ -5,7 +5,7 @@
 //! do not depend on byte order as long as all terms have the same, so octets are read as they stand
 //! in the packet.
 
-use crate::addr::Family;
+use crate::{addr::Family, flow::FlowKey};
 
 /// Folds a 32-bit one's complement sum to 16 bits.
 #[inline(always)]
@@ -37,6 +37,22 @@ pub const fn delta_port(old: u16, new: u16) -> u32 {
 #[inline(always)]
 pub const fn apply(checksum: u16, delta: u32) -> u16 {
     !fold((!checksum) as u32 + fold(delta) as u32)
+}
+
+/// What a packet changes by that arrives under one key of a flow and leaves as what the other key answers:
+/// of the addresses, and of the ports.
+#[inline(always)]
+pub fn deltas<A: Family>(own: &FlowKey<A>, other: &FlowKey<A>) -> (u16, u16) {
+    (
+        fold(
+            delta_address(&own.source, &other.destination)
+                + delta_address(&own.destination, &other.source),
+        ),
+        fold(
+            delta_port(own.source_port, other.destination_port)
+                + delta_port(own.destination_port, other.source_port),
+        ),
+    )
 }
 
 #[cfg(test)]

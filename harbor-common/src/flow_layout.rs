@@ -1,7 +1,8 @@
 //! Where each fact about a flow stands in the entries of a flow table, so that another version, with
 //! another layout, can read what this one has written and take its flows over.
 //!
-//! Written to `meta` with the maps. Fields are added at the end only: whoever knows fewer ignores the rest.
+//! Written to `meta` with the maps. Fields and bits are added in the room behind those that there are, so
+//! nothing moves: whoever knows fewer ignores the rest.
 
 use core::mem::offset_of;
 
@@ -10,10 +11,12 @@ use crate::{
     flow::{Flow, FlowKey},
 };
 
-/// Facts about a flow whose place in an entry is told.
-pub const FIELDS: usize = 18;
-/// State bits that are told.
-pub const BITS: usize = 11;
+/// Room for facts about a flow whose place in an entry is told. Never changes.
+pub const FIELDS: usize = 32;
+/// Room for state bits. Never changes.
+pub const BITS: usize = 16;
+/// In [`Offsets`]: the writer knows of no such field.
+pub const UNKNOWN: u16 = u16::MAX;
 
 /// Where each field of an entry begins, in octets. The first five belong to the key. What a field
 /// holds, and how wide it is, never changes.
@@ -80,9 +83,19 @@ pub struct FlowLayout {
 }
 crate::assert_size!(FlowLayout, 8 * BITS + 4 * FIELDS + 8);
 
+/// Puts what is known at the front of the room for more.
+const fn known<const N: usize, const ROOM: usize>(known: [u16; N]) -> [u16; ROOM] {
+    let (mut all, mut at) = ([UNKNOWN; ROOM], 0);
+    while at < N {
+        all[at] = known[at];
+        at += 1;
+    }
+    all
+}
+
 macro_rules! offsets {
     ($family:ty) => {
-        Offsets([
+        Offsets(known([
             offset_of!(FlowKey<$family>, source) as u16,
             offset_of!(FlowKey<$family>, destination) as u16,
             offset_of!(FlowKey<$family>, source_port) as u16,
@@ -101,7 +114,7 @@ macro_rules! offsets {
             offset_of!(Flow<$family>, acknowledged) as u16,
             offset_of!(Flow<$family>, next_sequence) as u16,
             offset_of!(Flow<$family>, opened) as u16,
-        ])
+        ]))
     };
 }
 
@@ -122,6 +135,11 @@ impl FlowLayout {
             F::MOVED,
             F::HEARD,
             F::KEPT,
+            0,
+            0,
+            0,
+            0,
+            0,
         ],
         v4: offsets!(Ipv4),
         v6: offsets!(Ipv6),
@@ -147,13 +165,13 @@ impl FlowLayout {
 }
 
 const SIXTH: FlowLayout = FlowLayout {
-    bits: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024],
-    v4: Offsets([
+    bits: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 0, 0, 0, 0, 0],
+    v4: Offsets(known([
         0, 4, 8, 10, 12, 0, 8, 16, 24, 32, 36, 40, 42, 48, 52, 76, 80, 84,
-    ]),
-    v6: Offsets([
+    ])),
+    v6: Offsets(known([
         0, 16, 32, 34, 36, 0, 8, 16, 24, 32, 48, 64, 66, 72, 76, 100, 104, 108,
-    ]),
+    ])),
     cookie_shift: 16,
     _pad: 0,
 };
@@ -166,10 +184,12 @@ mod tests {
     fn a_word_keeps_its_cookie_and_every_bit_finds_its_place() {
         let mut other = FlowLayout::OWN;
         other.cookie_shift = 20;
-        for (place, bit) in other.bits.iter_mut().enumerate() {
+        for (place, bit) in other.bits.iter_mut().enumerate().take(11) {
             *bit = 1 << (19 - place);
         }
-        let word = 77 << 20 | 1 << 19 | 1 << 9;
+        // One that only the other knows is ignored.
+        other.bits[11] = 1;
+        let word = 77 << 20 | 1 << 19 | 1 << 9 | 1;
         assert_eq!(other.own_word(word), 77 << 16 | F::LIVE | F::KEPT);
         assert_eq!(
             FlowLayout::OWN.own_word(77 << 16 | F::RST),
@@ -180,7 +200,8 @@ mod tests {
     #[test]
     fn every_field_has_a_place_of_its_own() {
         for offsets in [FlowLayout::OWN.v4, FlowLayout::OWN.v6, SIXTH.v4, SIXTH.v6] {
-            let (key, value) = offsets.0.split_at(Field::Word as usize);
+            let known = &offsets.0[..=Field::Opened as usize];
+            let (key, value) = known.split_at(Field::Word as usize);
             assert!(key.is_sorted_by(|a, b| a < b), "{key:?}");
             assert!(value.is_sorted_by(|a, b| a < b), "{value:?}");
         }

@@ -224,14 +224,7 @@ fn fill<A: Stack>(adoption: &Adoption, scratch: &mut Scratch<A>, direction: u16)
     flow.destination = other.source;
     flow.source_port = other.destination_port;
     flow.destination_port = other.source_port;
-    flow.address_delta = checksum::fold(
-        checksum::delta_address(&own.source, &other.destination)
-            + checksum::delta_address(&own.destination, &other.source),
-    );
-    flow.port_delta = checksum::fold(
-        checksum::delta_port(own.source_port, other.destination_port)
-            + checksum::delta_port(own.destination_port, other.source_port),
-    );
+    (flow.address_delta, flow.port_delta) = checksum::deltas(own, other);
     flow.direction = direction;
     flow.mtu = 0;
     flow.ifindex = adoption.ifindex[way];

@@ -81,6 +81,20 @@ fn beside(client: &Netns, to: SocketAddr, work: impl FnOnce()) -> (usize, Vec<St
     })
 }
 
+/// Restarts the agent, which takes over while connections go on and others come; none is lost.
+#[track_caller]
+fn restarts_beside(scene: &mut Scene, to: SocketAddr, live: &Live) {
+    let client = scene.lab.client.clone();
+    let (count, wrong, longest) = beside(&client, to, || {
+        assert_eq!(scene.agent.stop(), 0);
+        scene.agent.restart();
+        settles(scene);
+        live.progress();
+    });
+    assert!(wrong.is_empty(), "{count} connections: {wrong:?}");
+    println!("{count} connections, the longest took {longest:?}");
+}
+
 /// Players of a UDP game that have asked twice, so that their flows are kept; who answers each.
 fn players(scene: &Scene, family: Family, game: SocketAddr, count: usize) -> Vec<(Asker, String)> {
     let player = |_| {
@@ -106,17 +120,9 @@ fn every_flow_outlives_tables_of_another_size_under_new_connections() {
         let (web, game) = (scene.port("web"), scene.port("udp-game"));
         let live = Live::open(&scene.lab.client, web, 30);
         let players = players(&scene, family, game, 10);
-        let client = scene.lab.client.clone();
         for flows in [65_536, 262_144] {
             resize(&scene, flows);
-            let (count, wrong, longest) = beside(&client, web, || {
-                assert_eq!(scene.agent.stop(), 0);
-                scene.agent.restart();
-                settles(&scene);
-                live.progress();
-            });
-            assert!(wrong.is_empty(), "{count} connections: {wrong:?}");
-            println!("{count} connections, the longest took {longest:?}");
+            restarts_beside(&mut scene, web, &live);
             play(&players, game);
             let status = scene.agent.ctl_json(&["status"]);
             let said = status["flows"]["text"].as_str().unwrap();
@@ -236,16 +242,8 @@ fn every_flow_outlives_an_upgrade_from_an_earlier_layout() {
         let (web, game) = (scene.port("web"), scene.port("udp-game"));
         let live = Live::open(&scene.lab.client, web, 30);
         let players = players(&scene, family, game, 10);
-        let client = scene.lab.client.clone();
         scene.agent.set_program(None);
-        let (count, wrong, longest) = beside(&client, web, || {
-            scene.agent.stop();
-            scene.agent.restart();
-            settles(&scene);
-            live.progress();
-        });
-        assert!(wrong.is_empty(), "{count} connections: {wrong:?}");
-        println!("{count} connections, the longest took {longest:?}");
+        restarts_beside(&mut scene, web, &live);
         play(&players, game);
         assert!(live.finish().errors.is_empty());
     }

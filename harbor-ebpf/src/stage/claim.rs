@@ -92,14 +92,7 @@ unsafe extern "C" fn draw<A: Stack>(index: u64, draws: *mut c_void) -> i64 {
         key.destination_port = config::source_port(unsafe { bpf_get_prandom_u32() });
     }
     key.destination = source(draws.sources, draws.first.wrapping_add(draw));
-    reply.address_delta = checksum::fold(
-        checksum::delta_address(&key.source, &arrived.destination)
-            + checksum::delta_address(&key.destination, &arrived.source),
-    );
-    reply.port_delta = checksum::fold(
-        checksum::delta_port(key.source_port, arrived.destination_port)
-            + checksum::delta_port(key.destination_port, arrived.source_port),
-    );
+    (reply.address_delta, reply.port_delta) = checksum::deltas(key, arrived);
     draws.error = entered(key, &raw const *reply);
     // Looking at the holder costs a cache miss, so the first draws only try.
     let rest_ns = if draw < URGENT_DRAWS {

@@ -189,14 +189,7 @@ fn finish<A: Stack>(context: &mut Context<A>) {
     let key = &parsed.key;
     forward.source = reply_key.destination;
     forward.source_port = reply_key.destination_port;
-    forward.address_delta = checksum::fold(
-        checksum::delta_address(&key.source, &forward.source)
-            + checksum::delta_address(&key.destination, &forward.destination),
-    );
-    forward.port_delta = checksum::fold(
-        checksum::delta_port(key.source_port, forward.source_port)
-            + checksum::delta_port(key.destination_port, forward.destination_port),
-    );
+    (forward.address_delta, forward.port_delta) = checksum::deltas(key, reply_key);
     account::step(Explanation::ROUTED, |note| {
         (note.next_hop, note.ifindex) = (forward.next_hop, forward.ifindex);
     });

@@ -62,9 +62,10 @@ impl Forwarder {
                     tracing::info!(flows, "all flows are taken over, within {took:?}");
                     continue;
                 }
-                Ok(false) => {}
+                Ok(false) => taking.failed = None,
                 Err(error) => {
                     tracing::error!("cannot take over flows: {error}");
+                    taking.failed = Some(error.to_string());
                     taking.not_before = Instant::now() + ROUND;
                 }
             }

@@ -26,6 +26,8 @@ pub(super) struct TakingOver {
     pub(super) not_before: Instant,
     /// What the last way through has found.
     last: Way,
+    /// Why the last step has failed.
+    pub(super) failed: Option<String>,
 }
 
 /// What one way through the tables has found.
@@ -63,6 +65,7 @@ impl TakingOver {
             begun: now,
             not_before: now,
             last: Way::default(),
+            failed: None,
         }))
     }
 
@@ -108,6 +111,11 @@ impl TakingOver {
             unknown,
             ..
         } = self.last;
+        if let Some(why) = &self.failed {
+            return Some(format!(
+                "flows of the program that served before wait: {why}"
+            ));
+        }
         if unknown > 0 {
             return Some(format!(
                 "{unknown} flows are of ports that the registry does not have; the program that served before \

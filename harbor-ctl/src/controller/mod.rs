@@ -50,7 +50,7 @@ use std::{
 };
 
 use crate::{
-    allocator::Numbers,
+    api::PoolItem,
     config::Loaded,
     discovery::{KnownHosts, Leases},
     forwarding::{
@@ -60,7 +60,7 @@ use crate::{
     http::TcpProblem,
     metrics::Meters,
     model::{
-        BackendRule, OwnShare, Pools, PortRef, Protocol, Refusal, RefusalKind, Service, Share, now,
+        BackendRule, OwnShare, Pools, PortRef, Protocol, Refusal, RefusalKind, Service, Share,
     },
     registry::{Claim, Contents, Registry, RegistryError},
     views::{Rates, facts::Unapplied},
@@ -121,6 +121,8 @@ pub(crate) struct Controller<R> {
     told_shares: Option<Vec<OwnShare>>,
     /// What is told to whom of flows, and how that goes.
     copying: Copying,
+    /// Pools as they were seen last.
+    seen_pools: Vec<PoolItem>,
     /// What was said last of the shares that this node may have.
     said_of_shares: Vec<(String, Claim)>,
     resting: BTreeMap<(Protocol, u16), u64>,
@@ -201,6 +203,7 @@ impl<R: Registry> Controller<R> {
             services,
             pools: contents.pools,
             told_shares: None,
+            seen_pools: Vec::new(),
             said_of_shares: Vec::new(),
             copying: Copying::default(),
             resting: contents.resting,
@@ -286,17 +289,6 @@ impl<R: Registry> Controller<R> {
         }
         self.ask_for_certificates();
         self.keep_reserved().await;
-    }
-
-    fn numbers(&self) -> Numbers {
-        Numbers::new(self.services(), self.resting_now())
-    }
-
-    /// Numbers that nobody gets yet.
-    fn resting_now(&self) -> BTreeSet<(Protocol, u16)> {
-        let time = now();
-        let resting = self.resting.iter().filter(|(_, until)| **until > time);
-        resting.map(|(half, _)| *half).collect()
     }
 
     fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {

@@ -162,6 +162,19 @@ impl Lab {
         host
     }
 
+    /// Takes a host that was added out of the switch, or puts it back; it does not notice by itself.
+    pub fn unplug(&self, host: &Netns, is_unplugged: bool) {
+        let number = host.name().strip_prefix(self.node.name());
+        let number: u8 = number.and_then(|number| number.parse().ok()).unwrap();
+        let port = port([2, 0, 0, 0, 2, number]);
+        let master = if is_unplugged {
+            "nomaster"
+        } else {
+            "master br0"
+        };
+        self.switch.ip(&format!("link set {port} {master}"));
+    }
+
     /// A port of both addresses of an app host.
     pub fn app_ports(&self, index: u8, port: u16) -> [SocketAddr; 2] {
         Family::BOTH.map(|family| SocketAddr::new(self.app(family, index), port))

@@ -332,6 +332,12 @@ impl Live {
         });
     }
 
+    /// How many connections have ended by themselves.
+    pub fn ended(&self) -> usize {
+        let ended = self.threads.iter().filter(|thread| thread.is_finished());
+        ended.count()
+    }
+
     /// Messages exchanged by all connections.
     pub fn exchanged(&self) -> u64 {
         self.exchanged

@@ -175,37 +175,34 @@ mod tests {
             text: text.into(),
             fix: fix.map(Into::into),
         };
+        let ok = |text: &str| part("ok", text, None);
         let report = StatusReport {
             api_version: "v1".into(),
             version: "0.1.0".into(),
             pid: 812,
             uptime_s: 1,
             config: "/etc/harbor/harbor.toml".into(),
-            agent: part(
-                "ok",
-                "0.1.0, up 3d4h, pid 812, /etc/harbor/harbor.toml",
-                None,
-            ),
-            datapath: part("ok", "tc on eth0 eth1", None),
-            proxy: part("ok", "4 numbers held, 0 connections", None),
+            agent: ok("0.1.0, up 3d4h, pid 812, /etc/harbor/harbor.toml"),
+            datapath: ok("tc on eth0 eth1"),
+            proxy: ok("4 numbers held, 0 connections"),
             ports: part(
                 "degraded",
                 "4 of 5001 used; 38811/udp: no backend",
                 Some("harbor-ctl ports show udp-game"),
             ),
-            health: part("ok", "no port is probed", None),
-            registry: part("ok", "embedded, /var/lib/harbor/harbor.redb", None),
-            flows: part("ok", "0 of 262144", None),
-            certificates: part("ok", "no port ends TLS", None),
-            discovery: part("ok", "no app host has announced anything", None),
-            nodes: part("ok", "this node alone", None),
-            pools: part("ok", "no pool", None),
-            control: part("ok", "off: control.listen is not set", None),
-            gateway: part("ok", "off: gateway.password_file is not set", None),
-            metrics: part("ok", "off: metrics.listen is not set", None),
-            console: part("ok", "off: console.listen is not set", None),
-            configuration: part("ok", "/etc/harbor/harbor.toml", None),
-            events: part("ok", "12 kept", None),
+            health: ok("no port is probed"),
+            registry: ok("embedded, /var/lib/harbor/harbor.redb"),
+            flows: ok("0 of 262144"),
+            certificates: ok("no port ends TLS"),
+            discovery: ok("no app host has announced anything"),
+            nodes: ok("this node alone"),
+            pools: ok("no pool"),
+            control: ok("off: control.listen is not set"),
+            gateway: ok("off: gateway.password_file is not set"),
+            metrics: ok("off: metrics.listen is not set"),
+            console: ok("off: console.listen is not set"),
+            configuration: ok("/etc/harbor/harbor.toml"),
+            events: ok("12 kept"),
             overall: "degraded".into(),
             port_states: Default::default(),
             datapath_report: None,
@@ -224,6 +221,7 @@ mod tests {
              Discovery ok        no app host has announced anything\n\
              Registry  ok        embedded, /var/lib/harbor/harbor.redb\n\
              Nodes     ok        this node alone\n\
+             Pools     ok        no pool\n\
              Control   ok        off: control.listen is not set\n\
              Gateway   ok        off: gateway.password_file is not set\n\
              Metrics   ok        off: metrics.listen is not set\n\

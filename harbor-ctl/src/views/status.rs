@@ -31,6 +31,9 @@ const SHARES_FIX: &str = "end flows: harbor-ctl flows list; or limit who may ope
 /// What is full is named up to here.
 const NAMED: usize = 4;
 
+/// What is wrong with a listener may stand there.
+const SHOW: &str = "harbor-ctl config show";
+
 impl Snapshot {
     /// Every part's state, and the worst of them.
     pub(crate) fn status(
@@ -79,18 +82,10 @@ impl Snapshot {
             registry,
             nodes: status_parts::nodes_part(&self.node, self.nodes.as_ref()),
             pools: status_parts::pools_part(&self.seen_pools),
-            control: self
-                .control
-                .part("control.listen", "harbor-ctl config show"),
-            gateway: self
-                .gateway
-                .part("gateway.password_file", "harbor-ctl config show"),
-            metrics: self
-                .metrics
-                .part("metrics.listen", "harbor-ctl config show"),
-            console: self
-                .console
-                .part("console.listen", "harbor-ctl config show"),
+            control: self.control.part("control.listen", SHOW),
+            gateway: self.gateway.part("gateway.password_file", SHOW),
+            metrics: self.metrics.part("metrics.listen", SHOW),
+            console: self.console.part("console.listen", SHOW),
             configuration: status_parts::configuration_part(&file, &self.configuration),
             events: events_part(&self.events),
             overall: String::new(),

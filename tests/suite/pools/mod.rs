@@ -3,6 +3,7 @@
 mod copies;
 mod moving;
 mod records;
+mod soak;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,7 +28,6 @@ const NODES: [&str; 2] = ["one", "two"];
 /// Two nodes on one segment with the client and the app hosts, and a registry that they share. Fields are
 /// dropped in this order.
 struct Pair {
-    #[expect(dead_code, reason = "held so that they run as long as the pair")]
     movers: [Keepalived; 2],
     agents: [Agent; 2],
     #[expect(dead_code, reason = "held so that the apps run as long as the pair")]

@@ -1,8 +1,20 @@
 //! What is recorded of pools: what is refused, and what outlives what.
 
-use kit::{Agent, Lab, eventually};
+use kit::{Agent, Finished, Lab, eventually};
 
 use super::{NODES, Pair, SETTLED, share};
+
+/// Adds a share to the pool `web`.
+fn added(agent: &Agent, id: &str, (public, translation): (&str, &str), nodes: &str) -> Finished {
+    let words = ["pool", "share", "add", "web", id, "--public", public];
+    agent.ctl(
+        &[
+            &words[..],
+            &["--translation", translation, "--nodes", nodes],
+        ]
+        .concat(),
+    )
+}
 
 #[test]
 fn what_does_not_fit_is_refused_and_changes_nothing() {
@@ -11,14 +23,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let node = "harbor_node_1";
     agent.ctl(&["pool", "create", "web"]).ok();
     let add = |id: &str, public: &str, translation: &str, nodes: &str| {
-        let words = ["pool", "share", "add", "web", id, "--public", public];
-        agent.ctl(
-            &[
-                &words[..],
-                &["--translation", translation, "--nodes", nodes],
-            ]
-            .concat(),
-        )
+        added(&agent, id, (public, translation), nodes)
     };
     let refused = [
         (add("a", "192.0.2.1", "192.0.2.1", node), "twice"),
@@ -44,6 +49,17 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         agent.ctl_json(&["pool", "show", "web"])["shares"][0],
         serde_json::Value::Null
     );
+}
+
+#[test]
+fn what_others_have_or_use_is_refused_too() {
+    let lab = Lab::bridged();
+    let agent = Agent::start(&lab);
+    let node = "harbor_node_1";
+    agent.ctl(&["pool", "create", "web"]).ok();
+    let add = |id: &str, public: &str, translation: &str, nodes: &str| {
+        added(&agent, id, (public, translation), nodes)
+    };
     add("a", "192.0.2.1", "10.0.0.1", node).ok();
     let taken = [
         (add("a", "192.0.2.2", "10.0.0.2", node), "exists"),

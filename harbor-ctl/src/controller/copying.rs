@@ -13,7 +13,7 @@ use crate::{
     config::SyncConfig,
     copies::{self, CopyPlan, CopySettings, CopyState},
     model::Share,
-    registry::Registry,
+    registry::{Claim, Registry},
 };
 
 /// How long the flows of a share are told on by the node that has lost it: what has begun there last.
@@ -74,7 +74,7 @@ impl<R: Registry> Controller<R> {
             }
         }
         let now = Instant::now();
-        for (id, claim) in &self.said_of_shares {
+        for (id, claim) in &self.shares.said {
             if claim.is_held {
                 self.copying.had.insert(id.clone(), now);
             }
@@ -99,6 +99,25 @@ impl<R: Registry> Controller<R> {
             }
         }
         self.copying.plan.send_replace(plan);
+    }
+
+    /// Who has a share of which this node does not have all flows yet, by what its nodes have said.
+    pub(super) fn lacks_copies_of(
+        &self,
+        share: &Share,
+        claims: &[Option<Claim>],
+    ) -> Option<String> {
+        self.running.config.pool.sync.as_ref()?;
+        let node = &self.running.config.node;
+        let has_it = |claim: &Option<Claim>| claim.is_some_and(|claim| claim.is_held);
+        let mut holders = share.nodes.iter().zip(claims);
+        let is_full = |holder: &str| {
+            let received = self.copying.state.received(holder);
+            received.is_some_and(|received| received.is_full)
+        };
+        let (holder, _) =
+            holders.find(|(holder, claim)| *holder != node && has_it(claim) && !is_full(holder))?;
+        Some(holder.clone())
     }
 
     /// What is wrong with the copies of a share that this node has, or could have.

@@ -50,7 +50,6 @@ use std::{
 };
 
 use crate::{
-    api::PoolItem,
     config::Loaded,
     discovery::{KnownHosts, Leases},
     forwarding::{
@@ -59,10 +58,8 @@ use crate::{
     },
     http::TcpProblem,
     metrics::Meters,
-    model::{
-        BackendRule, OwnShare, Pools, PortRef, Protocol, Refusal, RefusalKind, Service, Share,
-    },
-    registry::{Claim, Contents, Registry, RegistryError},
+    model::{BackendRule, Pools, PortRef, Protocol, Refusal, RefusalKind, Service, Share},
+    registry::{Contents, Registry, RegistryError},
     views::{Rates, facts::Unapplied},
 };
 use addresses::backend_rule;
@@ -72,6 +69,7 @@ use conflicts::Conflicts;
 use copying::Copying;
 use error::refused;
 use health::Health;
+use pools::Shares;
 use publish::EventTracker;
 use refusals::Refusals;
 use reserved_ports::Reserved;
@@ -117,14 +115,9 @@ pub(crate) struct Controller<R> {
     registry: R,
     services: Services,
     pools: Pools,
-    /// Shares that the kernel was told of last.
-    told_shares: Option<Vec<OwnShare>>,
     /// What is told to whom of flows, and how that goes.
     copying: Copying,
-    /// Pools as they were seen last.
-    seen_pools: Vec<PoolItem>,
-    /// What was said last of the shares that this node may have.
-    said_of_shares: Vec<(String, Claim)>,
+    shares: Shares,
     resting: BTreeMap<(Protocol, u16), u64>,
     engines: Engines,
     /// What the kernel does not have yet.
@@ -202,9 +195,7 @@ impl<R: Registry> Controller<R> {
             clock: Clock::start(),
             services,
             pools: contents.pools,
-            told_shares: None,
-            seen_pools: Vec::new(),
-            said_of_shares: Vec::new(),
+            shares: Shares::default(),
             copying: Copying::default(),
             resting: contents.resting,
             engines,
@@ -259,7 +250,7 @@ impl<R: Registry> Controller<R> {
         };
         match &problem {
             Some(_) => self.pending = Pending::All,
-            None => self.told_shares = shares.or(self.told_shares.take()),
+            None => self.shares.told = shares.or(self.shares.told.take()),
         }
         if problem != self.not_applied {
             match &problem {

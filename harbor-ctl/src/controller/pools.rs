@@ -12,6 +12,19 @@ use crate::{
     registry::{Claim, Registry},
 };
 
+/// What this node knows and has said of shares.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// Those that the kernel was told of last.
+    pub(super) told: Option<Vec<OwnShare>>,
+    /// What was said last of those that this node may have.
+    pub(super) said: Vec<(String, Claim)>,
+    /// Pools as they were seen last.
+    pub(super) seen: Vec<PoolItem>,
+    /// How often one has come to this node.
+    pub(super) arrivals: u64,
+}
+
 impl<R: Registry> Controller<R> {
     /// Whether this node forwards it.
     pub(super) fn serves(&self, service: &Service) -> bool {
@@ -27,7 +40,7 @@ impl<R: Registry> Controller<R> {
     /// The shares that this node may have, if the kernel was not told of them yet.
     pub(super) fn untold_shares(&self) -> Option<Vec<OwnShare>> {
         let own = self.pools.of_node(&self.running.config.node);
-        (self.told_shares.as_ref().unwrap_or(&Vec::new()) != &own).then_some(own)
+        (self.shares.told.as_ref().unwrap_or(&Vec::new()) != &own).then_some(own)
     }
 
     /// The pool of a new port: the one that is named, or this node's.
@@ -205,6 +218,11 @@ impl<R: Registry> Controller<R> {
             return Some("this node does not forward what it should: harbor-ctl status".into());
         }
         let claims = self.claims_of(share).await;
+        if let Some(holder) = self.lacks_copies_of(share, &claims)
+            && !self.own_claim(share).is_held
+        {
+            return Some(format!("it does not have all flows of node {holder} yet"));
+        }
         let is_ready = |other: &String| {
             let mut each = share.nodes.iter().zip(&claims);
             each.any(|(node, claim)| node == other && claim.is_some_and(|claim| claim.is_ready))
@@ -227,7 +245,7 @@ impl<R: Registry> Controller<R> {
     /// Sees how the pools are, for whoever asks how the node is.
     pub(super) async fn look_at_pools(&mut self) {
         if let Ok(items) = self.pool_items().await {
-            self.seen_pools = items;
+            self.shares.seen = items;
         }
     }
 
@@ -241,7 +259,7 @@ impl<R: Registry> Controller<R> {
             let held = said.iter().filter(|(_, claim)| claim.is_held);
             held.map(|(id, _)| id.clone()).collect()
         };
-        let (before, after) = (held(&self.said_of_shares), held(&said));
+        let (before, after) = (held(&self.shares.said), held(&said));
         for (kind, ids, what) in [
             (
                 EventKind::ShareArrived,
@@ -258,8 +276,9 @@ impl<R: Registry> Controller<R> {
                 self.tell(kind, subject, format!("share {id} {what} node {node}"));
             }
         }
+        self.shares.arrivals += after.difference(&before).count() as u64;
         self.registry.say_of_shares(said.clone());
-        self.said_of_shares = said;
+        self.shares.said = said;
         self.keep_copying();
     }
 }

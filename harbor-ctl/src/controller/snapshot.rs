@@ -58,7 +58,9 @@ impl<R: Registry> Controller<R> {
         Snapshot {
             services,
             pools: self.pools.clone(),
-            seen_pools: self.seen_pools.clone(),
+            seen_pools: self.shares.seen.clone(),
+            share_arrivals: self.shares.arrivals,
+            copies: self.copying.state.totals(),
             resting: self.resting_now(),
             engines: self.engines.clone(),
             not_applied: self.not_applied.clone(),

@@ -20,7 +20,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::forwarding::Engines;
+use crate::{forwarding::Engines, model::CopyTotals};
 
 /// What is told to whom; made anew whenever a pool or a node has changed.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +74,8 @@ pub(crate) struct Sent {
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) at: Instant,
+    /// It has told everything that there was when the connection began, which still stands.
+    pub(crate) is_full: bool,
     pub(crate) flows: u64,
     /// Flows that had no room, port or backend here.
     pub(crate) refused: u64,
@@ -94,6 +96,23 @@ impl CopyState {
         self.known().received.get(peer).cloned()
     }
 
+    /// All peers together.
+    pub(crate) fn totals(&self) -> CopyTotals {
+        let known = self.known();
+        let received = || known.received.values();
+        CopyTotals {
+            sent: known.sent.values().map(|sent| sent.flows).sum(),
+            received: received().map(|received| received.flows).sum(),
+            refused: received().map(|received| received.refused).sum(),
+            lag: known
+                .sent
+                .values()
+                .map(|sent| sent.lag)
+                .max()
+                .unwrap_or_default(),
+        }
+    }
+
     /// Why nobody can tell this node anything.
     pub(crate) fn problem(&self) -> Option<String> {
         self.known().problem.clone()
@@ -103,17 +122,17 @@ impl CopyState {
         note(self.known().sent.entry(peer.to_owned()).or_default());
     }
 
-    fn note_received(&self, peer: &str, flows: u64, refused: u64) {
+    fn note_received(&self, peer: &str, note: impl FnOnce(&mut Received)) {
         let mut known = self.known();
         let received = known.received.entry(peer.to_owned());
         let received = received.or_insert_with(|| Received {
             at: Instant::now(),
+            is_full: false,
             flows: 0,
             refused: 0,
         });
         received.at = Instant::now();
-        received.flows += flows;
-        received.refused += refused;
+        note(received);
     }
 
     fn set_problem(&self, problem: Option<String>) {

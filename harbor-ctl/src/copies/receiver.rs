@@ -8,9 +8,11 @@ use tokio::{
     time::timeout,
 };
 
+use tokio_rustls::server::TlsStream;
+
 use super::{
     CopyPlan, CopySettings, CopyState, tls,
-    wire::{self, ACK, COPIES, HELLO, Hello, VERSION},
+    wire::{self, ACK, COPIES, FULL, HELLO, Hello, VERSION},
 };
 
 /// How long a peer has to introduce itself, and may be silent.
@@ -86,10 +88,22 @@ async fn hear(
     let node = hello.node;
     tracing::info!(node, %from, "a node tells of its flows");
     state.set_problem(None);
+    let heard = take(stream, &node, (plan, state)).await;
+    state.note_received(&node, |received| received.is_full = false);
+    heard
+}
+
+/// Enters what a peer tells of.
+async fn take(
+    mut stream: TlsStream<TcpStream>,
+    node: &str,
+    (plan, state): (&watch::Receiver<CopyPlan>, &CopyState),
+) -> io::Result<()> {
+    state.note_received(node, |received| received.is_full = false);
     loop {
         let (kind, payload) = timeout(SILENCE, wire::read(&mut stream)).await??;
         let copies = match kind {
-            COPIES => wire::copies(&payload),
+            COPIES | FULL => wire::copies(&payload),
             _ => None,
         };
         let copies = copies.ok_or_else(|| io::Error::other("no frame of flows"))?;
@@ -100,7 +114,11 @@ async fn hear(
             _ => 0,
         };
         let refused = told.saturating_sub(entered);
-        state.note_received(&node, entered as u64, refused as u64);
+        state.note_received(node, |received| {
+            received.flows += entered as u64;
+            received.refused += refused as u64;
+            received.is_full |= kind == FULL;
+        });
         wire::write(&mut stream, ACK, &(entered as u64).to_be_bytes()).await?;
     }
 }

@@ -23,7 +23,7 @@ use super::{
     CopyPlan, CopySettings, CopyState,
     reader::{self, Batch},
     tls,
-    wire::{self, ACK, COPIES, HELLO, Hello, VERSION},
+    wire::{self, ACK, COPIES, FULL, HELLO, Hello, VERSION},
 };
 
 /// How long a connection may take, and an answer.
@@ -171,7 +171,8 @@ impl Telling {
         batch: Batch,
     ) -> io::Result<()> {
         let told = async {
-            wire::write(stream, COPIES, &batch.octets).await?;
+            let kind = if batch.is_last_of_all { FULL } else { COPIES };
+            wire::write(stream, kind, &batch.octets).await?;
             wire::read(stream).await
         };
         let (kind, _) = timeout(PATIENCE, told).await??;

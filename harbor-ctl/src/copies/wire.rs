@@ -3,6 +3,7 @@
 //! ```text
 //! HELLO   {"version": 1, "cluster": .., "node": ..}   once, from the sender
 //! COPIES  flows (`FlowCopy`); none: the sender lives
+//! FULL    nothing: with it the receiver has all flows that there were when the connection began
 //! ACK     how many of the flows of the frame before were entered, 8 octets
 //! ```
 
@@ -16,6 +17,7 @@ use crate::model::FlowCopy;
 pub(super) const HELLO: u8 = 0;
 pub(super) const COPIES: u8 = 1;
 pub(super) const ACK: u8 = 2;
+pub(super) const FULL: u8 = 3;
 /// The version of all this.
 pub(super) const VERSION: u32 = 1;
 /// The longest payload.

@@ -120,6 +120,20 @@ families! {
         "How long the registry took to answer."
     NODES: Gauge "harbor_nodes" ["state"]
         "Nodes that share the registry by state: up, drained, away."
+    SHARES: Gauge "harbor_shares" ["state"]
+        "Shares of pools by where their addresses are: here, elsewhere."
+    SHARE_PROBLEMS: Gauge "harbor_share_problems" []
+        "Shares of pools with which something is wrong, as harbor-ctl pool show says."
+    SHARE_ARRIVALS: Counter "harbor_share_arrivals" []
+        "How often a share has come to this node since the agent started."
+    COPIES_SENT: Counter "harbor_copies_sent" []
+        "Flows that other nodes of a share were told since the agent started, each as often as it was."
+    COPIES_RECEIVED: Counter "harbor_copies_received" []
+        "Flows that other nodes have told since the agent started."
+    COPIES_REFUSED: Counter "harbor_copies_refused" []
+        "Of those, flows that had no room, port or backend here."
+    COPIES_LAG: Gauge "harbor_copies_lag_seconds" []
+        "From when flows were read until the other node had entered them, the last time; the longest of all nodes."
     APP_HOSTS: Gauge "harbor_app_hosts" []
         "App hosts whose instances are registered."
     INSTANCES: Gauge "harbor_app_host_instances" []

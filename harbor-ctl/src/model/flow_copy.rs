@@ -1,7 +1,10 @@
 //! A flow as nodes of a share tell each other of it: no slots, no interfaces and no clock of either's, so that
 //! versions and layouts may differ.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 /// A flow of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,17 @@ pub(crate) struct FlowCopy {
     /// Each way.
     pub(crate) acknowledged: [u32; 2],
     pub(crate) next_sequence: [u32; 2],
+}
+
+/// What a node has told others of its flows, and heard of theirs, since its agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CopyTotals {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Of those that were told, those that had no room, port or backend here.
+    pub(crate) refused: u64,
+    /// The longest from when flows were read until the other node had entered them, the last time.
+    pub(crate) lag: Duration,
 }
 
 /// In the first octet: addresses of IPv6.

@@ -52,6 +52,7 @@ pub(crate) fn collect(
     of_proxy(&mut scrape, snapshot);
     of_registry(&mut scrape, snapshot);
     of_leases(&mut scrape, snapshot);
+    of_shares(&mut scrape, snapshot);
     for (name, part) in status.parts() {
         let part_of = labels([&name.to_lowercase()]);
         scrape.gauge(&family::PART_OK, &part_of, yes(part.state == "ok"));
@@ -226,6 +227,27 @@ fn of_registry(scrape: &mut Scrape, snapshot: &Snapshot) {
     }
     for (state, count) in nodes {
         scrape.gauge(&family::NODES, &labels([&state]), f64::from(count));
+    }
+}
+
+fn of_shares(scrape: &mut Scrape, snapshot: &Snapshot) {
+    let shares = || snapshot.seen_pools.iter().flat_map(|pool| &pool.shares);
+    let (here, elsewhere): (Vec<_>, Vec<_>) = shares().partition(|share| share.here);
+    for (state, count) in [("here", here.len()), ("elsewhere", elsewhere.len())] {
+        scrape.gauge(&family::SHARES, &labels([&state]), count as f64);
+    }
+    let none = labels([]);
+    let problems = shares().filter(|share| share.problem.is_some()).count();
+    scrape.gauge(&family::SHARE_PROBLEMS, &none, problems as f64);
+    let copies = snapshot.copies;
+    scrape.gauge(&family::COPIES_LAG, &none, copies.lag.as_secs_f64());
+    for (family, value) in [
+        (&family::SHARE_ARRIVALS, snapshot.share_arrivals),
+        (&family::COPIES_SENT, copies.sent),
+        (&family::COPIES_RECEIVED, copies.received),
+        (&family::COPIES_REFUSED, copies.refused),
+    ] {
+        scrape.count(family, &none, value);
     }
 }
 

@@ -29,8 +29,8 @@ use crate::{
     },
     forwarding::Engines,
     model::{
-        CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, Pools,
-        PortFacts, PortRange, Protocol, Service, format_age, judge_port,
+        CertificateFault, CopyTotals, Filled, FrontendReport, HealthDefaults, NodeRecord, Place,
+        Pools, PortFacts, PortRange, Protocol, Service, format_age, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -88,6 +88,9 @@ pub(crate) struct Snapshot {
     pub(super) pools: Pools,
     /// As they were seen a moment ago.
     pub(super) seen_pools: Vec<PoolItem>,
+    /// How often a share has come to this node.
+    pub(super) share_arrivals: u64,
+    pub(super) copies: CopyTotals,
     pub(super) unheld: BTreeMap<(Protocol, u16), Unheld>,
     pub(super) held: HeldNumbers,
     /// By the service's id.

@@ -82,3 +82,20 @@ fn a_share_is_moved_by_a_word_and_stays_where_it_was_moved() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn a_drained_node_gives_its_shares_to_one_that_is_ready() {
+    let pair = Pair::start();
+    let port = pair.port("app");
+    let to = pair.at(Family::V4, port);
+    let holder = pair.holder();
+    let agent = &pair.agents[0];
+    agent.ctl(&["node", "drain", NODES[holder]]).ok();
+    eventually(SETTLED, || pair.is_well_at(1 - holder));
+    assert!(traffic::connect(&pair.lab.client, to, 10).errors.is_empty());
+    agent.ctl(&["node", "resume", NODES[holder]]).ok();
+    eventually(SETTLED, || {
+        pair.agents[holder].ctl(&["pool", "ready", "a"]).code == 0
+    });
+    assert!(pair.has_share(1 - holder), "it stays where it is");
+}

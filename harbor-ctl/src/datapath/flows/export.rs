@@ -29,8 +29,10 @@ use crate::{
     model::FlowCopy,
 };
 
-/// A flow that nobody has answered for this long is told of by the next way through the tables.
-const YOUNG: Duration = Duration::from_secs(10);
+/// A flow that nobody has answered for this long is told of by the next way through the tables, and so are those
+/// beyond so many that wait for their answer: under a flood most of them never get one.
+const YOUNG: Duration = Duration::from_secs(1);
+const MOST_YOUNG: usize = 8_192;
 
 /// Reads flows to tell others of them.
 pub(crate) struct FlowExport {
@@ -103,7 +105,7 @@ impl FlowExport {
             let flow = match flows.flow(key) {
                 Ok(Some(flow)) => flow,
                 // It has ended, or has not begun after all.
-                Ok(None) => return born.elapsed() < Duration::from_secs(1),
+                Ok(None) => return now.duration_since(*born) < YOUNG,
                 Err(error) => {
                     failed = Some(error);
                     return true;
@@ -139,6 +141,7 @@ impl FlowExport {
         };
         if let Some((key, public)) = key
             && is_meant(&public)
+            && self.young.len() < MOST_YOUNG
         {
             self.young.push((key, Instant::now()));
         }

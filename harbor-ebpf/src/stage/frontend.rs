@@ -46,11 +46,11 @@ pub fn admit<A: Stack>(
     frontend: Frontend,
     now: u64,
 ) -> Result<u32, Verdict> {
-    let destination = address(&parsed.key.destination.ip());
+    let roles = roles(&parsed.key.destination.ip());
     if !frontend.is_served() {
-        return Err(refuse_backend(parsed, source, &destination, now));
+        return Err(refuse_backend(parsed, source, roles, now));
     }
-    if destination.roles & Address::PUBLIC == 0 {
+    if roles & Address::PUBLIC == 0 {
         return Err(Verdict::Pass(PassReason::NotOurs));
     }
     match (parsed.oddity, parsed.protocol) {
@@ -61,11 +61,11 @@ pub fn admit<A: Stack>(
     if is_martian(source) {
         return Err(Verdict::Drop(DropReason::Martian));
     }
-    if address(source).roles != 0 {
+    if self::roles(source) != 0 {
         return Err(Verdict::Drop(DropReason::OwnSource));
     }
     if matches!(parsed.protocol, Protocol::Tcp) && !transition::opens(parsed.tcp.flags) {
-        if is_held(&destination, now) {
+        if is_held(roles, now) {
             return Err(Verdict::Drop(DropReason::Held));
         }
         return Err(Verdict::Pass(PassReason::NoFlow));
@@ -74,7 +74,7 @@ pub fn admit<A: Stack>(
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
     account::step(Explanation::ADMITTED, |_| {});
-    Ok(destination.share())
+    Ok(Address { roles }.share())
 }
 
 /// Why a packet for the translation range outside any flow opens none.
@@ -82,13 +82,8 @@ pub fn admit<A: Stack>(
 /// A backend must not open connections through that range. Others may have business with the host
 /// there (node ports, databases), so strangers pass.
 #[inline(always)]
-fn refuse_backend<A: Stack>(
-    parsed: &Parsed<A>,
-    source: &Ip,
-    destination: &Address,
-    now: u64,
-) -> Verdict {
-    if destination.roles & Address::TRANSLATION == 0 {
+fn refuse_backend<A: Stack>(parsed: &Parsed<A>, source: &Ip, roles: u32, now: u64) -> Verdict {
+    if roles & Address::TRANSLATION == 0 {
         return Verdict::Pass(PassReason::NotOurs);
     }
     let sender = Endpoint {
@@ -99,7 +94,7 @@ fn refuse_backend<A: Stack>(
     match ENDPOINTS.get_ptr(&sender) {
         // The program that served before may know it.
         Some(_) if config::has_former() => Verdict::Pass(PassReason::UnknownSender),
-        Some(_) if is_held(destination, now) => Verdict::Drop(DropReason::Held),
+        Some(_) if is_held(roles, now) => Verdict::Drop(DropReason::Held),
         Some(_) => Verdict::Drop(DropReason::BackendNoFlow),
         None => Verdict::Pass(PassReason::UnknownSender),
     }
@@ -122,20 +117,19 @@ fn is_martian(source: &Ip) -> bool {
 
 /// Whether an unknown flow of an address may be one whose copy is not here yet.
 #[inline(always)]
-fn is_held(address: &Address, now: u64) -> bool {
-    match SHARES.get(address.share()) {
+fn is_held(roles: u32, now: u64) -> bool {
+    match SHARES.get(Address { roles }.share()) {
         Some(share) => share.held_until_ns > now,
         None => false,
     }
 }
 
 #[inline(always)]
-fn address(of: &Ip) -> Address {
-    let roles = match ADDRESSES.get_ptr(of) {
+fn roles(address: &Ip) -> u32 {
+    match ADDRESSES.get_ptr(address) {
         // SAFETY: a readable element; a concurrent change of one aligned word is either seen or
         // not.
         Some(found) => unsafe { (*found).roles },
         None => 0,
-    };
-    Address { roles }
+    }
 }

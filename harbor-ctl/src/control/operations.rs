@@ -30,6 +30,8 @@ pub(crate) trait Operations:
 
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
+    /// Ports that are served and that no list can name, and what to do about them.
+    fn unlisted(&self) -> impl Future<Output = Option<String>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
     fn create_port(&self, request: CreatePort) -> impl Future<Output = Answer<PortItem>> + Send;
     /// Refused where a value that is changed is no more the one that was seen.

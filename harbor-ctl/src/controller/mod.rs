@@ -276,7 +276,8 @@ impl<R: Registry> Controller<R> {
     }
 
     fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {
-        self.services.find(port).cloned()
+        let found = self.services.find(port).cloned();
+        found.map_err(|refusal| self.perhaps_nameless(refusal))
     }
 
     /// Changes a service: durable first, then current, then in the kernel.

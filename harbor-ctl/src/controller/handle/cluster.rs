@@ -56,7 +56,7 @@ impl<R: Registry> SharedOperations for Handle<R> {
     }
 
     async fn export_state(&self) -> Answer<StateDocument> {
-        Ok(self.lock().await.export_state())
+        self.lock().await.export_state()
     }
 
     async fn import_state(&self, document: StateDocument) -> Answer<ServiceCount> {

@@ -171,6 +171,11 @@ impl<R: Registry> Operations for Handle<R> {
     }
 
     async fn port(&self, port: PortRef) -> Answer<PortItem> {
+    async fn unlisted(&self) -> Option<String> {
+        let (text, fix) = self.lock().await.nameless()?;
+        Some(format!("{text}; {fix}"))
+    }
+
         let id = self.lock().await.find(&port)?.id.clone();
         self.item(&id).await
     }

@@ -154,7 +154,7 @@ impl EmbeddedRegistry {
             let (copied, latest) = copied?;
             self.file
                 .write(|transaction| count_from(transaction, latest))?;
-            self.hold_services(copied);
+            self.hold_services(copied)?;
         } else {
             let (copied, latest) = copy.services().unwrap_or_default();
             if latest > found {

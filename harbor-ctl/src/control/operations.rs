@@ -100,8 +100,8 @@ pub(crate) trait Operations:
     fn events(&self) -> EventLog;
 
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
-    /// Whether ports are served.
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+    /// Why this node is not ready, if it is not: ports are not served as they should be, or no change is taken.
+    fn not_ready(&self) -> impl Future<Output = Option<String>> + Send;
 }
 
 /// What pages show of many things: read at a cost that does not depend on how many there are, or once

@@ -9,6 +9,7 @@ mod health;
 pub(super) mod metrics;
 mod process;
 mod rates;
+pub(super) mod readiness;
 pub(super) mod registry;
 pub(super) mod source_ports;
 pub(super) mod status;

@@ -74,6 +74,13 @@ fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
         .ask("GET /readyz", "", b"")
         .unwrap();
     assert_eq!(ready.0, 503);
+    let why = String::from_utf8(ready.1).unwrap();
+    let wanted = "ports are forwarded, but no change is taken: ";
+    assert!(why.contains(wanted) && why.contains("No space"), "{why}");
+    let asked = agent.ctl(&["status", "--ready"]);
+    assert_eq!(asked.code, 7);
+    let wanted = format!("not ready: {wanted}");
+    assert!(asked.stdout.starts_with(&wanted), "{}", asked.stdout);
     let has = |kind: &str| {
         let events = agent.items(&["events"]);
         events.iter().any(|event| event["kind"] == kind)

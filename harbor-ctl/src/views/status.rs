@@ -58,7 +58,7 @@ impl Snapshot {
         let agent = match telemetry::lacking() {
             None => part("ok", agent),
             Some(lacking) => PartStatus {
-                fix: Some("make [paths].log writable, then restart the agent".into()),
+                fix: Some("make [paths].log writable, or make room in it: what is missing is tried again every second".into()),
                 ..part("degraded", format!("{agent}; {lacking}"))
             },
         };

@@ -191,7 +191,7 @@ impl<R: Registry> Controller<R> {
             unrecorded: BTreeSet::new(),
             leaves_kernel_alone: false,
             configuration: Unapplied {
-                left_out: loaded.left_out.clone(),
+                left_out: configuration::left_out(&loaded),
                 ..Unapplied::default()
             },
             running: loaded.clone(),

@@ -22,8 +22,17 @@ pub(crate) struct Unapplied {
     pub(crate) waiting: Vec<String>,
     /// Why they were not read again.
     pub(crate) problem: Option<String>,
+    /// Keys that were edited since they could not be read, and were not read again.
+    pub(crate) unread: Vec<String>,
     /// Drop-ins that are no files.
     pub(crate) left_out: Vec<String>,
+}
+
+impl Unapplied {
+    /// Whether the files, as they were read last, hold nothing wrong.
+    pub(crate) fn is_well(&self) -> bool {
+        self.problem.is_none() && self.unread.is_empty() && self.left_out.is_empty()
+    }
 }
 
 /// Holders by number.

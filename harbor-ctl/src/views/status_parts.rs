@@ -52,6 +52,7 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
     let Unapplied {
         waiting,
         problem,
+        unread,
         left_out,
     } = configuration;
     let mut text = place.to_owned();
@@ -68,6 +69,16 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
             "what it says now is wrong, and not in force: {problem}"
         ));
     }
+    if !unread.is_empty() {
+        let (count, keys) = (counted(unread.len(), "setting"), unread.join(", "));
+        let (was, are) = match unread.len() {
+            1 => ("was", "is"),
+            _ => ("were", "are"),
+        };
+        problems.push(format!(
+            "{count} {was} edited and {are} not read yet: {keys}"
+        ));
+    }
     if problems.is_empty() {
         return PartStatus {
             fix,
@@ -75,7 +86,11 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
         };
     }
     PartStatus {
-        fix: Some("harbor-ctl config check".into()),
+        fix: Some(match (problem, left_out.is_empty()) {
+            (None, true) => "systemctl reload harbor".into(),
+            (None, false) => "harbor-ctl config check".into(),
+            (Some(_), _) => "harbor-ctl config check; then systemctl reload harbor".into(),
+        }),
         ..part("degraded", format!("{text}; {}", problems.join("; ")))
     }
 }

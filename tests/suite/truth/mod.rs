@@ -4,11 +4,15 @@
 mod shown;
 
 use std::{
-    collections::BTreeSet, fs, net::TcpStream, os::unix::fs::PermissionsExt as _, path::PathBuf,
+    collections::BTreeSet,
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
     time::Duration,
 };
 
-use kit::{Agent, Config, Lab, Redis, allow_many_descriptors, certify, eventually};
+use kit::{Agent, Config, Lab, Redis, SmallDisk, allow_many_descriptors, certify, eventually};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -21,19 +25,7 @@ use crate::{
 const SOON: Duration = Duration::from_secs(20);
 const CONTROL: u16 = 9_555;
 const CONSOLE: u16 = 9_556;
-
-/// Parts whose faults are made elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 3] = [
-    (
-        "agent",
-        "one that does not answer has no status: exit code 3, suite/cli.rs",
-    ),
-    (
-        "metrics",
-        "an address that another has: suite/metrics/mod.rs",
-    ),
-    ("proxy", "a want of descriptors: suite/proxy/held.rs"),
-];
+const METRICS: u16 = 9_557;
 
 /// Something that goes wrong on a node that shares its registry with nobody.
 struct Fault {
@@ -47,8 +39,12 @@ struct Fault {
 
 /// Fields are dropped in this order.
 struct Node {
+    /// Of the logs.
+    disk: SmallDisk,
     scene: Scene,
     streams: Vec<TcpStream>,
+    /// Where metrics are to be served.
+    taken: Option<TcpListener>,
 }
 
 impl Node {
@@ -60,11 +56,16 @@ impl Node {
         self.scene.agent.folder().join(name)
     }
 
-    /// Writes the configuration anew, and has it read.
-    fn configure(&mut self, change: impl Fn(String) -> String) {
+    /// Writes the configuration anew.
+    fn write(&self, change: impl Fn(String) -> String) {
         let file = self.scene.agent.config_file();
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, change(text)).unwrap();
+    }
+
+    /// The same, and has it read.
+    fn configure(&mut self, change: impl Fn(String) -> String) {
+        self.write(change);
         self.scene.agent.process().signal(Signal::SIGHUP);
     }
 }
@@ -77,7 +78,7 @@ fn password(lab: &Lab) -> PathBuf {
     lab.folder().join("password")
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 11] = [
     Fault {
         part: "ports",
         says: "no backend",
@@ -118,7 +119,8 @@ const FAULTS: [Fault; 8] = [
         part: "configuration",
         says: "nonsense",
         make: |node| node.configure(|text| format!("nonsense = 1\n{text}")),
-        heal: |node| node.configure(|text| text.replace("nonsense = 1\n", "")),
+        // Nobody has it read again.
+        heal: |node| node.write(|text| text.replace("nonsense = 1\n", "")),
     },
     Fault {
         part: "datapath",
@@ -158,6 +160,49 @@ const FAULTS: [Fault; 8] = [
         says: "cut off",
         make: |node| each_app(node, "link set eth0 down"),
         heal: |node| each_app(node, "link set eth0 up"),
+    },
+    Fault {
+        part: "agent",
+        says: "No space left",
+        make: |node| {
+            node.disk.fill();
+            // The last page of each log takes some more.
+            for verb in ["drain", "resume"].repeat(20) {
+                node.scene.agent.ctl(&["ports", verb, "web"]).ok();
+            }
+        },
+        heal: |node| node.disk.free(),
+    },
+    Fault {
+        part: "metrics",
+        says: "Address already in use",
+        make: |node| {
+            assert_eq!(node.scene.agent.stop(), 0);
+            let bind = || TcpListener::bind(("127.0.0.1", METRICS)).unwrap();
+            node.taken = Some(node.scene.lab.node.enter(bind));
+            node.scene.agent.restart();
+        },
+        heal: |node| node.taken = None,
+    },
+    Fault {
+        part: "proxy",
+        says: "full: port",
+        make: |node| {
+            let agent = &node.scene.agent;
+            let app = node.scene.app(0).to_string();
+            let proxied = ["proxied", "--backend", &app, "client_ip=proxy-v1"];
+            let to = node.scene.at(agent.create(&proxied));
+            let open = || TcpStream::connect(to).unwrap();
+            let client = &node.scene.lab.client;
+            node.streams = client.enter(|| (0..8).map(|_| open()).collect());
+        },
+        heal: |node| {
+            node.streams.clear();
+            node.scene
+                .agent
+                .ctl(&["ports", "delete", "proxied", "--yes"])
+                .ok();
+        },
     },
     Fault {
         part: "registry",
@@ -232,13 +277,19 @@ fn node() -> Node {
         "[node]\ninterfaces = [\"eth0\", \"eth1\"]\n[datapath]\nflows = 1024\n[limits]\nflows_per_port = 2048\nflows_per_client = 2048\n[tls]\nfolder = {:?}\n\
          [control]\nlisten = \"127.0.0.1:{CONTROL}\"\ntoken_file = {:?}\n[gateway]\npassword_file = {:?}\n\
          [console]\nlisten = \"127.0.0.1:{CONSOLE}\"\ntoken_file = {:?}\n\
-         [health]\ninterval = \"1s\"\n",
+         [health]\ninterval = \"1s\"\n[log]\nlevel = \"info\"\n[proxy]\ndescriptors_per_port = \"1%\"\n\
+         [metrics]\nlisten = \"127.0.0.1:{METRICS}\"\n",
         certificates(&lab),
         password(&lab),
         password(&lab),
         password(&lab),
     );
-    let scene = Scene::on(lab, &Config::with(&text));
+    let config = Config {
+        wrapper: vec!["prlimit".into(), "--nofile=1024".into()],
+        ..Config::with(&text)
+    };
+    let disk = SmallDisk::mount(&lab.folder().join(&config.name).join("log"), 4 << 20);
+    let scene = Scene::on(lab, &config);
     let app = scene.app(0).to_string();
     let web = ["web", "--port", "35000", "--backend", &app];
     let more = ["--backend", &scene.app(1).to_string(), "health=tcp"];
@@ -251,7 +302,9 @@ fn node() -> Node {
     }
     scene.agent.create(&["shop-https", "--backend", &app]);
     Node {
+        disk,
         scene,
+        taken: None,
         streams: Vec::new(),
     }
 }
@@ -286,7 +339,7 @@ fn every_fault_is_named_by_its_part_and_over_when_its_cause_is() {
     }
     let known = ["control", "console", "gateway"].into_iter().chain(SHARED);
     let known = known.chain(FAULTS.iter().map(|fault| fault.part));
-    let known: BTreeSet<&str> = known.chain(ELSEWHERE.map(|(part, _)| part)).collect();
+    let known: BTreeSet<&str> = known.collect();
     assert_eq!(
         parts(&node.scene.agent),
         known.into_iter().map(str::to_owned).collect()

@@ -75,6 +75,29 @@ impl<R: Registry> Handle<R> {
         });
     }
 
+    /// Waits for the files of the configuration, so that whoever writes them next, as a step of a change,
+    /// does not wait in everybody's way.
+    pub(super) async fn await_configuration(&self) -> Answer<()> {
+        let source = self.lock().await.running.source.clone();
+        let read = in_background(move || config::load(&source)).await?;
+        read.map(drop).map_err(Refusal::from)
+    }
+
+    /// Looks whether what is wrong with the configuration still is, if something is.
+    pub(in crate::controller) async fn recheck_configuration(&self) {
+        let source = {
+            let controller = self.lock().await;
+            if controller.configuration.is_well() {
+                return;
+            }
+            controller.running.source.clone()
+        };
+        let _turn = self.config_turn().await;
+        if let Ok(read) = in_background(move || config::load(&source)).await {
+            self.lock().await.recheck(read);
+        }
+    }
+
     /// Reads the certificates that a change names, so that whoever names a file that does not answer
     /// does not wait in everybody's way. What is wrong with them the change itself says.
     pub(super) async fn read_named(&self, values: &SettingValues) {
@@ -93,7 +116,10 @@ impl<R: Registry> Handle<R> {
     }
 }
 
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+/// Reads or writes files where that keeps nobody.
+pub(in crate::controller) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Answer<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Refusal::failed(error.to_string()))
 }

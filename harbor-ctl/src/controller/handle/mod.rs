@@ -22,6 +22,7 @@ use super::{
     Controller, addresses::host_addresses, certificates::Certificates, error::AgentError,
     flow_filter::flow_filter,
 };
+pub(super) use files::in_background;
 use reading::{loads, port_items};
 
 use crate::{
@@ -170,12 +171,12 @@ impl<R: Registry> Operations for Handle<R> {
         Ok(port_items(&self.snapshot().await).await)
     }
 
-    async fn port(&self, port: PortRef) -> Answer<PortItem> {
     async fn unlisted(&self) -> Option<String> {
         let (text, fix) = self.lock().await.nameless()?;
         Some(format!("{text}; {fix}"))
     }
 
+    async fn port(&self, port: PortRef) -> Answer<PortItem> {
         let id = self.lock().await.find(&port)?.id.clone();
         self.item(&id).await
     }

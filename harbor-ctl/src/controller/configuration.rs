@@ -175,6 +175,7 @@ impl<R: Registry> Controller<R> {
             waiting: waiting.into_iter().map(Key::path).collect(),
             problem: None,
             unread: Vec::new(),
+            unanswered: None,
             left_out: left_out(&self.written),
         }
     }

@@ -7,6 +7,7 @@ mod addresses;
 mod advertised;
 mod allocate;
 mod announcements;
+mod background;
 mod backup;
 mod certificates;
 mod clock;
@@ -60,6 +61,7 @@ use crate::{
     views::{Rates, facts::Unapplied},
 };
 use addresses::backend_rule;
+use background::Reading;
 use certificates::Certificates;
 use clock::Clock;
 use conflicts::Conflicts;
@@ -142,6 +144,8 @@ pub(crate) struct Controller<R> {
     told: EventTracker,
     clock: Clock,
     configuration: Unapplied,
+    /// Of the configuration.
+    reading: Reading,
     started: Instant,
 }
 
@@ -194,6 +198,7 @@ impl<R: Registry> Controller<R> {
                 left_out: configuration::left_out(&loaded),
                 ..Unapplied::default()
             },
+            reading: Reading::default(),
             running: loaded.clone(),
             written: loaded,
             not_applied: None,

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, io::ErrorKind, path::PathBuf, sync::Arc};
 
-use super::{Controller, error::refused, handle::in_background, shared_registry};
+use super::{Controller, background::in_background, error::refused, shared_registry};
 use crate::{
     api::{AttachNode, DetachNode, NodeItem, NodeMoved, ServiceCount},
     config::{self, Key, Loaded, RegistryConfig, Source},

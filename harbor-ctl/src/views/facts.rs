@@ -1,6 +1,6 @@
 //! What the controller adds to services and counters for readers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{allocator::Holder, api::PartStatus, health::Summary, model::Protocol};
 
@@ -26,6 +26,8 @@ pub(crate) struct Unapplied {
     pub(crate) unread: Vec<String>,
     /// Drop-ins that are no files.
     pub(crate) left_out: Vec<String>,
+    /// For how long the files have not answered who reads them.
+    pub(crate) unanswered: Option<Duration>,
 }
 
 impl Unapplied {

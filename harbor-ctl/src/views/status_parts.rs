@@ -20,6 +20,9 @@ use crate::{
 /// A certificate that ends within this time is told.
 const CERTIFICATE_SOON: Duration = Duration::from_secs(30 * 86_400);
 
+/// What to do about files that do not answer.
+const UNANSWERED_FIX: &str = "see to the disk or the file server that they are on";
+
 /// An API by TCP.
 #[derive(Clone, Debug)]
 pub(crate) struct TcpApi {
@@ -54,6 +57,7 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
         problem,
         unread,
         left_out,
+        unanswered,
     } = configuration;
     let mut text = place.to_owned();
     let mut fix = None;
@@ -78,6 +82,18 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
         problems.push(format!(
             "{count} {was} edited and {are} not read yet: {keys}"
         ));
+    }
+    if let Some(lasts) = unanswered {
+        let lasts = format_age(lasts.as_secs());
+        return PartStatus {
+            fix: Some(UNANSWERED_FIX.to_owned()),
+            ..part(
+                "degraded",
+                format!(
+                    "{text}; its files have not answered for {lasts}: what was read before is in force"
+                ),
+            )
+        };
     }
     if problems.is_empty() {
         return PartStatus {
@@ -127,7 +143,7 @@ pub(super) fn nodes_part(own: &str, records: Option<&Vec<NodeRecord>>) -> PartSt
 
 /// Of this node's ports, the certificate that ends first, and what is wrong with one.
 pub(super) fn certificates_part(
-    certificates: &BTreeMap<String, CertificateFacts>,
+    (certificates, unanswered): (&BTreeMap<String, CertificateFacts>, Option<Duration>),
     ports: &[&PortItem],
 ) -> PartStatus {
     if certificates.is_empty() {
@@ -135,6 +151,18 @@ pub(super) fn certificates_part(
     }
     let time = now();
     let mut text = counted(certificates.len(), "port") + " with TLS";
+    if let Some(lasts) = unanswered {
+        let lasts = format_age(lasts.as_secs());
+        return PartStatus {
+            fix: Some(UNANSWERED_FIX.to_owned()),
+            ..part(
+                "degraded",
+                format!(
+                    "{text}; their files have not answered for {lasts}: what was read before is in force"
+                ),
+            )
+        };
+    }
     let named = |item: &&PortItem| Some((certificates.get(&item.id)?.clone(), item.name.clone()));
     let named: Vec<(CertificateFacts, String)> = ports.iter().filter_map(named).collect();
     let wrong = named.iter().find_map(|(shown, name)| {

@@ -22,7 +22,6 @@ use super::{
     Controller, addresses::host_addresses, certificates::Certificates, error::AgentError,
     flow_filter::flow_filter,
 };
-pub(super) use files::in_background;
 use reading::{loads, port_items};
 
 use crate::{

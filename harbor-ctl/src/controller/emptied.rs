@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The journal of this node's own registry, below the state directory; a cluster's has its name.
-const JOURNAL: &str = "journal.redb";
+pub(super) const JOURNAL: &str = "journal.redb";
 
 /// Opens this node's own registry, or says what is to be done about a spoilt one.
 pub(crate) fn open(state: &Path) -> Result<EmbeddedRegistry, AgentError> {

@@ -3,9 +3,14 @@
 //! Attaching and detaching write the configuration; the agent that runs stays with the registry
 //! that it was started with until it is restarted.
 
-use std::{collections::BTreeSet, io::ErrorKind, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{Controller, background::in_background, error::refused, shared_registry};
+use super::{Controller, background::in_background, emptied, error::refused, shared_registry};
 use crate::{
     api::{AttachNode, DetachNode, NodeItem, NodeMoved, ServiceCount},
     config::{self, Key, Loaded, RegistryConfig, Source},
@@ -170,7 +175,10 @@ impl<R: Registry> Controller<R> {
             ..Arc::unwrap_or_clone(service)
         });
         let alone: Vec<Service> = alone.collect();
-        let path = self.running.config.paths.state.join("harbor.redb");
+        let state = &self.running.config.paths.state;
+        // That of the time before this node joined: it would be believed, for it has seen more changes.
+        gone(&state.join(emptied::JOURNAL))?;
+        let path = state.join("harbor.redb");
         let local = EmbeddedRegistry::open(&path).map_err(|error| refused(&error))?;
         local
             .import(&alone)
@@ -226,16 +234,21 @@ impl Joining {
         let written = in_background(move || {
             // One of an earlier time would put back what this node has no more. The ports of its own
             // registry are taken along by the next start: until then they may change.
-            match std::fs::remove_file(&journal) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(Refusal::failed(format!("the old journal stays: {error}")));
-                }
-                _ => {}
-            }
+            gone(&journal)?;
             let written = config::set_value(&source, registry_key(), &url);
             written.map(|written| (url, written)).map_err(Refusal::from)
         });
         written.await?
+    }
+}
+
+/// Removes an old journal, if there is one.
+fn gone(journal: &Path) -> Result<(), Refusal> {
+    match std::fs::remove_file(journal) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Refusal::failed(format!("the old journal stays: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,11 +7,12 @@ use std::{
 };
 
 use kit::{
-    Agent, SmallDisk, eventually,
+    Agent, Config, Lab, SmallDisk, eventually,
     traffic::{self, Live},
 };
 use serde_json::Value;
 
+use super::redis_of;
 use crate::scene::Scene;
 
 pub(super) fn state(agent: &Agent) -> PathBuf {
@@ -348,4 +349,35 @@ fn a_port_that_was_deleted_as_the_agent_died_is_no_loss() {
     scene.agent.restart();
     assert_eq!(registry(&scene.agent)["state"], "ok");
     scene.agent.create(&["more"]);
+}
+
+/// The journal of the time before is another registry's.
+#[test]
+fn what_a_node_brings_back_from_a_shared_registry_is_not_what_it_took_along() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let mut scene = Scene::on(lab, &Config::default());
+    let before = ["one", "two", "three", "four"];
+    for name in before {
+        scene.agent.create(&[name]);
+    }
+    let move_and_restart = |scene: &mut Scene, words: &[&str]| {
+        scene.agent.ctl(&[&["node"], words].concat()).ok();
+        assert_eq!(scene.agent.stop(), 0);
+        scene.agent.restart();
+    };
+    move_and_restart(&mut scene, &["attach", &redis.url(), "--import"]);
+    // A registry that is new lets every node put its ports back first.
+    let is_open = || scene.agent.ctl(&["ports", "create", "late"]).code == 0;
+    eventually(std::time::Duration::from_secs(20), is_open);
+    let web = scene.port("web");
+    for name in before.into_iter().chain(["late"]) {
+        scene.agent.ctl(&["ports", "delete", name, "--yes"]).ok();
+    }
+    move_and_restart(&mut scene, &["detach", "--keep"]);
+    let names = scene.agent.ctl(&["ports", "list", "-o", "name"]).ok();
+    assert_eq!(names.stdout, "web\n");
+    assert_eq!(registry(&scene.agent)["state"], "ok");
+    let tally = traffic::connect(&scene.lab.client, web, 10);
+    assert_eq!(tally.errors, [""; 0]);
 }

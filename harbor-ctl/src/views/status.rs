@@ -42,25 +42,13 @@ impl Snapshot {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
         let (own, report) = (self.own(ports), report.ok().flatten());
-        let mut registry = registry_part(&self.registry, &self.condition);
-        if self.leases_frozen {
-            registry.text.push_str("; leases do not end meanwhile");
-            registry.state = "degraded".to_owned();
-        }
-        let agent = match telemetry::lacking() {
-            None => part("ok", agent),
-            Some(lacking) => PartStatus {
-                fix: Some("make [paths].log writable, or make room in it: what is missing is tried again every second".into()),
-                ..part("degraded", format!("{agent}; {lacking}"))
-            },
-        };
         let mut status = StatusReport {
             api_version: crate::api::API_VERSION.into(),
             version: version.into(),
             pid,
             uptime_s,
             config: self.config.clone(),
-            agent,
+            agent: agent_part(agent),
             datapath,
             proxy,
             ports: self.with_reservation(self.ports_part(ports)),
@@ -71,7 +59,7 @@ impl Snapshot {
             ),
             health: health::of(&self.health),
             discovery: RefusedAnnouncements::noted(self.refused.as_ref(), self.discovery_part()),
-            registry,
+            registry: self.registry_status(),
             nodes: status_parts::nodes_part(&self.node, self.nodes.as_ref()),
             control: self
                 .control
@@ -93,6 +81,15 @@ impl Snapshot {
         };
         status.overall = worst(&status).to_owned();
         status
+    }
+
+    fn registry_status(&self) -> PartStatus {
+        let mut registry = registry_part(&self.registry, &self.condition);
+        if self.leases_frozen {
+            registry.text.push_str("; leases do not end meanwhile");
+            registry.state = "degraded".to_owned();
+        }
+        registry
     }
 
     /// Those that this node serves.
@@ -272,6 +269,20 @@ pub(crate) fn headline(count: usize, engines: &Engines) -> String {
         KernelEngine::Up(_) => format!("serving {ports}"),
         KernelEngine::Off(_) => format!("serving {ports} by proxy"),
         KernelEngine::Down { reason, .. } => format!("serving {ports} by proxy alone: {reason}"),
+    }
+}
+
+/// Who the agent is, and whether its logs are written.
+fn agent_part(text: String) -> PartStatus {
+    match telemetry::lacking() {
+        None => part("ok", text),
+        Some(lacking) => PartStatus {
+            fix: Some(
+                "make [paths].log writable, or make room in it: what is missing is tried again every second"
+                    .into(),
+            ),
+            ..part("degraded", format!("{text}; {lacking}"))
+        },
     }
 }
 

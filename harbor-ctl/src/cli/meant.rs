@@ -75,7 +75,7 @@ const SERVICE: [Words<&str>; 6] = [
     ),
     (
         &["stop", "down", "shutdown"],
-        "systemctl stop harbor; the kernel forwards on, and ends that with: harbor-ctl datapath detach",
+        "systemctl stop harbor; the kernel goes on forwarding, to end that too: harbor-ctl datapath detach",
     ),
     (&["restart"], "systemctl restart harbor"),
     (
@@ -122,7 +122,8 @@ const WHOLE: [Words<&str>; 16] = [
 ];
 
 /// What is not a verb of a noun, for something else does it.
-const ELSEWHERE: [(&str, Words<&str>); 5] = [
+const ELSEWHERE: [(&str, Words<&str>); 6] = [
+    ("flows", (&["top", "watch"], "harbor-ctl top")),
     (
         "datapath",
         (
@@ -162,6 +163,14 @@ pub(super) fn meant(error: &clap::Error, words: &[String]) -> Option<String> {
     let mut before = words[..place].iter().rev();
     let noun = before.find_map(|word| command.find_subcommand(word));
     let Some(noun) = noun else {
+        // Others put the verb first: `get ports`.
+        let after = words.get(place + 1).and_then(|word| named(&command, word));
+        if let Some(noun) = after {
+            return match noun.has_subcommands() {
+                true => verb(noun, &wrong),
+                false => Some(format!("harbor-ctl {}", noun.get_name())),
+            };
+        }
         let known = leads(&SERVICE, &wrong).or_else(|| leads(&WHOLE, &wrong));
         // Without a noun it is about ports, which is what there is most of.
         let ports = command.find_subcommand("ports")?;
@@ -190,6 +199,13 @@ pub(super) fn meant(error: &clap::Error, words: &[String]) -> Option<String> {
     let is_shown = ["show", "list"].contains(&wrong.as_str())
         || shows.any(|(words, _)| words.contains(&wrong.as_str()));
     is_shown.then(|| format!("harbor-ctl {name}"))
+}
+
+/// The noun that a word is, in the singular or the plural.
+fn named<'a>(command: &'a clap::Command, word: &str) -> Option<&'a clap::Command> {
+    let one = |text: &str| text.strip_suffix('s').unwrap_or(text).to_owned();
+    let mut nouns = command.get_subcommands().filter(|noun| !noun.is_hide_set());
+    nouns.find(|noun| one(noun.get_name()) == one(word))
 }
 
 fn leads(table: &[Words<&'static str>], word: &str) -> Option<&'static str> {
@@ -263,6 +279,11 @@ mod tests {
             ("events follow", Some("harbor-ctl events -f")),
             ("agent status", Some("harbor-ctl status")),
             ("ports list --sort nonsense", None),
+            ("get ports", Some("harbor-ctl ports list")),
+            ("get nodes", Some("harbor-ctl node list")),
+            ("describe backend x", Some("harbor-ctl backends list")),
+            ("delete port web", Some("harbor-ctl ports delete")),
+            ("show status", Some("harbor-ctl status")),
             ("ports frobnicate", None),
             ("frobnicate", None),
         ] {

@@ -305,7 +305,8 @@ impl fmt::Display for Ip {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// A sum of the role constants below, with the view in the bits from [`Address::VIEW_SHIFT`] up.
+    /// A sum of the role constants below, with the view in the bits from [`Address::VIEW_SHIFT`] up, and
+    /// the share in those from [`Address::SHARE_SHIFT`] up.
     pub roles: u32,
 }
 crate::assert_size!(Address, 4);
@@ -317,14 +318,22 @@ impl Address {
     pub const TRANSLATION: u32 = 2;
     /// The host has it: no packet from outside may claim it as its source.
     pub const LOCAL: u32 = 4;
-    /// Where the view begins in `roles`.
+    /// Where the view begins in `roles`; it has eight bits.
     pub const VIEW_SHIFT: u32 = 8;
+    /// Where the share begins in `roles`.
+    pub const SHARE_SHIFT: u32 = 16;
 
     /// The number of the view whose routes apply to packets with this source: the first part of a
     /// key of the `routes` trie.
     #[inline(always)]
     pub const fn view(&self) -> u32 {
-        self.roles >> Self::VIEW_SHIFT
+        self.roles >> Self::VIEW_SHIFT & 0xff
+    }
+
+    /// The number of the share of a pool that the address belongs to; 0 = none.
+    #[inline(always)]
+    pub const fn share(&self) -> u32 {
+        self.roles >> Self::SHARE_SHIFT
     }
 }
 

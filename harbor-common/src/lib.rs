@@ -21,6 +21,7 @@ pub mod maps;
 pub mod protocol;
 pub mod route;
 pub mod rules;
+pub mod share;
 pub mod stats;
 pub mod trace;
 pub mod verdict;

@@ -7,7 +7,7 @@
 use crate::flow_layout::FlowLayout;
 
 /// Version of all keys and values together; part of the pin path.
-pub const LAYOUT: u32 = if cfg!(harbor_other_layout) { 1_007 } else { 7 };
+pub const LAYOUT: u32 = if cfg!(harbor_other_layout) { 1_008 } else { 8 };
 
 /// Facts about the installation; one element.
 pub const META: &str = "meta";
@@ -41,6 +41,8 @@ pub const BACKEND_STATE: &str = "backend_state";
 pub const ENDPOINTS: &str = "endpoints";
 /// Own addresses that translated packets carry.
 pub const SOURCES: &str = "sources";
+/// What the programs must know of each share of a pool.
+pub const SHARES: &str = "shares";
 /// Five-tuple to finished translation, IPv4.
 pub const FLOWS: &str = "flows";
 /// Five-tuple to finished translation, IPv6.
@@ -78,7 +80,7 @@ pub const EVENTS: &str = "events";
 pub const FORMER: &str = "former";
 
 /// All of them, in the order in which a packet meets them.
-pub const ALL: [&str; 32] = [
+pub const ALL: [&str; 33] = [
     META,
     CONTROL,
     FRONTENDS,
@@ -98,6 +100,7 @@ pub const ALL: [&str; 32] = [
     BACKEND_STATE,
     ENDPOINTS,
     SOURCES,
+    SHARES,
     HANDS,
     RING,
     RING6,
@@ -130,6 +133,9 @@ pub const AFFINITIES: usize = 65_536;
 pub const BACKEND_SLOTS: usize = 262_144;
 /// How many lists of translation addresses there can be.
 pub const SOURCE_LISTS: usize = 256;
+/// Numbers of shares of pools; 0 is none. Their lists of translation addresses lie behind the others, two
+/// a share.
+pub const SHARE_NUMBERS: usize = 1_024;
 /// How many own addresses can be known.
 pub const ADDRESS_SLOTS: usize = 1_024;
 /// How many routes can be known, once those that say the same as a wider one are left out. If a node

@@ -13,6 +13,7 @@ use crate::{
     frontend::{AclNetwork, Affinity, AffinityKey, BackendSet, Frontend, FrontendState, TurnTable},
     maps::Meta,
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
+    share::Share,
     stats::{FrontendCounters, Totals},
 };
 
@@ -60,6 +61,7 @@ pod!(
     RingSlot<Ipv4>,
     RingSlot<Ipv6>,
     Route,
+    Share,
     Sources,
     Totals,
     TurnTable,

@@ -78,6 +78,7 @@ reasons! {
         ClientQuota = 53, "client-quota", "the client keeps as many flows at the port, or at all ports, as one client may";
         FlowCeiling = 54, "flow-ceiling", "the port, or its organization, keeps as many flows as the operator allows";
         ReversePath = 55, "reverse-path", "the sender is not reached by the interface that the packet came in by: a forged source, by rp_filter or policy.reverse_path";
+        Held = 56, "held", "continues a flow of a share that has just come here, or that another node has, and whose copy is not here yet";
         BadChecksum = 52, "bad-checksum", "the packet would open a flow, and its checksum is wrong: no backend would answer it";
     }
 }

@@ -21,9 +21,11 @@ use harbor_common::{
     maps::{
         ACL_ENTRIES, ADDRESS_SLOTS, AFFINITIES, BACKEND_SLOTS, CLIENT_SLOTS, DEFAULT_FLOWS,
         EVENT_BYTES, FRAGMENT_SLOTS, FRONTEND_INDEXES, FRONTEND_SLOTS, INTERFACE_SLOTS, Meta,
-        NEIGHBOUR_SLOTS, RING_SHARES, RING_SLOTS, ROUTE_SLOTS, SOURCE_LISTS, TURN_TABLES,
+        NEIGHBOUR_SLOTS, RING_SHARES, RING_SLOTS, ROUTE_SLOTS, SHARE_NUMBERS, SOURCE_LISTS,
+        TURN_TABLES,
     },
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
+    share::Share,
     stats::{FrontendCounters, Totals},
     trace::Traced,
     verdict::VERDICT_NUMBERS,
@@ -111,7 +113,11 @@ pub static ENDPOINTS: HashMap<Endpoint, u32, BACKEND_SLOTS, { BPF_F_NO_PREALLOC 
 
 /// Own addresses for packets towards backends. Written by the agent.
 #[btf_map(name = "sources")]
-pub static SOURCES: Array<Sources, SOURCE_LISTS> = Array::new();
+pub static SOURCES: Array<Sources, { SOURCE_LISTS + 2 * SHARE_NUMBERS }> = Array::new();
+
+/// Shares of pools. Written by the agent; read when a packet of one of their addresses matched no flow.
+#[btf_map(name = "shares")]
+pub static SHARES: Array<Share, SHARE_NUMBERS> = Array::new();
 
 /// Hands over the latest flows. Written by the datapath alone: a new flow takes the slot that its
 /// cookie names, and its former holder goes unless it is kept.
@@ -256,6 +262,8 @@ pub struct Context<A> {
     pub frontend: Frontend,
     /// The slot of the backend that it goes to.
     pub backend: u32,
+    /// The share of a pool that the packet's destination belongs to; 0 = none.
+    pub share: u32,
     /// 1 where the port caps what may come back before the client speaks again.
     pub is_capped: u32,
     /// The place in its ring that a new flow takes.

@@ -38,7 +38,14 @@ fn try_open<A: Path, P: SocketBuffer>(
     }
     context.now = clock::now_ns();
     context.client = context.parsed.key.source.ip();
-    frontend::admit(&context.parsed, &context.client, context.frontend)?;
+    let Context {
+        parsed,
+        client,
+        frontend,
+        now,
+        ..
+    } = &*context;
+    context.share = frontend::admit(parsed, client, *frontend, *now)?;
     // No backend answers a damaged packet, and then it would look like one that is gone.
     if !is_sound(packet, context) {
         return Err(Verdict::Drop(DropReason::BadChecksum));

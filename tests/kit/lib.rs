@@ -24,6 +24,7 @@ mod family;
 pub mod frame;
 mod frozen;
 pub mod http;
+mod keepalived;
 mod lab;
 mod netns;
 mod offloads;
@@ -50,6 +51,7 @@ pub use family::{
     Family::{V4, V6},
 };
 pub use frozen::FrozenThread;
+pub use keepalived::Keepalived;
 pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, tear_down};
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, allow_many_descriptors, binary, finish, finish_within};

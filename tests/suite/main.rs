@@ -45,6 +45,7 @@ mod networks;
 mod openapi;
 mod operate;
 mod package;
+mod pools;
 mod progress;
 mod proxy;
 mod real_servers;

@@ -24,13 +24,14 @@ pub(crate) enum Wish {
 
 /// Programs that the suite starts, and the Debian packages they are in. redis-tools holds the server
 /// as well, under another name.
-const PROGRAMS: [(&str, &str); 27] = [
+const PROGRAMS: [(&str, &str); 28] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("tcpdump", "tcpdump"),
     ("nft", "nftables"),
     ("bpftool", "bpftool"),
     ("redis-check-rdb", "redis-tools"),
+    ("keepalived", "keepalived"),
     ("redis-benchmark", "redis-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("dig", "bind9-dnsutils"),

@@ -6,6 +6,7 @@ mod bindings;
 mod cluster;
 mod discovery;
 mod explain;
+mod pools;
 mod requests;
 mod status;
 mod trace;
@@ -14,6 +15,7 @@ pub(crate) use bindings::*;
 pub(crate) use cluster::*;
 pub(crate) use discovery::*;
 pub(crate) use explain::*;
+pub(crate) use pools::*;
 pub(crate) use requests::*;
 pub(crate) use status::*;
 pub(crate) use trace::*;
@@ -176,6 +178,9 @@ pub(crate) struct PortItem {
     /// The node that serves it; empty in a registry of one node's own.
     #[serde(default)]
     pub(crate) node: String,
+    /// The pool whose nodes all serve it; empty: `node` alone does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) pool: String,
     /// Seconds since 1970.
     pub(crate) created_at: u64,
     pub(crate) age_s: u64,

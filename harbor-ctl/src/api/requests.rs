@@ -14,6 +14,9 @@ use crate::model::{Protocol, Protocols, SettingValues, TcpFlag, change_schema, s
 pub(crate) struct CreatePort {
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     pub(crate) name: String,
+    /// The pool whose nodes all serve it; missing: `pool.name` of the configuration, empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pool: Option<String>,
     /// Missing: the name decides.
     #[serde(default)]
     pub(crate) protocol: Option<Protocols>,

@@ -6,8 +6,8 @@ use super::{
     agent::AgentNoun, backends::BackendsVerb, bindings::BindingsVerb, complete::script::Shell,
     config::ConfigVerb, datapath::DatapathVerb, dea::DeaVerb, doctor::DoctorNoun,
     events::EventsNoun, explain::ExplainNoun, flows::FlowsVerb, globals::Globals, logs::LogsNoun,
-    manual::ManualNoun, node::NodeVerb, ports::PortsVerb, state::StateVerb, stats::StatsNoun,
-    status::StatusNoun, support::SupportVerb, top::TopNoun, trace::TraceNoun,
+    manual::ManualNoun, node::NodeVerb, pool::PoolVerb, ports::PortsVerb, state::StateVerb,
+    stats::StatsNoun, status::StatusNoun, support::SupportVerb, top::TopNoun, trace::TraceNoun,
 };
 
 const EXIT_CODES: &str = "\
@@ -86,6 +86,11 @@ pub(crate) enum Noun {
     Node {
         #[command(subcommand)]
         verb: NodeVerb,
+    },
+    /// Have several nodes serve the same ports, and addresses move between them
+    Pool {
+        #[command(subcommand)]
+        verb: PoolVerb,
     },
     /// Export, import, compare and copy what the registry holds
     State {

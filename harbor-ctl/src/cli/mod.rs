@@ -29,6 +29,7 @@ mod meant;
 mod node;
 mod output;
 mod pcapng;
+mod pool;
 mod port_filter;
 mod port_text;
 mod ports;
@@ -96,6 +97,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
         Noun::Explain(noun) => with_session(&globals, async |s| explain::run(s, noun).await),
         Noun::Dea { verb } => with_session(&globals, async |s| dea::run(s, verb).await),
         Noun::Node { verb } => with_session(&globals, async |s| node::run(s, verb).await),
+        Noun::Pool { verb } => with_session(&globals, async |s| pool::run(s, verb).await),
         Noun::State { verb } => with_session(&globals, async |s| state::run(s, verb).await),
         Noun::Datapath { verb } => with_session(&globals, async |s| datapath::run(s, verb).await),
         Noun::Config { verb } => with_session(&globals, async |s| config::run(s, verb).await),

@@ -43,6 +43,7 @@ Keys (an empty value or none puts back the default):
   reply_cap_bytes=N        UDP: bytes back before the client's second datagram
   client_ip=HOW            what backends see of a client: snat (the node), or the
                            PROXY protocol's header: proxy-v1 (TCP), proxy-v2
+  pool=POOL                whose nodes all serve it; none: one node alone
 
 POLICY is round-robin, first, source-hash or least-flows.";
 
@@ -124,6 +125,9 @@ pub(crate) struct Create {
     /// An instance behind the port; may be repeated
     #[arg(long = "backend", value_name = "IP:PORT")]
     backends: Vec<String>,
+    /// Have every node of this pool serve it [default: pool.name of the configuration]; none: this node alone
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
     /// Let the port end by itself after this time, for example 2h
     #[arg(long = "for", value_name = "PERIOD")]
     lifetime: Option<String>,
@@ -155,7 +159,7 @@ pub(super) async fn run(session: &Session, verb: PortsVerb) -> Result<Exit, Fail
     let settings = match &verb {
         PortsVerb::Set {
             settings, lifetime, ..
-        } => with_lifetime(parse_settings(settings)?, lifetime.as_deref())?,
+        } => with_lifetime(parse_changes(settings)?, lifetime.as_deref())?,
         PortsVerb::Create(create) => {
             create
                 .lifetime
@@ -205,6 +209,7 @@ async fn created(
         port,
         backends,
         lifetime,
+        pool,
         ..
     } = create;
     let request = CreatePort {
@@ -214,6 +219,7 @@ async fn created(
         backends,
         settings,
         lifetime,
+        pool,
     };
     let item: PortItem = client.post("/v1/ports", &request).await?;
     session.output.item(&item)?;
@@ -307,6 +313,22 @@ pub(super) fn parse_settings(words: &[String]) -> Result<SettingValues, Failure>
     defaults.with(&values, &defaults)?;
     Ok(values)
 }
+
+/// The same where a port that exists is changed: its pool is no setting.
+fn parse_changes(words: &[String]) -> Result<SettingValues, Failure> {
+    let (pool, settings): (Vec<_>, Vec<_>) = words
+        .iter()
+        .cloned()
+        .partition(|word| word.starts_with(POOL));
+    let mut values = parse_settings(&settings)?;
+    if let Some(pool) = pool.last().and_then(|word| word.strip_prefix(POOL)) {
+        values.insert("pool".to_owned(), SettingValue::Text(pool.to_owned()));
+    }
+    Ok(values)
+}
+
+/// How a change of the pool begins.
+const POOL: &str = "pool=";
 
 #[cfg(test)]
 mod tests {

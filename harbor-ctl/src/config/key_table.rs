@@ -265,6 +265,24 @@ pub(crate) static KEYS: &[Key] = &[
     .on_restart(),
     list("control", "announce_subjects", "[]", "subjects of certificates that may announce, and nothing else")
     .on_restart(),
+    text("pool", "name", "\"\"", "the pool of new ports that are created on this node and name none; empty: none")
+    .form(Form::Free),
+    text("pool", "sync_listen", "\"\"", "address and port at which this node hears of the flows of other nodes of its shares; empty: flows are not copied")
+    .on_restart(),
+    text("pool", "sync_cert", "\"\"", "certificate that this node shows the others when flows are copied; its DNS name is node.id")
+    .form(Form::Path)
+    .on_restart(),
+    text("pool", "sync_key", "\"\"", "key of that certificate")
+    .form(Form::Path)
+    .on_restart(),
+    text("pool", "sync_ca", "\"\"", "authority of the certificates of all nodes between which flows are copied")
+    .form(Form::Path)
+    .on_restart(),
+    text("pool", "sync_interval", "\"50ms\"", "how often new flows are told to the other nodes of a share")
+    .form(Form::Period)
+    .on_restart(),
+    text("pool", "hold", "\"3s\"", "how long what continues an unknown flow of a share is dropped silently, once the share has come to this node: its copy may still be on its way")
+    .form(Form::Period),
     text("console", "listen", "\"\"", "address of the management console; 127.0.0.1:9443 is usual")
     .form(Form::Listen)
     .on_restart(),

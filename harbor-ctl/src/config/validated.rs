@@ -9,6 +9,7 @@ use super::{
     keys::{KEYS, find},
     logs::LogConfig,
     metrics::MetricsConfig,
+    pool::PoolConfig,
     problem::{ConfigError, Problem},
     proxy::ProxyConfig,
     raw::Layers,
@@ -65,6 +66,7 @@ pub(crate) struct Config {
     pub(crate) health: HealthDefaults,
     pub(crate) registry: RegistryConfig,
     pub(crate) console: ConsoleConfig,
+    pub(crate) pool: PoolConfig,
     pub(crate) metrics: MetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) paths: Paths,
@@ -162,6 +164,7 @@ impl Check {
                 timeout: self.period("registry.timeout", Duration::from_millis(100)),
             },
             console: self.console(),
+            pool: self.pool(),
             metrics: self.metrics(),
             log: self.log(),
             paths: Paths {

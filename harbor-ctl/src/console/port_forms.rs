@@ -92,6 +92,7 @@ fn asked(posted: &Posted) -> Answer<CreatePort> {
             .map(|(key, text)| (key, SettingValue::Text(text)))
             .collect(),
         lifetime: given("for"),
+        pool: given("pool"),
     })
 }
 

@@ -27,6 +27,7 @@ mod ndjson;
 mod openapi;
 mod operations;
 mod page;
+mod pool_routes;
 mod port_routes;
 mod server;
 mod shared_routes;
@@ -41,7 +42,7 @@ pub(crate) use local_time::local;
 pub(crate) use lock::{AgentLock, LockError, is_locked, take as take_lock};
 pub(crate) use operations::{
     Answer, BindingOperations, DatapathOperations, FlowSource, FoundBackends, Operations,
-    PacketSource, PortRow, SharedOperations, SummaryOperations, Traffic,
+    PacketSource, PoolOperations, PortRow, SharedOperations, SummaryOperations, Traffic,
 };
 pub(crate) use server::{serve, serve_tcp};
 pub(crate) use socket::bind;

@@ -5,11 +5,12 @@ use std::{future::Future, sync::Arc};
 use super::event_log::EventLog;
 use crate::{
     api::{
-        AddBackend, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem, CertificateItem,
-        CheckBackends, CheckItem, ConfigChange, CreatePort, DeletedPort, DetachNode, ExplainPacket,
-        ExplainReport, FlowItem, FlowQuery, Heard, KillFlows, KilledFlows, NameBackend, NodeItem,
-        NodeMoved, PortItem, RangeReport, ServiceCount, ServiceItem, StateCheck, StateDocument,
-        StatusReport, TracePackets,
+        AddBackend, AddShare, AppHostItem, AttachNode, BackendItem, BackupItem, BindingItem,
+        CertificateItem, CheckBackends, CheckItem, ConfigChange, CreatePool, CreatePort,
+        DeletedPort, DetachNode, EngineText, ExplainPacket, ExplainReport, FlowItem, FlowQuery,
+        Heard, JoinPool, KillFlows, KilledFlows, MoveShare, NameBackend, NodeItem, NodeMoved,
+        PoolItem, PortItem, RangeReport, ServiceCount, ServiceItem, ShareReady, StateCheck,
+        StateDocument, StatusReport, TracePackets,
     },
     discovery::{Message, Sender},
     metrics,
@@ -24,7 +25,12 @@ pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// Every operation of the control API. Changes are durable before they are answered.
 pub(crate) trait Operations:
-    SharedOperations + BindingOperations + DatapathOperations + SummaryOperations + metrics::Source
+    SharedOperations
+    + PoolOperations
+    + BindingOperations
+    + DatapathOperations
+    + SummaryOperations
+    + metrics::Source
 {
     type Flows: FlowSource;
 
@@ -185,6 +191,47 @@ pub(crate) trait FlowSource: Send + 'static {
 pub(crate) trait BindingOperations {
     fn bindings(&self) -> impl Future<Output = Answer<Vec<BindingItem>>> + Send;
     fn binding(&self, id: String) -> impl Future<Output = Answer<BindingItem>> + Send;
+}
+
+/// Pools, and the shares of addresses that move between their nodes.
+pub(crate) trait PoolOperations {
+    fn pools(&self) -> impl Future<Output = Answer<Vec<PoolItem>>> + Send;
+    fn pool(&self, name: String) -> impl Future<Output = Answer<PoolItem>> + Send;
+    fn create_pool(&self, request: CreatePool) -> impl Future<Output = Answer<PoolItem>> + Send;
+    fn delete_pool(&self, name: String) -> impl Future<Output = Answer<PoolItem>> + Send;
+    fn join_pool(
+        &self,
+        name: String,
+        request: JoinPool,
+    ) -> impl Future<Output = Answer<PoolItem>> + Send;
+    fn leave_pool(
+        &self,
+        name: String,
+        request: JoinPool,
+    ) -> impl Future<Output = Answer<PoolItem>> + Send;
+    fn add_share(
+        &self,
+        name: String,
+        request: AddShare,
+    ) -> impl Future<Output = Answer<PoolItem>> + Send;
+    fn remove_share(
+        &self,
+        name: String,
+        id: String,
+    ) -> impl Future<Output = Answer<PoolItem>> + Send;
+    fn move_share(
+        &self,
+        id: String,
+        request: MoveShare,
+    ) -> impl Future<Output = Answer<PoolItem>> + Send;
+    /// Whether this node may have a share now.
+    fn ready_share(&self, id: String) -> impl Future<Output = Answer<ShareReady>> + Send;
+    /// A configuration for what moves addresses.
+    fn engine_of_pool(
+        &self,
+        name: String,
+        engine: String,
+    ) -> impl Future<Output = Answer<EngineText>> + Send;
 }
 
 /// Operations on nodes that share a registry, and on the state as a whole.

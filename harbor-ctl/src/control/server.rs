@@ -89,6 +89,7 @@ fn router<O: Operations>(operations: O) -> Router {
         .merge(super::trace_routes::routes::<O>())
         .merge(super::config_routes::routes::<O>())
         .merge(super::shared_routes::routes::<O>())
+        .merge(super::pool_routes::routes::<O>())
         .merge(super::binding_routes::routes::<O>())
         .merge(super::event_routes::routes::<O>())
         .merge(super::health_routes::routes::<O>())

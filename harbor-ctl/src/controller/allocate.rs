@@ -206,7 +206,7 @@ impl<R: Registry> Controller<R> {
         let time = now();
         let is_over = |service: &&Arc<Service>| service.expires_at.is_some_and(|end| end <= time);
         let ending = self.services.with(Mark::Expires);
-        let own = ending.filter(|service| self.serves(service));
+        let own = ending.filter(|service| self.keeps(service));
         let over: Vec<Arc<Service>> = own.filter(is_over).cloned().collect();
         for service in over {
             let (name, port) = (service.name.clone(), service.port);

@@ -210,7 +210,7 @@ impl<R: Registry> Controller<R> {
         let is_own = |dea: &String| {
             services
                 .with(Mark::AppHost(dea.clone()))
-                .any(|s| self.serves(s))
+                .any(|s| self.keeps(s))
         };
         turn.over.retain(is_own);
         if turn == Turn::default() {
@@ -249,7 +249,7 @@ impl<R: Registry> Controller<R> {
     }
 
     async fn end_lease(&mut self, dea: &str) {
-        let own = self.announced_by(dea).filter(|s| self.serves(s));
+        let own = self.announced_by(dea).filter(|s| self.keeps(s));
         let held: Vec<String> = own.map(|service| service.id.clone()).collect();
         for id in held {
             let end = |service: &mut Service| Ok(discovery::end_lease(service, dea));

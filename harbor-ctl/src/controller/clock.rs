@@ -113,7 +113,7 @@ impl<R: Registry> Controller<R> {
     fn with_deadlines(&self) -> BTreeSet<String> {
         let leaving = self.services.with(Mark::Leaving);
         let all = leaving.chain(self.services.with(Mark::Expires));
-        let own = all.filter(|service| self.serves(service));
+        let own = all.filter(|service| self.keeps(service));
         own.map(|service| service.id.clone()).collect()
     }
 }

@@ -10,12 +10,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Controller, error::AgentError};
 use crate::{
     forwarding::KernelEngine,
-    model::{Protocol, Refusal, RefusalKind},
+    model::{PortRef, Protocol, Refusal, RefusalKind, Service},
     reconcile::Scope,
     registry::{EmbeddedRegistry, InKernel, Registry, RegistryError},
     views::registry::emptied_fix,
@@ -116,6 +117,12 @@ impl<R: Registry> Controller<R> {
             None => Ok(()),
             Some((text, fix)) => Err(Refusal::new(RefusalKind::NotReady, text).fix(fix)),
         }
+    }
+
+    /// The one service that is meant.
+    pub(super) fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {
+        let found = self.services.find(port).cloned();
+        found.map_err(|refusal| self.perhaps_nameless(refusal))
     }
 
     /// What cannot be found may be among the ports that the kernel serves and nobody knows by name.

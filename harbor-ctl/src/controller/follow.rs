@@ -66,7 +66,8 @@ impl<R: Registry> Controller<R> {
         let Some(contents) = self.registry.current() else {
             return;
         };
-        if by_id(&contents.services) == by_id(self.services()) {
+        let is_same = contents.pools == self.pools;
+        if is_same && by_id(&contents.services) == by_id(self.services()) {
             self.resting = contents.resting;
             return;
         }

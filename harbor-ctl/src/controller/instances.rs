@@ -76,6 +76,7 @@ impl<R: Registry> Controller<R> {
             draining: false,
             created_at,
             node: self.node(),
+            pool: self.pool_for(None)?,
             revision: 0,
             backends: Vec::new(),
             provisioned: Some(provisioned),

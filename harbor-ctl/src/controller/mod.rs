@@ -13,6 +13,7 @@ mod certificates;
 mod clock;
 mod configuration;
 mod conflicts;
+pub(crate) mod copying;
 pub(crate) mod emptied;
 mod error;
 mod event_file;
@@ -23,6 +24,9 @@ mod handle;
 pub(crate) mod health;
 mod instances;
 mod nodes;
+mod pool_changes;
+mod pool_engine;
+mod pools;
 mod ports;
 mod publish;
 mod refusals;
@@ -56,8 +60,8 @@ use crate::{
     },
     http::TcpProblem,
     metrics::Meters,
-    model::{BackendRule, PortRef, Protocol, Refusal, RefusalKind, Service, now},
-    registry::{Contents, Registry, RegistryError},
+    model::{BackendRule, OwnShare, Pools, Protocol, Refusal, RefusalKind, Service, Share, now},
+    registry::{Claim, Contents, Registry, RegistryError},
     views::{Rates, facts::Unapplied},
 };
 use addresses::backend_rule;
@@ -65,6 +69,7 @@ use background::Reading;
 use certificates::Certificates;
 use clock::Clock;
 use conflicts::Conflicts;
+use copying::Copying;
 use error::refused;
 use health::Health;
 use publish::EventTracker;
@@ -111,6 +116,13 @@ impl Pending {
 pub(crate) struct Controller<R> {
     registry: R,
     services: Services,
+    pools: Pools,
+    /// Shares that the kernel was told of last.
+    told_shares: Option<Vec<OwnShare>>,
+    /// What is told to whom of flows, and how that goes.
+    copying: Copying,
+    /// What was said last of the shares that this node may have.
+    said_of_shares: Vec<(String, Claim)>,
     resting: BTreeMap<(Protocol, u16), u64>,
     engines: Engines,
     /// What the kernel does not have yet.
@@ -189,6 +201,10 @@ impl<R: Registry> Controller<R> {
             told: EventTracker::new(&services),
             clock: Clock::start(),
             services,
+            pools: contents.pools,
+            told_shares: None,
+            said_of_shares: Vec::new(),
+            copying: Copying::default(),
             resting: contents.resting,
             engines,
             pending: Pending::All,
@@ -217,7 +233,12 @@ impl<R: Registry> Controller<R> {
         let engines = self.engines.clone();
         let pending = std::mem::take(&mut self.pending);
         let all_down = self.running.config.health.all_down;
+        let shares = self.untold_shares();
+        let hold = self.running.config.pool.hold;
         let apply = async {
+            if let Some(shares) = &shares {
+                engines.set_shares(shares.clone(), hold).await?;
+            }
             match &pending {
                 _ if self.leaves_kernel_alone => engines.hold(self.served(), all_down).await,
                 Pending::All => engines.apply(self.served(), all_down).await,
@@ -236,8 +257,9 @@ impl<R: Registry> Controller<R> {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("the datapath did not answer within {limit:?}")),
         };
-        if problem.is_some() {
-            self.pending = Pending::All;
+        match &problem {
+            Some(_) => self.pending = Pending::All,
+            None => self.told_shares = shares.or(self.told_shares.take()),
         }
         if problem != self.not_applied {
             match &problem {
@@ -278,11 +300,6 @@ impl<R: Registry> Controller<R> {
         let time = now();
         let resting = self.resting.iter().filter(|(_, until)| **until > time);
         resting.map(|(half, _)| *half).collect()
-    }
-
-    fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {
-        let found = self.services.find(port).cloned();
-        found.map_err(|refusal| self.perhaps_nameless(refusal))
     }
 
     /// Changes a service: durable first, then current, then in the kernel.
@@ -331,11 +348,6 @@ impl<R: Registry> Controller<R> {
         Err(Refusal::new(RefusalKind::Conflict, text).fix("try again"))
     }
 
-    /// Whether this node serves it.
-    fn serves(&self, service: &Service) -> bool {
-        !R::IS_SHARED || service.node == self.running.config.node
-    }
-
     /// Every service that is known.
     fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.iter().map(Arc::as_ref)
@@ -365,6 +377,7 @@ impl<R: Registry> Controller<R> {
         self.keep_unrecorded(&mut contents.services);
         self.services = Services::from_iter(contents.services);
         self.resting = contents.resting;
+        self.pools = contents.pools;
         self.pending = Pending::All;
         self.keep_health();
     }
@@ -384,6 +397,9 @@ impl<R: Registry> Controller<R> {
     }
 
     fn backend_rule(&self) -> BackendRule {
-        backend_rule(&self.running.config)
+        let mut rule = backend_rule(&self.running.config);
+        rule.own
+            .extend(self.pools.shares().flat_map(Share::addresses));
+        rule
     }
 }

@@ -30,6 +30,8 @@ impl<R: Registry> Controller<R> {
                 id: self.running.config.node.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seen_ms_ago: Some(0),
+                addresses: Vec::new(),
+                sync: None,
                 drained: false,
             });
         }
@@ -45,7 +47,8 @@ impl<R: Registry> Controller<R> {
     }
 
     fn node_item(&self, record: NodeRecord) -> NodeItem {
-        let is_its = |service: &&Arc<Service>| !R::IS_SHARED || service.node == record.id;
+        let is_its =
+            |service: &&Arc<Service>| !R::IS_SHARED || service.is_of(&record.id, &self.pools);
         NodeItem {
             state: record.state().to_owned(),
             this: record.id == self.running.config.node,
@@ -81,7 +84,16 @@ impl<R: Registry> Controller<R> {
             return Err(Refusal::new(RefusalKind::Conflict, text)
                 .fix("on that node: harbor-ctl node detach"));
         }
-        let lost = self.services.iter().filter(|service| service.node == id);
+        // What other nodes of a pool serve stays.
+        let is_alone = |service: &&Arc<Service>| {
+            let pool = self.pools.get(&service.pool);
+            pool.is_none_or(|pool| pool.members().iter().all(|member| *member == id))
+        };
+        let lost = self
+            .services
+            .iter()
+            .filter(|service| service.is_of(id, &self.pools));
+        let lost = lost.filter(is_alone);
         let lost: Vec<String> = lost.map(|service| service.id.clone()).collect();
         let rest = self.running.config.rest;
         for service in &lost {
@@ -157,7 +169,8 @@ impl<R: Registry> Controller<R> {
     /// Takes this node out of the shared registry, and writes that into the configuration.
     pub(super) async fn detach(&mut self, request: DetachNode) -> Result<NodeMoved, Refusal> {
         self.must_share()?;
-        let own = self.served();
+        let mut own = self.served();
+        own.retain(|service| self.pools.get(&service.pool).is_none());
         if !own.is_empty() && !request.keep {
             let text = format!(
                 "this node serves {} of the shared registry",

@@ -53,6 +53,7 @@ impl<R: Registry> Controller<R> {
             draining: false,
             created_at,
             node: self.node(),
+            pool: self.pool_for(request.pool.as_deref())?,
             revision: 0,
             backends: Vec::new(),
             provisioned: None,
@@ -87,6 +88,7 @@ impl<R: Registry> Controller<R> {
     ) -> Result<String, Refusal> {
         let (defaults, time) = (self.default_settings(), now());
         let lifetime = Lifetime::take(&mut values)?;
+        let pool = self.take_pool(&mut values)?;
         if values.contains_key("tls") {
             let mut wanted = Service::clone(&*self.find(port)?);
             wanted.settings = wanted.settings.with(&values, &defaults)?;
@@ -95,6 +97,9 @@ impl<R: Registry> Controller<R> {
         let set = |service: &mut Service| {
             seen.check(&service.settings)?;
             service.settings = service.settings.with(&values, &defaults)?;
+            if let Some(pool) = &pool {
+                service.pool.clone_from(pool);
+            }
             if let Some(lifetime) = lifetime {
                 service.expires_at = lifetime.ends(time);
             }

@@ -20,6 +20,7 @@ pub(crate) fn settings(config: &Config, url: RedisUrl) -> Result<RedisSettings, 
         cluster: config.registry.cluster.clone(),
         node: config.node.clone(),
         rule: addresses::backend_rule(config),
+        sync: config.pool.sync.as_ref().map(|sync| sync.listen),
     })
 }
 

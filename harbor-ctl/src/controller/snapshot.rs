@@ -57,6 +57,7 @@ impl<R: Registry> Controller<R> {
     pub(crate) fn snapshot_of(&self, services: Vec<Arc<Service>>) -> Snapshot {
         Snapshot {
             services,
+            pools: self.pools.clone(),
             resting: self.resting_now(),
             engines: self.engines.clone(),
             not_applied: self.not_applied.clone(),

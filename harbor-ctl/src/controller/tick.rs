@@ -51,6 +51,7 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
         controller.end_leases().await;
         controller.record_late().await;
         controller.tell_registry();
+        controller.keep_shares();
         controller.tell_full_proxy();
         controller.told.log.write_late();
         // The forwarding thread keeps what it has up to date by itself.
@@ -116,7 +117,7 @@ impl<R: Registry> Controller<R> {
         let over: Vec<String> = self
             .services
             .with(Mark::Leaving)
-            .filter(|service| self.serves(service))
+            .filter(|service| self.keeps(service))
             .filter(|service| service.backends.iter().any(|b| b.is_over(time)))
             .map(|service| service.id.clone())
             .collect();

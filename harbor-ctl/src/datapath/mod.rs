@@ -30,6 +30,7 @@ pub(crate) use explain::Explainer;
 pub(crate) use features::{check_helpers, kernel, lacking_rights};
 pub(crate) use flows::backend_failures::Sightings;
 pub(crate) use flows::expiry::{Judgement, Sweep};
+pub(crate) use flows::export::{FlowExport, adoption};
 pub(crate) use flows::pressure::Pressure;
 pub(crate) use flows::{FlowCursor, FlowTables, Pass};
 pub(crate) use former::{FormerFlows, FormerKey, FormerPlace};
@@ -48,6 +49,7 @@ pub(crate) use routes::monitor::{HostChange, listen};
 pub(crate) use tables::clients::{ClientLoad, ClientTable};
 pub(crate) use tables::counters::{Counters, verdict_side};
 pub(crate) use tables::dump::dump;
+pub(crate) use tables::shares::ShareTable;
 
 pub(crate) use program::xdp::InterfaceTable;
 pub(crate) use routes::plan::KernelRoutes;

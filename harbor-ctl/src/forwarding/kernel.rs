@@ -20,10 +20,14 @@ use tokio::sync::oneshot;
 
 use super::thread::Forwarder;
 use crate::{
-    datapath::{Datapath, DatapathError, FlowCursor, FlowTables, Hook, HostChange, TraceReader},
+    datapath::{
+        Datapath, DatapathError, FlowCursor, FlowExport, FlowTables, Hook, HostChange, Pins,
+        TraceReader,
+    },
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
-        FrontendReport, Mode, Question, Service, Suspect, Terms, Testimony, Tracing, Verification,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowCopy,
+        FlowFilter, FrontendReport, Mode, OwnShare, Question, Service, Suspect, Terms, Testimony,
+        Tracing, Verification,
     },
     reconcile::{FrontendKey, Scope},
 };
@@ -82,6 +86,7 @@ pub(crate) struct Forwarding {
     testimony: Testimony,
     /// Read without the thread: nobody's change waits for a reader.
     flows: Arc<FlowTables>,
+    pins: Pins,
     /// Whoever read last had no answer.
     is_silent: Arc<AtomicBool>,
 }
@@ -124,6 +129,10 @@ pub(super) enum Request {
     Full(Answer<Vec<Filled>>),
     SetLog(log::LevelFilter, Answer<()>),
     SetTerms(Terms, Answer<()>),
+    /// Flows of shares, as another node tells of them; for how many there was room.
+    Adopt(Vec<FlowCopy>, Answer<usize>),
+    /// Shares of pools that this node may have, and how long they are held once they come.
+    SetShares(Vec<OwnShare>, Duration, Answer<()>),
     Trace(Tracing, Answer<TraceReader>),
     /// The kernel told of it; nobody waits.
     HostChanged(HostChange),
@@ -136,6 +145,7 @@ impl Forwarding {
         if !Datapath::is_built_in() {
             return Err(ForwardingError::NoObject);
         }
+        let pins = Pins::new(&settings.bpf);
         let (requests, queue) = mpsc::channel();
         let (ready, started) = oneshot::channel();
         let inbox = requests.clone();
@@ -159,6 +169,7 @@ impl Forwarding {
             requests,
             testimony,
             flows,
+            pins,
             is_silent: Arc::default(),
         })
     }
@@ -273,6 +284,26 @@ impl Forwarding {
     /// Changes what flows live by.
     pub(crate) async fn set_terms(&self, terms: Terms) -> Result<(), ForwardingError> {
         self.ask(|answer| Request::SetTerms(terms, answer)).await
+    }
+
+    /// Enters flows that another node tells of; for how many there was room, and a port and backend.
+    pub(crate) async fn adopt(&self, copies: Vec<FlowCopy>) -> Result<usize, ForwardingError> {
+        self.ask(|answer| Request::Adopt(copies, answer)).await
+    }
+
+    /// Begins to read flows for other nodes. Reading them blocks.
+    pub(crate) fn export(&self) -> Result<FlowExport, ForwardingError> {
+        Ok(FlowExport::open(&self.pins)?)
+    }
+
+    /// Tells of the shares of pools that this node may have.
+    pub(crate) async fn set_shares(
+        &self,
+        shares: Vec<OwnShare>,
+        hold: Duration,
+    ) -> Result<(), ForwardingError> {
+        self.ask(|answer| Request::SetShares(shares, hold, answer))
+            .await
     }
 
     /// Ends the thread; programs, maps and links stay in the kernel.

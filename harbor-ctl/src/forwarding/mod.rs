@@ -21,23 +21,25 @@ pub(crate) use remains::Remains;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
-pub(crate) use crate::datapath::TraceReader;
+pub(crate) use crate::datapath::{FlowExport, FormerPlace as FlowPlace, TraceReader};
 use crate::{
     config::Config,
     forwarding::kept_counts::KeptCounts,
     model::{
-        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowFilter,
-        FrontendReport, Mode, Protocol, Question, Refusal, RefusalKind, Service, Suspect, Tracing,
-        Verification,
+        AllDown, BackendReport, DatapathReport, Doubt, Evidence, Filled, Finding, FlowCopy,
+        FlowFilter, FrontendReport, Mode, OwnShare, Protocol, Question, Refusal, RefusalKind,
+        Service, Suspect, Tracing, Verification,
     },
     proxy::{Proxy, ProxySettings, Silent},
     reconcile::Scope,
 };
 use flow_reader::FlowReader;
+pub(crate) use kernel::ForwardingError;
 pub(crate) use kernel::WhichBackends;
-use kernel::{Change, Forwarding, ForwardingError};
+use kernel::{Change, Forwarding};
 use missed::Missed;
 
 impl From<Silent> for ForwardingError {
@@ -53,7 +55,7 @@ pub(crate) fn not_ready(error: ForwardingError) -> Refusal {
 
 /// Both of them; a copy leads to the same ones.
 #[derive(Clone, Debug)]
-pub(super) struct Engines {
+pub(crate) struct Engines {
     pub(super) mode: Mode,
     pub(super) kernel: KernelEngine,
     pub(super) proxy: Proxy,
@@ -123,6 +125,31 @@ impl Engines {
         self.proxy.set_terms(&proxy_settings(config));
         match self.kernel() {
             Some(forwarding) => forwarding.set_terms(settings::terms(config)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Enters flows that another node tells of; for how many there was room, and a port and a backend.
+    pub(crate) async fn adopt(&self, copies: Vec<FlowCopy>) -> Result<usize, ForwardingError> {
+        match self.kernel() {
+            Some(forwarding) => forwarding.adopt(copies).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Begins to read flows for other nodes; `None` without programs. Reading them blocks.
+    pub(crate) fn export(&self) -> Option<Result<FlowExport, ForwardingError>> {
+        Some(self.kernel()?.export())
+    }
+
+    /// Tells of the shares of pools that this node may have, and how long they are held once they come.
+    pub(super) async fn set_shares(
+        &self,
+        shares: Vec<OwnShare>,
+        hold: Duration,
+    ) -> Result<(), ForwardingError> {
+        match self.kernel() {
+            Some(forwarding) => forwarding.set_shares(shares, hold).await,
             None => Ok(()),
         }
     }

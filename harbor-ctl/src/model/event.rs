@@ -65,6 +65,10 @@ kinds! {
     RegistryFailed = "registry_failed",
     NodeJoined = "node_joined",
     NodeLeft = "node_left",
+    /// The node has the addresses of a share of a pool.
+    ShareArrived = "share_arrived",
+    /// It has them no more.
+    ShareLeft = "share_left",
     AgentStarted = "agent_started",
     AgentStopped = "agent_stopped",
     /// A port, a client or all of them have as much as they may.

@@ -15,6 +15,7 @@ mod environment;
 mod escape;
 mod event;
 mod flow;
+mod flow_copy;
 mod flow_filter;
 mod given;
 mod health;
@@ -33,6 +34,7 @@ mod network;
 mod node;
 mod period;
 mod policy;
+mod pool;
 mod port_ref;
 mod port_set;
 mod port_state;
@@ -71,6 +73,7 @@ pub(crate) use environment::*;
 pub(crate) use escape::*;
 pub(crate) use event::*;
 pub(crate) use flow::*;
+pub(crate) use flow_copy::*;
 pub(crate) use flow_filter::*;
 pub(crate) use health::*;
 pub(crate) use health_check::*;
@@ -86,6 +89,7 @@ pub(crate) use network::*;
 pub(crate) use node::*;
 pub(crate) use period::*;
 pub(crate) use policy::*;
+pub(crate) use pool::*;
 pub(crate) use port_ref::*;
 pub(crate) use port_set::*;
 pub(crate) use port_state::*;
@@ -129,6 +133,7 @@ pub(crate) mod testing {
             draining: false,
             created_at: 1_000,
             node: String::new(),
+            pool: String::new(),
             revision: 0,
             backends: Vec::new(),
             provisioned: None,

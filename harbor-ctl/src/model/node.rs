@@ -1,5 +1,7 @@
 //! Nodes that share a registry.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde::{Deserialize, Serialize};
 
 /// One node, as the registry knows it.
@@ -11,6 +13,12 @@ pub(crate) struct NodeRecord {
     pub(crate) version: String,
     /// Milliseconds since it was heard, by the registry's clock; `None`: never.
     pub(crate) seen_ms_ago: Option<u64>,
+    /// Its own addresses, as it said when it joined.
+    #[serde(default)]
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Where it hears of other nodes' flows.
+    #[serde(default)]
+    pub(crate) sync: Option<SocketAddr>,
     /// It takes no new ports.
     pub(crate) drained: bool,
 }

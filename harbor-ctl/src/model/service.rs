@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::{
     client_ip::ClientIp,
     policy::Policy,
+    pool::Pools,
     protocol::{Protocol, Protocols},
     provision::{Binding, Provisioned},
     refusal::Refusal,
@@ -34,6 +35,9 @@ pub(crate) struct Service {
     /// The node that serves it; empty in a registry of one node's own.
     #[serde(default)]
     pub(crate) node: String,
+    /// The pool whose nodes all serve it; empty: `node` alone does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) pool: String,
     /// Counts the changes of this record: a writer who did not see the latest is refused.
     #[serde(default)]
     pub(crate) revision: u64,
@@ -51,6 +55,14 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// Whether this node has it: by itself, or as one of its pool.
+    pub(crate) fn is_of(&self, node: &str, pools: &Pools) -> bool {
+        match pools.get(&self.pool) {
+            Some(pool) => pool.has_member(node),
+            None => self.node == node,
+        }
+    }
+
     pub(crate) fn policy(&self, protocol: Protocol) -> Policy {
         match protocol {
             Protocol::Tcp => self.settings.policy,

@@ -17,8 +17,8 @@ use super::{
     keys::{BackendKey, FrontendKey},
 };
 use crate::model::{
-    AllDown, Backend, BackendState, Doubt, Policy, PortSettings, Protocol, Route, Service, Suspect,
-    takers,
+    AllDown, Backend, BackendState, Doubt, OwnShare, Policy, PortSettings, Protocol, Route,
+    Service, Suspect, takers,
 };
 
 /// The node's addresses.
@@ -32,6 +32,8 @@ pub(crate) struct OwnAddresses {
     pub(crate) sources: Vec<IpAddr>,
     /// By which view of the routes packets with this source go, where that is not 0.
     pub(crate) views: BTreeMap<IpAddr, u32>,
+    /// Shares of pools that the host may have: the programs know their addresses before they are here.
+    pub(crate) shares: Vec<OwnShare>,
 }
 
 /// The way to each backend's host; hosts without a route are missing.
@@ -133,6 +135,13 @@ pub(crate) fn desired<'a>(
     routes
         .values()
         .for_each(|route| grant(route.source, Address::TRANSLATION | Address::LOCAL));
+    for share in &own.shares {
+        let number = share.number << Address::SHARE_SHIFT;
+        let public = share.public.iter();
+        public.for_each(|address| grant(*address, Address::PUBLIC | number));
+        let translation = share.translation.iter();
+        translation.for_each(|address| grant(*address, Address::TRANSLATION | number));
+    }
     desired
 }
 

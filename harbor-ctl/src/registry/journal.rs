@@ -12,13 +12,13 @@ use std::{
 use redb::{ReadableTable, TableDefinition, TableError};
 
 use super::{RegistryError, file::File, record, watch::Away};
-use crate::model::{BackendRule, Service};
+use crate::model::{BackendRule, Pool, Pools, Service};
 
 /// Service id to its record (JSON).
 const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
 /// Service id to when it was created, its number and its last revision, of those that were deleted.
 const DELETED: TableDefinition<'_, &str, (u64, u16, u64)> = TableDefinition::new("deleted");
-/// `incarnation` and `seq` of the registry that the rows are from.
+/// `incarnation` and `seq` of the registry that the rows are from, and its pools as they were (JSON).
 const PLACE: TableDefinition<'_, &str, &str> = TableDefinition::new("place");
 
 /// The incarnation of no registry: rows that a node takes along into the one that it joins.
@@ -139,6 +139,36 @@ impl Journal {
                 seq: text("seq")?.parse().unwrap_or_default(),
             };
             Ok((services, position))
+        })
+    }
+
+    /// Every pool, and the number of the last change of one.
+    pub(super) fn pools(&self) -> Result<(Pools, u64), RegistryError> {
+        self.file().read(|transaction| {
+            let place = match transaction.open_table(PLACE) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Default::default()),
+                table => table.map_err(engine)?,
+            };
+            let Some(text) = place.get("pools").map_err(engine)? else {
+                return Ok(Default::default());
+            };
+            let read = serde_json::from_str::<(u64, Vec<Pool>)>(text.value());
+            let (seq, pools) = read.unwrap_or_else(|error| {
+                tracing::error!("the pools of the journal are skipped: {error}");
+                Default::default()
+            });
+            let is_good = |pool: &Pool| pool.check().is_ok();
+            Ok((Pools(pools.into_iter().filter(is_good).collect()), seq))
+        })
+    }
+
+    /// Writes every pool, synced. Blocks.
+    pub(super) fn write_pools(&self, pools: &Pools, seq: u64) -> Result<(), RegistryError> {
+        self.file().write(|transaction| {
+            let text = serde_json::to_string(&(seq, &pools.0)).map_err(engine)?;
+            let mut place = transaction.open_table(PLACE).map_err(engine)?;
+            place.insert("pools", text.as_str()).map_err(engine)?;
+            Ok(())
         })
     }
 

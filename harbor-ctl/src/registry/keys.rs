@@ -3,7 +3,9 @@
 //!
 //! ```text
 //! {harbor:NAME}
-//!  |- :meta        hash    schema, incarnation, seq (number of the last change), guard
+//!  |- :meta        hash    schema, incarnation, seq (number of the last change), guard,
+//!  |                       pools (number of the last change of a pool), keeper:POOL -> NODE and until when,
+//!  |                       share:ID:NODE -> when the node spoke of the share, and what it said
 //!  |- :services    hash    service id -> its record (JSON)
 //!  |- :numbers     hash    tcp/35000 -> service id
 //!  |- :resting     zset    tcp/35000 by the second at which its rest ends
@@ -15,11 +17,12 @@
 //!  |- :drained     set     node ids that take no new ports
 //!  |- :buried      zset    id of a service that somebody deleted, by the millisecond of that
 //!  |- :changes     stream  SEQ-0 {id: service id}, the last thousands
-//!  '- :announce    stream  {m: what an app host says (JSON)}, written by app hosts
+//!  |- :announce    stream  {m: what an app host says (JSON)}, written by app hosts
+//!  '- :pools       hash    pool -> its record with its shares (JSON)
 //! ```
 
 /// Last parts of the keys, in the order in which scripts get them.
-pub(super) const PARTS: [&str; 13] = [
+pub(super) const PARTS: [&str; 14] = [
     "meta",
     "services",
     "numbers",
@@ -33,6 +36,7 @@ pub(super) const PARTS: [&str; 13] = [
     "buried",
     "changes",
     "announce",
+    "pools",
 ];
 
 /// The whole keys of a cluster.

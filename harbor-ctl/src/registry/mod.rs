@@ -32,9 +32,9 @@ pub(crate) use record::check as check_record;
 pub(crate) use redis::{Announcements, Password, RedisRegistry, RedisSettings, Target, probe};
 #[cfg(test)]
 pub(crate) use watch::Away;
-pub(crate) use watch::{Back, Condition, Emptied, InKernel, News};
+pub(crate) use watch::{Back, Claim, Condition, Emptied, InKernel, News};
 
-use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken};
+use crate::model::{AppHost, BackendRule, NodeRecord, Pool, Pools, Protocol, Service, Spoken};
 
 /// Seconds since 1970, by this host's clock.
 fn now() -> u64 {
@@ -49,6 +49,7 @@ pub(crate) struct Contents {
     pub(crate) services: Vec<Service>,
     /// Released halves, with the second (since 1970) at which their rest ends.
     pub(crate) resting: BTreeMap<(Protocol, u16), u64>,
+    pub(crate) pools: Pools,
 }
 
 /// Whether a resting number may be taken.
@@ -215,6 +216,33 @@ pub(crate) trait Registry: Send + Sync + 'static {
     /// Removes what was withheld because it was too much at once; how many ports.
     fn confirm(&self) -> impl Future<Output = Result<usize, RegistryError>> + Send {
         async { Ok(0) }
+    }
+
+    /// Every pool, as it is known.
+    fn pools(&self) -> Pools;
+
+    /// Records a pool, if its record has the same revision still (0: there is none). Answers the record,
+    /// with its new revision.
+    fn put_pool(&self, pool: &Pool) -> impl Future<Output = Result<Pool, RegistryError>> + Send;
+
+    /// Forgets a pool, if its record has the same revision still.
+    fn remove_pool(&self, pool: &Pool) -> impl Future<Output = Result<(), RegistryError>> + Send;
+
+    /// Whether this node is the one of a pool's that does what has to be done once.
+    fn keeps(&self, _pool: &str) -> bool {
+        true
+    }
+
+    /// What this node says from now on of each share that it may have.
+    fn say_of_shares(&self, _said: Vec<(String, Claim)>) {}
+
+    /// What nodes have said lately of shares, in the order in which they are asked for.
+    fn claims(
+        &self,
+        asked: &[(String, String)],
+    ) -> impl Future<Output = Result<Vec<Option<Claim>>, RegistryError>> + Send {
+        let none = vec![None; asked.len()];
+        async { Ok(none) }
     }
 
     /// Every node that has joined.

@@ -24,6 +24,15 @@ pub(crate) enum News {
     Back,
 }
 
+/// What a node says of a share that it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) is_held: bool,
+    /// It has some of the share's addresses, and not the others.
+    pub(crate) is_partial: bool,
+    pub(crate) is_ready: bool,
+}
+
 /// Since when a registry is away, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Away {

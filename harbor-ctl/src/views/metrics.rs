@@ -34,12 +34,12 @@ pub(crate) fn collect(
 ) -> Scrape {
     let mut scrape = Scrape::default();
     let time = now();
-    let is_own = |service: &&Arc<Service>| service.node == snapshot.node;
+    let is_own = |service: &&Arc<Service>| snapshot.is_own(service);
     let services: Vec<&Arc<Service>> = snapshot.services.iter().filter(is_own).collect();
     let ports = |service: &Arc<Service>| snapshot.port_item(service, readings, time);
     let ports: Vec<PortItem> = snapshot.services.iter().map(ports).collect();
     let status = snapshot.status(&ports, report);
-    let ports: Vec<&PortItem> = ports.iter().filter(|p| p.node == snapshot.node).collect();
+    let ports: Vec<&PortItem> = ports.iter().filter(|p| snapshot.is_own_item(p)).collect();
 
     own.meters.keep(|id| ports.iter().any(|port| port.id == id));
     for port in &ports {

@@ -31,8 +31,8 @@ use crate::{
     },
     forwarding::Engines,
     model::{
-        CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, PortFacts,
-        PortRange, Protocol, Service, format_age, judge_port,
+        CertificateFault, Filled, FrontendReport, HealthDefaults, NodeRecord, Place, Pools,
+        PortFacts, PortRange, Protocol, Service, format_age, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -87,6 +87,7 @@ pub(crate) struct Snapshot {
     /// Why the kernel does not have the last change.
     pub(super) not_applied: Option<String>,
     /// Numbers that the proxy could not take.
+    pub(super) pools: Pools,
     pub(super) unheld: BTreeMap<(Protocol, u16), Unheld>,
     pub(super) held: HeldNumbers,
     /// By the service's id.
@@ -126,10 +127,22 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether this node forwards it.
+    pub(super) fn is_own(&self, service: &Service) -> bool {
+        self.node.is_empty() || service.is_of(&self.node, &self.pools)
+    }
+
+    /// The same, of a port as it is shown.
+    pub(super) fn is_own_item(&self, port: &PortItem) -> bool {
+        let pool = self.pools.get(&port.pool);
+        let is_member = pool.map(|pool| pool.has_member(&self.node));
+        self.node.is_empty() || is_member.unwrap_or(port.node == self.node)
+    }
+
     /// One port as it is shown.
     pub(super) fn port_item(&self, service: &Service, readings: &Readings, now: u64) -> PortItem {
         // What another node's ports carry that node knows.
-        let (own, unknown) = match self.node.is_empty() || service.node == self.node {
+        let (own, unknown) = match self.is_own(service) {
             true => (readings.of_service(service), readings.unknown.clone()),
             false => (Vec::new(), Some(format!("node {} serves it", service.node))),
         };
@@ -165,6 +178,7 @@ impl Snapshot {
             drain_s: service.settings.drain_s,
             settings: service.settings.clone(),
             node: service.node.clone(),
+            pool: service.pool.clone(),
             created_at: service.created_at,
             age_s: now.saturating_sub(service.created_at),
             expires_in_s: service.expires_at.map(|end| end.saturating_sub(now)),
@@ -184,7 +198,7 @@ impl Snapshot {
 
     /// What the port has used up, or nearly so, of the flow table and of the proxy.
     fn full_shares(&self, service: &Service, own: &[&FrontendReport]) -> Vec<String> {
-        if service.node != self.node && !self.node.is_empty() {
+        if !self.is_own(service) {
             return Vec::new();
         }
         let each = service.protocols.each().iter();
@@ -200,7 +214,7 @@ impl Snapshot {
 
     /// Where clients reach it; of another node's only what that has said.
     fn reached_at(&self, service: &Service) -> Option<String> {
-        let place = match service.node == self.node {
+        let place = match self.is_own(service) {
             true => &self.place,
             false => &service.provisioned.as_ref()?.place,
         };
@@ -221,7 +235,7 @@ impl Snapshot {
         now: u64,
     ) -> PortFacts {
         // What its own node sees of it is not known here.
-        if service.node != self.node && !self.node.is_empty() {
+        if !self.is_own(service) {
             return PortFacts::default();
         }
         let each = || service.protocols.each().iter().map(|&p| (p, service.port));

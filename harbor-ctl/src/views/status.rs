@@ -94,7 +94,7 @@ impl Snapshot {
 
     /// Those that this node serves.
     fn own<'a>(&self, ports: &'a [PortItem]) -> Vec<&'a PortItem> {
-        let own = ports.iter().filter(|port| port.node == self.node);
+        let own = ports.iter().filter(|port| self.is_own_item(port));
         own.collect()
     }
 
@@ -118,7 +118,7 @@ impl Snapshot {
             text.push_str(&format!(", {} outside the range", ports.len() - inside));
         }
         let is_bad = |p: &&PortItem| {
-            !matches!(p.state, PortState::Up | PortState::Draining) && p.node == self.node
+            !matches!(p.state, PortState::Up | PortState::Draining) && self.is_own_item(p)
         };
         let Some(first) = ports.iter().find(is_bad) else {
             return part("ok", text);

@@ -336,6 +336,8 @@ mod tests {
             id: id.into(),
             version: String::new(),
             seen_ms_ago,
+            addresses: Vec::new(),
+            sync: None,
             drained,
         };
         assert_eq!(nodes_part("", None).text, "this node alone");

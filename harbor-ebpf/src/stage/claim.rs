@@ -5,10 +5,11 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_get_prandom_u32, generated::bpf_loop};
 use harbor_common::{
-    backend::{SOURCE_ADDRESSES, Sources},
+    backend::{Backend, SOURCE_ADDRESSES, Sources},
     checksum,
     flow::{Flow, FlowKey, Phase},
     protocol::Protocol,
+    share::Share,
     verdict::{DropReason, Verdict},
 };
 
@@ -40,7 +41,7 @@ const EEXIST: i32 = -17;
 #[inline(always)]
 pub fn claim<A: Stack>(context: &mut Context<A>) -> Result<(), Verdict> {
     let backend = BACKENDS.get(context.backend).ok_or(RACE)?;
-    let sources = SOURCES.get(backend.sources).ok_or(RACE)?;
+    let sources = sources::<A>(context.share, backend).ok_or(RACE)?;
     if sources.count == 0 {
         return Err(Verdict::Drop(DropReason::SourcePorts));
     }
@@ -59,6 +60,19 @@ pub fn claim<A: Stack>(context: &mut Context<A>) -> Result<(), Verdict> {
         EEXIST => Err(Verdict::Drop(DropReason::SourcePorts)),
         _ => Err(Verdict::Drop(DropReason::FlowsFull)),
     }
+}
+
+/// The addresses that a flow may have towards its backend: those of the share that it came in by, which
+/// move with it, or those of the way to the backend.
+#[inline(always)]
+fn sources<A: Stack>(share: u32, backend: &Backend) -> Option<&'static Sources> {
+    if share != 0
+        && let Some(own) = SOURCES.get(Share::sources::<A>(share))
+        && own.count != 0
+    {
+        return Some(own);
+    }
+    SOURCES.get(backend.sources)
 }
 
 /// The search for a source; run by `bpf_loop`, so that the verifier looks at one draw only.

@@ -16,7 +16,7 @@ use crate::{
     account, config,
     family::Stack,
     frontends,
-    maps::{ADDRESSES, ENDPOINTS},
+    maps::{ADDRESSES, ENDPOINTS, SHARES},
 };
 
 /// Looks at the destination port alone. A client's packet finds the frontend that is served there,
@@ -38,13 +38,19 @@ pub fn find<A: Stack>(key: &FlowKey<A>, protocol: Protocol) -> Result<Frontend, 
 }
 
 /// Whether a packet without a flow may open one to this frontend: only an orderly beginning, from
-/// outside.
+/// outside. The share of its destination, then.
 #[inline(always)]
-pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> Result<(), Verdict> {
+pub fn admit<A: Stack>(
+    parsed: &Parsed<A>,
+    source: &Ip,
+    frontend: Frontend,
+    now: u64,
+) -> Result<u32, Verdict> {
+    let destination = address(&parsed.key.destination.ip());
     if !frontend.is_served() {
-        return Err(refuse_backend(parsed, source));
+        return Err(refuse_backend(parsed, source, &destination, now));
     }
-    if roles(&parsed.key.destination.ip()) & Address::PUBLIC == 0 {
+    if destination.roles & Address::PUBLIC == 0 {
         return Err(Verdict::Pass(PassReason::NotOurs));
     }
     match (parsed.oddity, parsed.protocol) {
@@ -55,17 +61,20 @@ pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> R
     if is_martian(source) {
         return Err(Verdict::Drop(DropReason::Martian));
     }
-    if roles(source) != 0 {
+    if address(source).roles != 0 {
         return Err(Verdict::Drop(DropReason::OwnSource));
     }
     if matches!(parsed.protocol, Protocol::Tcp) && !transition::opens(parsed.tcp.flags) {
+        if is_held(&destination, now) {
+            return Err(Verdict::Drop(DropReason::Held));
+        }
         return Err(Verdict::Pass(PassReason::NoFlow));
     }
     if parsed.ttl <= 1 {
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
     account::step(Explanation::ADMITTED, |_| {});
-    Ok(())
+    Ok(destination.share())
 }
 
 /// Why a packet for the translation range outside any flow opens none.
@@ -73,8 +82,13 @@ pub fn admit<A: Stack>(parsed: &Parsed<A>, source: &Ip, frontend: Frontend) -> R
 /// A backend must not open connections through that range. Others may have business with the host
 /// there (node ports, databases), so strangers pass.
 #[inline(always)]
-fn refuse_backend<A: Stack>(parsed: &Parsed<A>, source: &Ip) -> Verdict {
-    if roles(&parsed.key.destination.ip()) & Address::TRANSLATION == 0 {
+fn refuse_backend<A: Stack>(
+    parsed: &Parsed<A>,
+    source: &Ip,
+    destination: &Address,
+    now: u64,
+) -> Verdict {
+    if destination.roles & Address::TRANSLATION == 0 {
         return Verdict::Pass(PassReason::NotOurs);
     }
     let sender = Endpoint {
@@ -85,6 +99,7 @@ fn refuse_backend<A: Stack>(parsed: &Parsed<A>, source: &Ip) -> Verdict {
     match ENDPOINTS.get_ptr(&sender) {
         // The program that served before may know it.
         Some(_) if config::has_former() => Verdict::Pass(PassReason::UnknownSender),
+        Some(_) if is_held(destination, now) => Verdict::Drop(DropReason::Held),
         Some(_) => Verdict::Drop(DropReason::BackendNoFlow),
         None => Verdict::Pass(PassReason::UnknownSender),
     }
@@ -105,12 +120,22 @@ fn is_martian(source: &Ip) -> bool {
     is_small || octets[0] == 0xff
 }
 
+/// Whether an unknown flow of an address may be one whose copy is not here yet.
 #[inline(always)]
-fn roles(address: &Ip) -> u32 {
-    match ADDRESSES.get_ptr(address) {
+fn is_held(address: &Address, now: u64) -> bool {
+    match SHARES.get(address.share()) {
+        Some(share) => share.held_until_ns > now,
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn address(of: &Ip) -> Address {
+    let roles = match ADDRESSES.get_ptr(of) {
         // SAFETY: a readable element; a concurrent change of one aligned word is either seen or
         // not.
         Some(found) => unsafe { (*found).roles },
         None => 0,
-    }
+    };
+    Address { roles }
 }

@@ -108,7 +108,7 @@ const MAKERS: [(&str, &[&str]); 4] = [
 
 /// What of the kit makes nothing fail that lasts: a clock that is set moves deadlines along, an agent that
 /// is killed has no status.
-const NEUTRAL: [&str; 42] = [
+const NEUTRAL: [&str; 43] = [
     "APP_MACS",
     "Agent",
     "Beyond",
@@ -117,6 +117,7 @@ const NEUTRAL: [&str; 42] = [
     "Config",
     "Family",
     "Finished",
+    "Keepalived",
     "Lab",
     "Lifetime",
     "NODE_BACKEND_MAC",

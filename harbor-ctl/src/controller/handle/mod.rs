@@ -10,6 +10,7 @@ mod gateway;
 mod items;
 mod listeners;
 mod metrics;
+mod pools;
 mod reading;
 mod summary;
 mod trace;

@@ -91,9 +91,9 @@ impl<R: Registry> Controller<R> {
         changed
     }
 
-    /// Services that this node serves: others are probed by theirs.
+    /// Services that this node probes: others are probed by theirs, and by one node of a pool.
     fn served_here(&self) -> impl Iterator<Item = &Service> {
-        self.services().filter(|service| self.serves(service))
+        self.services().filter(|service| self.keeps(service))
     }
 
     /// The service's backends that are to be probed.

@@ -1,7 +1,6 @@
 //! A registry that refuses: what is judged is in force all the same, and on record later.
 
 use std::{
-    collections::BTreeMap,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use super::*;
 use crate::{
     config::{self, Source},
     forwarding::Engines,
-    model::{AppHost, HealthCheck, Protocols, Spoken, testing::service},
+    model::{AppHost, HealthCheck, Pool, Pools, Protocols, Spoken, testing::service},
     registry::{Contents, EmbeddedRegistry, Rests},
 };
 
@@ -41,6 +40,18 @@ impl Registry for Door {
         }
         self.updates.fetch_add(1, order);
         self.inner.update(service).await
+    }
+
+    fn pools(&self) -> Pools {
+        self.inner.pools()
+    }
+
+    async fn put_pool(&self, pool: &Pool) -> Result<Pool, RegistryError> {
+        self.inner.put_pool(pool).await
+    }
+
+    async fn remove_pool(&self, pool: &Pool) -> Result<(), RegistryError> {
+        self.inner.remove_pool(pool).await
     }
 
     async fn release(&self, id: &str, rest: Duration) -> Result<(), RegistryError> {
@@ -106,7 +117,7 @@ async fn controller(state: &std::path::Path, refuses: usize) -> Controller<Door>
     let recorded = inner.allocate(&web, Rests::Respected).await.unwrap();
     let contents = Contents {
         services: vec![recorded],
-        resting: BTreeMap::new(),
+        ..Contents::default()
     };
     let registry = Door {
         inner,

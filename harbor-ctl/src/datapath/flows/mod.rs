@@ -7,6 +7,7 @@ pub(super) mod backend_failures;
 mod cursor;
 mod end;
 pub(super) mod expiry;
+pub(super) mod export;
 pub(super) mod pressure;
 
 use std::{

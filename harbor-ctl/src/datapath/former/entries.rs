@@ -63,6 +63,25 @@ impl Table {
         .tried(|| self.tried())
     }
 
+    /// The keys of the forward entries among the next, with when their last packet passed.
+    pub(super) fn step_seen(
+        &self,
+        place: &mut Place,
+        visit: &mut impl FnMut(&[u8], u64),
+    ) -> Result<(), DatapathError> {
+        batch::step_octets(self.map.fd().as_fd(), self.sizes, place, |key, value| {
+            let entry = Entry {
+                table: self,
+                key,
+                value,
+            };
+            if entry.is_forward() {
+                visit(key, entry.u64(Field::SeenNs));
+            }
+        })
+        .tried(|| self.tried())
+    }
+
     /// The flow of a forward entry as it is now; `None` if it has ended.
     pub(super) fn flow(&self, key: &[u8]) -> Result<Option<Adoption>, DatapathError> {
         let room = self.sizes.1.next_multiple_of(8);

@@ -122,11 +122,41 @@ impl Former {
 /// Which flow of theirs.
 #[derive(Clone, Debug)]
 pub(crate) struct FormerKey {
-    is_v4: bool,
-    key: Vec<u8>,
+    pub(in crate::datapath) is_v4: bool,
+    pub(in crate::datapath) key: Vec<u8>,
 }
 
 impl FormerFlows {
+    /// The flows of this datapath itself, to be told to other nodes.
+    pub(in crate::datapath) fn own(pins: &Pins) -> Result<Self, DatapathError> {
+        let layout = FlowLayout::OWN;
+        Ok(Self {
+            v4: Table::open(pins, FLOWS, (layout, layout.v4), 4)?,
+            v6: Table::open(pins, FLOWS6, (layout, layout.v6), 16)?,
+        })
+    }
+
+    /// The next flows whose clients have sent something since then.
+    pub(in crate::datapath) fn step_since(
+        &self,
+        place: &mut FormerPlace,
+        since_ns: u64,
+    ) -> Result<Vec<FormerKey>, DatapathError> {
+        let mut wanted = Vec::new();
+        let is_v4 = place.v4 != Place::End;
+        let mut choose = |key: &[u8], seen_ns| {
+            if seen_ns >= since_ns {
+                let key = key.to_vec();
+                wanted.push(FormerKey { is_v4, key });
+            }
+        };
+        match is_v4 {
+            true => self.v4.step_seen(&mut place.v4, &mut choose)?,
+            false => self.v6.step_seen(&mut place.v6, &mut choose)?,
+        }
+        Ok(wanted)
+    }
+
     /// Visits the next flows, by the words of their forward entries.
     pub(crate) fn step(
         &self,

@@ -20,8 +20,9 @@ use harbor_common::{
 use super::{
     Datapath,
     attach::{Attached, Hook},
-    load,
+    explain_refusal, load,
     object::{ADOPT_PROGRAM, Handover},
+    program,
 };
 use crate::datapath::{
     error::{DatapathError, Tried as _},
@@ -40,6 +41,8 @@ pub(crate) struct Adopted {
 
 /// What the kernel takes for the packet's Ethernet header.
 const ETHERNET: usize = 14;
+/// More flows than this have hardly begun in one ring where cookies were not scattered.
+const SCATTERED: u64 = 1 << 34;
 /// How many cookies the former program may give after its flows were read.
 const COOKIES: u64 = 1 << 24;
 
@@ -109,8 +112,28 @@ impl Datapath {
         Ok(())
     }
 
+    /// Has the cookies of flows that begin here lie where hardly another node's do, unless that was done.
+    pub(crate) fn scatter_cookies(&mut self) -> Result<(), DatapathError> {
+        let hands: aya::maps::Array<_, Hand> = tables::open(&self.pins, HANDS)?;
+        let hand = hands.get(&0, 0).tried(|| format!("cannot read {HANDS}"))?;
+        if hand.count >= SCATTERED {
+            return Ok(());
+        }
+        // The cookie has 48 bits; one bit is left for those that this node will give.
+        let most = (1 << 47) - SCATTERED * u64::from(2 * RING_SHARES);
+        let least = SCATTERED * u64::from(2 * RING_SHARES);
+        self.raise_cookies(least + rand::random::<u64>() % (most - least))
+    }
+
     /// Enters flows, [`Adoption::PER_RUN`] at most.
     pub(crate) fn adopt(&mut self, flows: &[Adoption]) -> Result<Adopted, DatapathError> {
+        // Where nothing is taken over from another program, copies of other nodes' flows are the first.
+        let adopt = program(&mut self.ebpf, ADOPT_PROGRAM)?;
+        if adopt.fd().is_err() {
+            adopt
+                .load()
+                .map_err(|error| explain_refusal(ADOPT_PROGRAM, &error))?;
+        }
         let mut packet = vec![0; ETHERNET];
         for flow in flows {
             packet.extend_from_slice(octets(flow));

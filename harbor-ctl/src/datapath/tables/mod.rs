@@ -4,6 +4,7 @@ pub(super) mod batch;
 pub(super) mod clients;
 pub(super) mod counters;
 pub(super) mod dump;
+pub(super) mod shares;
 
 use std::{collections::BTreeSet, os::fd::AsFd as _};
 

@@ -148,7 +148,7 @@ impl Forwarder {
     }
 
     /// A flow with its frontend and its backend here; `None` if it has none.
-    fn home(&self, flow: &Adoption) -> Option<Adoption> {
+    pub(super) fn home(&self, flow: &Adoption) -> Option<Adoption> {
         let frontend = FrontendKey {
             protocol: Number::from_number(flow.key.protocol)?.into(),
             port: flow.key.destination_port,

@@ -2,6 +2,7 @@
 //! keeps what it attached in place, says that it lives, ends flows that are over and hands on the
 //! programs' log records.
 
+mod copies;
 mod explain;
 mod failures;
 mod handover;
@@ -31,9 +32,9 @@ use crate::{
     datapath::{
         self, Carrier, ClientTable, Counters, Datapath, DatapathError, Explainer, FlowTables,
         Heart, Hook, Host, HostChange, InterfaceTable, LiveTables, Options, Pins, RouteTables,
-        Sightings, Snapshot, Sweep, TraceLoad,
+        ShareTable, Sightings, Snapshot, Sweep, TraceLoad,
     },
-    model::{AllDown, Doubt, Service, Suspect, Terms, Testimony},
+    model::{AllDown, Doubt, OwnShare, Service, Suspect, Terms, Testimony},
     reconcile::{Capacity, HostView, OwnAddresses, Routes, TableMirror, Tables as _},
 };
 use failures::Doubts;
@@ -69,6 +70,11 @@ pub(super) struct Forwarder {
     /// Flows of one family that fit.
     capacity: u32,
     clients: ClientTable,
+    shares: ShareTable,
+    /// Shares of pools that this node may have.
+    own_shares: Vec<OwnShare>,
+    /// How long what continues an unknown flow of a share waits for its copy, once the share has come.
+    hold: Duration,
     terms: Terms,
     /// Or why there is none.
     carrier: Result<Carrier, String>,
@@ -171,6 +177,9 @@ impl Forwarder {
             capacity: flows.capacity()?,
             flows,
             clients: ClientTable::open(&pins)?,
+            shares: ShareTable::open(&pins)?,
+            own_shares: Vec::new(),
+            hold: Duration::ZERO,
             terms: settings.terms,
             carrier: carry(&pins, &settings.options()),
             counters: Counters::open(&pins)?,
@@ -305,6 +314,13 @@ impl Forwarder {
                 self.judge_anew();
                 self.heart.set_terms(&terms);
                 let _ = answer.send(self.heart.beat().map_err(ForwardingError::from));
+            }
+            Request::Adopt(copies, answer) => {
+                let _ = answer.send(self.adopt(&copies).map_err(ForwardingError::from));
+            }
+            Request::SetShares(shares, hold, answer) => {
+                let set = self.set_shares(shares, hold);
+                let _ = answer.send(set.map_err(ForwardingError::from));
             }
             Request::Trace(tracing, answer) => {
                 let _ = answer.send(self.trace(tracing).map_err(ForwardingError::from));

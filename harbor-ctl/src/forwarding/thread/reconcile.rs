@@ -91,6 +91,9 @@ impl Forwarder {
         self.keep_routes();
         self.judge_routes();
         let own = self.own_addresses();
+        for number in self.shares.keep(&own.shares, &own.local, self.hold)? {
+            tracing::info!(number, "a share of a pool has come to this node");
+        }
         let has_moved = self.inputs.own.views != own.views;
         if self.inputs.own != own {
             self.inputs.own = own;

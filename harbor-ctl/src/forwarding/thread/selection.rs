@@ -88,7 +88,7 @@ impl Settings {
             public,
             local: snapshot.local_addresses(),
             sources: self.source_addresses.clone(),
-            views: BTreeMap::new(),
+            ..OwnAddresses::default()
         }
     }
 }
@@ -104,10 +104,15 @@ impl Forwarder {
 
     /// The node's own addresses now.
     pub(super) fn own_addresses(&self) -> OwnAddresses {
-        OwnAddresses {
-            views: self.ways.views().clone(),
-            ..self.settings.own_addresses(&self.snapshot, &self.chosen())
+        let mut own = self.settings.own_addresses(&self.snapshot, &self.chosen());
+        own.views = self.ways.views().clone();
+        own.shares.clone_from(&self.own_shares);
+        // What backends see of a share is no address for clients.
+        let translation = own.shares.iter().flat_map(|share| &share.translation);
+        for address in translation {
+            own.public.remove(address);
         }
+        own
     }
 }
 

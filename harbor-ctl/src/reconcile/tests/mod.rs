@@ -203,6 +203,7 @@ fn service(port: u16, protocols: Protocols, backends: Vec<Backend>) -> Service {
         draining: false,
         created_at: 0,
         node: String::new(),
+        pool: String::new(),
         revision: 0,
         backends,
         provisioned: None,
@@ -236,6 +237,7 @@ fn own() -> OwnAddresses {
         local: [public, v4(254), v6(254), v4(253)].into(),
         sources: vec![v4(253), v4(252)],
         views: BTreeMap::new(),
+        shares: Vec::new(),
     }
 }
 

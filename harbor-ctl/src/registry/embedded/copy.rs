@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{EmbeddedRegistry, whole};
+use super::{EmbeddedRegistry, rows::put_pools, whole};
 use crate::{
     model::Service,
     registry::{
@@ -106,6 +106,21 @@ impl EmbeddedRegistry {
         }
     }
 
+    /// Copies the pools without keeping the caller.
+    pub(super) fn copy_pools_soon(&self) {
+        if let Some(copy) = self.copy.clone() {
+            let registry = self.clone();
+            tokio::task::spawn_blocking(move || {
+                let _turn = copy.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                let pools = registry.pools_now();
+                let written = copy.journal().map(|journal| journal.write_pools(&pools, 0));
+                if let Ok(Err(error)) = written {
+                    tracing::error!("the second copy of the pools was not written: {error}");
+                }
+            });
+        }
+    }
+
     /// Copies what is not copied yet. Blocks.
     pub(super) fn copy_now(&self) {
         let Some(copy) = &self.copy else { return };
@@ -138,6 +153,18 @@ impl EmbeddedRegistry {
     fn copy_all(&self, copy: &SecondCopy, changes: u64) -> Result<(), String> {
         let contents = self.load_now().map_err(|error| error.to_string())?;
         copy.replace(&contents.services, changes)
+    }
+
+    /// Puts pools back that the file has lost.
+    fn restore_pools(&self, copy: &SecondCopy) -> Result<(), RegistryError> {
+        let copied = copy.journal().ok().and_then(|journal| journal.pools().ok());
+        let (copied, _) = copied.unwrap_or_default();
+        match self.load_now()?.pools.0.is_empty() && !copied.0.is_empty() {
+            true => self
+                .file
+                .write(|transaction| put_pools(transaction, &copied)),
+            false => Ok(()),
+        }
     }
 
     /// Opens the second copy too, and serves from it if the file was made anew. A file that has lost
@@ -175,6 +202,7 @@ impl EmbeddedRegistry {
                 copy.lacks().all = true;
             }
         }
+        self.restore_pools(&copy)?;
         self.copy = Some(Arc::new(copy));
         Ok(self)
     }

@@ -5,6 +5,7 @@
 
 mod copy;
 mod keep;
+mod pools;
 mod rows;
 pub(super) mod whole;
 
@@ -29,7 +30,7 @@ use super::{
     now,
     watch::{Condition, InKernel, Mended, News},
 };
-use crate::model::{AppHost, Service, Spoken};
+use crate::model::{AppHost, Pool, Pools, Service, Spoken};
 
 const SCHEMA: u64 = 1;
 
@@ -354,6 +355,18 @@ impl Registry for EmbeddedRegistry {
 
     async fn confirm(&self) -> Result<usize, RegistryError> {
         self.decide().await
+    }
+
+    fn pools(&self) -> Pools {
+        self.pools_now()
+    }
+
+    async fn put_pool(&self, pool: &Pool) -> Result<Pool, RegistryError> {
+        self.put_pool_now(pool, false).await
+    }
+
+    async fn remove_pool(&self, pool: &Pool) -> Result<(), RegistryError> {
+        self.put_pool_now(pool, true).await.map(drop)
     }
 
     fn describe(&self) -> String {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use super::engine;
 use crate::{
-    model::{Protocol, Service},
+    model::{Pools, Protocol, Service},
     registry::{Contents, RegistryError},
 };
 
@@ -19,6 +19,8 @@ pub(super) const RESTING: TableDefinition<'_, (u8, u16), u64> = TableDefinition:
 /// App host to the epoch and number of its last announcement.
 pub(super) const APP_HOSTS: TableDefinition<'_, &str, (u64, u64)> =
     TableDefinition::new("app_hosts");
+/// Pool to its record (JSON).
+pub(super) const POOLS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pools");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Everything that the file holds.
@@ -47,7 +49,29 @@ pub(super) fn contents(
             contents.resting.insert((protocol, port), until.value());
         }
     }
+    contents.pools = pools(transaction, path)?;
     Ok(contents)
+}
+
+/// Every pool; a file of an earlier version has no table of them.
+fn pools(transaction: &ReadTransaction, path: &Path) -> Result<Pools, RegistryError> {
+    let table = match transaction.open_table(POOLS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Pools::default()),
+        table => table.map_err(engine)?,
+    };
+    let mut pools = Pools::default();
+    for row in table.iter().map_err(engine)? {
+        let (name, record) = row.map_err(engine)?;
+        let pool = serde_json::from_slice(record.value());
+        pools.0.push(pool.map_err(|error| RegistryError::Spoilt {
+            path: path.to_owned(),
+            why: format!(
+                "the record of pool {}: {error}",
+                name.value().escape_default()
+            ),
+        })?);
+    }
+    Ok(pools)
 }
 
 /// A number that the file says about itself.
@@ -76,6 +100,21 @@ pub(super) fn put(transaction: &WriteTransaction, service: &Service) -> Result<(
     services
         .insert(service.id.as_str(), record.as_slice())
         .map_err(engine)?;
+    Ok(())
+}
+
+/// Writes pools as they are.
+pub(super) fn put_pools(
+    transaction: &WriteTransaction,
+    pools: &Pools,
+) -> Result<(), RegistryError> {
+    let mut table = transaction.open_table(POOLS).map_err(engine)?;
+    for pool in &pools.0 {
+        let record = serde_json::to_vec(pool).map_err(engine)?;
+        table
+            .insert(pool.name.as_str(), record.as_slice())
+            .map_err(engine)?;
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use redb::{ReadableTable, WriteTransaction};
 use super::{
     super::{Contents, RegistryError},
     EmbeddedRegistry, engine,
-    rows::{APP_HOSTS, NUMBERS, RESTING, SERVICES, held, number, put},
+    rows::{APP_HOSTS, NUMBERS, RESTING, SERVICES, held, number, put, put_pools},
 };
 use crate::model::{Service, Spoken};
 
@@ -61,6 +61,7 @@ pub(in crate::registry) fn write_copy(
 ) -> Result<(), RegistryError> {
     EmbeddedRegistry::open(to)?.file.write(|transaction| {
         import(transaction, &contents.services)?;
+        put_pools(transaction, &contents.pools)?;
         let mut resting = transaction.open_table(RESTING).map_err(engine)?;
         for ((protocol, port), until) in &contents.resting {
             let key = (number(*protocol), *port);

@@ -1,14 +1,19 @@
 //! What scripts answer, read without trust: bytes become numbers, records and names here or not at
 //! all.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::super::{journal::Position, now, record};
+use super::super::{journal::Position, now, record, watch::Claim};
 use super::{
     connection::Fault,
     state::{Record, Snapshot},
 };
-use crate::model::{AppHost, BackendRule, NodeRecord, Protocol, Service, Spoken, check_name};
+use crate::model::{
+    AppHost, BackendRule, NodeRecord, Pool, Pools, Protocol, Service, Spoken, check_name,
+};
+
+/// What was said longer ago counts no more: four beats.
+const CLAIM_MS: u64 = 2_000;
 
 /// Bytes as they came.
 pub(super) type Bytes = Vec<u8>;
@@ -17,7 +22,16 @@ type Row = (Bytes, Bytes, u64);
 /// The answer of `snapshot`.
 pub(super) type SnapshotAnswer = (Bytes, Bytes, Vec<Row>, Vec<(Bytes, Bytes)>);
 /// The answer of `look`.
-pub(super) type LookAnswer = (Bytes, Bytes, Bytes, Vec<(Bytes, Bytes, Bytes, i64)>, Bytes);
+pub(super) type LookAnswer = (
+    Bytes,
+    Bytes,
+    Bytes,
+    Vec<(Bytes, Bytes, Bytes, i64)>,
+    Bytes,
+    Bytes,
+);
+/// The answer of `pools`.
+pub(super) type PoolsAnswer = (Bytes, Vec<(Bytes, Bytes)>);
 /// The answer of `hear`.
 pub(super) type HeardAnswer = (Bytes, Vec<(Bytes, Bytes)>);
 
@@ -56,6 +70,8 @@ pub(super) struct Look {
     pub(super) silence: Duration,
     /// In order: number of the change, service, and its record (`None`: it is gone).
     pub(super) changes: Vec<(u64, String, Option<Record>)>,
+    /// Number of the last change of a pool.
+    pub(super) pools: u64,
 }
 
 /// What app hosts have said since the last time, and how far that goes.
@@ -66,7 +82,7 @@ pub(super) struct Heard {
 }
 
 pub(super) fn look(answer: LookAnswer, rules: &Rules<'_>) -> Look {
-    let (incarnation, seq, token, changes, silence) = answer;
+    let (incarnation, seq, token, changes, silence, pools) = answer;
     let change = |(entry, id, record, size): (Bytes, Bytes, Bytes, i64)| {
         let id = text(&id);
         let size = u64::try_from(size).ok();
@@ -82,6 +98,7 @@ pub(super) fn look(answer: LookAnswer, rules: &Rules<'_>) -> Look {
             false => Duration::from_millis(number(&silence)),
         },
         changes: changes.into_iter().map(change).collect(),
+        pools: number(&pools),
     }
 }
 
@@ -121,6 +138,38 @@ pub(super) fn snapshot(answer: SnapshotAnswer, rules: &Rules<'_>) -> Snapshot {
     }
 }
 
+/// What a node has said of a share; `None`: nothing lately.
+pub(super) fn claim((ago, said): &(Bytes, Bytes)) -> Option<Claim> {
+    let is_late = ago.is_empty() || number(ago) > CLAIM_MS;
+    (!is_late).then(|| Claim {
+        is_held: said.contains(&b'h'),
+        is_partial: said.contains(&b'p'),
+        is_ready: said.contains(&b'r'),
+    })
+}
+
+/// Pools as they came; what cannot be read is left out.
+pub(super) fn pools((seq, rows): PoolsAnswer) -> (u64, Pools) {
+    let read = |(name, record): (Bytes, Bytes)| {
+        let pool: Pool = serde_json::from_slice(&record).map_err(|error| error.to_string())?;
+        pool.check().map_err(|refusal| refusal.description)?;
+        match pool.name == text(&name) {
+            true => Ok(pool),
+            false => Err("it names another pool".to_owned()),
+        }
+    };
+    let mut pools = Vec::new();
+    for row in rows {
+        let name = text(&row.0);
+        match read(row) {
+            Ok(pool) => pools.push(pool),
+            Err(why) => tracing::error!("the record of pool {name:?} is refused: {why}"),
+        }
+    }
+    pools.sort_by(|a, b| a.name.cmp(&b.name));
+    (number(&seq), Pools(pools))
+}
+
 pub(super) fn app_hosts(rows: Vec<(Bytes, Bytes, Bytes)>) -> Vec<AppHost> {
     let host = |(dea, spoken, left): (Bytes, Bytes, Bytes)| {
         let dea = text(&dea);
@@ -157,11 +206,19 @@ pub(super) fn nodes(rows: Vec<(Bytes, Bytes, Bytes, u64)>) -> Vec<NodeRecord> {
         Some(NodeRecord {
             id,
             version,
+            addresses: addresses(&facts["addresses"]),
+            sync: facts["sync"].as_str().and_then(|text| text.parse().ok()),
             seen_ms_ago: (!ago.is_empty()).then(|| number(&ago)),
             drained: drained == 1,
         })
     };
     rows.into_iter().filter_map(node).collect()
+}
+
+/// Addresses that a node says are its own; the first of many.
+fn addresses(said: &serde_json::Value) -> Vec<IpAddr> {
+    let said = said.as_array().into_iter().flatten().take(64);
+    said.filter_map(|one| one.as_str()?.parse().ok()).collect()
 }
 
 /// `tcp/35000`, as the key of one half of a number.

@@ -5,6 +5,7 @@
 //! carry whatever somebody has put into the stream.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -70,7 +71,7 @@ pub(super) fn live(engine: &Arc<Engine>) {
         ticks.tick().await;
         while is_needed() {
             // What goes wrong is found by whoever follows, or asks for a change.
-            let _ = link.run::<i64>(&scripts.beat, &words, 1).await;
+            let _ = link.run::<Vec<String>>(&scripts.beat, &words, 1).await;
             ticks.tick().await;
         }
     });
@@ -131,6 +132,8 @@ impl Engine {
                 (pace.announced, pace.memory_ms) = (String::new(), MEMORY_MS);
             }
             self.synchronise().await?;
+        } else if look.pools != self.memory().state.pools_seq {
+            self.synchronise_pools(false).await?;
         } else if !look.changes.is_empty() {
             self.take_changes(&look, own_changes).await;
         }
@@ -187,12 +190,22 @@ impl Engine {
             // It is joined again, below or by the snapshot.
             return self.join().await.map(drop);
         }
-        self.run::<i64>(&self.scripts.beat, &[], 1).await.map(drop)
+        let words = self.said_of_pools();
+        let kept: Vec<String> = self.run(&self.scripts.beat, &words, 1).await?;
+        self.memory().kept_pools = kept.into_iter().collect();
+        Ok(())
     }
 
     /// Joins; answers the incarnation.
     pub(super) async fn join(&self) -> Result<String, RegistryError> {
-        let facts = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }).to_string();
+        // More than these no peer needs to know; the field has its limit in the script.
+        let own = self.memory().rule.own.clone();
+        let own = own.iter().filter(|address| is_global(address)).take(16);
+        let own: Vec<String> = own.map(ToString::to_string).collect();
+        let facts = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"), "addresses": own, "sync": self.sync,
+        });
+        let facts = facts.to_string();
         let guard = match self.memory().state.own(&self.node).is_empty() {
             true => "0",
             false => GUARD_MS,
@@ -309,6 +322,15 @@ impl Engine {
             .run(script, &words.collect::<Vec<_>>(), patience)
             .await
     }
+}
+
+/// Whether another host may know an address.
+fn is_global(address: &IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !address.is_loopback() && !is_link_local
 }
 
 /// Whether the changes go on where this node is, without a gap.

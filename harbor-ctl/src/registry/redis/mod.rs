@@ -11,6 +11,7 @@ mod bounded;
 mod connection;
 mod follower;
 mod keep;
+mod pools;
 mod scripts;
 mod state;
 mod sync;
@@ -18,6 +19,7 @@ mod verbs;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -29,7 +31,7 @@ use super::{
     Contents, Quota, RegistryError,
     journal::Journal,
     keys,
-    watch::{Away, Back, Condition, News},
+    watch::{Away, Back, Claim, Condition, News},
 };
 use crate::model::{BackendRule, Service};
 pub(crate) use announcements::Announcements;
@@ -53,6 +55,8 @@ pub(crate) struct RedisSettings {
     pub(crate) node: String,
     pub(crate) journal: PathBuf,
     pub(crate) rule: BackendRule,
+    /// Where this node hears of other nodes' flows.
+    pub(crate) sync: Option<SocketAddr>,
 }
 
 /// The registry in a Redis.
@@ -62,6 +66,7 @@ pub(crate) struct RedisRegistry(Arc<Engine>);
 #[derive(Debug)]
 struct Engine {
     node: String,
+    sync: Option<SocketAddr>,
     cluster: String,
     /// Names this agent: the registry lets only one write for a node.
     token: String,
@@ -87,6 +92,10 @@ struct Memory {
     is_fenced: bool,
     has_left: bool,
     not_kept: Option<String>,
+    /// Pools for which this node does what has to be done once.
+    kept_pools: BTreeSet<String>,
+    /// What it is in the shares that it may have.
+    said: Vec<(String, Claim)>,
     /// Services that are not in the journal as they are known.
     unkept: BTreeSet<String>,
 }
@@ -101,13 +110,17 @@ impl RedisRegistry {
             node,
             journal,
             rule,
+            sync,
         } = settings;
         let journal = Journal::open(&journal)?;
         let (services, position) = journal.read(&rule)?;
         let deleted = journal.deleted()?;
+        let (pools, pools_seq) = journal.pools()?;
         let was_in_sync = !position.incarnation.is_empty();
         let mut state = State {
             position,
+            pools,
+            pools_seq,
             deleted: deleted.into_iter().collect(),
             ..State::default()
         };
@@ -119,6 +132,7 @@ impl RedisRegistry {
         let engine = Engine {
             link: Arc::new(Link::new(target, keys::of(&cluster))),
             node,
+            sync,
             cluster,
             token: uuid::Uuid::new_v4().to_string(),
             scripts: Arc::new(Scripts::new()),
@@ -196,6 +210,7 @@ impl Engine {
         Contents {
             services,
             resting: memory.state.resting.clone(),
+            pools: memory.state.pools.clone(),
         }
     }
 

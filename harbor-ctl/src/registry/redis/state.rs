@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 
 use super::super::journal::{Deleted, Position};
-use crate::model::{Protocol, Service};
+use crate::model::{Pools, Protocol, Service};
 
 /// So many own ports may vanish at once without a question.
 const FEW: usize = 3;
@@ -40,6 +40,9 @@ pub(super) struct Snapshot {
 pub(super) struct State {
     pub(super) known: BTreeMap<String, Service>,
     pub(super) resting: BTreeMap<(Protocol, u16), u64>,
+    pub(super) pools: Pools,
+    /// Number of the last change of a pool that is known.
+    pub(super) pools_seq: u64,
     pub(super) position: Position,
     pub(super) withheld: BTreeSet<String>,
     pub(super) unplaced: BTreeMap<String, String>,
@@ -49,11 +52,11 @@ pub(super) struct State {
 }
 
 impl State {
-    /// This node's own services.
+    /// The services that this node has, by itself or as one of a pool.
     pub(super) fn own(&self, node: &str) -> Vec<Service> {
         self.known
             .values()
-            .filter(|service| service.node == node)
+            .filter(|service| service.is_of(node, &self.pools))
             .cloned()
             .collect()
     }
@@ -138,7 +141,7 @@ impl State {
             .filter_map(|(_, record)| record.as_ref().ok());
         let is_old = |service: &&Service| {
             let deleted = self.deleted.get(&service.id);
-            service.node == node && deleted.is_some_and(|deleted| deleted.was(service))
+            service.is_of(node, &self.pools) && deleted.is_some_and(|deleted| deleted.was(service))
         };
         found.filter(is_old).cloned().collect()
     }
@@ -185,7 +188,8 @@ impl State {
 
     /// Own services that are missing and stay nevertheless.
     fn withhold(&mut self, node: &str, present: &BTreeSet<String>) -> BTreeSet<String> {
-        let own = |service: &&Service| service.node == node;
+        let pools = &self.pools;
+        let own = |service: &&Service| service.is_of(node, pools);
         let count = self.known.values().filter(own).count();
         let ids = self
             .known

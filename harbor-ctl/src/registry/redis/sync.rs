@@ -45,11 +45,15 @@ impl Engine {
                 ),
                 _ => {}
             }
+            self.synchronise_pools(is_new).await?;
             let unplaced: Vec<String> = self.memory().state.unplaced.keys().cloned().collect();
             if is_new || !unplaced.is_empty() {
                 self.put_back().await?;
             }
             snapshot = self.righted_snapshot().await?;
+        }
+        if is_fenced {
+            self.synchronise_pools(false).await?;
         }
         let kept = self.kept_while_fenced(&snapshot).await?;
         let differ = self.take_all((snapshot, kept), own_changes).await?;

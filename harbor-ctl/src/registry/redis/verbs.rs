@@ -11,8 +11,8 @@ use super::{
     connection::Fault,
     follower,
 };
-use crate::model::{AppHost, BackendRule, NodeRecord, Service, Spoken};
-use crate::registry::watch::{Condition, News};
+use crate::model::{AppHost, BackendRule, NodeRecord, Pool, Pools, Service, Spoken};
+use crate::registry::watch::{Claim, Condition, News};
 
 /// Whether a service was there before it was changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ enum Before {
 impl Engine {
     /// Whether changes can be made at all. While the registry is away nobody waits for it: the
     /// follower finds out when it is back, and brings this node into sync first.
-    fn gate(&self) -> Result<(), RegistryError> {
+    pub(super) fn gate(&self) -> Result<(), RegistryError> {
         let memory = self.memory();
         match &memory.away {
             _ if memory.has_left => {
@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// A change that was not answered: the registry is away, for everybody.
-    fn note(&self, error: &RegistryError) {
+    pub(super) fn note(&self, error: &RegistryError) {
         if let RegistryError::Away(reason) = error {
             self.be_away(reason);
         }
@@ -164,7 +164,17 @@ impl Engine {
 
     /// Takes this node's services out of the registry, and forgets it.
     async fn take_out(&self) -> Result<(), RegistryError> {
-        let own = self.memory().state.own(&self.node);
+        let own = {
+            let memory = self.memory();
+            let state = &memory.state;
+            // What other nodes of a pool serve is theirs too.
+            let is_alone = |service: &Service| {
+                let pool = state.pools.get(&service.pool);
+                pool.is_none_or(|pool| pool.members().len() == 1)
+            };
+            let own = state.own(&self.node).into_iter();
+            own.filter(is_alone).collect::<Vec<_>>()
+        };
         for service in own {
             let mut words = vec![service.id.clone(), "0".to_owned()];
             words.extend(answers::halves(&service));
@@ -309,6 +319,33 @@ impl Registry for RedisRegistry {
         let count = gone.len();
         self.0.tell(News::Changed(gone));
         Ok(count)
+    }
+
+    fn pools(&self) -> Pools {
+        self.0.memory().state.pools.clone()
+    }
+
+    async fn put_pool(&self, pool: &Pool) -> Result<Pool, RegistryError> {
+        self.0.put_pool(pool, false).await
+    }
+
+    async fn remove_pool(&self, pool: &Pool) -> Result<(), RegistryError> {
+        self.0.put_pool(pool, true).await.map(drop)
+    }
+
+    fn keeps(&self, pool: &str) -> bool {
+        self.0.memory().kept_pools.contains(pool)
+    }
+
+    fn say_of_shares(&self, said: Vec<(String, Claim)>) {
+        self.0.memory().said = said;
+    }
+
+    async fn claims(
+        &self,
+        asked: &[(String, String)],
+    ) -> Result<Vec<Option<Claim>>, RegistryError> {
+        self.0.claims(asked).await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, RegistryError> {

@@ -88,6 +88,7 @@ impl Node {
             node: name.into(),
             journal: folder.path().join("journal.redb"),
             rule: BackendRule::default(),
+            sync: None,
         };
         Self {
             settings,

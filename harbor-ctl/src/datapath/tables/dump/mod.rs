@@ -21,6 +21,7 @@ use harbor_common::{
         TURNS, TurnTable,
     },
     maps::{self as names, Meta},
+    share::Share,
     stats::{FrontendCounters, Totals},
     verdict::Verdict,
 };
@@ -77,6 +78,7 @@ pub(crate) fn dump<E: From<DatapathError>>(
         names::BACKEND_STATE => array(place, backend_state, take),
         names::ENDPOINTS => hash(place, (endpoint, index("backend")), take),
         names::SOURCES => array(place, sources, take),
+        names::SHARES => array(place, share, take),
         names::HANDS => array(place, |_, hand: &Hand| json!({ "count": hand.count }), take),
         names::RING => array(place, ring_slot::<Ipv4>, take),
         names::RING6 => array(place, ring_slot::<Ipv6>, take),
@@ -100,6 +102,13 @@ pub(crate) fn dump<E: From<DatapathError>>(
             format!("use one of {}", names::ALL.join(", ")),
         )
         .into()),
+    }
+}
+
+fn share(_: u32, share: &Share) -> Value {
+    match share.held_until_ns {
+        Share::STANDBY => json!({ "here": false }),
+        held_until_ns => json!({ "here": true, "held_until_ns": held_until_ns }),
     }
 }
 
@@ -212,7 +221,7 @@ fn address(address: &Address) -> Value {
         .iter()
         .filter(|(role, _)| address.roles & role != 0)
         .map(|(_, name)| *name);
-    json!({ "roles": names.collect::<Vec<_>>(), "view": address.view() })
+    json!({ "roles": names.collect::<Vec<_>>(), "view": address.view(), "share": address.share() })
 }
 
 fn frontend(index: u32, frontend: &Frontend) -> Value {

@@ -1,5 +1,5 @@
 -- ARGV: the number of the last change seen, how many at once.
-local answer = { field(meta, 'incarnation', 64) or '', field(meta, 'seq', 20) or '', field(tokens, ARGV[1], 64) or '', {}, silence(ARGV[1]) }
+local answer = { field(meta, 'incarnation', 64) or '', field(meta, 'seq', 20) or '', field(tokens, ARGV[1], 64) or '', {}, silence(ARGV[1]), field(meta, 'pools', 20) or '' }
 -- Something else lies in the stream: it is not read, which looks like a gap, and the beat removes it.
 if is_swollen() then return answer end
 for _, entry in ipairs(redis.call('XRANGE', changes, '(' .. ARGV[3] .. '-0', '+', 'COUNT', ARGV[4])) do

@@ -1,9 +1,10 @@
 -- KEYS: as drawn in keys.rs. ARGV[1]: the node, ARGV[2]: the token of its agent.
-local meta, services, numbers, resting, app_hosts, leases, nodes, tokens, seen, drained, buried, changes, announce =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local meta, services, numbers, resting, app_hosts, leases, nodes, tokens, seen, drained, buried, changes, announce, pools =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 local RECORD_LIMIT, RECORDS, TOTAL_LIMIT = 131072, 140000, 67108864
 local ANNOUNCE_LIMIT, CHANGES_KEPT, CHANGES_SIZE, BURIED_KEPT = 16384, 4096, 4194304, 10000
 local GUARD_LIMIT = 60000
+local POOLS, POOL_LIMIT, KEEPER_MS = 1000, 65536, 3000
 
 local function now_ms()
   local t = redis.call('TIME')

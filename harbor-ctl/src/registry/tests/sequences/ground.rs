@@ -101,6 +101,7 @@ impl Node {
             node: name.into(),
             journal: folder.path().join("journal.redb"),
             rule: BackendRule::default(),
+            sync: None,
         };
         let mut node = Self {
             settings,

@@ -1,0 +1,137 @@
+//! Copies of flows between the nodes of a share, so that connections go on where its addresses move to.
+//!
+//! Whoever has a share tells the other nodes of its flows: of new ones many times a second (`reader`, from the
+//! rings), of those in use every few seconds, and of all when a connection begins. One connection a
+//! direction and peer, by TLS with certificates on both ends (`sender`, `receiver`, `wire`).
+
+mod reader;
+mod receiver;
+mod sender;
+mod tls;
+mod wire;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::forwarding::Engines;
+
+/// What is told to whom; made anew whenever a pool or a node has changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CopyPlan {
+    /// `None`: nothing is told yet.
+    pub(crate) engines: Option<Engines>,
+    /// Where the nodes of this node's shares listen.
+    pub(crate) peers: BTreeMap<String, SocketAddr>,
+    /// Public addresses of the shares that this node has, or had a moment ago, and who is told of their flows.
+    pub(crate) told: BTreeMap<IpAddr, BTreeSet<String>>,
+}
+
+/// Who speaks, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct CopySettings {
+    pub(crate) node: String,
+    pub(crate) cluster: String,
+    pub(crate) listen: SocketAddr,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) authority: PathBuf,
+    /// How often new flows are told.
+    pub(crate) interval: Duration,
+}
+
+/// How it goes, by peer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CopyState(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    sent: BTreeMap<String, Sent>,
+    received: BTreeMap<String, Received>,
+    /// Why nobody can tell this node anything.
+    problem: Option<String>,
+}
+
+/// What a peer is told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent {
+    /// Why it is told nothing; `None`: it is connected.
+    pub(crate) problem: Option<String>,
+    /// It has all flows that there were when the connection began.
+    pub(crate) is_full: bool,
+    pub(crate) flows: u64,
+    /// From when flows were read until the peer had entered them, the last time.
+    pub(crate) lag: Duration,
+}
+
+/// What a peer has told.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) at: Instant,
+    pub(crate) flows: u64,
+    /// Flows that had no room, port or backend here.
+    pub(crate) refused: u64,
+}
+
+impl CopyState {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a peer is told; `None`: there is no such peer, or not yet.
+    pub(crate) fn sent(&self, peer: &str) -> Option<Sent> {
+        self.known().sent.get(peer).cloned()
+    }
+
+    /// What a peer has told; `None`: nothing.
+    pub(crate) fn received(&self, peer: &str) -> Option<Received> {
+        self.known().received.get(peer).cloned()
+    }
+
+    /// Why nobody can tell this node anything.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.known().problem.clone()
+    }
+
+    fn note_sent(&self, peer: &str, note: impl FnOnce(&mut Sent)) {
+        note(self.known().sent.entry(peer.to_owned()).or_default());
+    }
+
+    fn note_received(&self, peer: &str, flows: u64, refused: u64) {
+        let mut known = self.known();
+        let received = known.received.entry(peer.to_owned());
+        let received = received.or_insert_with(|| Received {
+            at: Instant::now(),
+            flows: 0,
+            refused: 0,
+        });
+        received.at = Instant::now();
+        received.flows += flows;
+        received.refused += refused;
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
+        let mut known = self.known();
+        if known.problem != problem {
+            match &problem {
+                Some(problem) => tracing::error!("no node can tell of its flows: {problem}"),
+                None => tracing::info!("nodes can tell of their flows"),
+            }
+            known.problem = problem;
+        }
+    }
+}
+
+/// Tells other nodes of flows, and hears of theirs, for ever.
+pub(crate) async fn run(settings: CopySettings, plan: watch::Receiver<CopyPlan>, state: CopyState) {
+    let settings = Arc::new(settings);
+    let listener = receiver::run(Arc::clone(&settings), plan.clone(), state.clone());
+    let senders = sender::run(settings, plan, state);
+    tokio::join!(listener, senders);
+}

@@ -34,7 +34,7 @@ fn bash_completes_verbs_names_of_ports_and_keys_for_a_name_with_a_hyphen() {
     scene.port("udp-game");
     for mode in ["", "posix"] {
         let after = |line: &str| offered(&scene, &format!("harbor-ctl {line}"), mode);
-        assert_eq!(after("po"), ["ports"]);
+        assert_eq!(after("por"), ["ports"]);
         assert_eq!(after("ports sh"), ["show"]);
         assert_eq!(after("ports show w"), ["web-shop"]);
         assert_eq!(after(&format!("ports show {web}")), [web.as_str()]);

@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn verbs_flags_values_and_keys_follow_from_what_can_be_typed() {
-        assert_eq!(after("po"), ["ports"]);
+        assert_eq!(after("por"), ["ports"]);
         assert_eq!(after("ports cr"), ["create"]);
         assert_eq!(after("-o json ports cr"), ["create"]);
         assert_eq!(after("ports list -o y"), ["yaml"]);

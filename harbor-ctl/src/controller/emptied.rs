@@ -106,8 +106,12 @@ impl<R: Registry> Controller<R> {
             self.leaves_kernel_alone = false;
             return;
         }
-        if let Err(error) = self.registry.hold(found).await {
-            tracing::error!("it was not noted what the registry does not hold: {error}");
+        match self.registry.hold(found).await {
+            // What rests may be in the kernel still, and is nobody's.
+            Ok(()) => self.follow_decision(),
+            Err(error) => {
+                tracing::error!("it was not noted what the registry does not hold: {error}");
+            }
         }
     }
 

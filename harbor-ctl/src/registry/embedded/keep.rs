@@ -71,7 +71,7 @@ impl EmbeddedRegistry {
 
     /// Holds the file, and what is held beside it, against what the kernel serves.
     pub(super) async fn compare_with(&self, found: InKernel) -> Result<(), RegistryError> {
-        let services = self.held().take().map(|held| held.services);
+        let services = self.held().as_ref().map(|held| held.services.clone());
         let held = self.weigh(services.unwrap_or_default(), found)?;
         if let Some(held) = &held {
             let emptied = &held.emptied;

@@ -155,3 +155,31 @@ async fn an_import_ends_a_freeze_only_when_every_number_of_the_kernel_is_somebod
     assert_eq!(registry.load().await.unwrap().services.len(), 4);
     assert_eq!(registry.audit().await.unwrap(), [""; 0]);
 }
+
+/// As one that was decided about: the datapath may not have run yet, which would have told.
+#[tokio::test]
+async fn a_new_file_that_nobody_has_decided_about_is_put_right_from_its_copy_too() {
+    let (directory, path) = file();
+    let journal = directory.path().join("journal.redb");
+    let older = directory.path().join("older");
+    let [one, two] = [("one", 35_000), ("two", 35_001)];
+    let [one, two] = [one, two].map(|(name, port)| service(name, port, Protocols::Tcp));
+    let registry = EmbeddedRegistry::open_with_copy(&path, &journal).unwrap();
+    registry.allocate(&one, Rests::Respected).await.unwrap();
+    registry.copy_now();
+    drop(registry);
+    drop(opened(&path, &journal).await);
+    std::fs::copy(&path, &older).unwrap();
+    let registry = opened(&path, &journal).await;
+    registry.release(&one.id, REST).await.unwrap();
+    let two = registry.allocate(&two, Rests::Respected).await.unwrap();
+    registry.copy_now();
+    drop(registry);
+    drop(opened(&path, &journal).await);
+    std::fs::copy(&older, &path).unwrap();
+    let registry = opened(&path, &journal).await;
+    assert!(registry.is_new());
+    assert_eq!(registry.load().await.unwrap().services, [two]);
+    registry.hold(InKernel::default()).await.unwrap();
+    assert!(registry.condition().emptied.is_none() && !registry.is_new());
+}

@@ -40,6 +40,8 @@ pub(crate) struct StatusReport {
     pub(crate) discovery: PartStatus,
     /// Those that share the registry.
     pub(crate) nodes: PartStatus,
+    /// Pools of nodes, and the shares of addresses that move between them.
+    pub(crate) pools: PartStatus,
     /// The control API by TCP.
     pub(crate) control: PartStatus,
     /// The platform API.
@@ -60,7 +62,7 @@ pub(crate) struct StatusReport {
 
 impl StatusReport {
     /// Every part by the name that people see, in the order in which they are shown.
-    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 16] {
+    pub(crate) fn parts(&self) -> [(&'static str, &PartStatus); 17] {
         [
             ("Agent", &self.agent),
             ("Config", &self.configuration),
@@ -73,6 +75,7 @@ impl StatusReport {
             ("Discovery", &self.discovery),
             ("Registry", &self.registry),
             ("Nodes", &self.nodes),
+            ("Pools", &self.pools),
             ("Control", &self.control),
             ("Gateway", &self.gateway),
             ("Metrics", &self.metrics),

@@ -210,6 +210,7 @@ mod tests {
             certificates: part("ok", "no port ends TLS", None),
             discovery: part("ok", "no app host has announced anything", None),
             nodes: part("ok", "this node alone", None),
+            pools: part("ok", "no pool", None),
             control: part("ok", "off: control.listen is not set", None),
             gateway: part("ok", "off: gateway.password_file is not set", None),
             metrics: part("ok", "off: metrics.listen is not set", None),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::validated::Check;
+use super::check::Check;
 
 /// `[console]`
 #[derive(Clone, Debug, Default)]

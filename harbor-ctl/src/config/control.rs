@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::validated::Check;
+use super::check::Check;
 use crate::model::HttpLimits;
 
 /// The TCP side of the control API: `[control]`, and the token of `[discovery]`.

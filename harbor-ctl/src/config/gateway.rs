@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::validated::Check;
+use super::check::Check;
 use crate::model::{HttpLimits, Shares};
 
 /// `[gateway]`, where it is on.

@@ -270,13 +270,13 @@ pub(crate) static KEYS: &[Key] = &[
     text("pool", "sync_listen", "\"\"", "address and port at which this node hears of the flows of other nodes of its shares; empty: flows are not copied")
     .on_restart(),
     text("pool", "sync_cert", "\"\"", "certificate that this node shows the others when flows are copied; its DNS name is node.id")
-    .form(Form::Path)
+    .form(Form::File)
     .on_restart(),
     text("pool", "sync_key", "\"\"", "key of that certificate")
-    .form(Form::Path)
+    .form(Form::File)
     .on_restart(),
     text("pool", "sync_ca", "\"\"", "authority of the certificates of all nodes between which flows are copied")
-    .form(Form::Path)
+    .form(Form::File)
     .on_restart(),
     text("pool", "sync_interval", "\"50ms\"", "how often new flows are told to the other nodes of a share")
     .form(Form::Period)

@@ -1,6 +1,6 @@
 //! Logs in the configuration.
 
-use super::validated::Check;
+use super::check::Check;
 
 /// `[log]`
 #[derive(Clone, Debug)]

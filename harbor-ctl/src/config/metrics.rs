@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::validated::Check;
+use super::check::Check;
 
 /// With more backends than this, `auto` gives none of them metrics of its own.
 const FEW_BACKENDS: usize = 1_000;

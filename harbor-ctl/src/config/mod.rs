@@ -4,6 +4,7 @@
 //! who said it. Only this module and `agent` read files and environment.
 
 mod app_hosts;
+mod check;
 mod console;
 mod control;
 mod despite;

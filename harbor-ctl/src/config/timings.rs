@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::validated::Check;
+use super::check::Check;
 use crate::model::{HealthCheck, HealthDefaults, Timeouts};
 
 impl Check {

@@ -1,10 +1,10 @@
 //! Allocates and releases ports, whether an operator, a platform or the clock asks for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Controller, error::refused, services::Mark};
 use crate::{
-    allocator::{self, Holder, LiveHost, Request},
+    allocator::{self, Holder, LiveHost, Numbers, Request},
     api::DeletedPort,
     model::{Protocol, Refusal, RefusalKind, Service, are, counted, now},
     proxy::Unheld,
@@ -26,6 +26,17 @@ pub(super) enum Placed {
 }
 
 impl<R: Registry> Controller<R> {
+    pub(super) fn numbers(&self) -> Numbers {
+        Numbers::new(self.services(), self.resting_now())
+    }
+
+    /// Numbers that nobody gets yet.
+    pub(super) fn resting_now(&self) -> BTreeSet<(Protocol, u16)> {
+        let time = now();
+        let resting = self.resting.iter().filter(|(_, until)| **until > time);
+        resting.map(|(half, _)| *half).collect()
+    }
+
     /// Gives a service a number: the one asked for, or any. Durable, then in the kernel.
     pub(super) async fn allocate(
         &mut self,

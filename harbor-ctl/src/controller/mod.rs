@@ -51,7 +51,7 @@ use std::{
 };
 
 use crate::{
-    allocator::Numbers,
+    api::PoolItem,
     config::Loaded,
     discovery::{KnownHosts, Leases},
     forwarding::{
@@ -60,7 +60,7 @@ use crate::{
     },
     http::TcpProblem,
     metrics::Meters,
-    model::{BackendRule, OwnShare, Pools, Protocol, Refusal, RefusalKind, Service, Share, now},
+    model::{BackendRule, OwnShare, Pools, Protocol, Refusal, RefusalKind, Service, Share},
     registry::{Claim, Contents, Registry, RegistryError},
     views::{Rates, facts::Unapplied},
 };
@@ -121,6 +121,8 @@ pub(crate) struct Controller<R> {
     told_shares: Option<Vec<OwnShare>>,
     /// What is told to whom of flows, and how that goes.
     copying: Copying,
+    /// Pools as they were seen last.
+    seen_pools: Vec<PoolItem>,
     /// What was said last of the shares that this node may have.
     said_of_shares: Vec<(String, Claim)>,
     resting: BTreeMap<(Protocol, u16), u64>,
@@ -203,6 +205,7 @@ impl<R: Registry> Controller<R> {
             services,
             pools: contents.pools,
             told_shares: None,
+            seen_pools: Vec::new(),
             said_of_shares: Vec::new(),
             copying: Copying::default(),
             resting: contents.resting,
@@ -289,17 +292,6 @@ impl<R: Registry> Controller<R> {
         }
         self.ask_for_certificates();
         self.keep_reserved().await;
-    }
-
-    fn numbers(&self) -> Numbers {
-        Numbers::new(self.services(), self.resting_now())
-    }
-
-    /// Numbers that nobody gets yet.
-    fn resting_now(&self) -> BTreeSet<(Protocol, u16)> {
-        let time = now();
-        let resting = self.resting.iter().filter(|(_, until)| **until > time);
-        resting.map(|(half, _)| *half).collect()
     }
 
     /// Changes a service: durable first, then current, then in the kernel.

@@ -224,6 +224,13 @@ impl<R: Registry> Controller<R> {
         }
     }
 
+    /// Sees how the pools are, for whoever asks how the node is.
+    pub(super) async fn look_at_pools(&mut self) {
+        if let Ok(items) = self.pool_items().await {
+            self.seen_pools = items;
+        }
+    }
+
     /// Says of each share that this node may have what it is in it, and tells when that has changed.
     pub(super) fn keep_shares(&mut self) {
         let node = &self.running.config.node;

@@ -58,6 +58,7 @@ impl<R: Registry> Controller<R> {
         Snapshot {
             services,
             pools: self.pools.clone(),
+            seen_pools: self.seen_pools.clone(),
             resting: self.resting_now(),
             engines: self.engines.clone(),
             not_applied: self.not_applied.clone(),

@@ -52,6 +52,7 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
         controller.record_late().await;
         controller.tell_registry();
         controller.keep_shares();
+        controller.look_at_pools().await;
         controller.tell_full_proxy();
         controller.told.log.write_late();
         // The forwarding thread keeps what it has up to date by itself.

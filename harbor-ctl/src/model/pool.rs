@@ -3,12 +3,14 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use harbor_common::{backend::SOURCE_ADDRESSES, maps::SHARE_NUMBERS};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Refusal, RefusalKind, check_name};
 
+/// The most translation addresses of one family, and the numbers of shares: the programs' own limits.
+pub(crate) const TRANSLATION_LIMIT: usize = 8;
+pub(crate) const SHARE_NUMBERS: u32 = 1_024;
 /// The most shares of one pool, and nodes of one share.
 const SHARE_LIMIT: usize = 64;
 const NODE_LIMIT: usize = 64;
@@ -115,7 +117,7 @@ impl Pool {
 impl Share {
     fn check(&self) -> Result<(), Refusal> {
         check_name("share", &self.id)?;
-        if !(1..SHARE_NUMBERS as u32).contains(&self.number) {
+        if !(1..SHARE_NUMBERS).contains(&self.number) {
             let text = format!("number {} of share {}", self.number, self.id);
             return Err(Refusal::invalid("number", text));
         }
@@ -159,9 +161,9 @@ impl Share {
         for (is_v4, family) in [(true, "IPv4"), (false, "IPv6")] {
             let count = |of: &[IpAddr]| of.iter().filter(|a| a.is_ipv4() == is_v4).count();
             let count = count(&self.translation);
-            if count > SOURCE_ADDRESSES {
+            if count > TRANSLATION_LIMIT {
                 let text =
-                    format!("{SOURCE_ADDRESSES} translation addresses of {family} are the most");
+                    format!("{TRANSLATION_LIMIT} translation addresses of {family} are the most");
                 return refuse("translation", text);
             }
         }
@@ -204,7 +206,7 @@ impl Pools {
     /// A number that no share has.
     pub(crate) fn free_number(&self) -> Option<u32> {
         let taken: BTreeSet<u32> = self.shares().map(|share| share.number).collect();
-        (1..SHARE_NUMBERS as u32).find(|number| !taken.contains(number))
+        (1..SHARE_NUMBERS).find(|number| !taken.contains(number))
     }
 
     /// Refuses a share whose id or addresses another one has.

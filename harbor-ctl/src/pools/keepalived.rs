@@ -105,7 +105,7 @@ mod tests {
         let plan = EnginePlan {
             pool: "web".into(),
             node: "n2".into(),
-            check: "harbor-ctl pool ready".into(),
+            check: "check".into(),
             shares: vec![EngineShare {
                 id: "a".into(),
                 number: 256,
@@ -120,7 +120,7 @@ mod tests {
         let text = keepalived(&plan);
         for needle in [
             "a-front\n        a-front6\n        a-back\n",
-            "script \"harbor-ctl pool ready a\"",
+            "script \"check a\"",
             "192.0.2.51/32 dev eth0",
             "2001:db8::51/128 dev eth0",
             "virtual_router_id 1\n    priority 190\n",

@@ -26,8 +26,8 @@ use std::{
 
 use crate::{
     api::{
-        BackendCount, CertificateItem, HeldPort, NamedPort, PortCounters, PortItem, RangeCounts,
-        RangeReport,
+        BackendCount, CertificateItem, HeldPort, NamedPort, PoolItem, PortCounters, PortItem,
+        RangeCounts, RangeReport,
     },
     forwarding::Engines,
     model::{
@@ -88,6 +88,8 @@ pub(crate) struct Snapshot {
     pub(super) not_applied: Option<String>,
     /// Numbers that the proxy could not take.
     pub(super) pools: Pools,
+    /// As they were seen a moment ago.
+    pub(super) seen_pools: Vec<PoolItem>,
     pub(super) unheld: BTreeMap<(Protocol, u16), Unheld>,
     pub(super) held: HeldNumbers,
     /// By the service's id.

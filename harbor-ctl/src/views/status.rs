@@ -61,6 +61,7 @@ impl Snapshot {
             discovery: RefusedAnnouncements::noted(self.refused.as_ref(), self.discovery_part()),
             registry: self.registry_status(),
             nodes: status_parts::nodes_part(&self.node, self.nodes.as_ref()),
+            pools: status_parts::pools_part(&self.seen_pools),
             control: self
                 .control
                 .part("control.listen", "harbor-ctl config show"),

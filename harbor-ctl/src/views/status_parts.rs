@@ -13,7 +13,7 @@ use super::{
     status::part,
 };
 use crate::{
-    api::{PartStatus, PortItem},
+    api::{PartStatus, PoolItem, PortItem},
     model::{DatapathReport, Filled, NodeRecord, counted, format_age, now},
 };
 
@@ -138,6 +138,33 @@ pub(super) fn nodes_part(own: &str, records: Option<&Vec<NodeRecord>>) -> PartSt
             "harbor-ctl node list; if one is gone for good: harbor-ctl node detach NODE".into(),
         ),
         ..part("degraded", format!("{text}, away: {}", away.join(", ")))
+    }
+}
+
+/// How many shares this node has, and what is wrong with one.
+pub(super) fn pools_part(pools: &[PoolItem]) -> PartStatus {
+    let shares = || pools.iter().flat_map(|pool| &pool.shares);
+    if pools.is_empty() {
+        return part("ok", "no pool".into());
+    }
+    let here: Vec<&str> = shares()
+        .filter(|share| share.here)
+        .map(|share| share.id.as_str())
+        .collect();
+    let mut text = counted(pools.len(), "pool");
+    if !here.is_empty() {
+        text.push_str(&format!(", here: {}", here.join(", ")));
+    }
+    let bad = pools.iter().find_map(|pool| {
+        let mut shares = pool.shares.iter();
+        shares.find_map(|share| Some((pool, share, share.problem.as_ref()?)))
+    });
+    match bad {
+        None => part("ok", text),
+        Some((pool, share, problem)) => PartStatus {
+            fix: Some(format!("harbor-ctl pool show {}", pool.name)),
+            ..part("degraded", format!("{text}; share {}: {problem}", share.id))
+        },
     }
 }
 

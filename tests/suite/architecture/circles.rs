@@ -14,7 +14,7 @@ const LEFT: &[(&str, usize)] = &[
     ("allocator", 2),
     ("api", 3),
     ("cli", 7),
-    ("config", 9),
+    ("config", 2),
     ("console", 3),
     ("controller", 11),
     ("datapath", 7),

@@ -33,7 +33,9 @@ fn walk(reader: &mut Reader, steps: Vec<Step>) {
         let place = path
             .replace("{port}", "both-x")
             .replace("{dea}", "dea-1")
-            .replace("{id}", "harbor_node_1");
+            .replace("{id}", "harbor_node_1")
+            .replace("{name}", "pool-x")
+            .replace("{engine}", "keepalived");
         let (status, answer) = reader.ask(Question {
             method,
             path,
@@ -86,6 +88,7 @@ fn the_control_api_answers_what_its_document_says() {
     let address = scene.lab.app(V4, 0).to_string();
     walk(&mut reader, of_ports(&address));
     walk(&mut reader, of_app_hosts(&address));
+    walk(&mut reader, of_pools());
     walk(&mut reader, of_the_rest(&scene));
     refused(&mut reader, wrong());
     // Attaching writes the configuration, so it comes last.
@@ -135,6 +138,25 @@ fn of_app_hosts(address: &str) -> Vec<Step> {
         ("get /v1/backends", Value::Null),
         ("get /v1/services", Value::Null),
         ("get /v1/state", Value::Null),
+    ]
+}
+
+fn of_pools() -> Vec<Step> {
+    let share = json!({
+        "id": "harbor_node_1", "public": ["10.77.1.51"], "translation": ["10.77.2.61"],
+        "nodes": ["harbor_node_1"],
+    });
+    vec![
+        ("post /v1/pools", json!({"name": "pool-x"})),
+        ("post /v1/pools/{name}/shares", share),
+        ("get /v1/pools/{name}", Value::Null),
+        ("get /v1/pools/{name}/engine/{engine}", Value::Null),
+        ("get /v1/shares/{id}/ready", Value::Null),
+        ("post /v1/shares/{id}/move", json!({"to": ""})),
+        ("post /v1/pools/{name}/join", json!({})),
+        ("post /v1/pools/{name}/leave", json!({"node": "nobody"})),
+        ("delete /v1/pools/{name}/shares/{id}", Value::Null),
+        ("delete /v1/pools/{name}", Value::Null),
     ]
 }
 

@@ -76,7 +76,7 @@ pub(super) fn password(lab: &Lab) -> PathBuf {
     lab.folder().join("password")
 }
 
-pub(super) const FAULTS: [Fault; 14] = [
+pub(super) const FAULTS: [Fault; 15] = [
     Fault {
         part: "ports",
         says: "no backend",
@@ -90,6 +90,32 @@ pub(super) const FAULTS: [Fault; 14] = [
                     .ctl(&["ports", "delete", "lonely", "--yes"])
                     .ok(),
             )
+        },
+    },
+    Fault {
+        part: "pools",
+        says: "no node has its addresses",
+        make: |node| {
+            let agent = &node.scene.agent;
+            agent.ctl(&["pool", "create", "shared"]).ok();
+            let share = [
+                "pool",
+                "share",
+                "add",
+                "shared",
+                "a",
+                "--public",
+                "192.0.2.1",
+            ];
+            let more = ["--translation", "192.0.2.2", "--nodes", "harbor_node_1"];
+            agent.ctl(&[&share[..], &more].concat()).ok();
+        },
+        heal: |node| {
+            let agent = &node.scene.agent;
+            agent
+                .ctl(&["pool", "share", "remove", "shared", "a", "--yes"])
+                .ok();
+            agent.ctl(&["pool", "delete", "shared"]).ok();
         },
     },
     Fault {

@@ -4,6 +4,7 @@
 mod bench;
 mod forwarded;
 mod fragments;
+mod held;
 mod icmp;
 mod limits;
 mod lying;
@@ -41,6 +42,7 @@ fn every_reason_has_a_row() {
     let rows = rows::ROWS.iter().map(|row| row.verdict);
     let scarce = scarce::TESTS.iter().chain(&limits::TESTS);
     let scarce = scarce
+        .chain(&held::TESTS)
         .chain(&shares::TESTS)
         .chain(&unrouted::TESTS)
         .map(|(reason, _)| *reason);

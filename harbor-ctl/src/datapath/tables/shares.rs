@@ -11,7 +11,7 @@ use aya::maps::{Array, MapData};
 use harbor_common::{
     addr::{Family as _, Ipv4, Ipv6},
     backend::{SOURCE_ADDRESSES, Sources},
-    maps::{SHARES, SOURCES},
+    maps::{SHARE_NUMBERS, SHARES, SOURCES},
     share::{Share, sources_at},
 };
 
@@ -22,8 +22,11 @@ use crate::{
         error::{DatapathError, Tried as _},
         program::pins::Pins,
     },
-    model::OwnShare,
+    model::{self as pool, OwnShare},
 };
+
+const _: () = assert!(SHARE_NUMBERS as u32 == pool::SHARE_NUMBERS);
+const _: () = assert!(SOURCE_ADDRESSES == pool::TRANSLATION_LIMIT);
 
 /// The `shares` map and the lists of `sources` that belong to it, opened.
 pub(crate) struct ShareTable {

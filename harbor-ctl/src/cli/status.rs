@@ -234,8 +234,7 @@ mod tests {
              Health    ok        no port is probed\n\
              Discovery ok        no app host has announced anything\n\
              Registry  ok        embedded, /var/lib/harbor/harbor.redb\n\
-             Nodes     ok        this node alone\n\
-             Pools     ok        no pool\n\
+             Nodes     ok        this node alone\nPools     ok        no pool\n\
              Control   ok        off: control.listen is not set\n\
              Gateway   ok        off: gateway.password_file is not set\n\
              Metrics   ok        off: metrics.listen is not set\n\

@@ -235,8 +235,7 @@ mod tests {
              Discovery ok        no app host has announced anything\n\
              Registry  ok        embedded, /var/lib/harbor/harbor.redb\n\
              Nodes     ok        this node alone\nPools     ok        no pool\n\
-             Control   ok        off: control.listen is not set\n\
-             Gateway   ok        off: gateway.password_file is not set\n\
+             Control   ok        off: control.listen is not set\nGateway   ok        off: gateway.password_file is not set\n\
              Metrics   ok        off: metrics.listen is not set\n\
              Console   ok        off: console.listen is not set\n\
              Events    ok        12 kept\n\

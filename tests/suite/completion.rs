@@ -34,7 +34,7 @@ fn bash_completes_verbs_names_of_ports_and_keys_for_a_name_with_a_hyphen() {
     scene.port("udp-game");
     for mode in ["", "posix"] {
         let after = |line: &str| offered(&scene, &format!("harbor-ctl {line}"), mode);
-        assert_eq!(after("po"), ["ports"]);
+        assert_eq!(after("por"), ["ports"]);
         assert_eq!(after("ports sh"), ["show"]);
         assert_eq!(after("ports show w"), ["web-shop"]);
         assert_eq!(after(&format!("ports show {web}")), [web.as_str()]);
@@ -47,6 +47,12 @@ fn bash_completes_verbs_names_of_ports_and_keys_for_a_name_with_a_hyphen() {
         let line = format!("backends drain web-shop {}:", app.ip());
         assert_eq!(after(&line), [app.port().to_string()]);
         assert_eq!(after("ports create x --protocol b"), ["both"]);
+        assert_eq!(after("ports list --sort rea"), ["reason"]);
+        assert_eq!(after("ports list --sort=rea"), ["reason"]);
+        assert_eq!(after("ports list --state up,dow"), ["up,down"]);
+        assert_eq!(after("ports list -oy"), ["-oyaml"]);
+        assert_eq!(after("ports set web-shop policy=fi"), ["first"]);
+        assert_eq!(after("config set log.level wa"), ["warn"]);
     }
 }
 

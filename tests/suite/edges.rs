@@ -4,10 +4,11 @@ use std::{
     fs,
     net::{SocketAddr, TcpStream},
     os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
     time::Duration,
 };
 
-use kit::{Agent, Config, Finished, Lab, V4, binary, eventually, finish, traffic};
+use kit::{Agent, Config, Finished, Lab, SmallDisk, V4, binary, eventually, finish, traffic};
 use nix::{
     sys::{signal::Signal, stat::Mode},
     unistd::mkfifo,
@@ -27,8 +28,14 @@ fn a_socket_that_was_taken_away_is_made_again_and_signals_of_others_end_nothing(
         fs::remove_file(&socket).unwrap();
         eventually(SOON, || scene.agent.ctl(&["status"]).code == 0);
     }
-    let mode = fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode, 0o660);
+    assert_eq!(mode_of(&socket), 0o660);
+    // With its folder, and what keeps a second agent from starting.
+    let run = socket.parent().unwrap();
+    fs::remove_dir_all(run).unwrap();
+    eventually(SOON, || scene.agent.ctl(&["status"]).code == 0);
+    assert_eq!(mode_of(&socket), 0o660);
+    let lock = fs::read_to_string(run.join("agent.lock")).unwrap();
+    assert_eq!(lock.trim(), scene.agent.process().id().to_string());
     for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
         scene.agent.process().signal(signal);
     }
@@ -37,6 +44,10 @@ fn a_socket_that_was_taken_away_is_made_again_and_signals_of_others_end_nothing(
     live.progress();
     assert_eq!(live.finish().errors, Vec::<String>::new());
     assert_eq!(scene.agent.stop(), 0);
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 #[test]
@@ -52,6 +63,50 @@ fn an_agent_without_its_logs_serves_and_says_so() {
     assert_eq!(status["agent"]["state"], "degraded");
     let text = status["agent"]["text"].to_string();
     assert!(text.contains("4 of 4 logs are not written"), "{text}");
+    // What was logged meanwhile is not lost.
+    fs::remove_file(agent.folder().join("log")).unwrap();
+    let part = || agent.ctl_json_whatever(&["status"])["agent"].clone();
+    eventually(SOON, || part()["state"] == "ok");
+    assert!(agent.log("node").contains("agent starts"));
+    // A folder that is taken away under it is made again.
+    fs::remove_dir_all(agent.folder().join("log")).unwrap();
+    eventually(SOON, || {
+        agent.ctl(&["ports", "drain", "web"]).ok();
+        agent.ctl(&["ports", "resume", "web"]).ok();
+        agent.log("node").contains("port resumed")
+    });
+}
+
+#[test]
+fn a_full_disk_of_logs_is_said_and_cuts_no_line() {
+    let lab = Lab::routed();
+    let mut agent = Agent::configured(&lab, &Config::with("[log]\nlevel = \"info\"\n"));
+    let disk = SmallDisk::mount(&agent.folder().join("log"), 1 << 20);
+    agent.launch();
+    agent.wait_until_ready();
+    disk.fill();
+    let mut made = Vec::new();
+    let agent_part = |agent: &Agent| agent.ctl_json_whatever(&["status"])["agent"].clone();
+    // The last page of the file takes some more.
+    eventually(Duration::from_secs(60), || {
+        let name = format!("port-{}", made.len());
+        agent.create(&[&name]);
+        made.push(name);
+        agent_part(&agent)["state"] == "degraded"
+    });
+    let told = agent_part(&agent);
+    assert!(told["text"].to_string().contains("No space left"), "{told}");
+    assert!(told["fix"].to_string().contains("make room"), "{told}");
+    assert_eq!(agent.ctl(&["status"]).code, 7);
+    disk.free();
+    eventually(SOON, || agent_part(&agent)["state"] == "ok");
+    let log = agent.log("node");
+    for name in made {
+        assert!(log.contains(&format!("name=\"{name}\"")), "{name}: {log}");
+    }
+    let is_whole = |line: &&str| line.starts_with("20") && line.contains("harbor_ctl::");
+    let cut: Vec<&str> = log.lines().filter(|line| !is_whole(line)).collect();
+    assert_eq!(cut, [""; 0]);
 }
 
 #[test]
@@ -75,6 +130,63 @@ fn what_is_no_file_in_the_folder_of_settings_is_named_and_stops_nobody() {
     );
     assert!(!text.contains("10-own"), "{text}");
     assert_eq!(agent.ctl(&["config", "get", "log.keep"]).ok().stdout, "3\n");
+    // The fix names what is wrong, and when that is gone nobody has to be told.
+    assert_eq!(status["configuration"]["fix"], "harbor-ctl config check");
+    let checked = by_file(&agent, &["config", "check"]);
+    assert_eq!(checked.code, 2, "{}", checked.stdout);
+    for name in ["20-gone.toml", "30-pipe.toml"] {
+        assert!(checked.stderr.contains(name), "{}", checked.stderr);
+    }
+    assert!(!checked.stderr.contains("is valid"), "{}", checked.stderr);
+    let listed = by_file(&agent, &["config", "check", "-o", "json"]).json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{listed}");
+    for name in ["20-gone.toml", "30-pipe.toml"] {
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    by_file(&agent, &["config", "check"]).ok();
+    eventually(SOON, || agent.ctl(&["status"]).code == 0);
+}
+
+/// As an operator does whose agent has another configuration file.
+fn by_file(agent: &Agent, words: &[&str]) -> Finished {
+    let mut command = agent.host().command(binary("harbor-ctl"));
+    command.arg("--config").arg(agent.config_file()).args(words);
+    finish(command.env("NO_COLOR", "1"))
+}
+
+#[test]
+fn an_agent_is_reached_in_spite_of_a_drop_in_that_is_wrong() {
+    let mut scene = Scene::routed();
+    scene.port("web");
+    let agent = &scene.agent;
+    let folder = agent.folder().join("conf.d");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("50-own.toml");
+    for wrong in ["[log\n", "[log]\nkeep = \"many\"\n", "nonsense = 1\n"] {
+        fs::write(&file, wrong).unwrap();
+        let shown = by_file(agent, &["status"]);
+        assert_eq!(shown.code, 0, "{}", shown.stderr);
+        assert!(shown.stderr.starts_with("warning: "), "{}", shown.stderr);
+        assert!(shown.stderr.contains("50-own.toml"), "{}", shown.stderr);
+        let quiet = by_file(agent, &["--quiet", "ports", "list", "-o", "name"]);
+        assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+        by_file(agent, &["logs", "node", "-n", "1"]).ok();
+        assert_eq!(by_file(agent, &["config", "check"]).code, 2);
+    }
+    // What was refused is over when the file is right; what it says now waits to be read.
+    scene.agent.process().signal(Signal::SIGHUP);
+    let agent = &scene.agent;
+    let configuration = || agent.ctl_json_whatever(&["status"])["configuration"].clone();
+    eventually(SOON, || {
+        configuration()["text"].to_string().contains("50-own.toml")
+    });
+    fs::write(&file, "[log]\nlevel = \"debug\"\n").unwrap();
+    eventually(SOON, || {
+        let told = configuration();
+        told["fix"] == "systemctl reload harbor" && told["text"].to_string().contains("log.level")
+    });
+    fs::remove_file(&file).unwrap();
+    eventually(SOON, || configuration()["state"] == "ok");
 }
 
 #[test]

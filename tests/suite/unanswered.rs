@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, thread, time::Duration};
 use kit::{Agent, Config, Lab, Unanswered, certify, eventually};
 use nix::sys::signal::Signal;
 
-use crate::scene::Scene;
+use crate::{registry::redis_of, scene::Scene};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -30,6 +30,29 @@ fn others_go_on(agent: &Agent, name: &str) {
     agent.ctl(&["ports", "set", name, "drain_s=5"]).ok();
     agent.ctl(&["ports", "delete", name, "--yes"]).ok();
     agent.ctl_json_whatever(&["status"]);
+}
+
+#[test]
+fn a_node_that_joins_or_leaves_waits_for_its_configuration_alone() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let mut scene = Scene::on(lab, &Config::default());
+    let file = scene.agent.config_file();
+    let (url, leave) = (redis.url(), ["node", "detach", "--keep"]);
+    for words in [&["node", "attach", &url][..], &leave] {
+        let agent = &scene.agent;
+        let unanswered = Unanswered::take(&file);
+        thread::scope(|scope| {
+            let asking = scope.spawn(|| agent.ctl(words));
+            eventually(SOON, || unanswered.is_waited_for());
+            others_go_on(agent, "besides");
+            assert!(!asking.is_finished(), "{words:?} did not wait");
+            drop(unanswered);
+            asking.join().unwrap().ok();
+        });
+        assert_eq!(scene.agent.stop(), 0);
+        scene.agent.restart();
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Keeps the control socket where it is looked for: one that was taken away is made again, and whoever is
-//! connected to the one before stays so.
+//! Keeps the control socket where it is looked for: one that was taken away is made again, with its folder and
+//! the agent's lock there, and whoever is connected to the one before stays so.
 
 use std::{
     io,
@@ -10,9 +10,10 @@ use std::{
 
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 
+use super::directories;
 use crate::{
-    control::{self, Groups},
-    controller::Handle,
+    control::{self, AgentLock, Groups},
+    controller::{AgentError, Handle, Tried as _},
     model::HttpLimits,
     registry::Registry,
 };
@@ -68,7 +69,7 @@ impl SocketSide {
         };
         let mut servers = JoinSet::new();
         servers.spawn(serve(listener));
-        let mut told = None;
+        let (mut told, mut lock) = (None, None);
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stops| *stops) => break,
@@ -77,7 +78,7 @@ impl SocketSide {
             if identity(&path) == bound && bound.is_some() {
                 continue;
             }
-            match open(&path, groups, &handle).await {
+            match open_again(&path, (groups, &mut lock), &handle).await {
                 Ok(listener) => {
                     bound = identity(&path);
                     told = None;
@@ -98,6 +99,21 @@ impl SocketSide {
         }
         while servers.join_next().await.is_some() {}
     }
+}
+
+/// The folder may be gone too, and with it what keeps a second agent from starting.
+async fn open_again<R: Registry>(
+    path: &Path,
+    (groups, lock): (Groups, &mut Option<AgentLock>),
+    handle: &Handle<R>,
+) -> Result<UnixListener, AgentError> {
+    let run = path.parent().unwrap_or(Path::new("/"));
+    directories::make_run(run)?;
+    if !control::is_locked(run) {
+        *lock = Some(control::take_lock(run)?);
+    }
+    let opened = open(path, groups, handle).await;
+    opened.tried(|| format!("cannot listen at {}", path.display()))
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

@@ -13,12 +13,16 @@ use crate::{
 
 /// Makes the directories for sockets, state and logs.
 pub(super) fn prepare(paths: &Paths) -> Result<(), AgentError> {
-    // The socket must be reachable for group harbor; state is nobody else's business.
-    make(&paths.run, 0o755)?;
+    make_run(&paths.run)?;
     // Without logs in files the agent lives; `telemetry` says what is lacking.
     let _ = make(&paths.log, 0o750);
     make(&paths.state, 0o700)?;
     keep_private(&paths.state)
+}
+
+/// Makes the directory for sockets, which group harbor must reach; state is nobody else's business.
+pub(super) fn make_run(run: &Path) -> Result<(), AgentError> {
+    make(run, 0o755)
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), AgentError> {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long to wait before listening is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Serves until the runtime ends.
 pub(super) async fn run<R: Registry>(

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How long to wait before listening is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(2);
 /// Those who scrape are few.
 const LIMITS: HttpLimits = HttpLimits {
     header_timeout: Duration::from_secs(10),

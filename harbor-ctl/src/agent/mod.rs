@@ -124,6 +124,7 @@ async fn serve_from<R: Registry>(
         tokio::spawn(tick::run(handle.clone(), report_fatal)),
         tokio::spawn(relisten::run(handle.clone())),
         tokio::spawn(tick::follow_certificates(handle.clone())),
+        tokio::spawn(tick::follow_configuration(handle.clone())),
         tokio::spawn(health::run(handle.clone())),
         tokio::spawn(copying::run(handle.clone())),
     ]);

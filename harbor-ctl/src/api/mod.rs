@@ -48,6 +48,9 @@ pub(crate) struct List<T> {
     /// Give it back as `continue` for the next page; missing on the last one.
     #[serde(rename = "continue", default, skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<String>,
+    /// What the list does not show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) warning: Option<String>,
 }
 
 impl<T> List<T> {
@@ -57,6 +60,7 @@ impl<T> List<T> {
             kind: kind.into(),
             items,
             next: None,
+            warning: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::List,
     config::{self, ConfigError, Key, Problem, Source},
-    model::{ConfigItem, Refusal},
+    model::{ConfigItem, Refusal, counted},
 };
 
 /// One thing that is wrong with a file, as scripts see it.
@@ -30,7 +30,10 @@ struct ProblemItem {
 pub(super) fn check(session: &Session, file: Option<PathBuf>) -> Result<(), Failure> {
     let path = file.or_else(|| session.globals.config.clone());
     let source = Source::new(path.as_deref(), Vec::new());
-    let outcome = config::load(&source);
+    let outcome = config::load(&source).and_then(|loaded| match loaded.left_out {
+        left_out if left_out.is_empty() => Ok(()),
+        problems => Err(ConfigError { problems }),
+    });
     if session.output.is_for_people() {
         outcome.map_err(|error| Failure::from(Refusal::from(error)))?;
         session.say(&format!("{} is valid", source.path.display()));
@@ -50,7 +53,7 @@ pub(super) fn check(session: &Session, file: Option<PathBuf>) -> Result<(), Fail
         count => Err(Failure::new(
             Exit::Usage,
             "invalid",
-            format!("{} has {count} errors", source.path.display()),
+            format!("{} has {}", source.path.display(), counted(count, "error")),
         )),
     }
 }

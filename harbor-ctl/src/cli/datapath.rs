@@ -105,7 +105,7 @@ pub(super) async fn run(session: &Session, verb: DatapathVerb) -> Result<Exit, F
 }
 
 fn paths(session: &Session) -> Result<Paths, Failure> {
-    Ok(session.configuration()?.config.paths)
+    Ok(session.paths()?)
 }
 
 /// The agent knows more; without one the pins speak for themselves.

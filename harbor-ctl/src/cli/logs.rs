@@ -129,7 +129,7 @@ fn stamp(time: SystemTime) -> String {
 }
 
 pub(super) async fn run(session: &Session, noun: LogsNoun) -> Result<Exit, Failure> {
-    let folder = session.configuration()?.config.paths.log;
+    let folder = session.paths()?.log;
     let parts = match noun.part {
         Some(part) => vec![part],
         None => Part::ALL.to_vec(),

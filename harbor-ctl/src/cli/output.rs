@@ -81,6 +81,9 @@ impl Output {
 
     /// Prints a list.
     pub(super) fn list<T: Row + Serialize>(self, list: &List<T>) -> Result<(), Failure> {
+        if let Some(warning) = &list.warning {
+            warn(warning);
+        }
         match self.format {
             Format::Json | Format::Yaml => self.data(list),
             Format::Name => print(
@@ -144,6 +147,12 @@ impl Output {
             }
         }
     }
+}
+
+/// Says on standard error what does not keep the command from doing its work.
+#[expect(clippy::print_stderr, reason = "words go to stderr")]
+pub(super) fn warn(text: &str) {
+    eprintln!("warning: {}", crate::model::escaped(text));
 }
 
 /// Writes all of it, or fails: a full disk behind a redirection must not look like success.

@@ -66,6 +66,8 @@ enum Column {
     Age,
     /// Those that need somebody first
     State,
+    /// Those that have a reason first, equal ones together
+    Reason,
 }
 
 impl PortFilter {
@@ -79,6 +81,10 @@ impl PortFilter {
             Some(Column::Rate) => ports.sort_by_key(|port| Reverse(port.rate_bps)),
             Some(Column::Age) => ports.sort_by_key(|port| Reverse(port.age_s)),
             Some(Column::State) => ports.sort_by_key(|port| urgency(port.state)),
+            Some(Column::Reason) => ports.sort_by(|a, b| {
+                let key = |port: &PortItem| (port.reason.is_none(), port.reason.clone());
+                key(a).cmp(&key(b))
+            }),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{failure::Failure, globals::Globals, output::Output};
 use crate::{
-    config::{self, ConfigError, Loaded, Source},
+    config::{self, ConfigError, Despite, Loaded, Paths, Source},
     control::Client,
 };
 
@@ -39,14 +39,36 @@ impl Session {
         if let Some(socket) = &self.globals.socket {
             return Ok(socket.clone());
         }
-        match self.configuration() {
-            Ok(loaded) => Ok(loaded.config.paths.socket()),
+        match self.paths() {
+            Ok(paths) => Ok(paths.socket()),
             // The default file may be unreadable for this user; the default socket may not.
             Err(_) if self.globals.config.is_none() => {
                 Ok(Path::new("/run/harbor/harbor.sock").into())
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The agent's folders, also by a configuration that is wrong otherwise: that is said, and keeps
+    /// nobody from asking an agent that runs.
+    pub(super) fn paths(&self) -> Result<Paths, ConfigError> {
+        let error = match self.configuration() {
+            Ok(loaded) => return Ok(loaded.config.paths),
+            Err(error) => error,
+        };
+        let Some(Despite { paths, is_denied }) = config::paths_despite(&self.source()) else {
+            return Err(error);
+        };
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let is_own = self.globals.config.is_none();
+        match is_denied && is_own {
+            true => self.detail(first),
+            false => self.say(&format!(
+                "warning: {first}; all of it: harbor-ctl config check"
+            )),
+        }
+        Ok(paths)
     }
 
     /// A connection to the agent.

@@ -76,17 +76,28 @@ pub(super) async fn run(session: &Session, noun: StatusNoun) -> Result<Exit, Fai
     }
 }
 
-/// Whether ports are served, as `/readyz` says.
+/// Whether ports are served and changes taken, as `/readyz` says.
 async fn ready(session: &Session) -> Result<Exit, Failure> {
-    let (text, exit) = match session.client()?.text("/readyz").await {
-        Ok(_) => ("ready", Exit::Ok),
+    let why = match session.client()?.text("/readyz").await {
+        Ok(_) => None,
         Err(ClientError::Refused(refusal)) if refusal.kind == RefusalKind::NotReady => {
-            ("not ready", Exit::Degraded)
+            Some(refusal.description)
         }
         Err(error) => return Err(error.into()),
     };
-    let report = serde_json::json!({ "ready": exit == Exit::Ok });
-    session.output.text(&format!("{text}\n"), &report)?;
+    let (text, report, exit) = match &why {
+        None => (
+            "ready\n".into(),
+            serde_json::json!({ "ready": true }),
+            Exit::Ok,
+        ),
+        Some(why) => (
+            format!("not ready: {}\n", escaped(why)),
+            serde_json::json!({ "ready": false, "reason": why }),
+            Exit::Degraded,
+        ),
+    };
+    session.output.text(&text, &report)?;
     Ok(exit)
 }
 

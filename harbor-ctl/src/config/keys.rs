@@ -60,6 +60,11 @@ impl Key {
         self
     }
 
+    /// Whether it is true or false.
+    pub(crate) fn is_switch(&self) -> bool {
+        self.kind == Kind::Bool
+    }
+
     pub(super) const fn one_of(mut self, choices: &'static [&'static str]) -> Self {
         self.choices = choices;
         self

@@ -7,6 +7,7 @@ mod app_hosts;
 mod check;
 mod console;
 mod control;
+mod despite;
 mod edit;
 mod form;
 mod gateway;
@@ -37,6 +38,7 @@ use crate::model::{Refusal, RefusalKind, nearest};
 pub(crate) use app_hosts::read_app_hosts;
 pub(crate) use console::ConsoleConfig;
 pub(crate) use control::ControlConfig;
+pub(crate) use despite::{Despite, paths_despite};
 pub(crate) use edit::{set_value, set_value_if, unset_value};
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use keys::{Applies, KEYS, Key, find as find_key, kato_name};
@@ -87,8 +89,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) entries: BTreeMap<String, Entry>,
     pub(crate) source: Source,
-    /// What stands in `conf.d` under the name of a file and is none, in words.
-    pub(crate) left_out: Vec<String>,
+    /// What stands in `conf.d` under the name of a file and is none.
+    pub(crate) left_out: Vec<Problem>,
 }
 
 /// Reads and checks every layer.
@@ -112,7 +114,7 @@ pub(crate) fn load_text(source: &Source, text: &str) -> Result<Loaded, ConfigErr
             Ok(text) => layers.add_file(&path, &text),
             // A link to nothing, a pipe: what never held a setting takes none away.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
-                left_out.push(format!("{} is left out: {error}", path.display()));
+                left_out.push(Problem::left_out(&path, &error));
             }
             Err(error) => return Err(ConfigError::unreadable(&path, &error)),
         }

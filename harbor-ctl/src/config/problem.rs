@@ -14,6 +14,15 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// Something in the place of a drop-in that is no file.
+    pub(super) fn left_out(path: &Path, error: &std::io::Error) -> Self {
+        Self {
+            place: path.display().to_string(),
+            message: format!("it is left out: {error}"),
+            fix: Some("remove it, or put a file in its place".into()),
+        }
+    }
+
     /// Line and column, for the order in which problems are told.
     pub(crate) fn position(&self) -> (usize, usize) {
         let mut numbers = self

@@ -65,11 +65,20 @@ fn parts(status: &StatusReport) -> Markup {
     }
 }
 
-/// The fullest of each kind that has a limit.
 /// What stands in place of what the programs in the kernel count.
-const UNLOADED: &str =
-    "Counted by the programs in the kernel, and none is loaded: see each port's page.";
+fn uncounted(status: &StatusReport) -> Markup {
+    html! {
+        p {
+            @if status.datapath.state == "ok" {
+                "Counted by the programs in the kernel, and none is loaded: see each port's page."
+            } @else {
+                "Not known, the programs in the kernel count this: " (status.datapath.text) "."
+            }
+        }
+    }
+}
 
+/// The fullest of each kind that has a limit.
 fn filled(status: &StatusReport) -> Markup {
     let reports = status.datapath_report.iter();
     let mut filled: Vec<_> = reports
@@ -90,7 +99,7 @@ fn filled(status: &StatusReport) -> Markup {
     html! {
         section {
             h2 { "Fullest" }
-            @if status.datapath_report.is_none() { p { (UNLOADED) } }
+            @if status.datapath_report.is_none() { (uncounted(status)) }
             @else if filled.is_empty() { p { "No flow is open." } }
             @else { (table("Fullest", &["What", "Flows", "Room", "Full"], &rows)) }
         }
@@ -114,7 +123,7 @@ fn drops(status: &StatusReport) -> Markup {
     html! {
         section {
             h2 { "Dropped" }
-            @if status.datapath_report.is_none() { p { (UNLOADED) } }
+            @if status.datapath_report.is_none() { (uncounted(status)) }
             @else if drops.is_empty() { p { "Nothing has been dropped." } }
             @else { (table("Dropped", &["Reason", "Packets", "Meaning"], &rows)) }
         }

@@ -64,6 +64,7 @@ pub(super) async fn page<O: Operations>(
     let body = match console.ports(since).await {
         Ok(ports) => html! {
             (deleted(&console.operations.events(), &wanted.deleted))
+            (unlisted(console.operations.unlisted().await))
             (listing(&ports, &wanted, &session))
         },
         Err(refusal) => alert(Some(&refusal)),
@@ -89,6 +90,13 @@ fn deleted(events: &EventLog, id: &str) -> Markup {
                 " is deleted."
             }
         }
+    }
+}
+
+/// Says that there are ports which the list cannot name.
+fn unlisted(warning: Option<String>) -> Markup {
+    html! {
+        @if let Some(warning) = warning { p.note role="status" { "Not all of them: " (warning) "." } }
     }
 }
 

@@ -55,6 +55,7 @@ async fn list_backends<O: Operations>(
             kind,
             items,
             next,
+            ..
         } = page("BackendList", items, key, (query.limit, query.token))?;
         let items = items.into_iter().map(|(_, item)| item).collect();
         Ok(List {
@@ -62,6 +63,7 @@ async fn list_backends<O: Operations>(
             kind,
             items,
             next,
+            warning: o.unlisted().await,
         })
     })
     .await

@@ -39,7 +39,7 @@ async fn live<O: Operations>(State(_): Shared<O>) -> Response {
     "ok\n".into_response()
 }
 
-/// Whether ports are served.
+/// Whether ports are served and changes taken; if not, why.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -47,11 +47,9 @@ async fn live<O: Operations>(State(_): Shared<O>) -> Response {
     responses((status = 200, description = "they are", body = String, content_type = "text/plain"), NotTold),
 )]
 async fn ready<O: Operations>(State(o): Shared<O>) -> Response {
-    match o.is_ready().await {
-        true => "ok\n".into_response(),
-        false => failure(
-            Refusal::new(RefusalKind::NotReady, "ports are not forwarded").fix("harbor-ctl status"),
-        ),
+    match o.not_ready().await {
+        None => "ok\n".into_response(),
+        Some(why) => failure(Refusal::new(RefusalKind::NotReady, why).fix("harbor-ctl status")),
     }
 }
 

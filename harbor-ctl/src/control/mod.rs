@@ -39,7 +39,7 @@ pub(crate) use client::{Client, ClientError, Remote, segment};
 pub(crate) use event_log::{EventLog, Record};
 pub(crate) use groups::Groups;
 pub(crate) use local_time::local;
-pub(crate) use lock::{LockError, is_locked, take as take_lock};
+pub(crate) use lock::{AgentLock, LockError, is_locked, take as take_lock};
 pub(crate) use operations::{
     Answer, BindingOperations, DatapathOperations, FlowSource, FoundBackends, Operations,
     PacketSource, PoolOperations, PortRow, SharedOperations, SummaryOperations, Traffic,

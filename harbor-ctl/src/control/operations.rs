@@ -36,6 +36,8 @@ pub(crate) trait Operations:
 
     fn services(&self) -> impl Future<Output = Answer<Vec<ServiceItem>>> + Send;
     fn ports(&self) -> impl Future<Output = Answer<Vec<PortItem>>> + Send;
+    /// Ports that are served and that no list can name, and what to do about them.
+    fn unlisted(&self) -> impl Future<Output = Option<String>> + Send;
     fn port(&self, port: PortRef) -> impl Future<Output = Answer<PortItem>> + Send;
     fn create_port(&self, request: CreatePort) -> impl Future<Output = Answer<PortItem>> + Send;
     /// Refused where a value that is changed is no more the one that was seen.
@@ -104,8 +106,8 @@ pub(crate) trait Operations:
     fn events(&self) -> EventLog;
 
     fn status(&self) -> impl Future<Output = Answer<StatusReport>> + Send;
-    /// Whether ports are served.
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+    /// Why this node is not ready, if it is not: ports are not served as they should be, or no change is taken.
+    fn not_ready(&self) -> impl Future<Output = Option<String>> + Send;
 }
 
 /// What pages show of many things: read at a cost that does not depend on how many there are, or once

@@ -47,12 +47,10 @@ async fn list_services<O: Operations>(
     answer(async {
         let query = checked(query)?;
         let key = |s: &ServiceItem| format!("{:05} {:?} {}", s.port, s.protocols, s.id);
-        page(
-            "ServiceList",
-            operations.services().await?,
-            key,
-            (query.limit, query.token),
-        )
+        let services = operations.services().await?;
+        let mut list = page("ServiceList", services, key, (query.limit, query.token))?;
+        list.warning = operations.unlisted().await;
+        Ok(list)
     })
     .await
 }
@@ -72,12 +70,10 @@ async fn list_ports<O: Operations>(
     answer(async {
         let query = checked(query)?;
         let key = |p: &PortItem| format!("{:05} {:?} {}", p.port, p.protocols, p.id);
-        page(
-            "PortList",
-            operations.ports().await?,
-            key,
-            (query.limit, query.token),
-        )
+        let ports = operations.ports().await?;
+        let mut list = page("PortList", ports, key, (query.limit, query.token))?;
+        list.warning = operations.unlisted().await;
+        Ok(list)
     })
     .await
 }

@@ -9,7 +9,7 @@ use crate::{
     model::{Protocol, Refusal, RefusalKind, Service, are, counted, now},
     proxy::Unheld,
     registry::{Quota, Registry, RegistryError, Rests},
-    views::status::more_descriptors,
+    views::status_proxy::more_descriptors,
 };
 
 /// How often a number that somebody else takes in the same moment is drawn anew.

@@ -21,7 +21,9 @@ use crate::{
 const KIND: &str = "State";
 
 impl<R: Registry> Controller<R> {
-    pub(super) fn export_state(&self) -> StateDocument {
+    /// Refused while there are ports that it would lack.
+    pub(super) fn export_state(&self) -> Result<StateDocument, Refusal> {
+        self.unless_nameless()?;
         let rest = |(&(protocol, port), &until): (&(Protocol, u16), &u64)| RestingItem {
             port,
             protocol,
@@ -29,13 +31,13 @@ impl<R: Registry> Controller<R> {
         };
         let mut services: Vec<Service> = self.services().cloned().collect();
         services.sort_by(|a, b| (a.port, &a.id).cmp(&(b.port, &b.id)));
-        StateDocument {
+        Ok(StateDocument {
             api_version: API_VERSION.into(),
             kind: KIND.into(),
             exported_at: now(),
             services,
             resting: self.resting.iter().map(rest).collect(),
-        }
+        })
     }
 
     /// Takes a document in, whole or not at all.
@@ -43,8 +45,8 @@ impl<R: Registry> Controller<R> {
         &mut self,
         document: StateDocument,
     ) -> Result<ServiceCount, Refusal> {
+        self.know_nodes_of(&document.services).await?;
         let services = self.checked(document)?;
-        self.know_nodes_of(&services).await?;
         let imported = self.registry.import(&services).await;
         imported.map_err(|error| refused(&error))?;
         self.follow_decision();
@@ -58,22 +60,28 @@ impl<R: Registry> Controller<R> {
 
     /// Refuses services of nodes that nobody has heard of: nobody would serve them.
     async fn know_nodes_of(&self, services: &[Service]) -> Result<(), Refusal> {
-        if !R::IS_SHARED {
-            return Ok(());
-        }
         let records = self.registry.nodes().await;
         let records = records.map_err(|error| refused(&error))?;
+        let own = &self.running.config.node;
         let is_known = |service: &&Service| {
-            self.serves(service) || records.iter().any(|record| record.id == service.node)
+            let node = &service.node;
+            node.is_empty() || node == own || records.iter().any(|record| record.id == *node)
         };
         let Some(stray) = services.iter().find(|service| !is_known(service)) else {
             return Ok(());
         };
-        let (name, node) = (&stray.name, stray.node.escape_default());
+        let (name, node) = (stray.name.escape_default(), stray.node.escape_default());
         let text = format!("service {name}: no node {node} shares this registry");
-        Err(Refusal::invalid("services", text).fix(
-            "start the agent of that node first, or name another in the document: harbor-ctl node list",
-        ))
+        Err(Refusal::invalid("services", text).fix(match R::IS_SHARED {
+            true => {
+                "start the agent of that node first, or name another in the document: harbor-ctl node list"
+                    .to_owned()
+            }
+            false => format!(
+                "this node keeps its ports for itself: name it in the document (\"node\": {own:?}), or leave \
+                 `node` out there; services of other nodes belong into the registry that those share"
+            ),
+        }))
     }
 
     /// Every service of a document, as this registry would keep it.
@@ -171,6 +179,7 @@ impl<R: Registry> Controller<R> {
 
     /// Copies what is on this machine into a file of its own, below the state directory.
     pub(super) async fn backup_state(&self) -> Result<BackupItem, Refusal> {
+        self.unless_nameless()?;
         let failed = |error: std::io::Error| Refusal::failed(format!("the backup failed: {error}"));
         let file = backup_file(&self.running.config.paths.state).map_err(failed)?;
         let copied = self.registry.backup(&file).await;

@@ -9,11 +9,12 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Controller, services::Mark};
+use super::{Controller, background::Reading, services::Mark};
 use crate::{
     model::{CertificateFiles, Refusal, Service, Tls, now},
     proxy::Proxy,
@@ -34,6 +35,7 @@ struct Known {
     asked: Mutex<(Vec<Wanted>, u64)>,
     /// Who reads the files has it, for as long as they take to answer.
     turn: Turn,
+    reading: Reading,
 }
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
@@ -81,6 +83,11 @@ impl Certificates {
         }
     }
 
+    /// For how long the files have not answered.
+    pub(super) fn unanswered(&self) -> Option<Duration> {
+        self.0.reading.unanswered()
+    }
+
     /// Waits until nobody reads the files.
     pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.0.turn).lock_owned().await
@@ -126,7 +133,9 @@ impl Following {
                 proxy,
                 turn,
             } = self;
+            let reading = certificates.0.reading.begin();
             certificates.follow(services, &folder, &proxy);
+            drop(reading);
             drop(turn);
         };
         if let Err(error) = tokio::task::spawn_blocking(follow).await {

@@ -14,6 +14,18 @@ use crate::{
     views::facts::Unapplied,
 };
 
+fn first_line(error: &ConfigError) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Drop-ins that are no files, in words.
+pub(super) fn left_out(loaded: &Loaded) -> Vec<String> {
+    let all = loaded.left_out.iter();
+    all.map(|one| format!("{}: {}", one.place, one.message))
+        .collect()
+}
+
 /// What both engines are told of.
 fn terms(config: &Config) -> (Terms, ProxyConfig) {
     (settings::terms(config), config.proxy)
@@ -28,10 +40,9 @@ impl<R: Registry> Controller<R> {
     /// Writes a value, and uses it, as a step of a change that has the controller.
     pub(super) async fn set_config(
         &mut self,
-        name: &str,
+        key: &Key,
         value: &str,
     ) -> Result<ConfigChange, Refusal> {
-        let key = config::find_key(name).ok_or_else(|| config::unknown_key(name))?;
         let (source, words) = (self.running.source.clone(), value.to_owned());
         let written = config::set_value(&source, key, &words).map_err(Refusal::from)?;
         Ok(self.use_written(written, key).await)
@@ -78,10 +89,25 @@ impl<R: Registry> Controller<R> {
             }
             Err(error) => {
                 tracing::error!("the configuration is wrong, nothing changed: {error}");
-                let first = error.to_string();
-                let first = first.lines().next().unwrap_or_default();
-                self.configuration.problem = Some(first.to_owned());
+                self.configuration.problem = Some(first_line(&error));
             }
+        }
+    }
+
+    /// Says what is wrong with the files now; that brings nothing in force.
+    pub(super) fn recheck(&mut self, read: Result<Loaded, ConfigError>) {
+        let found = &mut self.configuration;
+        match read {
+            Ok(loaded) => {
+                let unread = config::changed_keys(&self.written, &loaded);
+                found.unread = unread.into_iter().map(Key::path).collect();
+                found.left_out = left_out(&loaded);
+                found.problem = None;
+            }
+            Err(error) => found.problem = Some(first_line(&error)),
+        }
+        if found.is_well() {
+            tracing::info!("nothing is wrong with the configuration any more");
         }
     }
 
@@ -148,7 +174,9 @@ impl<R: Registry> Controller<R> {
         Unapplied {
             waiting: waiting.into_iter().map(Key::path).collect(),
             problem: None,
-            left_out: self.written.left_out.clone(),
+            unread: Vec::new(),
+            unanswered: None,
+            left_out: left_out(&self.written),
         }
     }
 

@@ -10,18 +10,20 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Controller, error::AgentError};
 use crate::{
     forwarding::KernelEngine,
-    model::Protocol,
+    model::{PortRef, Protocol, Refusal, RefusalKind, Service},
     reconcile::Scope,
-    registry::{EmbeddedRegistry, Emptied, Registry, RegistryError},
+    registry::{EmbeddedRegistry, InKernel, Registry, RegistryError},
+    views::registry::emptied_fix,
 };
 
 /// The journal of this node's own registry, below the state directory; a cluster's has its name.
-const JOURNAL: &str = "journal.redb";
+pub(super) const JOURNAL: &str = "journal.redb";
 
 /// Opens this node's own registry, or says what is to be done about a spoilt one.
 pub(crate) fn open(state: &Path) -> Result<EmbeddedRegistry, AgentError> {
@@ -94,18 +96,54 @@ impl<R: Registry> Controller<R> {
             halves.map(|&protocol| (protocol, service.port))
         });
         let known: BTreeSet<(Protocol, u16)> = each.collect();
-        let emptied = match is_new {
-            true => in_new(&kernel, &known),
-            false => match in_older(&kernel, &known, &self.resting) {
-                // It is believed as before.
-                None => return,
-                lacking => lacking,
-            },
-        };
         self.leaves_kernel_alone = !kernel.is_subset(&known);
-        if let Err(error) = self.registry.hold(emptied).await {
-            tracing::error!("it was not noted that the registry is new: {error}");
+        let found = InKernel {
+            served: without_rests(&kernel, &self.resting),
+            backup: last_backup(&self.running.config.paths.state),
+        };
+        // One of an earlier time that has everything is believed as before.
+        if !is_new && found.served.is_subset(&known) {
+            self.leaves_kernel_alone = false;
+            return;
         }
+        match self.registry.hold(found).await {
+            // What rests may be in the kernel still, and is nobody's.
+            Ok(()) => self.follow_decision(),
+            Err(error) => {
+                tracing::error!("it was not noted what the registry does not hold: {error}");
+            }
+        }
+    }
+
+    /// Whatever is said about all ports is not so while the kernel serves some that nobody knows by name.
+    pub(super) fn unless_nameless(&self) -> Result<(), Refusal> {
+        match self.nameless() {
+            None => Ok(()),
+            Some((text, fix)) => Err(Refusal::new(RefusalKind::NotReady, text).fix(fix)),
+        }
+    }
+
+    /// The one service that is meant.
+    pub(super) fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {
+        let found = self.services.find(port).cloned();
+        found.map_err(|refusal| self.perhaps_nameless(refusal))
+    }
+
+    /// What cannot be found may be among the ports that the kernel serves and nobody knows by name.
+    pub(super) fn perhaps_nameless(&self, refusal: Refusal) -> Refusal {
+        match self.nameless() {
+            Some((text, fix)) if refusal.kind == RefusalKind::NotFound => {
+                let text = format!("{} is known, but {text}", refusal.description);
+                Refusal::new(RefusalKind::NotReady, text).fix(fix)
+            }
+            _ => refusal,
+        }
+    }
+
+    /// That the kernel serves ports which nobody knows by name, and what to do about it.
+    pub(super) fn nameless(&self) -> Option<(String, String)> {
+        let emptied = self.registry.condition().emptied?;
+        Some((emptied.nameless()?, emptied_fix(&emptied)))
     }
 
     /// Lets the kernel be changed again, if somebody has decided.
@@ -124,47 +162,13 @@ enum Moment {
     Later,
 }
 
-/// What a registry that was made anew does not hold.
-fn in_new(
+/// What the kernel serves and was not given up.
+fn without_rests(
     kernel: &BTreeSet<(Protocol, u16)>,
-    known: &BTreeSet<(Protocol, u16)>,
-) -> Option<Emptied> {
-    let (ports, known_to) = match (kernel.is_empty(), known.is_empty()) {
-        (true, true) => return None,
-        (true, false) => (numbers(known), "the journal"),
-        (false, _) => (
-            numbers(&kernel.union(known).copied().collect()),
-            "the kernel",
-        ),
-    };
-    Some(Emptied {
-        ports,
-        known_to,
-        holds: 0,
-    })
-}
-
-/// What a registry of an earlier time does not hold.
-fn in_older(
-    kernel: &BTreeSet<(Protocol, u16)>,
-    known: &BTreeSet<(Protocol, u16)>,
     resting: &BTreeMap<(Protocol, u16), u64>,
-) -> Option<Emptied> {
-    let lacks = kernel.difference(known);
-    let lacks: BTreeSet<_> = lacks
-        .filter(|half| !resting.contains_key(half))
-        .copied()
-        .collect();
-    (!lacks.is_empty()).then(|| Emptied {
-        ports: numbers(&lacks),
-        known_to: "the kernel",
-        holds: numbers(known),
-    })
-}
-
-fn numbers(halves: &BTreeSet<(Protocol, u16)>) -> usize {
-    let numbers: BTreeSet<u16> = halves.iter().map(|(_, port)| *port).collect();
-    numbers.len()
+) -> BTreeSet<(Protocol, u16)> {
+    let served = kernel.iter().filter(|half| !resting.contains_key(half));
+    served.copied().collect()
 }
 
 #[cfg(test)]
@@ -175,11 +179,9 @@ mod tests {
     fn a_number_that_neither_rests_nor_is_anybodys_was_taken_after_what_the_file_remembers() {
         let half = |port| (Protocol::Tcp, port);
         let kernel = BTreeSet::from([half(1), half(2), half(3)]);
-        let (known, resting) = (BTreeSet::from([half(1)]), BTreeMap::from([(half(2), 0)]));
-        let lacking = in_older(&kernel, &known, &resting).unwrap();
-        assert_eq!((lacking.ports, lacking.holds), (1, 1));
-        let resting = BTreeMap::from([(half(2), 0), (half(3), 0)]);
-        assert_eq!(in_older(&kernel, &known, &resting), None);
+        let resting = BTreeMap::from([(half(2), 0)]);
+        let served = without_rests(&kernel, &resting);
+        assert_eq!(served, BTreeSet::from([half(1), half(3)]));
     }
 
     #[test]

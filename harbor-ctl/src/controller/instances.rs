@@ -133,7 +133,8 @@ impl<R: Registry> Controller<R> {
     fn instance_named(&self, id: &str) -> Result<(&Arc<Service>, &Provisioned), Refusal> {
         let service = self.services.get(id);
         let found = service.and_then(|s| Some((s, s.provisioned.as_ref()?)));
-        found.ok_or_else(|| Refusal::new(RefusalKind::NotFound, "no instance with this id"))
+        let unknown = || Refusal::new(RefusalKind::NotFound, "no instance with this id");
+        found.ok_or_else(|| self.perhaps_nameless(unknown()))
     }
 
     pub(super) fn instance(&self, id: &str) -> Result<Instance, Refusal> {

@@ -7,6 +7,7 @@ mod addresses;
 mod advertised;
 mod allocate;
 mod announcements;
+mod background;
 mod backup;
 mod certificates;
 mod clock;
@@ -58,11 +59,12 @@ use crate::{
     },
     http::TcpProblem,
     metrics::Meters,
-    model::{BackendRule, Pools, PortRef, Protocol, Refusal, RefusalKind, Service, Share},
+    model::{BackendRule, Pools, Protocol, Refusal, RefusalKind, Service, Share},
     registry::{Contents, Registry, RegistryError},
     views::{Rates, facts::Unapplied},
 };
 use addresses::backend_rule;
+use background::Reading;
 use certificates::Certificates;
 use clock::Clock;
 use conflicts::Conflicts;
@@ -151,6 +153,8 @@ pub(crate) struct Controller<R> {
     told: EventTracker,
     clock: Clock,
     configuration: Unapplied,
+    /// Of the configuration.
+    reading: Reading,
     started: Instant,
 }
 
@@ -203,9 +207,10 @@ impl<R: Registry> Controller<R> {
             unrecorded: BTreeSet::new(),
             leaves_kernel_alone: false,
             configuration: Unapplied {
-                left_out: loaded.left_out.clone(),
+                left_out: configuration::left_out(&loaded),
                 ..Unapplied::default()
             },
+            reading: Reading::default(),
             running: loaded.clone(),
             written: loaded,
             not_applied: None,
@@ -280,10 +285,6 @@ impl<R: Registry> Controller<R> {
         }
         self.ask_for_certificates();
         self.keep_reserved().await;
-    }
-
-    fn find(&self, port: &PortRef) -> Result<Arc<Service>, Refusal> {
-        self.services.find(port).cloned()
     }
 
     /// Changes a service: durable first, then current, then in the kernel.

@@ -3,13 +3,19 @@
 //! Attaching and detaching write the configuration; the agent that runs stays with the registry
 //! that it was started with until it is restarted.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{Controller, error::refused, shared_registry};
+use super::{Controller, background::in_background, emptied, error::refused, shared_registry};
 use crate::{
     api::{AttachNode, DetachNode, NodeItem, NodeMoved, ServiceCount},
+    config::{self, Key, Loaded, RegistryConfig, Source},
     model::{NodeRecord, RedisUrl, Refusal, RefusalKind, Service, core_url, counted},
-    registry::{self, EmbeddedRegistry, Registry},
+    registry::{self, EmbeddedRegistry, Registry, RegistryError},
 };
 
 impl<R: Registry> Controller<R> {
@@ -114,8 +120,8 @@ impl<R: Registry> Controller<R> {
         }
     }
 
-    /// Writes the address of a shared registry into the configuration, after it has answered.
-    pub(super) async fn attach(&mut self, request: AttachNode) -> Result<NodeMoved, Refusal> {
+    /// What this node asks a shared registry before it joins it.
+    pub(super) fn join(&self, request: &AttachNode) -> Result<Joining, Refusal> {
         if R::IS_SHARED {
             let text = format!(
                 "this node is attached already: {}",
@@ -123,9 +129,13 @@ impl<R: Registry> Controller<R> {
             );
             return Err(Refusal::new(RefusalKind::Conflict, text).fix("harbor-ctl node detach"));
         }
+        // What its own registry does not hold would not go along.
+        if let Some(emptied) = self.registry.condition().emptied {
+            return Err(refused(&RegistryError::Emptied(emptied)));
+        }
         let url = core_url(&request.core);
         let parsed: Result<RedisUrl, String> = url.parse();
-        let parsed = parsed.map_err(|text| Refusal::invalid("core", text))?;
+        let core = parsed.map_err(|text| Refusal::invalid("core", text))?;
         if !self.services.is_empty() && !request.import {
             let text = format!(
                 "this node has {} in its own registry",
@@ -135,25 +145,25 @@ impl<R: Registry> Controller<R> {
                 .fix("take them along: add --import; or delete them first"));
         }
         let config = &self.running.config;
-        let target = shared_registry::target(&config.registry, parsed).map_err(Refusal::from)?;
-        let theirs = registry::probe(target, &config.registry.cluster).await;
-        let theirs = theirs.map_err(|error| refused(&error))?;
-        no_clash(self.services(), &theirs)?;
-        // One of an earlier time would put back what this node has no more. The ports of its own
-        // registry are taken along by the next start: until then they may change.
-        match std::fs::remove_file(shared_registry::journal(config)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Refusal::failed(format!("the old journal stays: {error}")));
-            }
-            _ => {}
-        }
+        Ok(Joining {
+            url,
+            core,
+            registry: config.registry.clone(),
+            journal: shared_registry::journal(config),
+            source: self.running.source.clone(),
+            own: self.services().cloned().collect(),
+        })
+    }
+
+    /// Uses the configuration that names the shared registry.
+    pub(super) async fn joined(&mut self, url: String, written: Loaded) -> NodeMoved {
         let ports = self.services.len();
-        let change = self.set_config("registry.url", &url).await?;
-        Ok(NodeMoved {
+        let change = self.use_written(written, registry_key()).await;
+        NodeMoved {
             url,
             file: change.file,
             ports,
-        })
+        }
     }
 
     /// Takes this node out of the shared registry, and writes that into the configuration.
@@ -178,7 +188,10 @@ impl<R: Registry> Controller<R> {
             ..Arc::unwrap_or_clone(service)
         });
         let alone: Vec<Service> = alone.collect();
-        let path = self.running.config.paths.state.join("harbor.redb");
+        let state = &self.running.config.paths.state;
+        // That of the time before this node joined: it would be believed, for it has seen more changes.
+        gone(&state.join(emptied::JOURNAL))?;
+        let path = state.join("harbor.redb");
         let local = EmbeddedRegistry::open(&path).map_err(|error| refused(&error))?;
         local
             .import(&alone)
@@ -186,7 +199,7 @@ impl<R: Registry> Controller<R> {
             .map_err(|error| refused(&error))?;
         drop(local);
         let url = "embedded".to_owned();
-        let change = self.set_config("registry.url", &url).await?;
+        let change = self.set_config(registry_key(), &url).await?;
         self.registry
             .leave()
             .await
@@ -202,6 +215,59 @@ impl<R: Registry> Controller<R> {
             ports: alone.len(),
         })
     }
+}
+
+/// A node that joins a shared registry: it asks that, and writes the configuration, while others change
+/// what they like.
+pub(super) struct Joining {
+    url: String,
+    core: RedisUrl,
+    registry: RegistryConfig,
+    journal: PathBuf,
+    source: Source,
+    own: Vec<Service>,
+}
+
+impl Joining {
+    /// Writes the address of the shared registry into the configuration, after it has answered.
+    pub(super) async fn write(self) -> Result<(String, Loaded), Refusal> {
+        let Self {
+            url,
+            core,
+            registry,
+            journal,
+            source,
+            own,
+        } = self;
+        let cluster = registry.cluster.clone();
+        let target = in_background(move || shared_registry::target(&registry, core)).await?;
+        let theirs = registry::probe(target.map_err(Refusal::from)?, &cluster).await;
+        let theirs = theirs.map_err(|error| refused(&error))?;
+        no_clash(own.iter(), &theirs)?;
+        let written = in_background(move || {
+            // One of an earlier time would put back what this node has no more. The ports of its own
+            // registry are taken along by the next start: until then they may change.
+            gone(&journal)?;
+            let written = config::set_value(&source, registry_key(), &url);
+            written.map(|written| (url, written)).map_err(Refusal::from)
+        });
+        written.await?
+    }
+}
+
+/// Removes an old journal, if there is one.
+fn gone(journal: &Path) -> Result<(), Refusal> {
+    match std::fs::remove_file(journal) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Refusal::failed(format!("the old journal stays: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn registry_key() -> &'static Key {
+    let key = config::find_key("registry.url");
+    key.unwrap_or_else(|| unreachable!("it is in the table of keys"))
 }
 
 /// Refuses to join with ports that somebody there has already.

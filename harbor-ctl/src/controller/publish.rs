@@ -117,7 +117,7 @@ impl<R: Registry> Controller<R> {
     /// Tells whether the registry answers, when that is another than before.
     pub(super) fn tell_registry(&mut self) {
         let (condition, place) = (self.registry.condition(), self.registry.describe());
-        let trouble = match (&condition.failed, condition.emptied, &condition.away) {
+        let trouble = match (&condition.failed, &condition.emptied, &condition.away) {
             (Some(failed), ..) => Some((EventKind::RegistryFailed, failed.reason.clone())),
             (_, Some(emptied), _) => Some((EventKind::RegistryFailed, emptied.to_string())),
             _ if condition.is_fenced => {

@@ -6,7 +6,7 @@ use super::Controller;
 use crate::{
     model::Service,
     registry::Registry,
-    views::{Snapshot, status_parts::TcpApi},
+    views::{Snapshot, facts::Unapplied, status_parts::TcpApi},
 };
 
 impl<R: Registry> Controller<R> {
@@ -66,6 +66,7 @@ impl<R: Registry> Controller<R> {
             not_applied: self.not_applied.clone(),
             unheld: self.engines.proxy.unheld(),
             certificates: self.certificates.shown(),
+            certificates_unanswered: self.certificates.unanswered(),
             held: self.conflicts.held().clone(),
             not_reserved: self.reserved.problem().cloned(),
             rates: self.rates.clone(),
@@ -78,7 +79,10 @@ impl<R: Registry> Controller<R> {
             gateway: self.gateway_api(),
             metrics: self.metrics_api(),
             console: self.console_api(),
-            configuration: self.configuration.clone(),
+            configuration: Unapplied {
+                unanswered: self.reading.unanswered(),
+                ..self.configuration.clone()
+            },
             nodes: self.told.nodes.clone(),
             lease: self.running.config.lease,
             flows_wanted: self.running.config.flows,

@@ -95,6 +95,17 @@ pub(crate) async fn follow_certificates<R: Registry>(handle: Handle<R>) {
     }
 }
 
+/// Looks for ever whether a configuration with something wrong has been put right: apart from the rounds,
+/// which no file holds up.
+pub(crate) async fn follow_configuration<R: Registry>(handle: Handle<R>) {
+    let mut ticks = tokio::time::interval(ROUND);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        handle.recheck_configuration().await;
+    }
+}
+
 impl<R: Registry> Controller<R> {
     /// Forgets backends whose drain is over and rests that ended.
     async fn expire(&mut self) {

@@ -37,7 +37,8 @@ pub(super) fn configuration(patient: &Patient) -> Vec<Finding> {
     let mut findings = Vec::new();
     let path = &loaded.source.path;
     for left_out in &loaded.left_out {
-        findings.push(Finding::warning(left_out.clone()).fix("remove it from conf.d"));
+        let text = format!("{}: {}", left_out.place, left_out.message);
+        findings.push(Finding::warning(text).fix("remove it from conf.d"));
     }
     let Ok(about) = fs::metadata(path) else {
         findings.push(Finding::ok(format!(

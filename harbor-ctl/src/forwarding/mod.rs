@@ -88,7 +88,7 @@ impl Engines {
     }
 
     /// Whether new ports can be served as the operator wants it.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         match &self.kernel {
             KernelEngine::Up(_) | KernelEngine::Off(_) => true,
             KernelEngine::Down { .. } => !matches!(self.mode, Mode::Tc | Mode::Xdp),

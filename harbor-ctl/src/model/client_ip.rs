@@ -21,7 +21,7 @@ pub(crate) enum ClientIp {
 }
 
 impl ClientIp {
-    const ALL: [Self; 3] = [Self::Snat, Self::ProxyV1, Self::ProxyV2];
+    pub(crate) const ALL: [Self; 3] = [Self::Snat, Self::ProxyV1, Self::ProxyV2];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

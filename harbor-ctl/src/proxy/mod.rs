@@ -204,7 +204,7 @@ impl Proxy {
 
     /// The proxy's own state.
     pub(crate) fn report(&self) -> ProxyReport {
-        report::proxy(&self.board(), &self.0.common)
+        report::proxy(&self.board(), &self.0.common, &self.0.inboxes)
     }
 
     /// Ends all flows, closes all sockets and waits for its threads.

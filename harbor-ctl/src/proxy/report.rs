@@ -6,7 +6,8 @@ use super::{
     flows::shares::ShareReport,
     ports::{PortTable, unheld::Unheld},
     select::{backend::Backend, counters::Counters, frontend::Frontend},
-    worker::shared::Common,
+    settings::ANSWER,
+    worker::{mailbox::Inbox, shared::Common},
 };
 use crate::model::{BackendReport, Engine, FrontendReport, Protocol};
 
@@ -29,6 +30,9 @@ pub(crate) struct ProxyReport {
     pub(crate) shed: u64,
     /// How full the shares of descriptors are.
     pub(crate) shares: ShareReport,
+    pub(crate) threads: usize,
+    /// How many of them do not answer.
+    pub(crate) silent: usize,
 }
 
 pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
@@ -74,7 +78,8 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
     frontend.backends().into_iter().map(report).collect()
 }
 
-pub(super) fn proxy(board: &PortTable, common: &Common) -> ProxyReport {
+pub(super) fn proxy(board: &PortTable, common: &Common, inboxes: &[Arc<Inbox>]) -> ProxyReport {
+    let is_silent = |inbox: &&Arc<Inbox>| inbox.ask() > ANSWER;
     let unheld = board.unheld.iter();
     let scarce = board.unheld.values().filter(|why| **why == Unheld::Scarce);
     let scarce = scarce.count() as u64;
@@ -88,5 +93,7 @@ pub(super) fn proxy(board: &PortTable, common: &Common) -> ProxyReport {
         descriptors_needed: common.ledger.needed(wanted, scarce),
         shed: common.shed.load(Relaxed),
         shares: common.shares.report(),
+        threads: inboxes.len(),
+        silent: inboxes.iter().filter(is_silent).count(),
     }
 }

@@ -19,6 +19,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -31,7 +32,7 @@ pub(crate) use record::check as check_record;
 pub(crate) use redis::{Announcements, Password, RedisRegistry, RedisSettings, Target, probe};
 #[cfg(test)]
 pub(crate) use watch::Away;
-pub(crate) use watch::{Back, Claim, Condition, Emptied, News};
+pub(crate) use watch::{Back, Claim, Condition, Emptied, InKernel, News};
 
 use crate::model::{AppHost, BackendRule, NodeRecord, Pool, Pools, Protocol, Service, Spoken};
 
@@ -90,7 +91,7 @@ pub(crate) enum RegistryError {
     Failed(String),
     /// It was made anew where ports exist: nothing is changed until that is decided.
     #[error("{0}: nothing is changed until it is decided what is to become of them")]
-    Emptied(Emptied),
+    Emptied(Arc<Emptied>),
     #[error("port {port}/{protocol} is assigned to another service")]
     NumberTaken { protocol: Protocol, port: u16 },
     /// A quota is used up, by services of others too; its name is that of its key in `[limits]`.
@@ -206,12 +207,9 @@ pub(crate) trait Registry: Send + Sync + 'static {
         false
     }
 
-    /// Says what is known of ports that a new registry does not hold; nothing is changed in it until
-    /// an import or [`Self::confirm`] decides. `None`: there are none, it is new by right.
-    fn hold(
-        &self,
-        _emptied: Option<Emptied>,
-    ) -> impl Future<Output = Result<(), RegistryError>> + Send {
+    /// Says what the kernel serves. If it does not hold all of that, nothing is changed in it until an
+    /// import names the rest, or [`Self::confirm`] decides; if it does, a new one is new by right.
+    fn hold(&self, _found: InKernel) -> impl Future<Output = Result<(), RegistryError>> + Send {
         async { Ok(()) }
     }
 

@@ -2,8 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use crate::model::{Protocol, counted};
 
 /// One piece of news, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +47,52 @@ pub(crate) struct Back {
     pub(crate) away_for: Duration,
 }
 
+/// What the kernel serves when an agent starts: its registry has to account for all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InKernel {
+    /// Without numbers that rest, which were given up.
+    pub(crate) served: BTreeSet<(Protocol, u16)>,
+    /// The newest copy that was made of the registry.
+    pub(crate) backup: Option<PathBuf>,
+}
+
 /// Ports that exist, and that a registry which was made anew, or put back to an earlier time, does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Emptied {
     pub(crate) ports: usize,
     /// Who knows of them: the kernel, or the journal.
     pub(crate) known_to: &'static str,
     /// How many ports it holds.
     pub(crate) holds: usize,
+    /// It was made anew; if not, it is of an earlier time.
+    pub(crate) is_new: bool,
+    /// What the kernel serves and nobody knows by name.
+    pub(crate) unnamed: BTreeSet<(Protocol, u16)>,
+    /// The newest copy that was made of the registry.
+    pub(crate) backup: Option<PathBuf>,
+}
+
+/// So many numbers are named in a message.
+const NAMED: usize = 8;
+
+impl Emptied {
+    /// How many ports nobody knows by name, and their numbers, if there are any.
+    pub(crate) fn nameless(&self) -> Option<String> {
+        let numbers: BTreeSet<u16> = self.unnamed.iter().map(|(_, port)| *port).collect();
+        let count = numbers.len();
+        let are = match count {
+            0 => return None,
+            1 => "is in the kernel, which serves it, and is",
+            _ => "are in the kernel, which serves them, and are",
+        };
+        let halves = self.unnamed.iter().map(|(p, port)| format!("{port}/{p}"));
+        let mut named: Vec<String> = halves.take(NAMED).collect();
+        if self.unnamed.len() > NAMED {
+            named.push("...".into());
+        }
+        let (ports, named) = (counted(count, "port"), named.join(", "));
+        Some(format!("{ports} {are} not known by name: {named}"))
+    }
 }
 
 impl std::fmt::Display for Emptied {
@@ -59,11 +101,17 @@ impl std::fmt::Display for Emptied {
             ports,
             known_to,
             holds,
+            is_new,
+            ..
         } = self;
         let are = if *ports == 1 { "port is" } else { "ports are" };
-        match holds {
-            0 => write!(f, "the registry is empty, {ports} {are} in {known_to}"),
-            _ => write!(
+        match (holds, is_new) {
+            (0, _) => write!(f, "the registry is empty, {ports} {are} in {known_to}"),
+            (_, true) => write!(
+                f,
+                "the registry was made anew: {ports} {are} in {known_to} and not in it"
+            ),
+            (_, false) => write!(
                 f,
                 "the registry is older than what is forwarded: {ports} {are} in {known_to} and not in it"
             ),
@@ -89,7 +137,7 @@ impl std::fmt::Display for Mended {
         write!(
             f,
             "it was older than its journal and was put right from it: {} put back, {taken_out} taken out",
-            crate::model::counted(*put_back, "port")
+            counted(*put_back, "port")
         )
     }
 }
@@ -101,7 +149,7 @@ pub(crate) struct Condition {
     /// Since when the disk of this node's own registry refuses, and how.
     pub(crate) failed: Option<Away>,
     /// It was made anew, or is of an earlier time, where ports exist.
-    pub(crate) emptied: Option<Emptied>,
+    pub(crate) emptied: Option<Arc<Emptied>>,
     /// What this start had to put right in the file of this node's own registry.
     pub(crate) mended: Option<Mended>,
     /// The last return; `None`: it was never away.

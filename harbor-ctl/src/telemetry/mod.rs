@@ -8,33 +8,38 @@ mod bridge;
 mod capped;
 mod escape;
 mod journal;
+mod log_file;
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::{
-    Layer, filter::DynFilterFn, layer::SubscriberExt, registry::Registry as Subscribers,
-    util::SubscriberInitExt,
+    Layer, filter::DynFilterFn, fmt::MakeWriter, layer::SubscriberExt,
+    registry::Registry as Subscribers, util::SubscriberInitExt,
 };
 
 use crate::config::LogConfig;
 use capped::Capped;
 use escape::Escaping;
+use log_file::LogFile;
 
 /// Targets of lines that do not follow from the module they are written in.
 pub(crate) const TARGET_PROXY: &str = "proxy";
 pub(crate) const TARGET_GATEWAY: &str = "gateway";
 
-/// What [`lacking`] says.
-static LACKING: OnceLock<String> = OnceLock::new();
+/// The files, and the folder that they are in.
+static FILES: OnceLock<(PathBuf, Vec<Arc<LogFile>>)> = OnceLock::new();
+/// How often files are looked at that cannot be written.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The level in force, as the number of a `log::LevelFilter`; changed while running.
 static LEVEL: AtomicUsize = AtomicUsize::new(3);
@@ -71,23 +76,21 @@ impl Part {
     }
 }
 
-/// Opens the four files and starts to log; called once, by the agent. A file that cannot be opened is
-/// told, and stops nobody.
+/// Opens the four files and starts to log; called once, by the agent. A file that cannot be opened or
+/// written is told, stops nobody, and is tried again.
 pub(crate) fn start(directory: &Path, config: &LogConfig) -> io::Result<()> {
     set_level(config.level);
     let mut layers: Vec<Box<dyn Layer<Subscribers> + Send + Sync>> = Vec::new();
-    let mut lacking = Vec::new();
+    let mut files = Vec::new();
     for part in Part::ALL {
-        let file = match open(directory, part, config) {
-            Ok(file) => file,
-            Err(error) => {
-                lacking.push(format!("{}.log: {error}", part.file()));
-                continue;
-            }
-        };
+        let (folder, config) = (directory.to_owned(), config.clone());
+        let opener = move || open(&folder, part, &config);
+        let path = directory.join(format!("{}.log", part.file()));
+        let file = Arc::new(LogFile::open(path, Box::new(opener)));
+        files.push(Arc::clone(&file));
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
-            .with_writer(Escaping(file));
+            .with_writer(Escaping(Shared(file)));
         let wanted =
             DynFilterFn::new(move |meta, _| is_on(meta) && Part::of(meta.target()) == part);
         layers.push(layer.with_filter(wanted).boxed());
@@ -98,13 +101,39 @@ pub(crate) fn start(directory: &Path, config: &LogConfig) -> io::Result<()> {
         .try_init()
         .map_err(io::Error::other)?;
     bridge::start();
-    if let Some(first) = lacking.first() {
-        let (count, folder) = (lacking.len(), directory.display());
-        let text = format!("{count} of 4 logs are not written in {folder}: {first}");
-        tracing::error!("{text}");
-        let _ = LACKING.set(text);
+    let _ = FILES.set((directory.to_owned(), files));
+    std::thread::Builder::new()
+        .name("logs".into())
+        .spawn(look_after)
+        .map(drop)
+}
+
+/// Writes late what could not be written at once, and tells when that begins and ends.
+fn look_after() {
+    let mut was_lacking = false;
+    loop {
+        let lacking = lacking();
+        match &lacking {
+            Some(text) if !was_lacking => tracing::error!("{text}"),
+            None if was_lacking => tracing::info!("every log is written again"),
+            _ => {}
+        }
+        was_lacking = lacking.is_some();
+        std::thread::sleep(LOOK);
+        let files = FILES.get().into_iter().flat_map(|(_, files)| files);
+        files.for_each(|file| file.look());
     }
-    Ok(())
+}
+
+/// A file that the subscriber and [`look_after`] have.
+struct Shared(Arc<LogFile>);
+
+impl<'a> MakeWriter<'a> for Shared {
+    type Writer = log_file::Line<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.0.make_writer()
+    }
 }
 
 fn stderr() -> Box<dyn Layer<Subscribers> + Send + Sync> {
@@ -121,8 +150,15 @@ fn stderr() -> Box<dyn Layer<Subscribers> + Send + Sync> {
 }
 
 /// Why lines stand on standard error alone, if some do.
-pub(crate) fn lacking() -> Option<&'static str> {
-    LACKING.get().map(String::as_str)
+pub(crate) fn lacking() -> Option<String> {
+    let (folder, files) = FILES.get()?;
+    let problems: Vec<String> = files.iter().filter_map(|file| file.problem()).collect();
+    let (count, first, folder) = (problems.len(), problems.first()?, folder.display());
+    let are = if count == 1 { "is" } else { "are" };
+    let whole = files.len();
+    Some(format!(
+        "{count} of {whole} logs {are} not written in {folder}: {first}"
+    ))
 }
 
 fn open(directory: &Path, part: Part, config: &LogConfig) -> io::Result<Capped> {

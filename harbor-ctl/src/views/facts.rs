@@ -1,6 +1,6 @@
 //! What the controller adds to services and counters for readers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{allocator::Holder, api::PartStatus, health::Summary, model::Protocol};
 
@@ -22,8 +22,19 @@ pub(crate) struct Unapplied {
     pub(crate) waiting: Vec<String>,
     /// Why they were not read again.
     pub(crate) problem: Option<String>,
+    /// Keys that were edited since they could not be read, and were not read again.
+    pub(crate) unread: Vec<String>,
     /// Drop-ins that are no files.
     pub(crate) left_out: Vec<String>,
+    /// For how long the files have not answered who reads them.
+    pub(crate) unanswered: Option<Duration>,
+}
+
+impl Unapplied {
+    /// Whether the files, as they were read last, hold nothing wrong.
+    pub(crate) fn is_well(&self) -> bool {
+        self.problem.is_none() && self.unread.is_empty() && self.left_out.is_empty()
+    }
 }
 
 /// Holders by number.

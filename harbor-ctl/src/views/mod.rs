@@ -9,10 +9,12 @@ mod health;
 pub(super) mod metrics;
 mod process;
 mod rates;
+pub(super) mod readiness;
 pub(super) mod registry;
 pub(super) mod source_ports;
 pub(super) mod status;
 pub(super) mod status_parts;
+pub(super) mod status_proxy;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -95,6 +97,8 @@ pub(crate) struct Snapshot {
     pub(super) held: HeldNumbers,
     /// By the service's id.
     pub(super) certificates: BTreeMap<String, CertificateFacts>,
+    /// For how long their files have not answered.
+    pub(super) certificates_unanswered: Option<Duration>,
     /// Why numbers are not kept from the host's own connections.
     pub(super) not_reserved: Option<NotReserved>,
     pub(super) rates: Rates,

@@ -1,6 +1,6 @@
 //! The registry's line in `status`, with the fix.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::status::part;
 use crate::{
@@ -14,16 +14,31 @@ const EMPTIED_FIX: &str = "put the file back where it was and restart the agent;
     the ports in: harbor-ctl state import FILE (state export prints those of the journal); or let \
     them go: harbor-ctl state confirm";
 
-/// What to do about a registry of an earlier time.
-const OLDER_FIX: &str = "put the newer files back (harbor.redb, journal.redb) and restart \
-    the agent; or let those ports go: harbor-ctl state confirm; harbor-ctl state check names them";
+/// What to do where the kernel alone knows of ports; what the last backup is stands between the two.
+const NAMELESS_FIX: [&str; 2] = [
+    "put the newest files back (harbor.redb, journal.redb) and restart the agent",
+    "; or take in a document that names all of those ports, with their numbers: harbor-ctl state import \
+     FILE; or let them go: harbor-ctl state confirm; harbor-ctl state check names their numbers",
+];
 
 /// What to do about ports that exist and are not in the registry.
-pub(crate) fn emptied_fix(emptied: &Emptied) -> &'static str {
-    match emptied.holds {
-        0 => EMPTIED_FIX,
-        _ => OLDER_FIX,
+pub(crate) fn emptied_fix(emptied: &Emptied) -> String {
+    if emptied.unnamed.is_empty() {
+        return EMPTIED_FIX.to_owned();
     }
+    let [before, after] = NAMELESS_FIX;
+    let backup = emptied.backup.as_deref().and_then(restored);
+    format!("{before}{}{after}", backup.unwrap_or_default())
+}
+
+/// How a backup is put in the place of the registry: a journal that knows less would be believed.
+fn restored(backup: &Path) -> Option<String> {
+    let state = backup.parent()?.parent()?.display();
+    let backup = backup.display();
+    Some(format!(
+        "; or put the last backup in their place: systemctl stop harbor, cp {backup} {state}/harbor.redb, \
+         mv {state}/journal.redb {state}/journal.redb.aside, systemctl start harbor"
+    ))
 }
 
 /// For so long a return is worth a word.
@@ -121,7 +136,7 @@ fn own_file(condition: &Condition, add: &mut impl FnMut(String, &str)) {
         );
     }
     if let Some(emptied) = &condition.emptied {
-        add(emptied.to_string(), emptied_fix(emptied));
+        add(emptied.to_string(), &emptied_fix(emptied));
     }
 }
 

@@ -7,13 +7,12 @@ use super::{
     facts::{NotReserved, RefusedAnnouncements},
     health,
     registry::registry_part,
-    status_parts,
+    status_parts, status_proxy,
 };
 use crate::{
     api::{PartStatus, PortItem, StatusReport},
     forwarding::{Engines, KernelEngine, Remains},
     model::{DatapathReport, Mode, PortState, counted, format_age},
-    proxy::{ProxyReport, ShareReport, Unheld},
     telemetry,
 };
 
@@ -24,13 +23,6 @@ const ATTACH_FIX: &str = "bring an interface up, or name those that are to serve
 /// What to do about a thread that hangs; what is in the kernel forwards without it.
 const SILENT_FIX: &str = "established and new flows go on by what the kernel has; if it lasts: \
     harbor-ctl support bundle, then systemctl restart harbor";
-/// What to do about a port that has its share of descriptors, or about all of them.
-const SHARES_FIX: &str = "end flows: harbor-ctl flows list; or limit who may open them: harbor-ctl \
-    ports set NAME new_per_second=N; or let one port have more: harbor-ctl config set \
-    proxy.descriptors_per_port 50%";
-/// What is full is named up to here.
-const NAMED: usize = 4;
-
 /// What is wrong with a listener may stand there.
 const SHOW: &str = "harbor-ctl config show";
 
@@ -47,39 +39,30 @@ impl Snapshot {
         let file = self.config.display().to_string();
         let agent = format!("{version}, up {}, pid {pid}, {file}", format_age(uptime_s));
         let datapath = self.datapath_part(&report);
-        let proxy = proxy_part(&self.engines.proxy.report());
+        let proxy = status_proxy::proxy_part(&self.engines.proxy.report());
         let mut port_states = BTreeMap::new();
         for item in ports {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
         }
         let (own, report) = (self.own(ports), report.ok().flatten());
-        let mut registry = registry_part(&self.registry, &self.condition);
-        if self.leases_frozen {
-            registry.text.push_str("; leases do not end meanwhile");
-            registry.state = "degraded".to_owned();
-        }
-        let agent = match telemetry::lacking() {
-            None => part("ok", agent),
-            Some(lacking) => PartStatus {
-                fix: Some("make [paths].log writable, then restart the agent".into()),
-                ..part("degraded", format!("{agent}; {lacking}"))
-            },
-        };
         let mut status = StatusReport {
             api_version: crate::api::API_VERSION.into(),
             version: version.into(),
             pid,
             uptime_s,
             config: self.config.clone(),
-            agent,
+            agent: agent_part(agent),
             datapath,
             proxy,
             ports: self.with_reservation(self.ports_part(ports)),
             flows: self.flows_part(&own, report.as_ref()),
-            certificates: status_parts::certificates_part(&self.certificates, &own),
+            certificates: status_parts::certificates_part(
+                (&self.certificates, self.certificates_unanswered),
+                &own,
+            ),
             health: health::of(&self.health),
             discovery: RefusedAnnouncements::noted(self.refused.as_ref(), self.discovery_part()),
-            registry,
+            registry: self.registry_status(),
             nodes: status_parts::nodes_part(&self.node, self.nodes.as_ref()),
             pools: status_parts::pools_part(&self.seen_pools),
             control: self.control.part("control.listen", SHOW),
@@ -94,6 +77,15 @@ impl Snapshot {
         };
         status.overall = worst(&status).to_owned();
         status
+    }
+
+    fn registry_status(&self) -> PartStatus {
+        let mut registry = registry_part(&self.registry, &self.condition);
+        if self.leases_frozen {
+            registry.text.push_str("; leases do not end meanwhile");
+            registry.state = "degraded".to_owned();
+        }
+        registry
     }
 
     /// Those that this node serves.
@@ -223,79 +215,6 @@ impl Snapshot {
     }
 }
 
-/// How many numbers the proxy holds, and which it cannot; one that another process has is the
-/// port's trouble, and told there.
-fn proxy_part(report: &ProxyReport) -> PartStatus {
-    let ProxyReport {
-        held,
-        connections,
-        descriptors,
-        descriptor_limit,
-        shed,
-        ..
-    } = report;
-    let mut text = format!(
-        "{} held, {}, {descriptors} of {descriptor_limit} descriptors",
-        counted(*held, "number"),
-        counted(*connections, "connection")
-    );
-    if *shed > 0 {
-        text.push_str(&format!(", {shed} turned away"));
-    }
-    if report.shares.ended > 0 {
-        text.push_str(&format!(", {} ended for others", report.shares.ended));
-    }
-    let (most, full) = shares(&report.shares);
-    text.push_str(&most);
-    let mut failed = report
-        .unheld
-        .iter()
-        .filter(|(_, why)| *why != Unheld::Taken);
-    let Some(((protocol, port), why)) = failed.next() else {
-        return PartStatus {
-            fix: full.then(|| SHARES_FIX.to_owned()),
-            ..part(if full { "degraded" } else { "ok" }, text)
-        };
-    };
-    let others = match failed.count() {
-        0 => String::new(),
-        others => format!(", and {others} more"),
-    };
-    let is_scarce = *why == Unheld::Scarce;
-    PartStatus {
-        fix: is_scarce.then(|| more_descriptors(report.descriptors_needed)),
-        ..part(
-            "degraded",
-            format!("{text}; {port}/{protocol} is not held: {why}{others}"),
-        )
-    }
-}
-
-/// Who has most of the proxy's descriptors, and what is full or nearly so; whether that concerns more
-/// than one client.
-fn shares(report: &ShareReport) -> (String, bool) {
-    let fullest = report.fullest.iter().filter(|one| one.what != "all");
-    let most: Vec<String> = fullest.map(ToString::to_string).collect();
-    let mut text = match most.is_empty() {
-        true => String::new(),
-        false => format!("; most: {}", most.join(", ")),
-    };
-    let (mut whole_or_port, mut named) = (false, 0);
-    for one in &report.full {
-        // A client that has all it may have is that client's matter alone.
-        whole_or_port |= one.what != "client";
-        named += 1;
-        if named <= NAMED {
-            let how = if one.is_full() { "full" } else { "nearly full" };
-            text.push_str(&format!("; {how}: {one}"));
-        }
-    }
-    if named > NAMED {
-        text.push_str(&format!("; and {} more", named - NAMED));
-    }
-    (text, whole_or_port)
-}
-
 /// Who forwards when the programs could not be started, and why they could not.
 fn proxied_text(reason: &str, left: &[String]) -> String {
     match left {
@@ -339,11 +258,6 @@ fn without_programs(remains: &Remains) -> PartStatus {
     }
 }
 
-/// What to do where numbers have no socket for want of descriptors.
-pub(crate) fn more_descriptors(needed: u64) -> String {
-    format!("set LimitNOFILE={needed} or more in the unit (systemctl edit harbor), then restart")
-}
-
 /// One line for systemd.
 pub(crate) fn headline(count: usize, engines: &Engines) -> String {
     let ports = counted(count, "port");
@@ -351,6 +265,20 @@ pub(crate) fn headline(count: usize, engines: &Engines) -> String {
         KernelEngine::Up(_) => format!("serving {ports}"),
         KernelEngine::Off(_) => format!("serving {ports} by proxy"),
         KernelEngine::Down { reason, .. } => format!("serving {ports} by proxy alone: {reason}"),
+    }
+}
+
+/// Who the agent is, and whether its logs are written.
+fn agent_part(text: String) -> PartStatus {
+    match telemetry::lacking() {
+        None => part("ok", text),
+        Some(lacking) => PartStatus {
+            fix: Some(
+                "make [paths].log writable, or make room in it: what is missing is tried again every second"
+                    .into(),
+            ),
+            ..part("degraded", format!("{text}; {lacking}"))
+        },
     }
 }
 

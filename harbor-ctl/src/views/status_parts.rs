@@ -20,6 +20,9 @@ use crate::{
 /// A certificate that ends within this time is told.
 const CERTIFICATE_SOON: Duration = Duration::from_secs(30 * 86_400);
 
+/// What to do about files that do not answer.
+const UNANSWERED_FIX: &str = "see to the disk or the file server that they are on";
+
 /// An API by TCP.
 #[derive(Clone, Debug)]
 pub(crate) struct TcpApi {
@@ -52,7 +55,9 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
     let Unapplied {
         waiting,
         problem,
+        unread,
         left_out,
+        unanswered,
     } = configuration;
     let mut text = place.to_owned();
     let mut fix = None;
@@ -68,6 +73,28 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
             "what it says now is wrong, and not in force: {problem}"
         ));
     }
+    if !unread.is_empty() {
+        let (count, keys) = (counted(unread.len(), "setting"), unread.join(", "));
+        let (was, are) = match unread.len() {
+            1 => ("was", "is"),
+            _ => ("were", "are"),
+        };
+        problems.push(format!(
+            "{count} {was} edited and {are} not read yet: {keys}"
+        ));
+    }
+    if let Some(lasts) = unanswered {
+        let lasts = format_age(lasts.as_secs());
+        return PartStatus {
+            fix: Some(UNANSWERED_FIX.to_owned()),
+            ..part(
+                "degraded",
+                format!(
+                    "{text}; its files have not answered for {lasts}: what was read before is in force"
+                ),
+            )
+        };
+    }
     if problems.is_empty() {
         return PartStatus {
             fix,
@@ -75,7 +102,11 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
         };
     }
     PartStatus {
-        fix: Some("harbor-ctl config check".into()),
+        fix: Some(match (problem, left_out.is_empty()) {
+            (None, true) => "systemctl reload harbor".into(),
+            (None, false) => "harbor-ctl config check".into(),
+            (Some(_), _) => "harbor-ctl config check; then systemctl reload harbor".into(),
+        }),
         ..part("degraded", format!("{text}; {}", problems.join("; ")))
     }
 }
@@ -139,7 +170,7 @@ pub(super) fn pools_part(pools: &[PoolItem]) -> PartStatus {
 
 /// Of this node's ports, the certificate that ends first, and what is wrong with one.
 pub(super) fn certificates_part(
-    certificates: &BTreeMap<String, CertificateFacts>,
+    (certificates, unanswered): (&BTreeMap<String, CertificateFacts>, Option<Duration>),
     ports: &[&PortItem],
 ) -> PartStatus {
     if certificates.is_empty() {
@@ -147,6 +178,18 @@ pub(super) fn certificates_part(
     }
     let time = now();
     let mut text = counted(certificates.len(), "port") + " with TLS";
+    if let Some(lasts) = unanswered {
+        let lasts = format_age(lasts.as_secs());
+        return PartStatus {
+            fix: Some(UNANSWERED_FIX.to_owned()),
+            ..part(
+                "degraded",
+                format!(
+                    "{text}; their files have not answered for {lasts}: what was read before is in force"
+                ),
+            )
+        };
+    }
     let named = |item: &&PortItem| Some((certificates.get(&item.id)?.clone(), item.name.clone()));
     let named: Vec<(CertificateFacts, String)> = ports.iter().filter_map(named).collect();
     let wrong = named.iter().find_map(|(shown, name)| {

@@ -1,8 +1,8 @@
 //! Pages in every mode: with the proxy alone, while the registry is away, and over TLS.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use kit::{certify, eventually, traffic};
+use kit::{FrozenThread, certify, eventually, traffic};
 
 use super::{
     ADMIN, READER,
@@ -62,6 +62,59 @@ fn every_page_answers_where_the_programs_are_at_xdp() {
         !now.starts_with('0')
     });
     assert_eq!(live.finish().errors, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_not_known_is_not_shown_as_nothing() {
+    let mut scene = scene("");
+    wait_for(&scene.lab.node);
+    let port = scene.port("web").port();
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let row = |page: &str| -> String {
+        let row = page.split("<tr>").find(|row| row.contains("web"));
+        row.unwrap_or(page).to_owned()
+    };
+    let own = format!("/ports/{port}");
+    let unknown = "<td class=\"number\">?</td>";
+    eventually(SOON, || !row(&ann.get("/ports").body).contains(unknown));
+    let frozen = FrozenThread::of(scene.agent.process(), "forwarding");
+    let silent = "Now: not known, the datapath does not answer.";
+    for page in ["/", &own] {
+        eventually(SOON, || ann.get(page).body.contains(silent));
+    }
+    let overview = ann.get("/").body;
+    assert_eq!(overview.matches("<p>Not known, the programs").count(), 2);
+    for lie in ["none is loaded", "No flow is open", "Nothing has been"] {
+        assert!(!overview.contains(lie), "{overview}");
+    }
+    let listed = row(&ann.get("/ports").body);
+    assert!(listed.matches(unknown).count() >= 2, "{listed}");
+    let shown = ann.get(&own).body;
+    let flows = shown.split("<dt>Flows</dt>").nth(1).unwrap();
+    assert!(flows.trim_start().starts_with("<dd>? "), "{flows}");
+    assert!(flows.contains("does not answer"), "{flows}");
+    drop(frozen);
+    eventually(SOON, || !ann.get("/").body.contains("ot known"));
+    eventually(SOON, || !row(&ann.get("/ports").body).contains(unknown));
+}
+
+#[test]
+fn ports_that_only_the_kernel_knows_are_told_beside_the_list() {
+    let mut scene = scene("");
+    wait_for(&scene.lab.node);
+    let port = scene.port("web").port().to_string();
+    assert_eq!(scene.agent.stop(), 0);
+    for name in ["harbor.redb", "journal.redb"] {
+        fs::remove_file(scene.agent.folder().join("state").join(name)).unwrap();
+    }
+    scene.agent.restart();
+    wait_for(&scene.lab.node);
+    let ann = Client::signed_in(&scene.lab.node, ADMIN);
+    let page = ann.get("/ports").body;
+    assert!(page.contains("Not all of them: 1 port is"), "{page}");
+    assert!(page.contains(&format!("{port}/tcp")), "{page}");
+    scene.agent.ctl(&["state", "confirm", "--yes"]).ok();
+    assert!(!ann.get("/ports").body.contains("Not all of them"));
 }
 
 #[test]
@@ -147,7 +200,7 @@ fn certificates_are_listed_with_their_end_and_what_is_wrong_with_them() {
     let mut folder = None;
     let scene = scene_on(|lab| {
         let folder = folder.insert(lab.folder().join("certificates"));
-        std::fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         format!("[tls]\nfolder = {folder:?}\n")
     });
     wait_for(&scene.lab.node);

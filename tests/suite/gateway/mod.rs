@@ -112,7 +112,7 @@ impl Platform {
         self.ask(&line, &Value::Null)
     }
 
-    fn deprovision(&mut self, id: &str) -> (u16, Value) {
+    pub(crate) fn deprovision(&mut self, id: &str) -> (u16, Value) {
         let line = format!("DELETE /v2/service_instances/{id}?service_id={SERVICE}&plan_id={FREE}");
         self.ask(&line, &Value::Null)
     }

@@ -216,13 +216,17 @@ fn an_agent_killed_fifty_times_during_churn_ends_as_the_model_says() {
     assert_eq!(count.trim(), listed.to_string());
 }
 
-/// `cargo xtask soak kills`; over the embedded registry with `HARBOR_SOAK_EMBEDDED` set.
+/// `cargo xtask soak kills`; over the embedded registry with `HARBOR_SOAK_EMBEDDED` set, and as often as
+/// `HARBOR_SOAK_KILLS` says.
 #[test]
 #[ignore = "runs for minutes"]
 fn soak_kills_during_churn() {
+    let kills = env::var("HARBOR_SOAK_KILLS").ok();
+    let kills = kills.and_then(|text| text.parse().ok());
+    let kills = kills.unwrap_or(SOAK_KILLS);
     let said = match env::var_os("HARBOR_SOAK_EMBEDDED") {
-        Some(_) => kill_during_churn(&mut Scene::routed(), SOAK_KILLS),
-        None => kill_during_churn(&mut Shared::start().scene, SOAK_KILLS),
+        Some(_) => kill_during_churn(&mut Scene::routed(), kills),
+        None => kill_during_churn(&mut Shared::start().scene, kills),
     };
     println!("{said}");
 }

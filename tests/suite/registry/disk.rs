@@ -45,6 +45,22 @@ fn create_until_refused(agent: &Agent) -> String {
     panic!("nothing was refused")
 }
 
+/// By HTTP and by exit code, with the reason: ports are forwarded all the same.
+#[track_caller]
+fn is_not_ready(agent: &Agent) {
+    let ready = Http::new(&agent.socket())
+        .ask("GET /readyz", "", b"")
+        .unwrap();
+    assert_eq!(ready.0, 503);
+    let why = String::from_utf8(ready.1).unwrap();
+    let wanted = "ports are forwarded, but no change is taken: ";
+    assert!(why.contains(wanted) && why.contains("No space"), "{why}");
+    let asked = agent.ctl(&["status", "--ready"]);
+    assert_eq!(asked.code, 7);
+    let wanted = format!("not ready: {wanted}");
+    assert!(asked.stdout.starts_with(&wanted), "{}", asked.stdout);
+}
+
 #[test]
 fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
     let lab = Lab::routed();
@@ -70,10 +86,7 @@ fn a_full_disk_is_said_ends_leases_all_the_same_and_heals_by_itself() {
     let text = told["text"].as_str().unwrap();
     assert!(text.contains("No space left"), "{text}");
     assert!(told["fix"].is_string());
-    let ready = Http::new(&agent.socket())
-        .ask("GET /readyz", "", b"")
-        .unwrap();
-    assert_eq!(ready.0, 503);
+    is_not_ready(&agent);
     let has = |kind: &str| {
         let events = agent.items(&["events"]);
         events.iter().any(|event| event["kind"] == kind)

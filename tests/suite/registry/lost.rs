@@ -7,34 +7,35 @@ use std::{
 };
 
 use kit::{
-    Agent, SmallDisk, eventually,
+    Agent, Config, Lab, SmallDisk, eventually,
     traffic::{self, Live},
 };
 use serde_json::Value;
 
+use super::redis_of;
 use crate::scene::Scene;
 
-fn state(agent: &Agent) -> PathBuf {
+pub(super) fn state(agent: &Agent) -> PathBuf {
     agent.folder().join("state")
 }
 
-fn registry(agent: &Agent) -> Value {
+pub(super) fn registry(agent: &Agent) -> Value {
     agent.ctl_json_whatever(&["status"])["registry"].clone()
 }
 
 /// Two ports with live connections, and an agent that is not running.
-struct Loss {
-    live: Live,
-    to: [std::net::SocketAddr; 2],
-    before: Value,
+pub(super) struct Loss {
+    pub(super) live: Live,
+    pub(super) to: [std::net::SocketAddr; 2],
+    pub(super) before: Value,
     /// What was mounted to lose something.
     disk: Option<SmallDisk>,
-    scene: Scene,
+    pub(super) scene: Scene,
 }
 
 impl Loss {
     #[track_caller]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut scene = Scene::routed();
         let to = [scene.port("web"), scene.port("both-sip")];
         let before = services(&scene.agent);
@@ -50,7 +51,7 @@ impl Loss {
     }
 
     #[track_caller]
-    fn is_served(&self) {
+    pub(super) fn is_served(&self) {
         for to in self.to {
             let tally = traffic::connect(&self.scene.lab.client, to, 10);
             let both = (tally.of("app1"), tally.of("app2"), tally.errors.len());
@@ -61,7 +62,7 @@ impl Loss {
 
     /// Both ports are served, it is said that the registry is empty, and nothing can be changed.
     #[track_caller]
-    fn is_held(&self, known_to: &str) {
+    pub(super) fn is_held(&self, known_to: &str) {
         self.is_served();
         let agent = &self.scene.agent;
         let told = registry(agent);
@@ -78,11 +79,11 @@ impl Loss {
     }
 }
 
-fn services(agent: &Agent) -> Value {
+pub(super) fn services(agent: &Agent) -> Value {
     agent.ctl_json(&["state", "export"])["services"].clone()
 }
 
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
@@ -194,17 +195,17 @@ fn a_spoilt_file_ends_the_agent_with_its_name_the_last_copy_and_a_code_that_is_n
 }
 
 /// Two ports of yesterday and one of today, with a live connection each, and an agent that is not running.
-struct Older {
-    live: [Live; 2],
+pub(super) struct Older {
+    pub(super) live: [Live; 2],
     today: std::net::SocketAddr,
-    now: Value,
-    yesterday: PathBuf,
-    scene: Scene,
+    pub(super) now: Value,
+    pub(super) yesterday: PathBuf,
+    pub(super) scene: Scene,
 }
 
 impl Older {
     #[track_caller]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut scene = Scene::routed();
         let web = scene.port("web");
         scene.port("both-sip");
@@ -233,7 +234,7 @@ impl Older {
     }
 
     #[track_caller]
-    fn is_served(&self) {
+    pub(super) fn is_served(&self) {
         let tally = traffic::connect(&self.scene.lab.client, self.today, 10);
         assert_eq!((tally.of("app1"), tally.errors.len()), (10, 0), "{tally:?}");
         self.live.iter().for_each(Live::progress);
@@ -241,7 +242,7 @@ impl Older {
 
     /// What was put back misses a port that is served: that is said, and nothing is changed.
     #[track_caller]
-    fn is_held(&self) {
+    pub(super) fn is_held(&self) {
         self.is_served();
         let agent = &self.scene.agent;
         let told = registry(agent);
@@ -262,7 +263,7 @@ impl Older {
     }
 }
 
-fn copy_files(from: &Path, to: &Path) {
+pub(super) fn copy_files(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for name in ["harbor.redb", "journal.redb"] {
         fs::copy(from.join(name), to.join(name)).unwrap();
@@ -348,4 +349,35 @@ fn a_port_that_was_deleted_as_the_agent_died_is_no_loss() {
     scene.agent.restart();
     assert_eq!(registry(&scene.agent)["state"], "ok");
     scene.agent.create(&["more"]);
+}
+
+/// The journal of the time before is another registry's.
+#[test]
+fn what_a_node_brings_back_from_a_shared_registry_is_not_what_it_took_along() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let mut scene = Scene::on(lab, &Config::default());
+    let before = ["one", "two", "three", "four"];
+    for name in before {
+        scene.agent.create(&[name]);
+    }
+    let move_and_restart = |scene: &mut Scene, words: &[&str]| {
+        scene.agent.ctl(&[&["node"], words].concat()).ok();
+        assert_eq!(scene.agent.stop(), 0);
+        scene.agent.restart();
+    };
+    move_and_restart(&mut scene, &["attach", &redis.url(), "--import"]);
+    // A registry that is new lets every node put its ports back first.
+    let is_open = || scene.agent.ctl(&["ports", "create", "late"]).code == 0;
+    eventually(std::time::Duration::from_secs(20), is_open);
+    let web = scene.port("web");
+    for name in before.into_iter().chain(["late"]) {
+        scene.agent.ctl(&["ports", "delete", name, "--yes"]).ok();
+    }
+    move_and_restart(&mut scene, &["detach", "--keep"]);
+    let names = scene.agent.ctl(&["ports", "list", "-o", "name"]).ok();
+    assert_eq!(names.stdout, "web\n");
+    assert_eq!(registry(&scene.agent)["state"], "ok");
+    let tally = traffic::connect(&scene.lab.client, web, 10);
+    assert_eq!(tally.errors, [""; 0]);
 }

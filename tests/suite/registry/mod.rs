@@ -8,6 +8,7 @@ mod doors;
 mod faults;
 mod lost;
 mod malformed;
+mod nameless;
 mod nodes;
 mod sentinels;
 mod sequences;

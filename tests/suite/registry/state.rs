@@ -134,3 +134,29 @@ fn what_is_of_a_node_that_nobody_knows_is_not_imported() {
     import("one").ok();
     assert_eq!(services(&scene.agent)[0]["node"], "one");
 }
+
+#[test]
+fn nor_by_a_node_that_shares_its_registry_with_nobody() {
+    let scene = Scene::on(Lab::routed(), &Config::with("[node]\nid = \"one\"\n"));
+    scene.port("web");
+    let mut document = scene.agent.ctl_json(&["state", "export"]);
+    let file = scene.lab.folder().join("state.json");
+    let mut import = |node: &str| {
+        scene.agent.ctl(&["ports", "delete", "web", "--yes"]).ok();
+        document["services"][0]["node"] = node.into();
+        fs::write(&file, document.to_string()).unwrap();
+        scene
+            .agent
+            .ctl(&["state", "import", file.to_str().unwrap()])
+    };
+    for known in ["", "one"] {
+        import(known).ok();
+        assert_eq!(services(&scene.agent).as_array().unwrap().len(), 1);
+    }
+    let refused = import("two");
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    for said in ["no node two", "\"node\": \"one\""] {
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    assert_eq!(services(&scene.agent), json!([]));
+}

@@ -1,196 +1,21 @@
 //! `status` names the part of every fault that the suite can make, and is well again when the cause is
 //! gone. A part that no fault is made of fails the test.
 
+mod faults;
 mod shown;
 
 use std::{
-    collections::BTreeSet, fs, net::TcpStream, os::unix::fs::PermissionsExt as _, path::PathBuf,
-    time::Duration,
+    collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration,
 };
 
-use kit::{Agent, Config, Lab, Redis, allow_many_descriptors, certify, eventually};
-use nix::sys::signal::Signal;
+use kit::{Agent, Lab, Redis, eventually};
 use serde_json::Value;
 
-use crate::{
-    registry::{other, redis_of},
-    scene::Scene,
-};
+use crate::registry::{other, redis_of};
+use faults::{FAULTS, node, password};
 
 /// It is said, and it is over, within this time; the agent itself looks at some things every few seconds.
 const SOON: Duration = Duration::from_secs(20);
-const CONTROL: u16 = 9_555;
-const CONSOLE: u16 = 9_556;
-
-/// Parts whose faults are made elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 3] = [
-    (
-        "agent",
-        "one that does not answer has no status: exit code 3, suite/cli.rs",
-    ),
-    (
-        "metrics",
-        "an address that another has: suite/metrics/mod.rs",
-    ),
-    ("proxy", "a want of descriptors: suite/proxy/held.rs"),
-];
-
-/// Something that goes wrong on a node that shares its registry with nobody.
-struct Fault {
-    /// The part's name in JSON.
-    part: &'static str,
-    /// What its text says.
-    says: &'static str,
-    make: fn(&mut Node),
-    heal: fn(&mut Node),
-}
-
-/// Fields are dropped in this order.
-struct Node {
-    scene: Scene,
-    streams: Vec<TcpStream>,
-}
-
-impl Node {
-    fn certificates(&self) -> PathBuf {
-        certificates(&self.scene.lab)
-    }
-
-    fn folder(&self, name: &str) -> PathBuf {
-        self.scene.agent.folder().join(name)
-    }
-
-    /// Writes the configuration anew, and has it read.
-    fn configure(&mut self, change: impl Fn(String) -> String) {
-        let file = self.scene.agent.config_file();
-        let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, change(text)).unwrap();
-        self.scene.agent.process().signal(Signal::SIGHUP);
-    }
-}
-
-fn certificates(lab: &Lab) -> PathBuf {
-    lab.folder().join("certificates")
-}
-
-fn password(lab: &Lab) -> PathBuf {
-    lab.folder().join("password")
-}
-
-const FAULTS: [Fault; 8] = [
-    Fault {
-        part: "ports",
-        says: "no backend",
-        make: |node| {
-            node.scene.agent.create(&["lonely"]);
-        },
-        heal: |node| {
-            drop(
-                node.scene
-                    .agent
-                    .ctl(&["ports", "delete", "lonely", "--yes"])
-                    .ok(),
-            )
-        },
-    },
-    Fault {
-        part: "certificates",
-        says: "shop-https",
-        make: |node| {
-            fs::rename(
-                node.certificates().join("shop-https.key"),
-                node.folder("kept"),
-            )
-            .unwrap();
-            certify(&node.certificates(), "other", "DNS:other.test");
-            let key = node.certificates().join("other.key");
-            fs::rename(key, node.certificates().join("shop-https.key")).unwrap();
-        },
-        heal: |node| {
-            fs::rename(
-                node.folder("kept"),
-                node.certificates().join("shop-https.key"),
-            )
-            .unwrap();
-        },
-    },
-    Fault {
-        part: "configuration",
-        says: "nonsense",
-        make: |node| node.configure(|text| format!("nonsense = 1\n{text}")),
-        heal: |node| node.configure(|text| text.replace("nonsense = 1\n", "")),
-    },
-    Fault {
-        part: "datapath",
-        says: "eth1",
-        make: |node| {
-            node.scene
-                .lab
-                .node
-                .ip("link set eth1 down\nlink set eth1 name away1")
-        },
-        heal: |node| {
-            node.scene
-                .lab
-                .node
-                .ip("link set away1 name eth1\nlink set eth1 up")
-        },
-    },
-    Fault {
-        part: "flows",
-        says: "nearly full",
-        make: |node| {
-            let to = node.scene.at(35_000);
-            let open = || TcpStream::connect(to).unwrap();
-            let client = &node.scene.lab.client;
-            node.streams = client.enter(|| (0..940).map(|_| open()).collect());
-        },
-        heal: |node| {
-            node.streams.clear();
-            node.scene
-                .agent
-                .ctl(&["flows", "kill", "--all", "--yes"])
-                .ok();
-        },
-    },
-    Fault {
-        part: "health",
-        says: "cut off",
-        make: |node| each_app(node, "link set eth0 down"),
-        heal: |node| each_app(node, "link set eth0 up"),
-    },
-    Fault {
-        part: "registry",
-        says: "harbor.redb",
-        make: move_state_away,
-        heal: move_state_back,
-    },
-    Fault {
-        part: "events",
-        says: "not on disk",
-        make: |node| {
-            move_state_away(node);
-            // Something happens.
-            node.scene
-                .agent
-                .ctl(&["flows", "kill", "--all", "--yes"])
-                .ok();
-        },
-        heal: move_state_back,
-    },
-];
-
-fn each_app(node: &Node, command: &str) {
-    node.scene.lab.apps.iter().for_each(|app| app.ip(command));
-}
-
-fn move_state_away(node: &mut Node) {
-    fs::rename(node.folder("state"), node.folder("aside")).unwrap();
-}
-
-fn move_state_back(node: &mut Node) {
-    fs::rename(node.folder("aside"), node.folder("state")).unwrap();
-}
 
 fn part(agent: &Agent, name: &str) -> (bool, String) {
     let status = agent.ctl_json_whatever(&["status"]);
@@ -223,39 +48,6 @@ fn is_well(agent: &Agent, name: &str) {
     eventually(SOON, || part(agent, name).0);
 }
 
-fn node() -> Node {
-    allow_many_descriptors();
-    let lab = Lab::routed();
-    fs::create_dir(certificates(&lab)).unwrap();
-    certify(&certificates(&lab), "shop-https", "DNS:shop.test");
-    let text = format!(
-        "[node]\ninterfaces = [\"eth0\", \"eth1\"]\n[datapath]\nflows = 1024\n[limits]\nflows_per_port = 2048\nflows_per_client = 2048\n[tls]\nfolder = {:?}\n\
-         [control]\nlisten = \"127.0.0.1:{CONTROL}\"\ntoken_file = {:?}\n[gateway]\npassword_file = {:?}\n\
-         [console]\nlisten = \"127.0.0.1:{CONSOLE}\"\ntoken_file = {:?}\n\
-         [health]\ninterval = \"1s\"\n",
-        certificates(&lab),
-        password(&lab),
-        password(&lab),
-        password(&lab),
-    );
-    let scene = Scene::on(lab, &Config::with(&text));
-    let app = scene.app(0).to_string();
-    let web = ["web", "--port", "35000", "--backend", &app];
-    let more = ["--backend", &scene.app(1).to_string(), "health=tcp"];
-    scene.agent.create(&[&web[..], &more].concat());
-    // Silence of fewer ports would be the backends' own.
-    for name in ["two", "three"] {
-        scene
-            .agent
-            .create(&[name, "--backend", &app, more[0], more[1], more[2]]);
-    }
-    scene.agent.create(&["shop-https", "--backend", &app]);
-    Node {
-        scene,
-        streams: Vec::new(),
-    }
-}
-
 #[test]
 fn every_fault_is_named_by_its_part_and_over_when_its_cause_is() {
     let mut node = node();
@@ -286,7 +78,7 @@ fn every_fault_is_named_by_its_part_and_over_when_its_cause_is() {
     }
     let known = ["control", "console", "gateway"].into_iter().chain(SHARED);
     let known = known.chain(FAULTS.iter().map(|fault| fault.part));
-    let known: BTreeSet<&str> = known.chain(ELSEWHERE.map(|(part, _)| part)).collect();
+    let known: BTreeSet<&str> = known.collect();
     assert_eq!(
         parts(&node.scene.agent),
         known.into_iter().map(str::to_owned).collect()
@@ -305,6 +97,94 @@ fn parts(agent: &Agent) -> BTreeSet<String> {
 
 /// Parts of which faults are made where nodes share a registry.
 const SHARED: [&str; 2] = ["nodes", "discovery"];
+
+/// What of the kit makes something fail, and the parts that name it.
+const MAKERS: [(&str, &[&str]); 4] = [
+    ("FrozenThread", &["datapath", "proxy"]),
+    ("Redis", &["registry", "discovery", "nodes"]),
+    ("SmallDisk", &["agent", "registry", "events"]),
+    ("Unanswered", &["configuration", "certificates"]),
+];
+
+/// What of the kit makes nothing fail that lasts: a clock that is set moves deadlines along, an agent that
+/// is killed has no status.
+const NEUTRAL: [&str; 43] = [
+    "APP_MACS",
+    "Agent",
+    "Beyond",
+    "Browser",
+    "CLIENT_MAC",
+    "Config",
+    "Family",
+    "Finished",
+    "Keepalived",
+    "Lab",
+    "Lifetime",
+    "NODE_BACKEND_MAC",
+    "NODE_MAC",
+    "Netns",
+    "Process",
+    "SMALL_MTU",
+    "ServiceManager",
+    "Tab",
+    "Topology",
+    "Tunnel",
+    "V4",
+    "V6",
+    "Wire",
+    "WrongClock",
+    "allow_many_descriptors",
+    "app_host",
+    "binary",
+    "bound",
+    "certify",
+    "certify_briefly",
+    "certify_expired",
+    "eventually",
+    "finish",
+    "finish_within",
+    "frame",
+    "http",
+    "patient",
+    "tear_down",
+    "traffic",
+    "trickle",
+    "until",
+    "verdict",
+    "without_offloads",
+];
+
+/// Whoever gives the kit another way to make something fail says which part of `status` names it.
+#[test]
+fn whatever_the_kit_can_make_fail_has_a_part_that_names_it() {
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("kit/lib.rs");
+    let text = fs::read_to_string(kit).unwrap();
+    let mut shown = BTreeSet::new();
+    for line in text.split(';') {
+        let Some((_, line)) = line.rsplit_once("pub ") else {
+            continue;
+        };
+        // What stands before `::` is the file that it is in.
+        let names = match line.strip_prefix("use ") {
+            Some(used) => used.split_once("::").map_or(used, |(_, names)| names),
+            None => line.trim_start_matches("mod "),
+        };
+        let words = names.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let named = words.filter(|word| !word.is_empty());
+        shown.extend(named.map(str::to_owned));
+    }
+    let makers = MAKERS.map(|(name, _)| name);
+    let listed = NEUTRAL.into_iter().chain(makers).map(str::to_owned);
+    assert_eq!(shown, listed.collect());
+    let known: BTreeSet<&str> = FAULTS
+        .iter()
+        .map(|fault| fault.part)
+        .chain(SHARED)
+        .collect();
+    for (maker, parts) in MAKERS {
+        assert!(parts.iter().all(|part| known.contains(part)), "{maker}");
+    }
+}
 
 #[test]
 fn nodes_that_share_a_registry_name_what_is_away() {

@@ -17,8 +17,8 @@ use serde_json::Value;
 use super::{arguments::Arguments, session::Session};
 use crate::{
     api::List,
-    config::{KEYS, Key},
-    model::{EventKind, SETTINGS},
+    config::{KEYS, Key, find_key},
+    model::{ClientIp, EventKind, Policy, SETTINGS},
 };
 
 pub(super) use script::print;
@@ -46,10 +46,14 @@ fn candidates(words: &[String]) -> Vec<String> {
     let mut command = Arguments::command();
     command.build();
     let place = Place::after(&command, before);
-    let all = match (place.option, current.starts_with('-')) {
-        (Some(option), _) => values(option, before, &place.given),
+    let (option, head) = place.value_of(current);
+    let all = match (option, current.starts_with('-')) {
+        (Some(option), _) => {
+            let all = values(option, before, &place.given).into_iter();
+            all.map(|value| format!("{head}{value}")).collect()
+        }
         (None, true) => flags(place.command),
-        (None, false) => place.next(before),
+        (None, false) => place.next(before, current),
     };
     let fits = |candidate: &String| candidate.starts_with(current.as_str());
     let mut all: Vec<String> = all.into_iter().filter(fits).collect();
@@ -89,6 +93,36 @@ impl<'a> Place<'a> {
         place
     }
 
+    /// The option whose value is being typed, and what stands before that: `--sort=`, `-o`, or those of a
+    /// list that are there.
+    fn value_of<'w>(&self, current: &'w str) -> (Option<&'a Arg>, &'w str) {
+        let (option, start) = match self.option {
+            Some(option) => (Some(option), 0),
+            None => self.glued(current),
+        };
+        let is_list = option.is_some_and(|option| option.get_value_delimiter() == Some(','));
+        let comma = current.rfind(',').filter(|_| is_list);
+        (option, &current[..comma.map_or(start, |comma| comma + 1)])
+    }
+
+    /// An option with its value in one word, and where the value begins.
+    fn glued(&self, word: &str) -> (Option<&'a Arg>, usize) {
+        let end = match (word.strip_prefix("--"), word.strip_prefix('-')) {
+            (Some(_), _) => word.find('='),
+            (None, Some(short)) => short.chars().next().map(|first| 1 + first.len_utf8()),
+            (None, None) => None,
+        };
+        let Some(end) = end else {
+            return (None, 0);
+        };
+        let option = self.option_of(&word[..end]);
+        let is_long = word.starts_with("--");
+        match is_long || end < word.len() {
+            true => (option, end + usize::from(is_long)),
+            false => (None, 0),
+        }
+    }
+
     /// The option of this flag, if its value is the next word.
     fn option_of(&self, word: &str) -> Option<&'a Arg> {
         let is_it = |arg: &&Arg| match word.strip_prefix("--") {
@@ -100,7 +134,7 @@ impl<'a> Place<'a> {
     }
 
     /// Verbs, or values of the next argument.
-    fn next(&self, words: &[String]) -> Vec<String> {
+    fn next(&self, words: &[String], current: &str) -> Vec<String> {
         if self.command.has_subcommands() {
             let verbs = self.command.get_subcommands();
             let shown = verbs.filter(|verb| !verb.is_hide_set());
@@ -108,7 +142,41 @@ impl<'a> Place<'a> {
         }
         let all: Vec<&Arg> = self.command.get_positionals().collect();
         let next = all.get(self.given.len()).or(all.last());
+        let is_setting = |arg: &&Arg| is_named(arg, "KEY=VALUE");
+        if let (Some((key, _)), Some(_)) =
+            (current.split_once('='), next.copied().filter(is_setting))
+        {
+            let values = of_setting(key).into_iter();
+            return values.map(|value| format!("{key}={value}")).collect();
+        }
         next.map_or_else(Vec::new, |arg| values(arg, words, &self.given))
+    }
+}
+
+fn is_named(arg: &Arg, wanted: &str) -> bool {
+    let name = arg.get_value_names().and_then(|names| names.first());
+    name.is_some_and(|name| name.as_str() == wanted)
+}
+
+/// What a port's setting can be, where that is one of a few words.
+fn of_setting(key: &str) -> Vec<&'static str> {
+    match key {
+        "policy" | "udp_policy" => Policy::ALL.map(Policy::name).into(),
+        "client_ip" => ClientIp::ALL.map(ClientIp::name).into(),
+        "tls" => vec!["off", "on"],
+        "health" => vec!["off", "tcp", "http:/", "udp:"],
+        _ => Vec::new(),
+    }
+}
+
+/// What a key of the configuration can be, where that is one of a few words.
+fn of_key(name: &str) -> Vec<String> {
+    let Some(key) = find_key(name) else {
+        return Vec::new();
+    };
+    match key.is_switch() {
+        true => vec!["false".into(), "true".into()],
+        false => key.choices.iter().map(|&word| word.to_owned()).collect(),
     }
 }
 
@@ -136,6 +204,7 @@ fn values(arg: &Arg, words: &[String], given: &[String]) -> Vec<String> {
             names(words, "/v1/deas", &["dea"])
         }
         "KEY=VALUE" => SETTINGS.iter().map(|(key, _)| format!("{key}=")).collect(),
+        "KEY VALUE" if given.len() == 1 => of_key(&given[0]),
         "KEY" | "KEY VALUE" if given.is_empty() => KEYS.iter().map(Key::path).collect(),
         "KIND,..." => EventKind::ALL.iter().map(|k| k.name().to_owned()).collect(),
         _ => Vec::new(),
@@ -179,6 +248,7 @@ fn asked(words: &[String], path: &str) -> Option<List<Value>> {
     let line = line.chain(places.flatten()).chain(["version".to_owned()]);
     let mut globals = Arguments::try_parse_from(line).ok()?.globals;
     globals.timeout = PATIENCE;
+    globals.quiet = true;
     let session = Session::new(&globals).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().ok()?;
@@ -196,7 +266,7 @@ mod tests {
 
     #[test]
     fn verbs_flags_values_and_keys_follow_from_what_can_be_typed() {
-        assert_eq!(after("po"), ["ports"]);
+        assert_eq!(after("por"), ["ports"]);
         assert_eq!(after("ports cr"), ["create"]);
         assert_eq!(after("-o json ports cr"), ["create"]);
         assert_eq!(after("ports list -o y"), ["yaml"]);
@@ -207,6 +277,17 @@ mod tests {
         assert_eq!(after("config get ports.ran"), ["ports.range"]);
         assert_eq!(after("config set log.lev"), ["log.level"]);
         assert_eq!(after("events --kind port_ch"), ["port_changed"]);
+        let two = after("events --kind lease_ended,port_ch");
+        assert_eq!(two, ["lease_ended,port_changed"]);
+        assert_eq!(after("ports list --sort rea"), ["reason"]);
+        assert_eq!(after("ports list --sort=na"), ["--sort=name"]);
+        assert_eq!(after("ports list -oy"), ["-oyaml"]);
+        assert_eq!(after("ports list --state up,do"), ["up,down"]);
+        assert_eq!(after("ports list --state=up,do"), ["--state=up,down"]);
+        assert_eq!(after("ports set web policy=f"), ["policy=first"]);
+        assert_eq!(after("ports set web client_ip=proxy-v").len(), 2);
+        assert_eq!(after("config set log.level inf"), ["info"]);
+        assert_eq!(after("ports list -"), after("ports list --"));
         assert_eq!(after("completions ba"), ["bash"]);
         assert!(after("").contains(&"status".to_owned()));
         assert_eq!(after("frobnicate x"), [""; 0]);

@@ -38,16 +38,19 @@ impl<R: Registry> SharedOperations for Handle<R> {
     }
 
     async fn attach(&self, request: AttachNode) -> Answer<NodeMoved> {
-        let turn = self.config_turn().await;
-        let attach = move |mut controller: Held<R>| async move {
-            let _turn = turn;
-            controller.attach(request).await
+        let handle = self.clone();
+        let work = async move {
+            let _turn = handle.config_turn().await;
+            let joining = handle.lock().await.join(&request)?;
+            let (url, written) = joining.write().await?;
+            Ok(handle.lock().await.joined(url, written).await)
         };
-        self.change(attach).await
+        self.to_its_end(work).await
     }
 
     async fn detach(&self, request: DetachNode) -> Answer<NodeMoved> {
         let turn = self.config_turn().await;
+        self.await_configuration().await?;
         let detach = move |mut controller: Held<R>| async move {
             let _turn = turn;
             controller.detach(request).await
@@ -56,7 +59,7 @@ impl<R: Registry> SharedOperations for Handle<R> {
     }
 
     async fn export_state(&self) -> Answer<StateDocument> {
-        Ok(self.lock().await.export_state())
+        self.lock().await.export_state()
     }
 
     async fn import_state(&self, document: StateDocument) -> Answer<ServiceCount> {

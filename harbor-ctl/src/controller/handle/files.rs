@@ -10,9 +10,12 @@ use tokio::sync::OwnedMutexGuard;
 use super::Handle;
 use crate::{
     api::ConfigChange,
-    config,
+    config::{self, Loaded},
     control::Answer,
-    controller::certificates::{self, Following},
+    controller::{
+        background::in_background,
+        certificates::{self, Following},
+    },
     model::{ConfigItem, Refusal, SettingValue, SettingValues, Tls},
     registry::Registry,
 };
@@ -60,19 +63,49 @@ impl<R: Registry> Handle<R> {
         let handle = self.clone();
         tokio::spawn(async move {
             let _turn = handle.config_turn().await;
-            let (source, folder) = {
-                let running = &handle.lock().await.running;
-                (running.source.clone(), running.config.app_hosts.clone())
+            let (source, folder, reading) = {
+                let controller = handle.lock().await;
+                let Loaded { source, config, .. } = &controller.running;
+                let reading = controller.reading.begin();
+                (source.clone(), config.app_hosts.clone(), reading)
             };
             let read = move || {
                 let hosts = folder.map(|folder| config::read_app_hosts(&folder));
                 (config::load(&source), hosts)
             };
-            match in_background(read).await {
+            let read = in_background(read).await;
+            drop(reading);
+            match read {
                 Ok((read, hosts)) => handle.lock().await.reload(read, hosts).await,
                 Err(refusal) => tracing::error!("the configuration was not read: {refusal}"),
             }
         });
+    }
+
+    /// Waits for the files of the configuration, so that whoever writes them next, as a step of a change,
+    /// does not wait in everybody's way.
+    pub(super) async fn await_configuration(&self) -> Answer<()> {
+        let source = self.lock().await.running.source.clone();
+        let read = in_background(move || config::load(&source)).await?;
+        read.map(drop).map_err(Refusal::from)
+    }
+
+    /// Looks whether what is wrong with the configuration still is, if something is.
+    pub(in crate::controller) async fn recheck_configuration(&self) {
+        if self.lock().await.configuration.is_well() {
+            return;
+        }
+        let _turn = self.config_turn().await;
+        let (source, reading) = {
+            let controller = self.lock().await;
+            let source = controller.running.source.clone();
+            (source, controller.reading.begin())
+        };
+        let read = in_background(move || config::load(&source)).await;
+        drop(reading);
+        if let Ok(read) = read {
+            self.lock().await.recheck(read);
+        }
     }
 
     /// Reads the certificates that a change names, so that whoever names a file that does not answer
@@ -91,9 +124,4 @@ impl<R: Registry> Handle<R> {
         let following: Following = self.lock().await.following(turn);
         following.run().await;
     }
-}
-
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Refusal::failed(error.to_string()))
 }

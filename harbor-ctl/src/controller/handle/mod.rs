@@ -42,7 +42,7 @@ use crate::{
     },
     reconcile::Scope,
     registry::Registry,
-    views::{Snapshot, backends, explain, flows::FlowList, status},
+    views::{Snapshot, backends, explain, flows::FlowList, readiness, status},
 };
 
 /// Settings that end flows which they no longer allow.
@@ -169,6 +169,11 @@ impl<R: Registry> Operations for Handle<R> {
 
     async fn ports(&self) -> Answer<Vec<PortItem>> {
         Ok(port_items(&self.snapshot().await).await)
+    }
+
+    async fn unlisted(&self) -> Option<String> {
+        let (text, fix) = self.lock().await.nameless()?;
+        Some(format!("{text}; {fix}"))
     }
 
     async fn port(&self, port: PortRef) -> Answer<PortItem> {
@@ -362,10 +367,7 @@ impl<R: Registry> Operations for Handle<R> {
         Ok(snapshot.status(&ports, report.map_err(|error| error.to_string())))
     }
 
-    async fn is_ready(&self) -> bool {
-        let snapshot = self.snapshot().await;
-        let condition = &snapshot.condition;
-        let takes_changes = condition.failed.is_none() && condition.emptied.is_none();
-        snapshot.engines.is_ready() && snapshot.not_applied.is_none() && takes_changes
+    async fn not_ready(&self) -> Option<String> {
+        readiness::not_ready(&self.snapshot().await)
     }
 }

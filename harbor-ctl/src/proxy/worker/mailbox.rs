@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::SyncSender,
     },
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -55,6 +56,8 @@ pub(crate) enum Command {
 pub(crate) struct Inbox {
     queue: Mutex<VecDeque<Command>>,
     has_mail: AtomicBool,
+    /// Since when somebody waits for a sign of life.
+    asked: Mutex<Option<Instant>>,
     pub(super) bell: Descriptor,
 }
 
@@ -64,6 +67,7 @@ impl Inbox {
         Ok(Self {
             queue: Mutex::default(),
             has_mail: AtomicBool::new(false),
+            asked: Mutex::default(),
             bell: ledger.enter(bell),
         })
     }
@@ -77,6 +81,15 @@ impl Inbox {
         }
     }
 
+    /// Asks for a sign of life, and answers for how long the last one has been waited for.
+    pub(crate) fn ask(&self) -> Duration {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *asked.get_or_insert_with(Instant::now);
+        drop(asked);
+        self.put([]);
+        since.elapsed()
+    }
+
     /// Whether there is an order.
     pub(super) fn has_mail(&self) -> bool {
         self.has_mail.load(Ordering::Acquire)
@@ -88,6 +101,7 @@ impl Inbox {
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_mail.store(false, Ordering::Release);
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = read(&self.bell, &mut [0; 8]);
         std::mem::take(&mut queue)
     }

@@ -172,18 +172,21 @@ impl EmbeddedRegistry {
     pub(super) fn with_copy(mut self, path: &Path) -> Result<Self, RegistryError> {
         let copy = SecondCopy::open(path);
         let found = self.file.read(changes)?;
-        if self.is_undecided() {
+        let copied = copy.services();
+        let is_behind = copied.as_ref().is_ok_and(|(_, latest)| *latest > found);
+        let has_gone_back = is_behind && !self.load_now()?.services.is_empty();
+        if self.is_undecided() && !has_gone_back {
             // Whether it is new by right nobody can say without the copy.
-            let copied = copy.services().map_err(|why| RegistryError::Unopened {
+            let copied = copied.map_err(|why| RegistryError::Unopened {
                 path: path.to_owned(),
                 why,
             });
             let (copied, latest) = copied?;
             self.file
                 .write(|transaction| count_from(transaction, latest))?;
-            self.hold_services(copied);
+            self.hold_services(copied)?;
         } else {
-            let (copied, latest) = copy.services().unwrap_or_default();
+            let (copied, latest) = copied.unwrap_or_default();
             if latest > found {
                 tracing::error!(
                     "the registry had lost its last changes ({found} of {latest} are there): put \

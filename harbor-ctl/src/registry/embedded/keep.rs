@@ -2,24 +2,24 @@
 //! ports exist is left as it is until somebody decides.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use redb::ReadableTable as _;
 use tokio::sync::mpsc;
 
 use super::{
     EmbeddedRegistry, engine,
-    rows::{META, SERVICES, number_in},
+    rows::{META, contents, number_in},
 };
 use crate::{
-    model::Service,
+    model::{Protocol, Service},
     registry::{
         RegistryError,
-        watch::{Away, Condition, Emptied, News},
+        watch::{Away, Condition, Emptied, InKernel, News},
     },
 };
 
@@ -33,7 +33,8 @@ const UNDECIDED: &str = "undecided";
 pub(super) struct Held {
     /// Of the second copy: they are served.
     pub(super) services: Vec<Service>,
-    emptied: Emptied,
+    found: InKernel,
+    emptied: Arc<Emptied>,
 }
 
 impl EmbeddedRegistry {
@@ -52,35 +53,68 @@ impl EmbeddedRegistry {
         registry.with_copy(journal)
     }
 
-    /// Whether the file was made anew, holds nothing yet, and nobody has decided whether that is right.
+    /// Whether the file was made anew, and nobody has decided whether that is right.
     pub(super) fn is_undecided(&self) -> bool {
         let asked = self.file.read(|transaction| {
             let meta = transaction.open_table(META).map_err(engine)?;
-            let services = transaction.open_table(SERVICES).map_err(engine)?;
-            let is_empty = services.first().map_err(engine)?.is_none();
-            Ok(is_empty && number_in(&meta, UNDECIDED)?.is_some())
+            Ok(number_in(&meta, UNDECIDED)?.is_some())
         });
         asked.unwrap_or(false)
     }
 
     /// Serves these services though the file does not hold them.
-    pub(super) fn hold_services(&self, services: Vec<Service>) {
-        let ports = services.len();
-        let known_to = "the journal";
-        let emptied = Emptied {
-            ports,
-            known_to,
-            holds: 0,
-        };
-        *self.held() = (ports > 0).then_some(Held { services, emptied });
+    pub(super) fn hold_services(&self, services: Vec<Service>) -> Result<(), RegistryError> {
+        let held = self.weigh(services, InKernel::default())?;
+        *self.held() = held;
+        Ok(())
     }
 
-    /// Says who knows of ports that the file does not hold.
-    pub(super) fn keep_held(&self, emptied: Emptied) {
-        tracing::error!("{emptied}: they stay until it is decided what is to become of them");
-        let mut held = self.held();
-        let services = held.take().map(|held| held.services).unwrap_or_default();
-        *held = Some(Held { services, emptied });
+    /// Holds the file, and what is held beside it, against what the kernel serves.
+    pub(super) async fn compare_with(&self, found: InKernel) -> Result<(), RegistryError> {
+        let services = self.held().as_ref().map(|held| held.services.clone());
+        let held = self.weigh(services.unwrap_or_default(), found)?;
+        if let Some(held) = &held {
+            let emptied = &held.emptied;
+            tracing::error!("{emptied}: they stay until it is decided what is to become of them");
+        }
+        let is_right = held.is_none();
+        *self.held() = held;
+        match is_right && self.is_undecided() {
+            true => self.decide().await.map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// What the file does not hold: of the services of the second copy, and of what the kernel serves.
+    fn weigh(
+        &self,
+        mut services: Vec<Service>,
+        found: InKernel,
+    ) -> Result<Option<Held>, RegistryError> {
+        let path = self.file.path();
+        let contents = self.file.read(|transaction| contents(transaction, path))?;
+        services.retain(|one| !is_replaced(one, &contents.services));
+        let in_file = halves(&contents.services);
+        let of_services = halves(&services);
+        let lacking: BTreeSet<_> = found.served.difference(&in_file).copied().collect();
+        let unnamed: BTreeSet<_> = lacking.difference(&of_services).copied().collect();
+        let ports = numbers(unnamed.union(&of_services));
+        let emptied = Emptied {
+            ports,
+            known_to: match lacking.is_empty() {
+                true => "the journal",
+                false => "the kernel",
+            },
+            holds: numbers(&in_file),
+            is_new: self.is_undecided(),
+            unnamed,
+            backup: found.backup.clone(),
+        };
+        Ok((ports > 0).then(|| Held {
+            services,
+            found,
+            emptied: Arc::new(emptied),
+        }))
     }
 
     /// What the file holds is all there is to be; answers how many ports it does not hold.
@@ -99,27 +133,33 @@ impl EmbeddedRegistry {
         Ok(held.map_or(0, |held| held.emptied.ports))
     }
 
-    /// An import has put these services back: those that are still missing stay held.
+    /// An import has put these services back: what is still missing stays held, and what the kernel serves
+    /// without a name is missing until it has one.
     pub(super) async fn take_back(&self, taken: &[Service]) -> Result<(), RegistryError> {
-        let is_over = match &mut *self.held() {
-            Some(held) => {
-                held.services
-                    .retain(|one| taken.iter().all(|taken| taken.id != one.id));
-                held.emptied.ports = held.services.len();
-                held.services.is_empty()
-            }
-            None => false,
+        let Some(held) = self.held().clone() else {
+            return Ok(());
         };
-        match is_over {
-            true => self.decide().await.map(drop),
-            false => Ok(()),
+        let others = held.services.iter().filter(|one| is_replaced(one, taken));
+        let others = others.filter(|one| taken.iter().all(|taken| taken.id != one.id));
+        self.copy_soon(others.map(|one| (one.id.clone(), None)));
+        match self.weigh(held.services, held.found)? {
+            Some(rest) => {
+                *self.held() = Some(rest);
+                Ok(())
+            }
+            None => {
+                if let Some(held) = &mut *self.held() {
+                    held.services.clear();
+                }
+                self.decide().await.map(drop)
+            }
         }
     }
 
     /// Refuses changes while it is not decided what is to become of what exists.
     pub(super) fn gate(&self) -> Result<(), RegistryError> {
         match &*self.held() {
-            Some(held) => Err(RegistryError::Emptied(held.emptied)),
+            Some(held) => Err(RegistryError::Emptied(Arc::clone(&held.emptied))),
             None => Ok(()),
         }
     }
@@ -141,12 +181,34 @@ impl EmbeddedRegistry {
     pub(super) fn condition_now(&self) -> Condition {
         Condition {
             failed: self.trouble(),
-            emptied: self.held().as_ref().map(|held| held.emptied),
+            emptied: self.held().as_ref().map(|held| Arc::clone(&held.emptied)),
             mended: self.mended,
             not_kept: self.copy.as_ref().and_then(|copy| copy.problem()),
             ..Condition::default()
         }
     }
+}
+
+/// Whether one of these is it, or has a number of its.
+fn is_replaced(one: &Service, by: &[Service]) -> bool {
+    let shares = |other: &Service| {
+        let mut each = other.protocols.each().iter();
+        other.port == one.port && each.any(|&protocol| one.protocols.contains(protocol))
+    };
+    by.iter().any(|other| other.id == one.id || shares(other))
+}
+
+fn halves(services: &[Service]) -> BTreeSet<(Protocol, u16)> {
+    let halves = |service: &Service| -> Vec<(Protocol, u16)> {
+        let each = service.protocols.each().iter();
+        each.map(|&protocol| (protocol, service.port)).collect()
+    };
+    services.iter().flat_map(halves).collect()
+}
+
+fn numbers<'a>(halves: impl IntoIterator<Item = &'a (Protocol, u16)>) -> usize {
+    let numbers: BTreeSet<u16> = halves.into_iter().map(|(_, port)| *port).collect();
+    numbers.len()
 }
 
 /// Looks after the file for as long as somebody listens, and tells when it fails and when it works

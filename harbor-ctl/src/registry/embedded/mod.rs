@@ -28,7 +28,7 @@ use super::{
     Contents, Registry, RegistryError, Rests,
     file::File,
     now,
-    watch::{Condition, Emptied, Mended, News},
+    watch::{Condition, InKernel, Mended, News},
 };
 use crate::model::{AppHost, Pool, Pools, Service, Spoken};
 
@@ -349,14 +349,8 @@ impl Registry for EmbeddedRegistry {
         self.is_undecided()
     }
 
-    async fn hold(&self, emptied: Option<Emptied>) -> Result<(), RegistryError> {
-        match emptied {
-            Some(emptied) => {
-                self.keep_held(emptied);
-                Ok(())
-            }
-            None => self.decide().await.map(drop),
-        }
+    async fn hold(&self, found: InKernel) -> Result<(), RegistryError> {
+        self.compare_with(found).await
     }
 
     async fn confirm(&self) -> Result<usize, RegistryError> {

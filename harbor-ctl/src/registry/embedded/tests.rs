@@ -91,3 +91,95 @@ async fn a_number_that_does_not_rest_is_remembered_until_rests_are_ended() {
     registry.end_rests().await.unwrap();
     assert!(registry.load().await.unwrap().resting.is_empty());
 }
+
+/// What is being copied is copied to its end, and the files are free then.
+async fn opened(path: &Path, journal: &Path) -> EmbeddedRegistry {
+    for _ in 0..1_000 {
+        if let Ok(registry) = EmbeddedRegistry::open_with_copy(path, journal) {
+            return registry;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    EmbeddedRegistry::open_with_copy(path, journal).unwrap()
+}
+
+/// What a number was called before counts as little as what has it now: each that is served has to be
+/// somebody's.
+#[tokio::test]
+async fn an_import_ends_a_freeze_only_when_every_number_of_the_kernel_is_somebodys() {
+    let (directory, path) = file();
+    let journal = directory.path().join("journal.redb");
+    let web = service("web", 35_000, Protocols::Both);
+    {
+        let registry = EmbeddedRegistry::open_with_copy(&path, &journal).unwrap();
+        registry.hold(InKernel::default()).await.unwrap();
+        registry.allocate(&web, Rests::Respected).await.unwrap();
+        registry.copy_now();
+    }
+    std::fs::remove_file(&path).unwrap();
+    let (tcp, udp) = ((Protocol::Tcp, 35_000), (Protocol::Udp, 35_000));
+    let beside = (Protocol::Tcp, 35_001);
+    let found = || InKernel {
+        served: [tcp, udp, beside].into(),
+        backup: None,
+    };
+    let unnamed = |registry: &EmbeddedRegistry| {
+        let emptied = registry.condition().emptied;
+        emptied.map(|emptied| (emptied.ports, emptied.unnamed.iter().copied().collect()))
+    };
+    let registry = opened(&path, &journal).await;
+    registry.hold(found()).await.unwrap();
+    assert_eq!(unnamed(&registry), Some((2, vec![beside])));
+
+    let moved = service("web", 36_000, Protocols::Both);
+    registry.import(&[moved]).await.unwrap();
+    assert_eq!(unnamed(&registry), Some((2, vec![tcp, beside, udp])));
+    let half = service("half", 35_000, Protocols::Tcp);
+    registry.import(&[half]).await.unwrap();
+    assert_eq!(unnamed(&registry), Some((2, vec![beside, udp])));
+    // It is remembered, and the kernel is asked again at the next start.
+    registry.copy_now();
+    drop(registry);
+    let registry = opened(&path, &journal).await;
+    assert!(registry.is_new());
+    registry.hold(found()).await.unwrap();
+    assert_eq!(unnamed(&registry), Some((2, vec![beside, udp])));
+    let rest = [
+        ("rest", 35_000, Protocols::Udp),
+        ("b", 35_001, Protocols::Tcp),
+    ];
+    let rest = rest.map(|(name, port, protocols)| service(name, port, protocols));
+    registry.import(&rest).await.unwrap();
+    assert_eq!(unnamed(&registry), None);
+    assert!(!registry.is_new());
+    assert_eq!(registry.load().await.unwrap().services.len(), 4);
+    assert_eq!(registry.audit().await.unwrap(), [""; 0]);
+}
+
+/// As one that was decided about: the datapath may not have run yet, which would have told.
+#[tokio::test]
+async fn a_new_file_that_nobody_has_decided_about_is_put_right_from_its_copy_too() {
+    let (directory, path) = file();
+    let journal = directory.path().join("journal.redb");
+    let older = directory.path().join("older");
+    let [one, two] = [("one", 35_000), ("two", 35_001)];
+    let [one, two] = [one, two].map(|(name, port)| service(name, port, Protocols::Tcp));
+    let registry = EmbeddedRegistry::open_with_copy(&path, &journal).unwrap();
+    registry.allocate(&one, Rests::Respected).await.unwrap();
+    registry.copy_now();
+    drop(registry);
+    drop(opened(&path, &journal).await);
+    std::fs::copy(&path, &older).unwrap();
+    let registry = opened(&path, &journal).await;
+    registry.release(&one.id, REST).await.unwrap();
+    let two = registry.allocate(&two, Rests::Respected).await.unwrap();
+    registry.copy_now();
+    drop(registry);
+    drop(opened(&path, &journal).await);
+    std::fs::copy(&older, &path).unwrap();
+    let registry = opened(&path, &journal).await;
+    assert!(registry.is_new());
+    assert_eq!(registry.load().await.unwrap().services, [two]);
+    registry.hold(InKernel::default()).await.unwrap();
+    assert!(registry.condition().emptied.is_none() && !registry.is_new());
+}

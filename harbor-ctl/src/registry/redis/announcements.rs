@@ -9,9 +9,9 @@ use crate::registry::keys;
 
 /// About so many announcements are kept: nodes that were away for longer ask for all anyway.
 const KEPT: &str = "100000";
-/// The key of the stream is the last one.
+/// The stream has the place that `keys` gives it.
 const WRITE: &str =
-    "return redis.call('XADD', KEYS[#KEYS], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1])";
+    "return redis.call('XADD', KEYS[13], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1])";
 
 /// An epoch by the server's clock, and above the one that is known. ARGV: app host, milliseconds since it
 /// started.
@@ -54,5 +54,20 @@ impl Announcements {
         let arguments = [document.as_bytes().to_vec(), KEPT.as_bytes().to_vec()];
         let written: Result<String, _> = self.link.run(&self.write, &arguments, 1).await;
         written.map(drop).map_err(|fault| fault.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The script of whoever announces has no names for keys.
+    #[test]
+    fn what_is_written_and_read_are_the_keys_that_are_meant() {
+        let keys = keys::of("west");
+        for (script, place, part) in [(WRITE, 13, "announce"), (EPOCH, 5, "app_hosts")] {
+            assert!(script.contains(&format!("KEYS[{place}]")));
+            assert_eq!(keys[place - 1], format!("{{harbor:west}}:{part}"));
+        }
     }
 }

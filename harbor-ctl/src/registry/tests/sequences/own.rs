@@ -89,7 +89,7 @@ impl Node {
         };
         // As the agent: if nobody knows of ports, it is new by right.
         if registry.is_new() && registry.condition().emptied.is_none() {
-            let _ = registry.hold(None).await;
+            let _ = registry.hold(crate::registry::InKernel::default()).await;
         }
         let mut news = registry.follow();
         let heard = tokio::spawn(async move { while news.recv().await.is_some() {} });

@@ -14,6 +14,7 @@ use crate::{
     maps::Meta,
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
     stats::{FrontendCounters, Totals},
+    trace::Trace,
 };
 
 macro_rules! pod {
@@ -62,5 +63,6 @@ pod!(
     Route,
     Sources,
     Totals,
+    Trace,
     TurnTable,
 );

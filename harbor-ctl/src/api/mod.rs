@@ -244,10 +244,10 @@ pub(crate) struct BackendItem {
     pub(crate) instance: String,
     #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
-    /// `up`, `suspect`, `ejected`, `failing`, `draining`, `leaving`
+    /// `up`, `suspect`, `ejected`, `unreachable`, `failing`, `draining`, `leaving`
     /// or `removed`.
     pub(crate) state: String,
-    /// Why it is failing, suspect or ejected.
+    /// Why it is failing, suspect, ejected or unreachable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// Who sends clients there: `tc`, `proxy` or `proxy(route)`.

@@ -67,6 +67,7 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
             reply_packets: load.reply.packets.load(Relaxed),
             reply_bytes: load.reply.bytes.load(Relaxed),
             is_suspect: false,
+            is_unrouted: false,
             is_ejected: backend.is_ejected(),
             doubt: backend.ejected(),
         }

@@ -98,9 +98,11 @@ impl Forwarder {
                 reply_bytes: ended.reply_bytes + live.reply_bytes,
                 is_suspect,
                 is_ejected,
+                is_unrouted: false,
                 doubt: doubt.filter(|_| is_suspect || is_ejected),
             });
         }
+        self.add_unrouted(&mut reports, scope);
         reports.retain(|report| which.means(report));
         Ok(reports)
     }

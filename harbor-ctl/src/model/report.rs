@@ -210,6 +210,9 @@ pub(crate) struct FrontendReport {
     /// Who serves clients from the wire.
     #[serde(skip)]
     pub(crate) engine: Engine,
+    /// Why it leaves some clients to the proxy: the way back to them is not known.
+    #[serde(skip)]
+    pub(crate) gap: Option<String>,
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
     /// Flows in the table now.

@@ -36,6 +36,7 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
     let load = &standing.load;
     FrontendReport {
         engine: Engine::Proxy,
+        gap: None,
         protocol,
         port,
         flows: load.flows.load(Relaxed),

@@ -1,6 +1,6 @@
 //! Where the way back to a client is another one than the way by which its packets come.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use kit::{Config, Family, Lab, Netns, V4, V6, traffic};
 
@@ -137,6 +137,45 @@ fn rules_for_marked_packets_and_a_default_route_by_another_uplink_lose_nothing()
         ports.serve(&scene);
         assert_eq!(ports.paths(&scene), ["tc", "tc"]);
         assert_eq!(ports.explained(&scene, far(family)), "forward");
+    }
+}
+
+#[test]
+fn clients_behind_a_way_that_is_not_known_are_served_by_the_proxy_and_path_says_so() {
+    let scene = Scene::on(two_wires(), &Config::default());
+    for family in FAMILIES {
+        let (node, public) = (&scene.lab.node, scene.lab.public(family));
+        let network = far_network(family);
+        let back = on_second(family, 2);
+        run(node, family, &format!("route add {network} via {back}"));
+        let ports = Ports::at(&scene, public);
+        speak(&scene.lab, public, "wire");
+        let until = |paths: [&str; 2]| {
+            kit::eventually(std::time::Duration::from_secs(10), || {
+                ports.paths(&scene) == paths
+            });
+        };
+        until(["tc", "tc"]);
+        ports.serve(&scene);
+        // Nothing in a packet's addresses says whether it is so.
+        let rule = format!("to {network} ipproto tcp lookup main");
+        run(node, family, &format!("rule add {rule}"));
+        until(["tc+proxy(route)", "tc+proxy(route)"]);
+        ports.serve(&scene);
+        let items = scene.agent.items(&["ports", "list"]);
+        let reason = items[0]["path_reason"].as_str().unwrap();
+        assert!(
+            reason.contains("depends on more than addresses"),
+            "{reason}"
+        );
+        let source = SocketAddr::new(far(family), 40_000).to_string();
+        let question = ["explain", "--src", &source, "--dst", &ports.web.to_string()];
+        let found = scene.agent.ctl_json(&question);
+        assert_eq!(found["stages"][0]["stage"], "pass", "{found}");
+        run(node, family, &format!("rule del {rule}"));
+        until(["tc", "tc"]);
+        ports.serve(&scene);
+        ports.delete(&scene);
     }
 }
 

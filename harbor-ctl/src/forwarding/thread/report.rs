@@ -37,6 +37,7 @@ impl Forwarder {
                     true => Engine::ProxyForRoute,
                     false => self.kernel_engine(),
                 },
+                gap: self.ways.gap().map(str::to_owned),
                 protocol: key.protocol,
                 port: key.port,
                 flows: live.map_or(0, |live| live.flows),

@@ -14,7 +14,12 @@ use kit::{
 use serde_json::Value;
 
 use super::{SOON, Ward};
-use crate::scene::{FAMILIES, Scene};
+use crate::{
+    engines::{Engine, scenarios},
+    scene::{FAMILIES, Scene},
+};
+
+scenarios!(a_dead_one_of_ten_is_out_and_no_client_is_told,);
 
 /// Where the first of the ten listens; the others follow.
 const FIRST: u16 = 9_400;
@@ -119,10 +124,9 @@ fn poisoned_requests_take_no_backend_from_others() {
     }
 }
 
-#[test]
-fn a_dead_one_of_ten_is_out_and_no_client_is_told() {
+fn a_dead_one_of_ten_is_out_and_no_client_is_told(engine: Engine) {
     for family in FAMILIES {
-        let ward = Ward::new(family);
+        let ward = Ward::with(family, engine.lines());
         let mut ten = Ten::begin(&ward);
         ten.apps.remove(3);
         let tally = traffic::connect(&ward.lab.client, ten.to, 60);

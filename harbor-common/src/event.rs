@@ -1,6 +1,6 @@
 //! What the datapath reports to the agent unasked, through the `events` ring.
 
-use crate::addr::Ip;
+use crate::{addr::Ip, rules::witnesses};
 
 /// A backend has failed a client's flow.
 ///
@@ -42,8 +42,8 @@ impl Sighting {
     pub const GAP: u32 = 50;
     /// How long a flow has to be taken before a second client's failure confirms the first: two packets that
     /// arrive together are worth no more than one.
-    pub const SETTLING: u32 = 200;
+    pub const SETTLING: u32 = witnesses::SETTLING;
     /// How long one client's failure counts while a second client's is awaited, in the same units: ten
     /// seconds.
-    pub const MEMORY: u32 = 9_537;
+    pub const MEMORY: u32 = witnesses::MEMORY;
 }

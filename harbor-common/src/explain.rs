@@ -46,4 +46,35 @@ impl Explanation {
     pub const QUOTED: u32 = 256;
     /// The flow's backend is gone or unhealthy: the flow ends here.
     pub const RETIRED: u32 = 512;
+
+    /// The steps' names, the words of `explain` where it has them, in the order of the packet path.
+    pub const NAMES: [(u32, &str); 10] = [
+        (Self::PARSED, "parse"),
+        (Self::QUOTED, "icmp"),
+        (Self::FRONTEND, "frontend"),
+        (Self::REPLY, "reply"),
+        (Self::FLOW, "flow"),
+        (Self::RETIRED, "retire"),
+        (Self::ADMITTED, "admit"),
+        (Self::AFFINITY, "affinity"),
+        (Self::SELECTED, "select"),
+        (Self::ROUTED, "route"),
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_has_a_bit_and_a_name_of_its_own() {
+        let mut steps = 0;
+        for (at, (step, name)) in Explanation::NAMES.iter().enumerate() {
+            assert!(step.is_power_of_two() && steps & step == 0, "{name}");
+            let before = &Explanation::NAMES[..at];
+            assert!(before.iter().all(|(_, other)| other != name), "{name}");
+            steps |= step;
+        }
+        assert_eq!(steps.count_ones() as usize, Explanation::NAMES.len());
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
     share::Share,
     stats::{FrontendCounters, Totals},
+    trace::Trace,
 };
 
 macro_rules! pod {
@@ -64,5 +65,6 @@ pod!(
     Share,
     Sources,
     Totals,
+    Trace,
     TurnTable,
 );

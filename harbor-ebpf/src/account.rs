@@ -6,7 +6,7 @@ use harbor_common::{addr::Ipv4, explain::Explanation, flow::Flow, verdict::Verdi
 
 use crate::{
     config,
-    maps::{COUNTERS, EXPLANATION, VERDICTS},
+    maps::{COUNTERS, EXPLANATION, TRACE, VERDICTS},
 };
 
 /// Counts a packet's verdict; a dry run writes it down instead.
@@ -25,9 +25,13 @@ pub fn exit(verdict: Verdict) {
     }
 }
 
-/// In a dry run, notes a step, and lets `note` write down what it found.
+/// In a dry run, notes a step, and lets `note` write down what it found. Where somebody traces, notes the
+/// step of the packet.
 #[inline(always)]
 pub fn step(step: u32, note: impl FnOnce(&mut Explanation)) {
+    if !config::notes_steps() {
+        return;
+    }
     if config::is_dry_run()
         && let Some(explanation) = EXPLANATION.get_ptr_mut(0)
     {
@@ -35,6 +39,18 @@ pub fn step(step: u32, note: impl FnOnce(&mut Explanation)) {
         let explanation = unsafe { &mut *explanation };
         explanation.steps |= step;
         note(explanation);
+    }
+    traced(step);
+}
+
+/// Notes a step of a packet that somebody traces.
+#[inline(always)]
+fn traced(step: u32) {
+    if config::traced_one_in() != 0
+        && let Some(trace) = TRACE.get_ptr_mut(0)
+    {
+        // SAFETY: this CPU's own element, which one run of the program at a time holds.
+        unsafe { (*trace).packet.steps |= step };
     }
 }
 

@@ -19,6 +19,10 @@ static RING_MASK: Global<u32> = Global::new(RING_SLOTS - 1);
 #[unsafe(no_mangle)]
 static DRY_RUN: Global<u32> = Global::new(0);
 
+/// 1 in that load and in the one that traces: the steps of a packet are noted.
+#[unsafe(no_mangle)]
+static NOTES_STEPS: Global<u32> = Global::new(0);
+
 /// 1 in the load for interfaces whose packets begin with the IP header.
 #[unsafe(no_mangle)]
 static IS_BARE: Global<u32> = Global::new(0);
@@ -27,9 +31,26 @@ static IS_BARE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static TRACE_ONE_IN: Global<u32> = Global::new(0);
 
-/// 1 where only packets that are dropped are told.
+/// How many packets a processor tells in a period at most.
 #[unsafe(no_mangle)]
-static TRACE_DROPS: Global<u32> = Global::new(0);
+static TRACE_BUDGET: Global<u32> = Global::new(0);
+
+/// The least and the greatest verdict's number that is told.
+#[unsafe(no_mangle)]
+static TRACE_OUTCOMES: Global<[u32; 2]> = Global::new([0, u32::MAX]);
+
+/// The public port whose packets are told; 0 = every one.
+#[unsafe(no_mangle)]
+static TRACE_PORT: Global<u16> = Global::new(0);
+
+/// The client whose packets are told, as an IPv6 address or a mapped one in network order; zero = every
+/// one.
+#[unsafe(no_mangle)]
+static TRACE_CLIENT: Global<[u32; 4]> = Global::new([0; 4]);
+
+/// That client's port; 0 = every one.
+#[unsafe(no_mangle)]
+static TRACE_CLIENT_PORT: Global<u16> = Global::new(0);
 
 /// Where another program served before, and its flows are being taken over: whose packets have no flow
 /// here go to it. 1: those that open flows too. 2: new flows begin here. 0 in every other load.
@@ -54,10 +75,33 @@ pub fn traced_one_in() -> u32 {
     TRACE_ONE_IN.load()
 }
 
-/// Whether only packets that are dropped are told.
+/// How many packets a processor tells in a period at most.
 #[inline(always)]
-pub fn is_drops_alone() -> bool {
-    TRACE_DROPS.load() != 0
+pub fn trace_budget() -> u32 {
+    TRACE_BUDGET.load()
+}
+
+/// Whether packets with this verdict are told.
+#[inline(always)]
+pub fn is_traced_verdict(number: u32) -> bool {
+    let [least, greatest] = TRACE_OUTCOMES.load();
+    least <= number && number <= greatest
+}
+
+/// Whether every verdict is told.
+#[inline(always)]
+pub fn is_every_verdict_traced() -> bool {
+    TRACE_OUTCOMES.load() == [0, u32::MAX]
+}
+
+/// Which client and which public port are told; zeros where every one is.
+#[inline(always)]
+pub fn traced_ends() -> ([u32; 4], u16, u16) {
+    (
+        TRACE_CLIENT.load(),
+        TRACE_CLIENT_PORT.load(),
+        TRACE_PORT.load(),
+    )
 }
 
 /// Whether packets come without an Ethernet header.
@@ -70,6 +114,12 @@ pub fn is_bare() -> bool {
 #[inline(always)]
 pub fn is_dry_run() -> bool {
     DRY_RUN.load() != 0
+}
+
+/// Whether the steps of a packet are noted; one look for both loads that do so.
+#[inline(always)]
+pub fn notes_steps() -> bool {
+    NOTES_STEPS.load() != 0
 }
 
 /// Slots in use of a ring with this many shares, less one.

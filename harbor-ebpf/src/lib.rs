@@ -30,6 +30,8 @@ pub mod config;
 #[cfg(target_arch = "bpf")]
 pub mod credible;
 #[cfg(target_arch = "bpf")]
+pub mod ends;
+#[cfg(target_arch = "bpf")]
 pub mod errors;
 #[cfg(target_arch = "bpf")]
 pub mod established;

@@ -27,7 +27,7 @@ use harbor_common::{
     route::{Interface, Neighbour, NextHop, Route, RouteKey},
     share::Share,
     stats::{FrontendCounters, Totals},
-    trace::Traced,
+    trace::{Trace, Traced},
     verdict::VERDICT_NUMBERS,
 };
 
@@ -220,9 +220,10 @@ pub static SCRATCH6: PerCpuArray<Scratch<Ipv6>, 1> = PerCpuArray::new();
 #[btf_map(name = "traces")]
 pub static TRACES: RingBuf<Traced, { Traced::UNUSED_BYTES }> = RingBuf::new();
 
-/// The packet that is being traced. Written and read within one run of the program.
-#[btf_map(name = "traced")]
-pub static TRACED: PerCpuArray<Traced, 1> = PerCpuArray::new();
+/// The packet that is being traced, and how many more may be told. Written by `trace` and `account`; the
+/// agent whose load it is reads how many were missed; not pinned.
+#[btf_map(name = "trace")]
+pub static TRACE: PerCpuArray<Trace, 1> = PerCpuArray::new();
 
 /// The agent's sockets for datagrams that the stack has put together, by family. Set by the agent that
 /// loads `harbor_lookup`, and gone with it; a miss means "nobody carries them".

@@ -8,7 +8,7 @@ use std::{
     fmt::Write as _,
     hash::{DefaultHasher, Hasher},
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream, UdpSocket},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket},
     path::Path,
     sync::{
         Arc,
@@ -155,6 +155,11 @@ impl Asker {
     pub fn for_crowds(self) -> Self {
         self.socket.set_broadcast(true).unwrap();
         self
+    }
+
+    /// Where it asks from, on a host with this address.
+    pub fn address(&self, host: IpAddr) -> SocketAddr {
+        SocketAddr::new(host, self.socket.local_addr().unwrap().port())
     }
 
     /// The name of the app that answers, which must quote the question and come from where it went.

@@ -7,3 +7,4 @@ pub mod backoff;
 pub mod bucket;
 pub mod transition;
 pub mod turns;
+pub mod witnesses;

@@ -155,9 +155,12 @@ pub(crate) struct PortItem {
     /// Why it is not up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// `tc` or `proxy`: who serves clients from the wire; `-` while nobody does, `?` while that is not
-    /// known.
+    /// `tc`, `xdp` or `proxy`: who serves clients from the wire, with `+proxy(route)` where that is not so
+    /// of all of them; `-` while nobody does, `?` while that is not known.
     pub(crate) path: String,
+    /// Why the proxy serves some of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path_reason: Option<String>,
     pub(crate) backends: BackendCount,
     /// `null`, as are rates, while it is not known: `unknown` says why.
     pub(crate) flows: Option<u64>,
@@ -253,10 +256,10 @@ pub(crate) struct BackendItem {
     pub(crate) instance: String,
     #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
-    /// `up`, `suspect`, `ejected`, `failing`, `draining`, `leaving`
+    /// `up`, `suspect`, `ejected`, `unreachable`, `failing`, `draining`, `leaving`
     /// or `removed`.
     pub(crate) state: String,
-    /// Why it is failing, suspect or ejected.
+    /// Why it is failing, suspect, ejected or unreachable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// Who sends clients there: `tc`, `proxy` or `proxy(route)`.

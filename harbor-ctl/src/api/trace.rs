@@ -18,6 +18,10 @@ pub(crate) struct TracePackets {
     /// Those with this verdict: `forward`, `pass`, `drop`, or a verdict's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verdict: Option<String>,
+    /// At most so many packets a second of each processor; the others are counted. Missing: 10,000.
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_second: Option<NonZeroU32>,
     /// One packet in so many, chosen at random; missing: every packet.
     #[schema(value_type = Option<u32>, minimum = 1)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,14 +20,15 @@ use super::{
 use crate::{
     api::TracePackets,
     control::{ClientError, local},
-    model::{ClientName, PortRef, TracedHeaders, TracedPacket, escaped},
+    model::{ClientName, MissedPackets, PortRef, TraceLine, TracedHeaders, TracedPacket, escaped},
 };
 
 const EXAMPLES: &str = "\
 While somebody traces, programs that tell of packets stand in for the others, and all packets go by TC; \
 otherwise tracing costs nothing. One trace at a time; it ends with this command. What the proxy carries is \
-told only as far as the programs leave it to the stack. On a busy node ask for one packet in a hundred: \
-packets that come faster than they can be told are left out.
+told only as far as the programs leave it to the stack. Packets that come faster than --per-second are \
+left out, and how many is said on standard error once a second: on a busy node ask for one in a hundred, or \
+for a port, a client or a verdict, of which alone it then counts.
 
 Examples:
   harbor-ctl trace -p web -n 100
@@ -51,6 +52,9 @@ pub(crate) struct TraceNoun {
     /// Only one packet in so many, chosen at random
     #[arg(long, value_name = "COUNT")]
     one_in: Option<NonZeroU32>,
+    /// Show at most so many packets a second of each processor [default: 10000, with --pcap 50000]
+    #[arg(long, value_name = "COUNT")]
+    per_second: Option<NonZeroU32>,
     /// End after so many packets
     #[arg(short = 'n', long, value_name = "COUNT")]
     count: Option<u64>,
@@ -58,6 +62,9 @@ pub(crate) struct TraceNoun {
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
 }
+
+/// Packets that a processor tells in a second when they go to a file.
+const PER_SECOND: NonZeroU32 = NonZeroU32::new(50_000).expect("not zero");
 
 /// Why no more packets are wanted.
 enum Over {
@@ -86,13 +93,21 @@ pub(super) async fn run(session: &Session, noun: TraceNoun) -> Result<Exit, Fail
         client: noun.client,
         verdict: noun.verdict,
         one_in: noun.one_in,
+        per_second: noun.per_second.or(capture.as_ref().map(|_| PER_SECOND)),
     };
-    let take = |packet: TracedPacket| {
+    let take = |line: TraceLine| {
+        let packet = match line {
+            TraceLine::Packet(packet) => packet,
+            TraceLine::Missed(MissedPackets { missed }) => {
+                eprintln!("harbor-ctl: {missed} more were not shown: they came too fast");
+                return Ok(());
+            }
+        };
         if let Some(capture) = &mut capture {
             capture.write(&packet).map_err(Over::Failed)?;
         }
         if !capture.as_ref().is_some_and(Capture::is_stdout) {
-            print(&line(session, &packet)).map_err(Over::Failed)?;
+            print(&shown(session, &packet)).map_err(Over::Failed)?;
         }
         left -= 1;
         match left {
@@ -136,13 +151,25 @@ impl Capture {
 
     fn write(&mut self, packet: &TracedPacket) -> Result<(), Failure> {
         let bytes = STANDARD.decode(&packet.bytes).unwrap_or_default();
-        let mut comment = format!("{} {}: {}", packet.verdict, packet.name, packet.meaning);
-        if let Some(leaving) = &packet.leaving {
-            comment += &format!("; leaves as {} > {}", leaving.source, leaving.destination);
-        }
+        let comment = comment(packet);
         let written = self.writer.packet(packet, &bytes, &comment);
         written.map_err(|error| unwritten(self.path.as_deref(), &error))
     }
+}
+
+/// What becomes of a packet, and how.
+fn comment(packet: &TracedPacket) -> String {
+    let mut comment = format!("{} {}: {}", packet.verdict, packet.name, packet.meaning);
+    if !packet.stages.is_empty() {
+        comment += &format!("; stages {}", packet.stages.join(" "));
+    }
+    if let Some(leaving) = &packet.leaving {
+        comment += &format!("; leaves as {} > {}", leaving.source, leaving.destination);
+    }
+    if let Some(interface) = &packet.leaves_by {
+        comment += &format!("; by {interface}");
+    }
+    comment
 }
 
 fn unwritten(path: Option<&std::path::Path>, error: &io::Error) -> Failure {
@@ -153,7 +180,7 @@ fn unwritten(path: Option<&std::path::Path>, error: &io::Error) -> Failure {
     Failure::failed(format!("{name}: {error}"))
 }
 
-fn line(session: &Session, packet: &TracedPacket) -> String {
+fn shown(session: &Session, packet: &TracedPacket) -> String {
     match session.globals.output {
         Format::Table | Format::Wide => {
             let text = words(packet);
@@ -190,6 +217,12 @@ fn words(packet: &TracedPacket) -> String {
     text += &format!(", {length} bytes");
     if let Some(leaving) = &packet.leaving {
         text += &format!(", as {}", ends(leaving));
+    }
+    if let Some(interface) = &packet.leaves_by {
+        text += &format!(", by {interface}");
+    }
+    if !packet.stages.is_empty() {
+        text += &format!("  [{}]", packet.stages.join(" "));
     }
     text
 }

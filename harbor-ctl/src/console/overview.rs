@@ -134,7 +134,7 @@ fn drops(status: &StatusReport) -> Markup {
 pub(super) fn state(name: &str) -> Markup {
     let class = match name {
         "ok" | "up" => "state good",
-        "down" | "failing" | "conflict" | "ejected" | "away" => "state bad",
+        "down" | "failing" | "conflict" | "ejected" | "unreachable" | "away" => "state bad",
         _ => "state middling",
     };
     html! { span class=(class) { (name) } }

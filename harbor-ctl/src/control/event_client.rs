@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, ClientError};
 use crate::{
     api::{ErrorBody, TracePackets},
-    model::{Event, TracedPacket},
+    model::{Event, TraceLine},
 };
 
 /// A stream has no time limit of its own; this is one that nobody sees.
@@ -40,11 +40,11 @@ impl Client {
         self.items(self.request(Method::GET, path), take).await
     }
 
-    /// Hands on every packet of a trace, for as long as `take` wants more.
+    /// Hands on every line of a trace, for as long as `take` wants more.
     pub(crate) async fn trace<E: From<ClientError>>(
         &self,
         which: &TracePackets,
-        take: impl FnMut(TracedPacket) -> Result<(), E>,
+        take: impl FnMut(TraceLine) -> Result<(), E>,
     ) -> Result<(), E> {
         let request = self.request(Method::POST, "/v1/trace").json(which);
         self.items(request, take).await

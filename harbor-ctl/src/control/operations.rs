@@ -16,7 +16,7 @@ use crate::{
     metrics,
     model::{
         ConfigItem, PortRef, PortState, Refusal, Seen, Service, SettingValues, Throughput,
-        TracedPacket, Verification,
+        TraceLine, Verification,
     },
 };
 
@@ -171,7 +171,7 @@ pub(crate) trait DatapathOperations {
 /// Packets as the programs tell of them.
 pub(crate) trait PacketSource: Send + 'static {
     /// The next ones; `None` when no more can come.
-    fn next(&mut self) -> impl Future<Output = Option<Vec<TracedPacket>>> + Send;
+    fn next(&mut self) -> impl Future<Output = Option<Vec<TraceLine>>> + Send;
 }
 
 /// Flows that are read while they are sent: dropped, it reads no more.

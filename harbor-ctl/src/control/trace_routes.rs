@@ -13,22 +13,22 @@ use super::{
     operations::{Answer, Operations, PacketSource as _},
     server::Shared,
 };
-use crate::{api::TracePackets, http::described, model::TracedPacket};
+use crate::{api::TracePackets, http::described, model::TraceLine};
 
 pub(super) fn routes<O: Operations>() -> OpenApiRouter<Arc<O>> {
     OpenApiRouter::new().routes(described!(O: trace_packets))
 }
 
 /// Packets as the programs see them, one JSON object a line, until the client hangs up. Programs that
-/// tell of packets take the place of the others meanwhile; one trace at a time. What the proxy carries
-/// by itself is not told.
+/// tell of packets take the place of the others meanwhile; one trace at a time. Packets that come faster
+/// than they may be told are left out and counted. What the proxy carries by itself is not told.
 #[utoipa::path(
     post,
     path = "/v1/trace",
     tag = "datapath",
     request_body = TracePackets,
     responses(
-        (status = 200, description = "one packet a line", body = TracedPacket, content_type = "application/x-ndjson"),
+        (status = 200, description = "one packet a line, or how many were left out", body = TraceLine, content_type = "application/x-ndjson"),
         Refused,
     ),
 )]

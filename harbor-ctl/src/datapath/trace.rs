@@ -6,27 +6,33 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TcpSlice, TransportSlice};
 use harbor_common::{
-    trace::Traced,
-    verdict::{FIRST_DROP, Verdict},
+    explain::Explanation,
+    trace::{Trace, Traced},
+    verdict::Verdict,
 };
 
-use super::clock;
+use super::{clock, tables::counters::verdict_side};
 use crate::model::{TracedHeaders, TracedPacket};
 
 /// Packets as the programs tell of them, until the load that tells is replaced.
 pub(crate) struct TraceReader {
-    /// One for interfaces with an Ethernet header, and one for those without.
-    pub(super) rings: Vec<RingBuf<MapData>>,
-    pub(super) load: Weak<()>,
+    told: Vec<ToldBy>,
+    load: Weak<()>,
+}
+
+/// What a load tells: there is one for interfaces with an Ethernet header, and one for those without.
+pub(crate) struct ToldBy {
+    pub(super) ring: RingBuf<MapData>,
+    pub(super) processors: PerCpuArray<MapData, Trace>,
 }
 
 impl std::fmt::Debug for TraceReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TraceReader({} rings)", self.rings.len())
+        write!(f, "TraceReader({} rings)", self.told.len())
     }
 }
 
@@ -35,9 +41,9 @@ impl std::fmt::Debug for TraceReader {
 pub(crate) struct TraceLoad(Arc<()>);
 
 impl TraceLoad {
-    pub(crate) fn reader(&self, rings: Vec<RingBuf<MapData>>) -> TraceReader {
+    pub(crate) fn reader(&self, told: Vec<ToldBy>) -> TraceReader {
         TraceReader {
-            rings,
+            told,
             load: Arc::downgrade(&self.0),
         }
     }
@@ -55,56 +61,86 @@ impl TraceReader {
 
     /// The next packet that was told.
     pub(crate) fn next(&mut self) -> Option<TracedPacket> {
-        self.rings.iter_mut().find_map(|ring| {
-            let item = ring.next()?;
-            read(&item).map(|traced| packet(&traced))
+        self.told.iter_mut().find_map(|told| {
+            let item = told.ring.next()?;
+            read(&item).map(|told| packet(&told))
         })
+    }
+
+    /// How many were meant and have not been told, since the load began.
+    pub(crate) fn missed(&self) -> u64 {
+        let told = self.told.iter();
+        let processors = told.filter_map(|told| told.processors.get(&0, 0).ok());
+        let missed = processors.map(|all| all.iter().map(|one| one.missed).sum::<u64>());
+        missed.sum()
     }
 }
 
-fn read(bytes: &[u8]) -> Option<Traced> {
-    let (head, rest) = bytes.split_at_checked(24)?;
-    let (arriving, rest) = rest.split_first_chunk()?;
-    let leaving = rest.first_chunk()?;
-    let word = |at: usize| Some(u32::from_ne_bytes(head.get(at..at + 4)?.try_into().ok()?));
-    Some(Traced {
-        at_ns: u64::from_ne_bytes(head.get(..8)?.try_into().ok()?),
-        ifindex: word(8)?,
-        verdict: word(12)?,
-        length: word(16)?,
-        leaving_length: word(20)?,
-        arriving: *arriving,
-        leaving: *leaving,
+/// A packet as it is told.
+struct Told<'a> {
+    at_ns: u64,
+    ifindex: u32,
+    leaves_by: u32,
+    verdict: u32,
+    steps: u32,
+    length: u32,
+    /// The first octets as it came in, and as it was when the program was done.
+    arriving: &'a [u8],
+    leaving: &'a [u8],
+}
+
+fn read(bytes: &[u8]) -> Option<Told<'_>> {
+    let (head, octets) = bytes.split_at_checked(Traced::HEAD)?;
+    let (at, words) = head.split_first_chunk()?;
+    let (words, []) = words.as_chunks() else {
+        return None;
+    };
+    let words: Vec<_> = words.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+    let [ifindex, leaves_by, verdict, steps, length, leaving] = words.try_into().ok()?;
+    let (arriving, rest) = octets.split_at_checked(kept(length))?;
+    Some(Told {
+        at_ns: u64::from_ne_bytes(*at),
+        ifindex,
+        leaves_by,
+        verdict,
+        steps,
+        length,
+        arriving,
+        leaving: rest.get(..kept(leaving))?,
     })
 }
 
-fn packet(traced: &Traced) -> TracedPacket {
-    let (name, meaning) = Verdict::describe(traced.verdict).unwrap_or(("unknown", ""));
-    let verdict = match traced.verdict {
-        0 => "forward",
-        number if number < FIRST_DROP => "pass",
-        _ => "drop",
-    };
-    let arriving = kept(&traced.arriving, traced.length);
-    let leaving = kept(&traced.leaving, traced.leaving_length);
-    let interface = nix::net::if_::if_indextoname(traced.ifindex);
-    let interface = interface.map(|name| name.to_string_lossy().into_owned());
+fn packet(told: &Told<'_>) -> TracedPacket {
+    let (name, meaning) = Verdict::describe(told.verdict).unwrap_or(("unknown", ""));
+    let names = Explanation::NAMES.iter();
+    let names = names.filter(|(step, _)| told.steps & step != 0);
+    // What is sent has been translated.
+    let last = (told.verdict == 0).then_some("translate");
+    let stages = names.map(|(_, name)| *name).chain(last);
     TracedPacket {
-        at_us: wall_us(traced.at_ns),
-        interface: interface.unwrap_or_else(|_| format!("#{}", traced.ifindex)),
-        length: traced.length,
-        verdict: verdict.to_owned(),
+        at_us: wall_us(told.at_ns),
+        interface: interface(told.ifindex),
+        length: told.length,
+        verdict: verdict_side(told.verdict).to_owned(),
         name: name.to_owned(),
         meaning: meaning.to_owned(),
-        arriving: headers(arriving),
-        leaving: headers(leaving).filter(|_| leaving != arriving),
-        bytes: STANDARD.encode(arriving),
+        arriving: headers(told.arriving),
+        leaving: headers(told.leaving).filter(|_| told.leaving != told.arriving),
+        stages: stages.map(str::to_owned).collect(),
+        leaves_by: (told.leaves_by != 0).then(|| interface(told.leaves_by)),
+        bytes: STANDARD.encode(told.arriving),
     }
 }
 
-fn kept(octets: &[u8; Traced::OCTETS], length: u32) -> &[u8] {
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    octets.get(..length).unwrap_or(octets)
+fn interface(index: u32) -> String {
+    let name = nix::net::if_::if_indextoname(index);
+    let name = name.map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|_| format!("#{index}"))
+}
+
+/// How many octets are kept of a frame of this length.
+fn kept(length: u32) -> usize {
+    usize::try_from(length).map_or(Traced::OCTETS, |length| length.min(Traced::OCTETS))
 }
 
 /// A moment of the monotonic clock, in microseconds since 1970.
@@ -179,6 +215,7 @@ fn flags(tcp: &TcpSlice<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use etherparse::PacketBuilder;
+    use harbor_common::verdict::FIRST_DROP;
 
     use super::*;
 
@@ -192,34 +229,37 @@ mod tests {
         frame
     }
 
-    fn traced(frame: &[u8]) -> Traced {
-        let mut kept = [0; Traced::OCTETS];
-        let length = frame.len().min(Traced::OCTETS);
-        kept[..length].copy_from_slice(&frame[..length]);
-        Traced {
-            at_ns: clock::monotonic_ns(),
-            ifindex: 1,
-            verdict: FIRST_DROP,
-            length: u32::try_from(frame.len()).unwrap(),
-            leaving_length: u32::try_from(frame.len()).unwrap(),
-            arriving: kept,
-            leaving: kept,
-        }
+    /// As the ring has it, when nothing was changed.
+    fn told(frame: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(frame.len()).unwrap();
+        let steps = Explanation::PARSED | Explanation::FRONTEND | Explanation::ADMITTED;
+        let words = [1, 0, FIRST_DROP, steps, length, length].map(u32::to_ne_bytes);
+        let kept = &frame[..kept(length)];
+        let at = clock::monotonic_ns().to_ne_bytes();
+        [&at, words.as_flattened(), kept, kept].concat()
+    }
+
+    fn packet_of(frame: &[u8]) -> TracedPacket {
+        packet(&read(&told(frame)).unwrap())
     }
 
     #[test]
     fn a_packet_is_read_though_its_end_is_not_kept() {
         for payload in [0, 1_400] {
-            let told = packet(&traced(&frame(payload)));
+            let told = packet_of(&frame(payload));
             let headers = told.arriving.unwrap();
             assert_eq!(headers.source, "10.0.0.9:4000");
             assert_eq!(headers.destination, "192.0.2.1:36000");
             assert_eq!((&*headers.protocol, &*headers.flags), ("tcp", "syn"));
             assert_eq!((&*told.verdict, told.leaving), ("drop", None));
+            assert_eq!(told.stages, ["parse", "frontend", "admit"]);
+            assert_eq!((&*told.interface, told.leaves_by), ("lo", None));
             let kept = STANDARD.decode(told.bytes).unwrap().len();
             assert_eq!(kept, (54 + payload).min(Traced::OCTETS));
         }
-        let arp = packet(&traced(&[0xff; 42]));
+        let arp = packet_of(&[0xff; 42]);
         assert_eq!((arp.arriving, arp.length), (None, 42));
+        let whole = told(&frame(0));
+        assert!(read(&whole[..whole.len() - 1]).is_none(), "cut off");
     }
 }

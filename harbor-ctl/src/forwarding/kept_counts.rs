@@ -85,6 +85,7 @@ mod tests {
     fn report(engine: Engine, flows_total: u64) -> FrontendReport {
         FrontendReport {
             engine,
+            gap: None,
             protocol: Protocol::Tcp,
             port: 35_000,
             flows: 1,

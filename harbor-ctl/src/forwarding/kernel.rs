@@ -106,7 +106,7 @@ pub(crate) enum WhichBackends {
 
 impl WhichBackends {
     pub(super) fn means(self, report: &BackendReport) -> bool {
-        self == Self::Every || report.is_suspect || report.is_ejected
+        self == Self::Every || report.is_suspect || report.is_ejected || report.is_unrouted
     }
 }
 

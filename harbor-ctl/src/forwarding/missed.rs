@@ -56,19 +56,8 @@ fn is_in(scope: &Scope, suspect: &Suspect) -> bool {
 /// One that nothing else is known of.
 fn of((suspect, doubt): (Suspect, Doubt)) -> BackendReport {
     BackendReport {
-        engine: Engine::Tc,
-        handed: None,
-        protocol: suspect.protocol,
-        port: suspect.port,
-        address: suspect.address,
-        flows: 0,
-        flows_total: 0,
-        forward_packets: 0,
-        forward_bytes: 0,
-        reply_packets: 0,
-        reply_bytes: 0,
         is_suspect: true,
-        is_ejected: false,
         doubt: Some(doubt),
+        ..BackendReport::blank(&suspect, Engine::Tc)
     }
 }

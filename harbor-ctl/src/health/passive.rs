@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harbor_common::rules::backoff;
+use harbor_common::rules::{backoff, witnesses::Statement};
 
 use super::judge::{Fault, FaultKind};
 use crate::model::{Doubt, Evidence, Suspect};
@@ -245,7 +245,7 @@ impl Passive {
     ) -> Option<Turn> {
         let room = self.room(&suspect, port);
         let case = self.cases.get_mut(&suspect)?;
-        case.witnesses.clear();
+        case.statement = Statement::NONE;
         if !case.is_ejected && room < 1 {
             return self.miss(suspect, reason, port, now);
         }
@@ -311,7 +311,7 @@ impl Passive {
     /// Whatever is planned for it is not to happen.
     fn give_back(&mut self, suspect: Suspect, reason: &str) -> Option<Turn> {
         let case = self.cases.get_mut(&suspect)?;
-        case.witnesses.clear();
+        case.statement = Statement::NONE;
         case.stage = match case.stage {
             Stage::Asked | Stage::Void => Stage::Void,
             Stage::Due(at) => {

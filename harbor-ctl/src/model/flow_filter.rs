@@ -32,6 +32,11 @@ impl ClientName {
         }
     }
 
+    /// Its address, and its port if that is named.
+    pub(crate) fn ends(self) -> (IpAddr, Option<u16>) {
+        (self.ip, self.port)
+    }
+
     /// Whether this is the text of its address, or of its address and port.
     pub(crate) fn is_text(self, text: &str) -> bool {
         match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {

@@ -8,7 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{doubt::Doubt, protocol::Protocol};
+use super::{
+    doubt::{Doubt, Suspect},
+    protocol::Protocol,
+};
 
 /// The state of the datapath, for `status` and `datapath status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -207,6 +210,9 @@ pub(crate) struct FrontendReport {
     /// Who serves clients from the wire.
     #[serde(skip)]
     pub(crate) engine: Engine,
+    /// Why it leaves some clients to the proxy: the way back to them is not known.
+    #[serde(skip)]
+    pub(crate) gap: Option<String>,
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
     /// Flows in the table now.
@@ -263,12 +269,36 @@ pub(crate) struct BackendReport {
     /// It was confirmed that it fails flows: new ones avoid it.
     #[serde(skip)]
     pub(crate) is_ejected: bool,
+    /// No route of the node leads to it: it gets no flow.
+    #[serde(skip)]
+    pub(crate) is_unrouted: bool,
     /// How it failed, if the agent has heard of it.
     #[serde(skip)]
     pub(crate) doubt: Option<Doubt>,
 }
 
 impl BackendReport {
+    /// Of one that nothing is known of yet.
+    pub(crate) fn blank(suspect: &Suspect, engine: Engine) -> Self {
+        Self {
+            engine,
+            handed: None,
+            protocol: suspect.protocol,
+            port: suspect.port,
+            address: suspect.address,
+            flows: 0,
+            flows_total: 0,
+            forward_packets: 0,
+            forward_bytes: 0,
+            reply_packets: 0,
+            reply_bytes: 0,
+            is_suspect: false,
+            is_ejected: false,
+            is_unrouted: false,
+            doubt: None,
+        }
+    }
+
     /// Adds what another engine has carried to the same backend.
     pub(crate) fn add(&mut self, other: &Self) {
         self.flows += other.flows;
@@ -279,6 +309,7 @@ impl BackendReport {
         self.reply_bytes += other.reply_bytes;
         self.is_suspect |= other.is_suspect;
         self.is_ejected |= other.is_ejected;
+        self.is_unrouted |= other.is_unrouted;
         self.doubt = self.doubt.or(other.doubt);
     }
 }

@@ -12,8 +12,30 @@ use super::flow_filter::ClientName;
 pub(crate) struct Tracing {
     /// One in so many.
     pub(crate) one_in: NonZeroU32,
-    /// Those alone that are dropped.
-    pub(crate) drops_alone: bool,
+    /// At most so many a second and processor.
+    pub(crate) per_second: NonZeroU32,
+    /// Those whose verdict's number lies between these, which are meant too.
+    pub(crate) verdicts: [u32; 2],
+    /// Those of this public port alone.
+    pub(crate) port: Option<u16>,
+    /// Those of this client alone.
+    pub(crate) client: Option<ClientName>,
+}
+
+/// What a trace says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum TraceLine {
+    Packet(Box<TracedPacket>),
+    Missed(MissedPackets),
+}
+
+/// Packets that a trace leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct MissedPackets {
+    /// How many were meant and are not told, since the line before that says so: more came than
+    /// `per_second` allows, or than are read.
+    pub(crate) missed: u64,
 }
 
 /// A packet, and what became of it.
@@ -34,6 +56,13 @@ pub(crate) struct TracedPacket {
     pub(crate) arriving: Option<TracedHeaders>,
     /// Of the packet as it leaves, where the programs have changed it.
     pub(crate) leaving: Option<TracedHeaders>,
+    /// What the programs did with it, in their order: `parse`, `icmp`, `frontend`, `reply`, `flow`,
+    /// `retire`, `admit`, `affinity`, `select`, `route`, `translate`.
+    #[serde(default)]
+    pub(crate) stages: Vec<String>,
+    /// The interface that it leaves by; missing where the programs do not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leaves_by: Option<String>,
     /// The first 128 bytes of the frame as it came in, in base64.
     pub(crate) bytes: String,
 }
@@ -110,6 +139,8 @@ mod tests {
             meaning: String::new(),
             arriving,
             leaving,
+            stages: Vec::new(),
+            leaves_by: None,
             bytes: String::new(),
         }
     }

@@ -40,6 +40,7 @@ pub(super) fn frontend(frontend: &Frontend) -> FrontendReport {
     let load = &standing.load;
     FrontendReport {
         engine: Engine::Proxy,
+        gap: None,
         protocol,
         port,
         flows: load.flows.load(Relaxed),
@@ -71,6 +72,7 @@ pub(super) fn backends(frontend: &Frontend) -> Vec<BackendReport> {
             reply_packets: load.reply.packets.load(Relaxed),
             reply_bytes: load.reply.bytes.load(Relaxed),
             is_suspect: false,
+            is_unrouted: false,
             is_ejected: backend.is_ejected(),
             doubt: backend.ejected(),
         }

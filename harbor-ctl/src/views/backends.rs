@@ -34,11 +34,15 @@ impl Loads {
         found.collect()
     }
 
-    /// Those of the service's backends that should take new flows and are avoided, with the reason.
+    /// Those of the service's backends that should take new flows and are avoided, with the reason; not
+    /// those that no route leads to, which engines do not count as reachable.
     pub(super) fn avoided(&self, service: &Service) -> Vec<(SocketAddr, Option<Doubt>)> {
         let taking = service.backends.iter().filter(|b| b.takes_new_flows());
         let found = taking.filter_map(|backend| {
             let own = self.of_backend(service, backend.address);
+            if own.iter().any(|report| report.is_unrouted) {
+                return None;
+            }
             let doubt = own.iter().find_map(|report| report.doubt);
             avoided(&own).map(|_| (backend.address, doubt))
         });
@@ -49,7 +53,9 @@ impl Loads {
 /// How a backend is called that new flows avoid though its own state is up.
 fn avoided(own: &[&BackendReport]) -> Option<&'static str> {
     let any = |is_so: fn(&BackendReport) -> bool| own.iter().any(|report| is_so(report));
-    if any(|report| report.is_ejected) {
+    if any(|report| report.is_unrouted) {
+        Some("unreachable")
+    } else if any(|report| report.is_ejected) {
         Some("ejected")
     } else {
         any(|report| report.is_suspect).then_some("suspect")
@@ -85,6 +91,10 @@ pub(crate) fn backend_item(
         instance: backend.instance.clone(),
         address: backend.address,
         reason: match (avoided, &backend.failing) {
+            (Some("unreachable"), _) => Some(format!(
+                "this node has no route to it: ip route get {}",
+                backend.address.ip()
+            )),
             (Some(_), _) => own
                 .iter()
                 .find_map(|report| Some(report.doubt?.reason().into())),
@@ -92,6 +102,7 @@ pub(crate) fn backend_item(
         },
         path: own
             .iter()
+            .filter(|report| !report.is_unrouted)
             .map(|report| report.engine.name())
             .max()
             .unwrap_or(if loads.are_known() { "-" } else { "?" })

@@ -183,7 +183,8 @@ fn without_route(found: &Finding, service: Option<&Service>, loads: &Loads) -> V
     };
     let is_placed = |backend: &&Backend| {
         let own = loads.of_backend(service, backend.address);
-        own.iter().any(|report| report.engine != Engine::Proxy)
+        own.iter()
+            .any(|report| report.engine != Engine::Proxy && !report.is_unrouted)
     };
     let taking = service.backends.iter().filter(|b| b.takes_new_flows());
     let line = |backend: &Backend| {

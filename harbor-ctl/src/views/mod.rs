@@ -7,6 +7,7 @@ pub(super) mod facts;
 pub(super) mod flows;
 mod health;
 pub(super) mod metrics;
+mod paths;
 mod process;
 mod rates;
 pub(super) mod readiness;
@@ -156,7 +157,7 @@ impl Snapshot {
         let up = facts.taking(service);
         let rates = self.rates.of(service).filter(|_| unknown.is_none());
         let provisioned = service.provisioned.as_ref();
-        let engine = own.iter().map(|report| report.engine.name()).max();
+        let (path, path_reason) = paths::of_port(service, &own, unknown.is_some());
         PortItem {
             name: service.name.clone(),
             id: service.id.clone(),
@@ -164,11 +165,8 @@ impl Snapshot {
             protocols: service.protocols.each().to_vec(),
             state,
             reason,
-            path: match engine {
-                Some(_) if service.ends_tls() => "proxy(tls)".to_owned(),
-                None if unknown.is_some() => "?".to_owned(),
-                engine => engine.unwrap_or("-").to_owned(),
-            },
+            path,
+            path_reason,
             backends: BackendCount {
                 up,
                 total: service.backends.len(),

@@ -29,18 +29,22 @@ impl Engine {
     /// A scene on this lab whose agent forwards in this way.
     #[track_caller]
     pub(crate) fn on(self, lab: Lab, config: &Config) -> Scene {
-        let mode = match self {
-            Self::Tc => "tc",
-            Self::Xdp => "xdp",
-            Self::Proxy => "proxy",
-        };
         if self == Self::Xdp {
             lab.finish_frames();
         }
         let mut config = config.clone();
-        let mode = ("HARBOR_DATAPATH__MODE".to_owned(), mode.to_owned());
+        let mode = ("HARBOR_DATAPATH__MODE".to_owned(), self.name().to_owned());
         config.variables.push(mode);
         Scene::on(lab, &config)
+    }
+
+    /// As the configuration and displays call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tc => "tc",
+            Self::Xdp => "xdp",
+            Self::Proxy => "proxy",
+        }
     }
 
     /// The lines of a configuration that choose it.

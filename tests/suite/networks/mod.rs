@@ -6,11 +6,14 @@ mod interfaces;
 mod together;
 mod uplinks;
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, time::Duration};
 
-use kit::{Family, traffic};
+use kit::{Family, eventually, patient, traffic};
 
-use crate::scene::{APP_PORT, Scene};
+use crate::{
+    engines::Engine,
+    scene::{APP_PORT, Scene},
+};
 
 /// How many connections and datagrams show that none is lost.
 const COUNT: usize = 20;
@@ -88,6 +91,20 @@ impl Ports {
         let own = items.filter(|item| self.names.iter().any(|name| item["name"] == **name));
         own.map(|item| item["path"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// Waits until displays say so of both.
+    #[track_caller]
+    fn have_path(&self, scene: &Scene, path: &str) {
+        eventually(patient(Duration::from_secs(10)), || {
+            self.paths(scene) == [path, path]
+        });
+    }
+
+    /// Waits until displays say that this engine serves both.
+    #[track_caller]
+    fn are_served_by(&self, scene: &Scene, engine: Engine) {
+        self.have_path(scene, engine.name());
     }
 
     /// What `explain` says of a client's first packet.

@@ -1,14 +1,23 @@
 //! Where the way back to a client is another one than the way by which its packets come.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use kit::{Config, Family, Lab, Netns, V4, V6, traffic};
 
 use super::Ports;
-use crate::scene::{FAMILIES, Scene};
+use crate::{engines::Engine, scene::FAMILIES};
 
 /// The node's hardware address on the second wire.
 const WIRE_MAC: &str = "02:00:00:00:03:01";
+
+crate::engines::scenarios!(
+    a_way_back_with_two_next_hops_loses_nothing,
+    rules_for_marked_packets_and_a_default_route_by_another_uplink_lose_nothing,
+    twenty_thousand_routes_lose_nothing,
+    two_uplinks_with_rules_for_each_source_keep_to_their_own,
+    a_way_back_that_changes_keeps_twenty_live_connections,
+    an_address_that_stands_on_the_loopback_device_is_public,
+);
 
 /// A routed lab whose client lives in a network of its own behind two wires to the node: `eth0` at
 /// both ends, and `wire` at both.
@@ -86,9 +95,8 @@ fn run(host: &Netns, family: Family, words: &str) {
     kit::finish(&mut command).ok();
 }
 
-#[test]
-fn a_way_back_with_two_next_hops_loses_nothing() {
-    let scene = Scene::on(two_wires(), &Config::default());
+fn a_way_back_with_two_next_hops_loses_nothing(engine: Engine) {
+    let scene = engine.on(two_wires(), &Config::default());
     for family in FAMILIES {
         let public = scene.lab.public(family);
         let (first, second) = (scene.lab.client_address(family), on_second(family, 2));
@@ -105,14 +113,13 @@ fn a_way_back_with_two_next_hops_loses_nothing() {
             speak(&scene.lab, public, by);
             ports.serve(&scene);
         }
-        assert_eq!(ports.paths(&scene), ["tc", "tc"]);
+        ports.are_served_by(&scene, engine);
         assert_eq!(ports.explained(&scene, far(family)), "forward");
     }
 }
 
-#[test]
-fn rules_for_marked_packets_and_a_default_route_by_another_uplink_lose_nothing() {
-    let scene = Scene::on(two_wires(), &Config::default());
+fn rules_for_marked_packets_and_a_default_route_by_another_uplink_lose_nothing(engine: Engine) {
+    let scene = engine.on(two_wires(), &Config::default());
     for family in FAMILIES {
         let (node, public) = (&scene.lab.node, scene.lab.public(family));
         run(
@@ -135,14 +142,48 @@ fn rules_for_marked_packets_and_a_default_route_by_another_uplink_lose_nothing()
             &format!("route add default via {} table 51820", on_second(family, 2)),
         );
         ports.serve(&scene);
-        assert_eq!(ports.paths(&scene), ["tc", "tc"]);
+        ports.are_served_by(&scene, engine);
         assert_eq!(ports.explained(&scene, far(family)), "forward");
     }
 }
 
 #[test]
-fn twenty_thousand_routes_lose_nothing() {
-    let scene = Scene::on(two_wires(), &Config::default());
+fn clients_behind_a_way_that_is_not_known_are_served_by_the_proxy_and_path_says_so() {
+    for (engine, family) in [(Engine::Tc, V4), (Engine::Tc, V6), (Engine::Xdp, V4)] {
+        let scene = engine.on(two_wires(), &Config::default());
+        let name = engine.name();
+        let (node, public) = (&scene.lab.node, scene.lab.public(family));
+        let network = far_network(family);
+        let back = on_second(family, 2);
+        run(node, family, &format!("route add {network} via {back}"));
+        let ports = Ports::at(&scene, public);
+        speak(&scene.lab, public, "wire");
+        ports.are_served_by(&scene, engine);
+        ports.serve(&scene);
+        // Nothing in a packet's addresses says whether it is so.
+        let rule = format!("to {network} ipproto tcp lookup main");
+        run(node, family, &format!("rule add {rule}"));
+        ports.have_path(&scene, &format!("{name}+proxy(route)"));
+        ports.serve(&scene);
+        let items = scene.agent.items(&["ports", "list"]);
+        let reason = items[0]["path_reason"].as_str().unwrap();
+        assert!(
+            reason.contains("depends on more than addresses"),
+            "{reason}"
+        );
+        let source = SocketAddr::new(far(family), 40_000).to_string();
+        let question = ["explain", "--src", &source, "--dst", &ports.web.to_string()];
+        let found = scene.agent.ctl_json(&question);
+        assert_eq!(found["stages"][0]["stage"], "pass", "{found}");
+        run(node, family, &format!("rule del {rule}"));
+        ports.are_served_by(&scene, engine);
+        ports.serve(&scene);
+        ports.delete(&scene);
+    }
+}
+
+fn twenty_thousand_routes_lose_nothing(engine: Engine) {
+    let scene = engine.on(two_wires(), &Config::default());
     let node = &scene.lab.node;
     run(
         node,
@@ -160,16 +201,13 @@ fn twenty_thousand_routes_lose_nothing() {
     let ports = Ports::at(&scene, scene.lab.public(V4));
     speak(&scene.lab, scene.lab.public(V4), "eth0");
     ports.serve(&scene);
-    kit::eventually(std::time::Duration::from_secs(10), || {
-        ports.paths(&scene) == ["tc", "tc"]
-    });
+    ports.are_served_by(&scene, engine);
     ports.serve(&scene);
     assert_eq!(ports.explained(&scene, far(V4)), "forward");
 }
 
-#[test]
-fn two_uplinks_with_rules_for_each_source_keep_to_their_own() {
-    let scene = Scene::on(two_wires(), &Config::default());
+fn two_uplinks_with_rules_for_each_source_keep_to_their_own(engine: Engine) {
+    let scene = engine.on(two_wires(), &Config::default());
     for family in FAMILIES {
         let (node, client) = (&scene.lab.node, &scene.lab.client);
         let ends = [
@@ -207,15 +245,14 @@ fn two_uplinks_with_rules_for_each_source_keep_to_their_own() {
             let ports = Ports::at(&scene, public);
             speak(&scene.lab, public, by);
             ports.serve(&scene);
-            assert_eq!(ports.paths(&scene), ["tc", "tc"]);
+            ports.are_served_by(&scene, engine);
             ports.delete(&scene);
         }
     }
 }
 
-#[test]
-fn a_way_back_that_changes_keeps_twenty_live_connections() {
-    let scene = Scene::on(two_wires(), &Config::default());
+fn a_way_back_that_changes_keeps_twenty_live_connections(engine: Engine) {
+    let scene = engine.on(two_wires(), &Config::default());
     for family in FAMILIES {
         let (node, public) = (&scene.lab.node, scene.lab.public(family));
         run(
@@ -245,8 +282,8 @@ fn a_way_back_that_changes_keeps_twenty_live_connections() {
 
 #[test]
 fn connections_outlive_a_way_back_that_is_lost_while_no_agent_lives() {
-    for family in FAMILIES {
-        let mut scene = Scene::on(two_wires(), &Config::default());
+    for (engine, family) in [(Engine::Tc, V4), (Engine::Tc, V6), (Engine::Xdp, V4)] {
+        let mut scene = engine.on(two_wires(), &Config::default());
         let public = scene.lab.public(family);
         let node = scene.lab.node.clone();
         run(
@@ -280,9 +317,8 @@ fn connections_outlive_a_way_back_that_is_lost_while_no_agent_lives() {
     }
 }
 
-#[test]
-fn an_address_that_stands_on_the_loopback_device_is_public() {
-    let scene = Scene::on(Lab::routed(), &Config::default());
+fn an_address_that_stands_on_the_loopback_device_is_public(engine: Engine) {
+    let scene = engine.on(Lab::routed(), &Config::default());
     for (family, address) in [
         (V4, IpAddr::from([203, 0, 113, 7])),
         (V6, IpAddr::from([0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 7])),

@@ -33,6 +33,6 @@ impl<R: Registry> DatapathOperations for Handle<R> {
         let (tracing, filter) = wish(&request, &snapshot.services)?;
         let begun = snapshot.engines.trace(tracing).await;
         let trace = begun.ok_or_else(no_programs)?.map_err(not_ready)?;
-        Ok(PacketList { trace, filter })
+        Ok(PacketList::new(trace, filter))
     }
 }

@@ -5,20 +5,21 @@ pub(super) mod handover;
 pub(super) mod loaded;
 pub(super) mod object;
 pub(super) mod pins;
+mod traced;
 pub(super) mod xdp;
 
 use std::{ops::RangeInclusive, time::SystemTime};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData, RingBuf},
+    maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
 };
 use aya_log::EbpfLogger;
 use harbor_common::{
     flow_layout::FlowLayout,
     maps::{ALL, FLOWS, FLOWS6, LAYOUT, META, Meta, ring_slots},
-    trace::Traced,
+    trace::{Trace, Traced},
 };
 
 use super::{
@@ -27,11 +28,13 @@ use super::{
     former::Former,
     interfaces::{Framing, Interface},
     tables::LiveTables,
+    trace::ToldBy,
 };
 use crate::model::Tracing;
 use object::{ADOPT_PROGRAM, ARM_PROGRAM, Handover, OBJECT, PACKET_PROGRAM, SWEEP_PROGRAM};
 use pins::PinLock;
 use pins::Pins;
+use traced::TraceGlobals;
 
 /// A flow is found from either end.
 pub(super) const ENTRIES_PER_FLOW: u32 = 2;
@@ -139,13 +142,18 @@ impl Datapath {
         self.arm()
     }
 
-    /// The rings of the loads that trace. Taken once: whoever has them reads what is told.
-    pub(crate) fn take_traces(&mut self) -> Result<Vec<RingBuf<MapData>>, DatapathError> {
+    /// What the loads that trace tell. Taken once: whoever has it reads.
+    pub(crate) fn take_traces(&mut self) -> Result<Vec<ToldBy>, DatapathError> {
         let loads = [Some(&mut self.ebpf), self.bare.as_mut()];
-        let maps = loads.into_iter().flatten();
-        let maps = maps.filter_map(|ebpf| ebpf.take_map(Traced::RING));
-        maps.map(|map| RingBuf::try_from(map).tried(|| Traced::RING.into()))
-            .collect()
+        let take = |ebpf: &mut Ebpf| ebpf.take_map(Traced::RING).zip(ebpf.take_map(Trace::MAP));
+        let told = loads.into_iter().flatten().filter_map(take);
+        told.map(|(ring, processors)| {
+            Ok(ToldBy {
+                ring: RingBuf::try_from(ring).tried(|| Traced::RING.into())?,
+                processors: PerCpuArray::try_from(processors).tried(|| Trace::MAP.into())?,
+            })
+        })
+        .collect()
     }
 
     /// Re-arms the kernel's own timer, which belonged to the program before this one.
@@ -291,8 +299,8 @@ pub(super) fn load_programs(
         Load::Ethernet(handover) => handover as u32,
         Load::Bare | Load::DryRun => 0,
     };
-    let one_in = options.tracing.map_or(0, |tracing| tracing.one_in.get());
-    let drops_alone = u32::from(options.tracing.is_some_and(|tracing| tracing.drops_alone));
+    let trace = TraceGlobals::of(options.tracing);
+    let notes_steps = u32::from(load == Load::DryRun || trace.one_in != 0);
     let paths: Vec<_> = ALL.iter().map(|name| (*name, pins.map(name))).collect();
     let mut loader = EbpfLoader::new();
     loader
@@ -301,10 +309,15 @@ pub(super) fn load_programs(
         .override_global("SOURCE_PORT_COUNT", &count, true)
         .override_global("RING_MASK", &ring_mask, true)
         .override_global("DRY_RUN", &dry_run, true)
+        .override_global("NOTES_STEPS", &notes_steps, true)
         .override_global("IS_BARE", &is_bare, true)
         .override_global("HANDOVER", &handover, true)
-        .override_global("TRACE_ONE_IN", &one_in, true)
-        .override_global("TRACE_DROPS", &drops_alone, true)
+        .override_global("TRACE_ONE_IN", &trace.one_in, true)
+        .override_global("TRACE_BUDGET", &trace.budget, true)
+        .override_global("TRACE_OUTCOMES", &trace.verdicts, true)
+        .override_global("TRACE_PORT", &trace.port, true)
+        .override_global("TRACE_CLIENT", &trace.client, true)
+        .override_global("TRACE_CLIENT_PORT", &trace.client_port, true)
         .map_max_entries(FLOWS, options.flows.saturating_mul(ENTRIES_PER_FLOW))
         .map_max_entries(FLOWS6, options.flows.saturating_mul(ENTRIES_PER_FLOW));
     if options.tracing.is_some() {

@@ -14,6 +14,7 @@ mod shares;
 mod sweep;
 mod taking_over;
 mod trace;
+mod unrouted;
 mod verify;
 mod xdp;
 

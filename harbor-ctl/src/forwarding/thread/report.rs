@@ -37,6 +37,7 @@ impl Forwarder {
                     true => Engine::ProxyForRoute,
                     false => self.kernel_engine(),
                 },
+                gap: self.ways.gap().map(str::to_owned),
                 protocol: key.protocol,
                 port: key.port,
                 flows: live.map_or(0, |live| live.flows),
@@ -98,9 +99,11 @@ impl Forwarder {
                 reply_bytes: ended.reply_bytes + live.reply_bytes,
                 is_suspect,
                 is_ejected,
+                is_unrouted: false,
                 doubt: doubt.filter(|_| is_suspect || is_ejected),
             });
         }
+        self.add_unrouted(&mut reports, scope);
         reports.retain(|report| which.means(report));
         Ok(reports)
     }

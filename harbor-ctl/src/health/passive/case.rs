@@ -1,11 +1,17 @@
 //! What is held against one backend, and by whom.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use harbor_common::rules::backoff;
+use harbor_common::{
+    flow::OPENED_SHIFT,
+    rules::{
+        backoff,
+        witnesses::{self, Statement},
+    },
+};
 
 use crate::model::{Doubt, Witness};
 
@@ -13,7 +19,7 @@ use crate::model::{Doubt, Witness};
 pub(super) const ROW: Duration = Duration::from_nanos(2 * backoff::LONGEST_NS);
 
 /// How long a witness's word waits for another's.
-const MEMORY: Duration = Duration::from_secs(10);
+const MEMORY: Duration = Duration::from_nanos((witnesses::MEMORY as u64) << OPENED_SHIFT);
 
 /// What is held against one backend.
 #[derive(Debug)]
@@ -30,9 +36,11 @@ pub(super) struct Case {
     pub(super) rests_until: Instant,
     /// Until when it is given its time at the first question too: its answers take longer than that has.
     pub(super) is_far_until: Instant,
-    /// Clients whose flows it has failed, since the first of them; where it cannot be asked.
-    pub(super) witnesses: Vec<IpAddr>,
+    /// The client whose flow it has failed and who waits for another's word; where it cannot be asked.
+    pub(super) statement: Statement,
     pub(super) witnessed_at: Instant,
+    /// What the rule's time is counted from.
+    began: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,15 +68,16 @@ impl Case {
             confirmed_at: now,
             rests_until: now,
             is_far_until: now,
-            witnesses: Vec::new(),
+            statement: Statement::NONE,
             witnessed_at: now,
+            began: now,
         }
     }
 
     /// Notes who says so; whether enough do.
     pub(super) fn witness(&mut self, doubt: Doubt, witness: Witness, now: Instant) -> bool {
-        if self.witnesses.is_empty() || now > self.witnessed_at + MEMORY {
-            self.witnesses.clear();
+        let is_forgotten = now > self.witnessed_at + MEMORY;
+        if self.statement == Statement::NONE || is_forgotten {
             (self.doubt, self.witnessed_at) = (doubt, now);
         }
         let client = match witness {
@@ -76,10 +85,16 @@ impl Case {
             Witness::Unknown => return false,
             Witness::Client(address) => subscriber(address),
         };
-        if !self.witnesses.contains(&client) {
-            self.witnesses.push(client);
-        }
-        self.witnesses.len() > 1
+        let (statement, is_confirmed) = self.statement.hear(client, self.time(now));
+        self.statement = statement;
+        is_confirmed
+    }
+
+    /// A moment as the rule counts it.
+    fn time(&self, now: Instant) -> u32 {
+        let since = now.saturating_duration_since(self.began).as_nanos();
+        // Goes round, as the kernel's does.
+        (since >> OPENED_SHIFT) as u32
     }
 
     /// Whether nothing is known that would matter later.
@@ -93,10 +108,10 @@ impl Case {
     }
 }
 
-/// Whose an address is: one subscriber has a whole network of IPv6 addresses.
-fn subscriber(address: IpAddr) -> IpAddr {
+/// Whose an address is.
+fn subscriber(address: IpAddr) -> u32 {
     match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 64)).into(),
-        v4 => v4,
+        IpAddr::V4(v4) => witnesses::subscriber(&v4.to_ipv6_mapped().octets(), true),
+        IpAddr::V6(v6) => witnesses::subscriber(&v6.octets(), false),
     }
 }

@@ -1,6 +1,7 @@
 //! Who is asked, what an answer means, and that nobody empties a port.
 
 mod half;
+mod witnesses;
 
 use proptest::prelude::*;
 
@@ -190,12 +191,12 @@ fn where_nobody_can_be_asked_two_clients_must_say_so() {
     );
     scene.after(11_000);
     assert_eq!(scene.hear(0, client(1), failed), None, "so long ago");
-    let turn = scene.hear(0, client(2), failed);
+    let turn = scene.after(300).hear(0, client(2), failed);
     assert_eq!(kinds(turn), [TurnKind::Ejected(Doubt::Unreachable)]);
     assert_eq!(scene.after(1_999).look(), []);
     assert_eq!(kinds(scene.after(1).look()), [TurnKind::Returned]);
     scene.hear(0, client(1), failed);
-    scene.hear(0, client(2), failed).unwrap();
+    scene.after(300).hear(0, client(2), failed).unwrap();
     assert_eq!(scene.after(3_999).look(), [], "twice as long");
     assert_eq!(scene.after(1).look().len(), 1);
 }
@@ -208,6 +209,8 @@ fn one_subscriber_is_one_client_and_the_kernels_word_is_enough() {
     for text in ["2001:db8::1", "2001:db8::2", "2001:db8::ffff"] {
         assert_eq!(scene.hear(0, client(text), failed), None, "{text}");
     }
+    scene.after(300);
+    assert_eq!(scene.hear(0, client("2001:db8::1"), failed), None);
     assert!(scene.hear(0, client("2001:db8:0:1::1"), failed).is_some());
     let mut scene = Scene::new(2, false);
     assert!(scene.hear(0, Witness::Kernel, failed).is_some());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kit::{Agent, Config, Lab, Process, Topology, V4, finish, traffic};
+use kit::{Agent, Config, Lab, Process, Topology, V4, eventually, finish, traffic};
 use nix::libc;
 
 use super::frames::FIRST_PORT;
@@ -30,6 +30,8 @@ pub(crate) enum Mode {
     Harbor,
     /// The same, established flows at XDP.
     HarborXdp,
+    /// At TC, while somebody traces every packet.
+    HarborTraced,
 }
 
 impl Mode {
@@ -39,6 +41,7 @@ impl Mode {
             Self::Nftables => "nftables",
             Self::Harbor => "harbor tc",
             Self::HarborXdp => "harbor xdp",
+            Self::HarborTraced => "harbor tc, traced",
         }
     }
 }
@@ -58,8 +61,9 @@ pub(crate) struct Ground {
     pub(crate) lab: Lab,
     /// Where clients send to.
     pub(crate) to: SocketAddr,
-    _agent: Option<Agent>,
+    agent: Option<Agent>,
     _app: Process,
+    trace: Option<Process>,
 }
 
 /// One ground for each mode, with so many flows that have been answered twice.
@@ -69,7 +73,10 @@ pub(crate) fn all(modes: &[Mode], flows: u32, traffic: Traffic) -> Result<Vec<Gr
         ground
             .establish(flows)
             .context("flows cannot be established")?;
-        Ok(ground)
+        Ok(match mode {
+            Mode::HarborTraced => ground.traced(),
+            _ => ground,
+        })
     };
     modes.iter().map(make).collect()
 }
@@ -100,8 +107,8 @@ impl Ground {
                 translate(&lab, app);
                 (public, None)
             }
-            Mode::Harbor | Mode::HarborXdp => {
-                let hook = if mode == Mode::Harbor { "tc" } else { "xdp" };
+            Mode::Harbor | Mode::HarborXdp | Mode::HarborTraced => {
+                let hook = if mode == Mode::HarborXdp { "xdp" } else { "tc" };
                 // All flows are one client's.
                 let config = format!(
                     "[datapath]\nmode = \"{hook}\"\n[limits]\nflows_per_client = 1000000\nflows_per_port = 1000000\n"
@@ -132,9 +139,24 @@ impl Ground {
             mode,
             lab,
             to,
-            _agent: agent,
+            agent,
             _app: server,
+            trace: None,
         })
+    }
+
+    /// The same, with somebody who follows every packet.
+    fn traced(mut self) -> Self {
+        if let Some(agent) = &self.agent {
+            let mut command = self.lab.node.command(kit::binary("harbor-ctl"));
+            let command = command.arg("--socket").arg(agent.socket());
+            let trace = command.args(["trace", "-o", "name"]);
+            self.trace = Some(Process::start(trace, self.lab.folder(), "trace"));
+            eventually(Duration::from_secs(30), || {
+                agent.ctl(&["status"]).stdout.contains("somebody traces")
+            });
+        }
+        self
     }
 
     /// Asks from every flow's port, twice: what has been answered once only may make room.

@@ -38,14 +38,7 @@ fn try_open<A: Path, P: SocketBuffer>(
     }
     context.now = clock::now_ns();
     context.client = context.parsed.key.source.ip();
-    let Context {
-        parsed,
-        client,
-        frontend,
-        now,
-        ..
-    } = &*context;
-    context.share = frontend::admit(parsed, client, *frontend, *now)?;
+    admit(context).result()?;
     // No backend answers a damaged packet, and then it would look like one that is gone.
     if !is_sound(packet, context) {
         return Err(Verdict::Drop(DropReason::BadChecksum));
@@ -56,6 +49,22 @@ fn try_open<A: Path, P: SocketBuffer>(
     context.is_join = u32::from(join::is_join(packet, &context.parsed));
     choose(context).result()?;
     enter(packet, context)
+}
+
+/// Whether the packet may open a flow. A frame of its own: what it needs, the deepest chain of calls need not
+/// carry (Linux 6.1 allows 512 octets for all frames together).
+#[inline(never)]
+fn admit<A: Path>(context: &mut Context<A>) -> Code {
+    let Context {
+        parsed,
+        client,
+        frontend,
+        now,
+        share,
+        ..
+    } = context;
+    let admitted = frontend::admit(parsed, client, *frontend, *now);
+    Code::of_result(admitted.map(|found| *share = found))
 }
 
 /// Whether a packet that would open a flow is undamaged, as far as can be known: the checksum of a

@@ -23,7 +23,7 @@ use crate::{
     config::{self, Loaded, Source},
     control::{self, Groups, Operations as _},
     controller::{
-        AgentError, Controller, Handle, Tried as _, copying, emptied, follow, health, relisten,
+        AgentError, Controller, Handle, Tried as _, emptied, follow, health, relisten,
         shared_registry, systemd, tick,
     },
     forwarding::{Engines, heap},
@@ -126,7 +126,7 @@ async fn serve_from<R: Registry>(
         tokio::spawn(tick::follow_certificates(handle.clone())),
         tokio::spawn(tick::follow_configuration(handle.clone())),
         tokio::spawn(health::run(handle.clone())),
-        tokio::spawn(copying::run(handle.clone())),
+        tokio::spawn(handle.clone().copy_flows()),
     ]);
     systemd::ready(&handle.headline().await);
     tracing::info!("control socket: {}", socket.display());

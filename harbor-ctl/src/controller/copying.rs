@@ -8,10 +8,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Controller, handle::Handle};
+use super::Controller;
 use crate::{
     config::SyncConfig,
-    copies::{self, CopyPlan, CopySettings, CopyState},
+    copies::{CopyPlan, CopySettings, CopyState},
     model::Share,
     registry::{Claim, Registry},
 };
@@ -30,21 +30,17 @@ pub(super) struct Copying {
     had: BTreeMap<String, Instant>,
 }
 
-/// Copies flows for ever, if that is configured.
-pub(crate) async fn run<R: Registry>(handle: Handle<R>) {
-    let (settings, plan, state) = {
-        let controller = handle.lock().await;
-        let config = &controller.running.config;
-        let Some(sync) = config.pool.sync.clone() else {
-            return;
-        };
+impl<R: Registry> Controller<R> {
+    /// What copies flows: who speaks, what is told to whom, and how it goes. `None`: that is not configured.
+    pub(super) fn copying(&self) -> Option<(CopySettings, watch::Receiver<CopyPlan>, CopyState)> {
+        let config = &self.running.config;
         let SyncConfig {
             listen,
             certificate,
             key,
             authority,
             interval,
-        } = sync;
+        } = config.pool.sync.clone()?;
         let settings = CopySettings {
             node: config.node.clone(),
             cluster: config.registry.cluster.clone(),
@@ -54,13 +50,10 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>) {
             authority,
             interval,
         };
-        let copying = &controller.copying;
-        (settings, copying.plan.subscribe(), copying.state.clone())
-    };
-    copies::run(settings, plan, state).await;
-}
+        let Copying { plan, state, .. } = &self.copying;
+        Some((settings, plan.subscribe(), state.clone()))
+    }
 
-impl<R: Registry> Controller<R> {
     /// Says anew who is told of which flows.
     pub(super) fn keep_copying(&mut self) {
         if self.running.config.pool.sync.is_none() {

@@ -13,7 +13,7 @@ mod certificates;
 mod clock;
 mod configuration;
 mod conflicts;
-pub(crate) mod copying;
+mod copying;
 pub(crate) mod emptied;
 mod error;
 mod event_file;

@@ -7,11 +7,22 @@ use crate::{
     api::{AddShare, CreatePool, EngineText, JoinPool, MoveShare, PoolItem, ShareReady},
     control::{Answer, PoolOperations},
     controller::Controller,
+    copies,
     registry::Registry,
 };
 
 /// The controller, for as long as a change takes.
 type Held<R> = OwnedMutexGuard<Controller<R>>;
+
+impl<R: Registry> Handle<R> {
+    /// Copies flows for ever, if that is configured.
+    pub(crate) async fn copy_flows(self) {
+        let copying = self.lock().await.copying();
+        if let Some((settings, plan, state)) = copying {
+            copies::run(settings, plan, state).await;
+        }
+    }
+}
 
 impl<R: Registry> PoolOperations for Handle<R> {
     async fn pools(&self) -> Answer<Vec<PoolItem>> {

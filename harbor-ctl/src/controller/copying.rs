@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
-use super::Controller;
+use super::{Controller, share_state::Copying};
 use crate::{
     config::SyncConfig,
     copies::{CopyPlan, CopySettings, CopyState},
@@ -18,17 +18,6 @@ use crate::{
 
 /// How long the flows of a share are told on by the node that has lost it: what has begun there last.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// What is told to whom of flows, and how that goes.
-#[derive(Debug, Default)]
-pub(super) struct Copying {
-    plan: watch::Sender<CopyPlan>,
-    pub(super) state: CopyState,
-    /// Where the other nodes listen, as it was known last.
-    peers: BTreeMap<String, SocketAddr>,
-    /// When this node had each share last.
-    had: BTreeMap<String, Instant>,
-}
 
 impl<R: Registry> Controller<R> {
     /// What copies flows: who speaks, what is told to whom, and how it goes. `None`: that is not configured.

@@ -34,6 +34,7 @@ pub(crate) mod relisten;
 mod reserved_ports;
 mod senders;
 mod services;
+mod share_state;
 pub(crate) mod shared_registry;
 mod snapshot;
 pub(crate) mod systemd;
@@ -68,14 +69,13 @@ use background::Reading;
 use certificates::Certificates;
 use clock::Clock;
 use conflicts::Conflicts;
-use copying::Copying;
 use error::refused;
 use health::Health;
-use pools::Shares;
 use publish::EventTracker;
 use refusals::Refusals;
 use reserved_ports::Reserved;
 use services::Services;
+use share_state::{Copying, Shares};
 
 /// The kernel must have a change within this time, or the answer says that it has not.
 const APPLY_LIMIT: Duration = Duration::from_secs(10);

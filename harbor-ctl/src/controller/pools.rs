@@ -12,19 +12,6 @@ use crate::{
     registry::{Claim, Registry},
 };
 
-/// What this node knows and has said of shares.
-#[derive(Debug, Default)]
-pub(super) struct Shares {
-    /// Those that the kernel was told of last.
-    pub(super) told: Option<Vec<OwnShare>>,
-    /// What was said last of those that this node may have.
-    pub(super) said: Vec<(String, Claim)>,
-    /// Pools as they were seen last.
-    pub(super) seen: Vec<PoolItem>,
-    /// How often one has come to this node.
-    pub(super) arrivals: u64,
-}
-
 impl<R: Registry> Controller<R> {
     /// Whether this node forwards it.
     pub(super) fn serves(&self, service: &Service) -> bool {

@@ -4,6 +4,7 @@
 //! rings), of those in use every few seconds, and of all when a connection begins. One connection a
 //! direction and peer, by TLS with certificates on both ends (`sender`, `receiver`, `wire`).
 
+mod peer;
 mod reader;
 mod receiver;
 mod sender;

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     CopyPlan,
-    sender::{Peer, Peers},
+    peer::{Batch, Peer, Peers},
 };
 use crate::{
     forwarding::{FlowExport, FlowPlace, ForwardingError},
@@ -27,28 +27,6 @@ const WAY: Duration = Duration::from_secs(4);
 const OVERLAP: Duration = Duration::from_secs(1);
 /// For a way of everything.
 const EVER: Duration = Duration::MAX;
-
-/// Flows for a peer, as they travel.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) octets: Vec<u8>,
-    pub(super) flows: usize,
-    pub(super) read_at: Instant,
-    /// With it the peer has everything.
-    pub(super) is_last_of_all: bool,
-}
-
-impl Batch {
-    /// It says only that the sender lives.
-    pub(super) fn empty() -> Self {
-        Self {
-            octets: Vec::new(),
-            flows: 0,
-            read_at: Instant::now(),
-            is_last_of_all: false,
-        }
-    }
-}
 
 /// A way through the tables that is under way.
 #[derive(Debug)]

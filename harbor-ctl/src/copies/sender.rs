@@ -1,7 +1,6 @@
 //! Connects to the other nodes of this node's shares, and tells them of flows.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -15,14 +14,13 @@ use rustls::pki_types::ServerName;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
-    task::JoinHandle,
     time::timeout,
 };
 
 use super::{
     CopyPlan, CopySettings, CopyState,
-    reader::{self, Batch},
-    tls,
+    peer::{Batch, Peer, Peers},
+    reader, tls,
     wire::{self, ACK, COPIES, FULL, HELLO, Hello, VERSION},
 };
 
@@ -34,19 +32,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(1);
 /// Batches that wait for a peer; behind them it is told everything anew.
 const WAITING: usize = 64;
-
-/// A peer, for who reads flows.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) batches: mpsc::Sender<Batch>,
-    /// It is to be told of all flows.
-    pub(super) wants_all: Arc<AtomicBool>,
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-/// The peers that there are now.
-pub(super) type Peers = BTreeMap<String, Peer>;
 
 pub(super) async fn run(
     settings: Arc<CopySettings>,

@@ -13,8 +13,12 @@ pub struct Share {
     /// Until when packets that continue an unknown flow are dropped silently, because its copy may still be
     /// on its way, `CLOCK_MONOTONIC` nanoseconds. [`Share::STANDBY`]: as long as another node has the share.
     pub held_until_ns: u64,
+    /// Until when what would begin a flow is dropped, too: another node has the share, and an agent lives that says so,
+    /// again and again. What comes here all the same comes by an old hardware address, and its answers would
+    /// go to the other node.
+    pub elsewhere_until_ns: u64,
 }
-crate::assert_size!(Share, 8);
+crate::assert_size!(Share, 16);
 
 impl Share {
     /// In `held_until_ns`: this node does not have the share's addresses.

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Refusal, RefusalKind, check_name};
+use super::{
+    name::check_name,
+    refusal::{Refusal, RefusalKind},
+};
 
 /// The most translation addresses of one family, and the numbers of shares: the programs' own limits.
 pub(crate) const TRANSLATION_LIMIT: usize = 8;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{EnginePlan, EngineShare, Wire, host_route};
+use super::plan::{EnginePlan, EngineShare, Wire, host_route};
 
 /// The first node of a share's order has this priority, each other one ten less.
 const FIRST: usize = 200;

@@ -73,6 +73,9 @@ pub fn admit<A: Stack>(
     if parsed.ttl <= 1 {
         return Err(Verdict::Drop(DropReason::TtlExpired));
     }
+    if is_elsewhere(roles, now) {
+        return Err(Verdict::Drop(DropReason::Held));
+    }
     account::step(Explanation::ADMITTED, |_| {});
     Ok(Address { roles }.share())
 }
@@ -113,6 +116,15 @@ fn is_martian(source: &Ip) -> bool {
     }
     let is_small = u128::from_be_bytes(*octets) >> 1 == 0;
     is_small || octets[0] == 0xff
+}
+
+/// Whether another node has the share of an address.
+#[inline(always)]
+fn is_elsewhere(roles: u32, now: u64) -> bool {
+    match SHARES.get(Address { roles }.share()) {
+        Some(share) => share.elsewhere_until_ns > now,
+        None => false,
+    }
 }
 
 /// Whether an unknown flow of an address may be one whose copy is not here yet.

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::maps::{Array, MapData};
@@ -28,12 +28,17 @@ use crate::{
 const _: () = assert!(SHARE_NUMBERS as u32 == pool::SHARE_NUMBERS);
 const _: () = assert!(SOURCE_ADDRESSES == pool::TRANSLATION_LIMIT);
 
+/// How long the programs believe that another node has a share, and how often they are told.
+const BELIEVED_NS: u64 = 500_000_000;
+const RENEWED: Duration = Duration::from_millis(100);
+
 /// The `shares` map and the lists of `sources` that belong to it, opened.
 pub(crate) struct ShareTable {
     shares: Array<MapData, Share>,
     sources: Array<MapData, Sources>,
     /// What was written last, by number.
     written: BTreeMap<u32, (OwnShare, bool)>,
+    renewed: Instant,
 }
 
 impl ShareTable {
@@ -42,6 +47,7 @@ impl ShareTable {
             shares: open(pins, SHARES)?,
             sources: open(pins, SOURCES)?,
             written: BTreeMap::new(),
+            renewed: Instant::now(),
         })
     }
 
@@ -88,8 +94,31 @@ impl ShareTable {
             }
             true => held.held_until_ns,
         };
-        set(&mut self.shares, (SHARES, number), &Share { held_until_ns })?;
+        let share = Share {
+            held_until_ns,
+            elsewhere_until_ns: elsewhere(!is_here),
+        };
+        set(&mut self.shares, (SHARES, number), &share)?;
         Ok(arrives)
+    }
+
+    /// Says again which shares other nodes have. An agent that dies says so no more, and then whatever comes
+    /// here is served.
+    pub(crate) fn renew(&mut self) -> Result<(), DatapathError> {
+        if self.renewed.elapsed() < RENEWED {
+            return Ok(());
+        }
+        self.renewed = Instant::now();
+        for (number, (_, is_here)) in &self.written {
+            if !is_here {
+                let share = Share {
+                    held_until_ns: Share::STANDBY,
+                    elsewhere_until_ns: elsewhere(true),
+                };
+                set(&mut self.shares, (SHARES, *number), &share)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_sources(&mut self, share: &OwnShare) -> Result<(), DatapathError> {
@@ -104,5 +133,13 @@ impl ShareTable {
             set(&mut self.sources, (SOURCES, element), &list)?;
         }
         Ok(())
+    }
+}
+
+/// Until when another node is believed to have a share.
+fn elsewhere(is_elsewhere: bool) -> u64 {
+    match is_elsewhere {
+        true => monotonic_ns() + BELIEVED_NS,
+        false => 0,
     }
 }

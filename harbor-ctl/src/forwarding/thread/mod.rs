@@ -250,6 +250,9 @@ impl Forwarder {
             }
             self.go_through_flows();
             self.take_over();
+            if let Err(error) = self.shares.renew() {
+                tracing::error!("{error}");
+            }
         }
     }
 

@@ -107,7 +107,7 @@ pub(crate) fn dump<E: From<DatapathError>>(
 
 fn share(_: u32, share: &Share) -> Value {
     match share.held_until_ns {
-        Share::STANDBY => json!({ "here": false }),
+        Share::STANDBY => json!({ "here": false, "elsewhere_until_ns": share.elsewhere_until_ns }),
         held_until_ns => json!({ "here": true, "held_until_ns": held_until_ns }),
     }
 }

@@ -75,3 +75,25 @@ fn building_the_package_shows_its_steps_on_a_terminal() {
     let made = fs::read_to_string(made).unwrap();
     assert_eq!(made.lines().count(), 2, "{made}");
 }
+
+/// Nobody can be told that they cannot be told: what was asked has its own exit code.
+#[test]
+fn words_that_nobody_can_read_change_no_exit_code() {
+    let lab = kit::Lab::routed();
+    let agent = kit::Agent::start(&lab);
+    let program = binary("harbor-ctl").display().to_string();
+    let socket = agent.socket().display().to_string();
+    for (words, code) in [
+        ("ports show nosuch", 4),
+        ("ports frobnicate", 2),
+        ("version", 0),
+    ] {
+        let script = format!("{program} --socket {socket} {words} 2> /dev/full > /dev/null");
+        let mut shell = lab.node.command("sh");
+        assert_eq!(
+            kit::finish(shell.args(["-c", &script])).code,
+            code,
+            "{words}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::{Protocol, Service};
+use crate::model::{Pool, Protocol, Service};
 
 /// One node.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -64,6 +64,9 @@ pub(crate) struct StateDocument {
     /// Seconds since 1970.
     pub(crate) exported_at: u64,
     pub(crate) services: Vec<Service>,
+    /// Taken in where no pool of the name is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pools: Vec<Pool>,
     /// Not imported: rests are over when they are over.
     #[serde(default)]
     pub(crate) resting: Vec<RestingItem>,

@@ -179,9 +179,8 @@ async fn run_instance(session: &Session, run: Run) -> Result<u8, Failure> {
     ended.map_err(|error| Failure::failed(error.to_string()))
 }
 
-#[expect(clippy::print_stderr, reason = "words go to stderr")]
 fn say(text: &str) {
-    eprintln!("harbor-ctl: {}", crate::model::escaped(text));
+    super::output::say(&format!("harbor-ctl: {}\n", crate::model::escaped(text)));
 }
 
 fn plan(run: Run) -> Result<(Plan, Target), Failure> {

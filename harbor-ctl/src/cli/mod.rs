@@ -3,7 +3,6 @@
 //!
 //! Every noun but `agent` is a client of the agent's control socket; `datapath` and `config` also
 //! work without one.
-#![expect(clippy::print_stderr, reason = "errors go to stderr, from here")]
 
 mod agent;
 mod arguments;
@@ -105,7 +104,7 @@ pub(crate) fn run(start: StartAgent) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprint!("{}", failure.render(globals.output));
+            output::say(&failure.render(globals.output).to_string());
             ExitCode::from(u8::from(failure.exit()))
         }
     }
@@ -140,10 +139,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         .lines()
         .filter(|line| !is_tip(line))
     {
-        eprintln!("{}", crate::model::escaped(line));
+        output::say(&format!("{}\n", crate::model::escaped(line)));
     }
     if let Some(fix) = fix {
-        eprintln!("fix:   {fix}");
+        output::say(&format!("fix:   {fix}\n"));
     }
     ExitCode::from(u8::from(Exit::Usage))
 }

@@ -150,9 +150,8 @@ impl Output {
 }
 
 /// Says on standard error what does not keep the command from doing its work.
-#[expect(clippy::print_stderr, reason = "words go to stderr")]
 pub(super) fn warn(text: &str) {
-    eprintln!("warning: {}", crate::model::escaped(text));
+    say(&format!("warning: {}\n", crate::model::escaped(text)));
 }
 
 /// Writes all of it, or fails: a full disk behind a redirection must not look like success.
@@ -161,4 +160,8 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Failure::failed(format!("stdout: {error}")))
+}
+/// Words for people. Nobody can be told that they cannot be told: the exit code stands.
+pub(super) fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

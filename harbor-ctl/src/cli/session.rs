@@ -79,10 +79,9 @@ impl Session {
     }
 
     /// Words for people, unless they want quiet.
-    #[expect(clippy::print_stderr, reason = "words go to stderr")]
     pub(super) fn say(&self, text: &str) {
         if !self.globals.quiet {
-            eprintln!("{}", crate::model::escaped(text));
+            super::output::say(&format!("{}\n", crate::model::escaped(text)));
         }
     }
 
@@ -93,7 +92,6 @@ impl Session {
     }
 
     /// Asks before something is destroyed; without a terminal only `--yes` answers.
-    #[expect(clippy::print_stderr, reason = "questions go to stderr")]
     pub(super) fn confirm(&self, question: &str, yes: bool) -> Result<(), Failure> {
         if yes {
             return Ok(());
@@ -102,7 +100,7 @@ impl Session {
             return Err(Failure::usage(format!("{question}: not confirmed"))
                 .fix("there is no terminal to ask on: add --yes"));
         }
-        eprint!("{question}? [y/N] ");
+        super::output::say(&format!("{question}? [y/N] "));
         let _ = io::stderr().flush();
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);

@@ -99,7 +99,9 @@ pub(super) async fn run(session: &Session, noun: TraceNoun) -> Result<Exit, Fail
         let packet = match line {
             TraceLine::Packet(packet) => packet,
             TraceLine::Missed(MissedPackets { missed }) => {
-                eprintln!("harbor-ctl: {missed} more were not shown: they came too fast");
+                super::output::say(&format!(
+                    "harbor-ctl: {missed} more were not shown: they came too fast\n"
+                ));
                 return Ok(());
             }
         };

@@ -36,6 +36,7 @@ impl<R: Registry> Controller<R> {
             kind: KIND.into(),
             exported_at: now(),
             services,
+            pools: self.pools.0.clone(),
             resting: self.resting.iter().map(rest).collect(),
         })
     }
@@ -43,8 +44,20 @@ impl<R: Registry> Controller<R> {
     /// Takes a document in, whole or not at all.
     pub(super) async fn import_state(
         &mut self,
-        document: StateDocument,
+        mut document: StateDocument,
     ) -> Result<ServiceCount, Refusal> {
+        // A port of a pool is served by the nodes of its pool, so that comes first.
+        let added = self
+            .import_pools(std::mem::take(&mut document.pools))
+            .await?;
+        let imported = self.import_services(document).await;
+        if imported.is_err() {
+            self.take_pools_out(&added).await;
+        }
+        imported
+    }
+
+    async fn import_services(&mut self, document: StateDocument) -> Result<ServiceCount, Refusal> {
         self.know_nodes_of(&document.services).await?;
         let services = self.checked(document)?;
         let imported = self.registry.import(&services).await;
@@ -65,7 +78,11 @@ impl<R: Registry> Controller<R> {
         let own = &self.running.config.node;
         let is_known = |service: &&Service| {
             let node = &service.node;
-            node.is_empty() || node == own || records.iter().any(|record| record.id == *node)
+            let is_pooled = self.pools.get(&service.pool).is_some();
+            is_pooled
+                || node.is_empty()
+                || node == own
+                || records.iter().any(|record| record.id == *node)
         };
         let Some(stray) = services.iter().find(|service| !is_known(service)) else {
             return Ok(());

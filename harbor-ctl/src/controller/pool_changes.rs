@@ -63,16 +63,15 @@ impl<R: Registry> Controller<R> {
         request: &AddShare,
     ) -> Result<PoolItem, Refusal> {
         self.amend_pool(name, |controller, pool| {
-            let full = || Refusal::new(RefusalKind::Conflict, "no more shares can be numbered");
-            let share = Share {
+            let mut share = Share {
                 id: request.id.clone(),
-                number: controller.pools.free_number().ok_or_else(full)?,
+                number: 1,
                 public: request.public.clone(),
                 translation: request.translation.clone(),
                 nodes: request.nodes.clone(),
                 moved_to: String::new(),
             };
-            controller.pools.check_new(&share)?;
+            controller.pools.clone().take_in(&mut share)?;
             controller.check_strange_nodes(&share)?;
             pool.shares.push(share);
             Ok(())
@@ -191,6 +190,53 @@ impl<R: Registry> Controller<R> {
             Ok(())
         })
         .await
+    }
+
+    /// Takes in the pools of a document whose names are not known, all or none; answers them as recorded.
+    pub(super) async fn import_pools(&mut self, pools: Vec<Pool>) -> Result<Vec<Pool>, Refusal> {
+        let is_new = |pool: &Pool| self.pools.get(&pool.name).is_none();
+        let mut new: Vec<Pool> = pools.into_iter().filter(is_new).collect();
+        let mut known = self.pools.clone();
+        for pool in &mut new {
+            pool.check()?;
+            for share in &mut pool.shares {
+                self.check_strange_nodes(share)?;
+                known.take_in(share)?;
+            }
+        }
+        let mut added = Vec::new();
+        for pool in new {
+            let pool = Pool {
+                revision: 0,
+                ..pool
+            };
+            match self.registry.put_pool(&pool).await {
+                Ok(recorded) => added.push(recorded),
+                Err(error) => {
+                    self.take_pools_out(&added).await;
+                    return Err(refused(&error));
+                }
+            }
+        }
+        if !added.is_empty() {
+            self.pools_changed().await;
+        }
+        Ok(added)
+    }
+
+    /// Takes out again what an import has brought.
+    pub(super) async fn take_pools_out(&mut self, added: &[Pool]) {
+        for pool in added {
+            if let Err(error) = self.registry.remove_pool(pool).await {
+                tracing::error!(
+                    "pool {} of a document that was refused stays: {error}",
+                    pool.name
+                );
+            }
+        }
+        if !added.is_empty() {
+            self.pools_changed().await;
+        }
     }
 
     fn joining(&self, request: &JoinPool) -> Result<String, Refusal> {

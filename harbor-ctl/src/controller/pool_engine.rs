@@ -52,14 +52,16 @@ impl<R: Registry> Controller<R> {
             return Err(Refusal::new(RefusalKind::Conflict, text)
                 .fix(format!("harbor-ctl pool join {}", pool.name)));
         }
-        let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/harbor-ctl".into());
+        // Of a program that was replaced since it started the kernel says that it is deleted.
+        let program = std::env::current_exe().unwrap_or_default();
+        let program = program.display().to_string();
+        let program = program.trim_end_matches(" (deleted)");
         let socket = self.running.config.paths.socket();
         Ok(EnginePlan {
             pool: pool.name.clone(),
             node: node.clone(),
             check: format!(
-                "{} --socket {} --timeout 2s pool ready",
-                program.display(),
+                "{program} --socket {} --timeout 2s pool ready",
                 socket.display()
             ),
             shares,

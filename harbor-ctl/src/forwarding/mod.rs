@@ -37,9 +37,8 @@ use crate::{
     reconcile::Scope,
 };
 use flow_reader::FlowReader;
-pub(crate) use kernel::ForwardingError;
-pub(crate) use kernel::WhichBackends;
 use kernel::{Change, Forwarding};
+pub(crate) use kernel::{ForwardingError, WhichBackends};
 use missed::Missed;
 
 impl From<Silent> for ForwardingError {
@@ -109,12 +108,23 @@ impl Engines {
         }
     }
 
-    /// As [`Self::apply`], and the kernel keeps what it has.
+    /// As [`Self::apply`], and the kernel keeps what it has. What it has not was given up since: the proxy does
+    /// not serve that in its place.
     pub(super) async fn hold(
         &self,
-        services: Vec<Arc<Service>>,
+        mut services: Vec<Arc<Service>>,
         all_down: AllDown,
     ) -> Result<(), ForwardingError> {
+        if let Some(forwarding) = self.kernel() {
+            let reports = forwarding.frontends(Scope::Whole).await?;
+            let held = reports.iter().map(|r| (r.protocol, r.port));
+            let held: BTreeSet<(Protocol, u16)> = held.collect();
+            let has = |service: &Service, half| held.contains(&(half, service.port));
+            services.retain(|service| {
+                let mut each = service.protocols.each().iter().copied();
+                each.all(|half| service.needs_proxy(half) || has(service, half))
+            });
+        }
         let proxy = self.proxy.clone();
         in_background(move || proxy.apply(services, all_down)).await
     }

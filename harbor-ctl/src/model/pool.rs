@@ -206,14 +206,31 @@ impl Pools {
         own.map(Share::own).collect()
     }
 
+    /// Adds a share, under a number that no other one has.
+    pub(crate) fn take_in(&mut self, share: &mut Share) -> Result<(), Refusal> {
+        self.check_new(share)?;
+        if self.shares().any(|other| other.number == share.number) {
+            let full = || Refusal::new(RefusalKind::Conflict, "no more shares can be numbered");
+            share.number = self.free_number().ok_or_else(full)?;
+        }
+        self.0.push(Pool {
+            name: String::new(),
+            hostname: String::new(),
+            created_at: 0,
+            revision: 0,
+            shares: vec![share.clone()],
+        });
+        Ok(())
+    }
+
     /// A number that no share has.
-    pub(crate) fn free_number(&self) -> Option<u32> {
+    fn free_number(&self) -> Option<u32> {
         let taken: BTreeSet<u32> = self.shares().map(|share| share.number).collect();
         (1..SHARE_NUMBERS).find(|number| !taken.contains(number))
     }
 
     /// Refuses a share whose id or addresses another one has.
-    pub(crate) fn check_new(&self, new: &Share) -> Result<(), Refusal> {
+    fn check_new(&self, new: &Share) -> Result<(), Refusal> {
         if let Some((pool, _)) = self.share(&new.id) {
             let text = format!("share {} exists, in pool {}", new.id, pool.name);
             return Err(Refusal::new(RefusalKind::NameTaken, text).field("id"));
@@ -297,7 +314,10 @@ mod tests {
         ] {
             assert!(pools.check_new(&other).is_err(), "{other:?}");
         }
-        assert_eq!(pools.free_number(), Some(2));
+        let mut more = pools.clone();
+        let mut second = share("b", &["192.0.2.2"], &["10.0.0.2"]);
+        more.take_in(&mut second).unwrap();
+        assert_eq!((second.number, more.free_number()), (2, Some(3)));
         assert_eq!(pools.of_node("n2").len(), 1);
         assert!(pools.of_node("n3").is_empty());
     }

@@ -231,6 +231,13 @@ impl Snapshot {
         (!host.is_empty()).then(|| format!("{host}:{}", service.port))
     }
 
+    /// That a registry of an earlier time has a port which nothing serves: it was deleted since.
+    fn given_up(&self, own: &[&FrontendReport]) -> Option<String> {
+        let is_given_up = self.condition.emptied.is_some() && own.is_empty();
+        is_given_up
+            .then(|| "the registry is of an earlier time: nothing serves this port now".into())
+    }
+
     fn facts(
         &self,
         service: &Service,
@@ -250,6 +257,7 @@ impl Snapshot {
             not_forwarded: self
                 .not_applied
                 .clone()
+                .or_else(|| self.given_up(own))
                 .or_else(|| each().find_map(|key| self.not_held(key, own))),
             held_by: each().find_map(holder),
             certificate: self.certificate_fault(service, now),

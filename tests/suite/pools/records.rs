@@ -125,3 +125,30 @@ fn a_lost_node_of_a_pool_takes_no_port_along() {
     let port = two.ctl_json(&["ports", "show", "app"]);
     assert_eq!(port["state"], "up", "{port}");
 }
+
+#[test]
+fn a_document_takes_pools_along_with_their_ports_whole_or_not_at_all() {
+    let lab = Lab::bridged();
+    let agent = Agent::start(&lab);
+    agent.ctl(&["pool", "create", "web"]).ok();
+    added(&agent, "a", ("192.0.2.1", "10.0.0.1"), "harbor_node_1").ok();
+    agent.create(&["y", "--pool", "web"]);
+    let mut document = agent.ctl_json(&["state", "export"]);
+    agent.ctl(&["ports", "delete", "y", "--yes"]).ok();
+    agent
+        .ctl(&["pool", "share", "remove", "web", "a", "--yes"])
+        .ok();
+    agent.ctl(&["pool", "delete", "web"]).ok();
+    let file = lab.folder().join("state.json");
+    let import = |document: &serde_json::Value| {
+        std::fs::write(&file, document.to_string()).unwrap();
+        agent.ctl(&["state", "import", file.to_str().unwrap()])
+    };
+    document["services"][0]["name"] = "not a name".into();
+    assert!(import(&document).code != 0);
+    assert!(agent.items(&["pool", "list"]).is_empty(), "not at all");
+    document["services"][0]["name"] = "y".into();
+    import(&document).ok();
+    assert_eq!(share(&agent)["public"][0], "192.0.2.1");
+    assert_eq!(agent.ctl_json(&["ports", "show", "y"])["pool"], "web");
+}

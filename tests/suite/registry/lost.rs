@@ -198,6 +198,8 @@ fn a_spoilt_file_ends_the_agent_with_its_name_the_last_copy_and_a_code_that_is_n
 pub(super) struct Older {
     pub(super) live: [Live; 2],
     today: std::net::SocketAddr,
+    /// Of the port that was deleted.
+    gone: std::net::SocketAddr,
     pub(super) now: Value,
     pub(super) yesterday: PathBuf,
     pub(super) scene: Scene,
@@ -208,7 +210,7 @@ impl Older {
     pub(super) fn new() -> Self {
         let mut scene = Scene::routed();
         let web = scene.port("web");
-        scene.port("both-sip");
+        let gone = scene.port("both-sip");
         assert_eq!(scene.agent.stop(), 0);
         let yesterday = scene.lab.folder().join("yesterday");
         copy_files(&state(&scene.agent), &yesterday);
@@ -227,6 +229,7 @@ impl Older {
         Self {
             live,
             today,
+            gone,
             now,
             yesterday,
             scene,
@@ -244,6 +247,12 @@ impl Older {
     #[track_caller]
     pub(super) fn is_held(&self) {
         self.is_served();
+        let tally = traffic::connect(&self.scene.lab.client, self.gone, 2);
+        assert_eq!(
+            tally.errors.len(),
+            2,
+            "a deleted port is served again: {tally:?}"
+        );
         let agent = &self.scene.agent;
         let told = registry(agent);
         let text = told["text"].as_str().unwrap();

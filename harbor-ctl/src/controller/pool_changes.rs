@@ -278,5 +278,6 @@ impl<R: Registry> Controller<R> {
         self.pending = super::Pending::All;
         self.apply_change().await;
         self.keep_shares();
+        self.look_at_pools().await;
     }
 }

@@ -1,6 +1,12 @@
 //! Pools: their records, and what this node is in their shares.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use tokio::time::timeout;
 
 use super::{Controller, addresses::host_addresses};
 use crate::{
@@ -11,6 +17,9 @@ use crate::{
     },
     registry::{Claim, Registry},
 };
+
+/// A registry that takes longer says nothing of who has a share.
+const SOON: Duration = Duration::from_millis(300);
 
 impl<R: Registry> Controller<R> {
     /// Whether this node forwards it.
@@ -155,8 +164,14 @@ impl<R: Registry> Controller<R> {
             .iter()
             .map(|node| (share.id.clone(), node.clone()));
         let pairs: Vec<(String, String)> = pairs.collect();
-        let said = self.registry.claims(&pairs).await;
-        let mut said = said.unwrap_or_else(|_| vec![None; pairs.len()]);
+        let none = || vec![None; pairs.len()];
+        let mut said = match self.registry.condition().away {
+            Some(_) => none(),
+            None => match timeout(SOON, self.registry.claims(&pairs)).await {
+                Ok(Ok(said)) => said,
+                _ => none(),
+            },
+        };
         // Of itself a node knows more than it has said.
         for (node, claim) in share.nodes.iter().zip(&mut said) {
             if *node == self.running.config.node {
@@ -188,7 +203,7 @@ impl<R: Registry> Controller<R> {
     /// Whether this node may have a share now, for what moves its addresses.
     pub(super) async fn share_ready(&self, id: &str) -> Result<ShareReady, Refusal> {
         let (_, share) = self.pools.share(id).ok_or_else(|| no_share(id))?;
-        let reason = self.why_not_ready(&share.clone()).await;
+        let reason = self.why_not_ready(share).await;
         Ok(ShareReady {
             id: id.to_owned(),
             ready: reason.is_none(),
@@ -196,6 +211,7 @@ impl<R: Registry> Controller<R> {
         })
     }
 
+    /// Why this node may not have a share now.
     async fn why_not_ready(&self, share: &Share) -> Option<String> {
         let node = &self.running.config.node;
         if !share.has_member(node) {
@@ -234,6 +250,13 @@ impl<R: Registry> Controller<R> {
         if let Ok(items) = self.pool_items().await {
             self.shares.seen = items;
         }
+        let node = &self.running.config.node;
+        let own = self.pools.shares().filter(|share| share.has_member(node));
+        let mut all = BTreeMap::new();
+        for share in own {
+            all.insert(share.id.clone(), self.why_not_ready(share).await);
+        }
+        self.shares.readiness.set(all);
     }
 
     /// Says of each share that this node may have what it is in it, and tells when that has changed.

@@ -1,6 +1,11 @@
 //! What the controller remembers of shares and of copies of flows.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
 use tokio::sync::watch;
 
@@ -10,6 +15,23 @@ use crate::{
     model::OwnShare,
     registry::Claim,
 };
+
+/// Whether this node may have each share, or why not: read without the controller, which may be waiting for a
+/// registry that does not answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readiness(Arc<RwLock<BTreeMap<String, Option<String>>>>);
+
+impl Readiness {
+    pub(super) fn set(&self, all: BTreeMap<String, Option<String>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// `None`: there is no such share of this node's.
+    pub(super) fn get(&self, id: &str) -> Option<Option<String>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(id).cloned()
+    }
+}
 
 /// What this node knows and has said of shares.
 #[derive(Debug, Default)]
@@ -22,6 +44,7 @@ pub(super) struct Shares {
     pub(super) seen: Vec<PoolItem>,
     /// How often one has come to this node.
     pub(super) arrivals: u64,
+    pub(super) readiness: Readiness,
 }
 
 /// What is told to whom of flows, and how that goes.

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     Controller, addresses::host_addresses, certificates::Certificates, error::AgentError,
-    flow_filter::flow_filter,
+    flow_filter::flow_filter, share_state::Readiness,
 };
 use reading::{loads, port_items};
 
@@ -57,6 +57,7 @@ pub(crate) struct Handle<R> {
     /// Whose turn it is with the file of the configuration: what is read is in force before another reads.
     config_turn: Arc<Mutex<()>>,
     certificates: Certificates,
+    readiness: Readiness,
 }
 
 impl<R> Clone for Handle<R> {
@@ -67,6 +68,7 @@ impl<R> Clone for Handle<R> {
             scrapes: self.scrapes.clone(),
             config_turn: Arc::clone(&self.config_turn),
             certificates: self.certificates.clone(),
+            readiness: self.readiness.clone(),
         }
     }
 }
@@ -76,6 +78,7 @@ impl<R: Registry> Handle<R> {
         Self {
             events: controller.told.log.clone(),
             certificates: controller.certificates.clone(),
+            readiness: controller.shares.readiness.clone(),
             controller: Arc::new(Mutex::new(controller)),
             scrapes: OneAtATime::default(),
             config_turn: Arc::default(),

@@ -83,6 +83,14 @@ impl<R: Registry> PoolOperations for Handle<R> {
     }
 
     async fn ready_share(&self, id: String) -> Answer<ShareReady> {
+        if let Some(reason) = self.readiness.get(&id) {
+            return Ok(ShareReady {
+                id,
+                ready: reason.is_none(),
+                reason,
+            });
+        }
+        // One that this node may not have, or that was just made.
         self.lock().await.share_ready(&id).await
     }
 

@@ -8,12 +8,12 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Controller, share_state::Copying};
+use super::{Controller, share_claims::Claims, share_state::Copying};
 use crate::{
     config::SyncConfig,
     copies::{CopyPlan, CopySettings, CopyState},
     model::Share,
-    registry::{Claim, Registry},
+    registry::Registry,
 };
 
 /// How long the flows of a share are told on by the node that has lost it: what has begun there last.
@@ -83,23 +83,17 @@ impl<R: Registry> Controller<R> {
         self.copying.plan.send_replace(plan);
     }
 
-    /// Who has a share of which this node does not have all flows yet, by what its nodes have said.
-    pub(super) fn lacks_copies_of(
-        &self,
-        share: &Share,
-        claims: &[Option<Claim>],
-    ) -> Option<String> {
+    /// Who has a share of which this node does not have all flows yet, though it tells of them.
+    pub(super) fn lacks_copies_of(&self, share: &Share, claims: &Claims) -> Option<String> {
         self.running.config.pool.sync.as_ref()?;
         let node = &self.running.config.node;
-        let has_it = |claim: &Option<Claim>| claim.is_some_and(|claim| claim.is_held);
-        let mut holders = share.nodes.iter().zip(claims);
-        let is_full = |holder: &str| {
-            let received = self.copying.state.received(holder);
-            received.is_some_and(|received| received.is_full)
-        };
-        let (holder, _) =
-            holders.find(|(holder, claim)| *holder != node && has_it(claim) && !is_full(holder))?;
-        Some(holder.clone())
+        let Copying { peers, state, .. } = &self.copying;
+        // At the start it is not known yet who tells of flows.
+        let tells = |other: &String| peers.contains_key(other) || self.told.nodes.is_none();
+        let is_full = |other: &String| state.received(other).is_some_and(|one| one.is_full);
+        let holders = claims.those(share, |claim| claim.is_held);
+        let mut lacking = holders.into_iter().filter(|other| other != node);
+        lacking.find(|other| tells(other) && !is_full(other))
     }
 
     /// What is wrong with the copies of a share that this node has, or could have.
@@ -109,11 +103,11 @@ impl<R: Registry> Controller<R> {
         if let Some(problem) = state.problem() {
             return Some(format!("this node hears of no flows: {problem}"));
         }
-        let node = &self.running.config.node;
-        let mut others = share.nodes.iter().filter(|other| *other != node);
         if !is_held {
             return None;
         }
+        let node = &self.running.config.node;
+        let mut others = share.nodes.iter().filter(|other| *other != node);
         others.find_map(|other| match state.sent(other) {
             Some(sent) => {
                 let problem = sent.problem?;

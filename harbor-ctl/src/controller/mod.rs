@@ -34,6 +34,7 @@ pub(crate) mod relisten;
 mod reserved_ports;
 mod senders;
 mod services;
+mod share_claims;
 mod share_state;
 pub(crate) mod shared_registry;
 mod snapshot;
@@ -230,10 +231,9 @@ impl<R: Registry> Controller<R> {
         let pending = std::mem::take(&mut self.pending);
         let all_down = self.running.config.health.all_down;
         let shares = self.untold_shares();
-        let hold = self.running.config.pool.hold;
         let apply = async {
-            if let Some(shares) = &shares {
-                engines.set_shares(shares.clone(), hold).await?;
+            if let Some((shares, hold)) = &shares {
+                engines.set_shares(shares.clone(), *hold).await?;
             }
             match &pending {
                 _ if self.leaves_kernel_alone => engines.hold(self.served(), all_down).await,

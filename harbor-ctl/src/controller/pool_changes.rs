@@ -114,13 +114,13 @@ impl<R: Registry> Controller<R> {
         let (pool, share) = self.pools.share(id).ok_or_else(|| no_share(id))?;
         let (name, to) = (pool.name.clone(), &request.to);
         if !to.is_empty() {
-            let index = share.nodes.iter().position(|node| node == to);
-            let Some(index) = index else {
+            if !share.has_member(to) {
                 let text = format!("node {} is none of share {id}", to.escape_default());
                 let fix = format!("one of {}", share.nodes.join(", "));
                 return Err(Refusal::invalid("to", text).fix(fix));
-            };
-            let is_ready = self.claims_of(share).await[index].is_some_and(|claim| claim.is_ready);
+            }
+            let is_ready = self.claims_of([share]).await.of(share, to);
+            let is_ready = is_ready.is_some_and(|claim| claim.is_ready);
             if !is_ready {
                 let text = format!("node {to} is not ready to take share {id}");
                 let fix = format!("harbor-ctl pool show {name}");
@@ -257,7 +257,7 @@ impl<R: Registry> Controller<R> {
             change(self, &mut pool)?;
             pool.check()?;
             if pool == *before {
-                return self.pool_item(&pool).await;
+                return self.pool_item_named(name).await;
             }
             match self.registry.put_pool(&pool).await {
                 Ok(_) => {

@@ -1,14 +1,10 @@
 //! Pools: their records, and what this node is in their shares.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Controller, addresses::host_addresses};
+use super::{Controller, addresses::host_addresses, share_claims::Claims};
 use crate::{
     api::{CopyItem, PoolItem, ShareItem, ShareReady},
     model::{
@@ -33,10 +29,12 @@ impl<R: Registry> Controller<R> {
         self.serves(service) && (!is_pooled || self.registry.keeps(&service.pool))
     }
 
-    /// The shares that this node may have, if the kernel was not told of them yet.
-    pub(super) fn untold_shares(&self) -> Option<Vec<OwnShare>> {
+    /// The shares that this node may have, and how long they are held, if the kernel was not told of that yet.
+    pub(super) fn untold_shares(&self) -> Option<(Vec<OwnShare>, Duration)> {
         let own = self.pools.of_node(&self.running.config.node);
-        (self.shares.told.as_ref().unwrap_or(&Vec::new()) != &own).then_some(own)
+        let wanted = (own, self.running.config.pool.hold);
+        let is_none = self.shares.told.is_none() && wanted.0.is_empty();
+        (!is_none && self.shares.told.as_ref() != Some(&wanted)).then_some(wanted)
     }
 
     /// The pool of a new port: the one that is named, or this node's.
@@ -62,72 +60,65 @@ impl<R: Registry> Controller<R> {
         self.pools.get(name).ok_or_else(|| no_pool(name))
     }
 
-    pub(super) async fn pool_items(&self) -> Result<Vec<PoolItem>, Refusal> {
-        let mut items = Vec::new();
-        for pool in &self.pools.0 {
-            items.push(self.pool_item(pool).await?);
-        }
-        Ok(items)
+    pub(super) async fn pool_items(&self) -> Vec<PoolItem> {
+        self.seen(&self.pools.0).await
     }
 
     pub(super) async fn pool_item_named(&self, name: &str) -> Result<PoolItem, Refusal> {
-        let pool = self.pool_named(name)?.clone();
-        self.pool_item(&pool).await
+        let pool = self.pool_named(name)?;
+        let claims = self.claims_of(&pool.shares).await;
+        Ok(self.pool_item(pool, &claims))
     }
 
-    pub(super) async fn pool_item(&self, pool: &Pool) -> Result<PoolItem, Refusal> {
-        let mut shares = Vec::new();
-        for share in &pool.shares {
-            shares.push(self.share_item(share).await?);
-        }
-        let in_pool = |name: &str| name == pool.name;
+    /// Pools as they are now.
+    async fn seen(&self, pools: impl IntoIterator<Item = &Pool> + Clone) -> Vec<PoolItem> {
+        let shares = pools.clone().into_iter().flat_map(|pool| &pool.shares);
+        let claims = self.claims_of(shares).await;
+        let pools = pools.into_iter();
+        pools.map(|pool| self.pool_item(pool, &claims)).collect()
+    }
+
+    fn pool_item(&self, pool: &Pool, claims: &Claims) -> PoolItem {
+        let shares = pool.shares.iter();
+        let shares: Vec<ShareItem> = shares.map(|one| self.share_item(one, claims)).collect();
+        let is_of_it = |service: &&Service| service.pool == pool.name;
         let has_problem = shares.iter().any(|share| share.problem.is_some());
-        Ok(PoolItem {
+        PoolItem {
             name: pool.name.clone(),
             hostname: pool.hostname.clone(),
             state: if has_problem { "degraded" } else { "ok" }.to_owned(),
-            ports: self
-                .services()
-                .filter(|service| in_pool(&service.pool))
-                .count(),
+            ports: self.services().filter(is_of_it).count(),
             nodes: pool.members().into_iter().map(str::to_owned).collect(),
             kept_here: self.is_member(pool) && self.registry.keeps(&pool.name),
             created_at: pool.created_at,
             shares,
-        })
+        }
     }
 
     fn is_member(&self, pool: &Pool) -> bool {
         pool.has_member(&self.running.config.node)
     }
 
-    async fn share_item(&self, share: &Share) -> Result<ShareItem, Refusal> {
-        let (node, own) = (&self.running.config.node, self.own_claim(share));
-        let claims = self.claims_of(share).await;
-        let said = |is: fn(&Claim) -> bool| -> Vec<String> {
-            let each = share.nodes.iter().zip(&claims);
-            let those = each.filter(|(_, claim)| claim.as_ref().is_some_and(is));
-            those.map(|(node, _)| node.clone()).collect()
-        };
-        let (holders, ready) = (said(|claim| claim.is_held), said(|claim| claim.is_ready));
-        let is_member = share.has_member(node);
+    fn share_item(&self, share: &Share, claims: &Claims) -> ShareItem {
+        let own = claims.of(share, &self.running.config.node);
+        let here = own.is_some_and(|claim| claim.is_held);
         let of_copies = || {
-            self.problem_of_copies(share, own.is_held)
-                .filter(|_| is_member)
+            self.problem_of_copies(share, here)
+                .filter(|_| own.is_some())
         };
-        let problem = problem_of(share, &claims).or_else(of_copies);
-        Ok(ShareItem {
+        let problem = claims.problem_of(share).or_else(of_copies);
+        ShareItem {
             id: share.id.clone(),
             public: share.public.clone(),
             translation: share.translation.clone(),
             nodes: share.nodes.clone(),
-            holders,
-            ready,
+            holders: claims.those(share, |claim| claim.is_held),
+            ready: claims.those(share, |claim| claim.is_ready),
             moved_to: share.moved_to.clone(),
             copies: self.copies_of(share),
-            here: share.has_member(node) && own.is_held,
+            here,
             problem,
-        })
+        }
     }
 
     /// What each other node of a share is told, and has told; nothing where flows are not copied.
@@ -157,37 +148,42 @@ impl<R: Registry> Controller<R> {
         others.map(item).collect()
     }
 
-    /// What each node of a share says of it; `None`: nothing, lately.
-    pub(super) async fn claims_of(&self, share: &Share) -> Vec<Option<Claim>> {
-        let pairs = share
-            .nodes
-            .iter()
-            .map(|node| (share.id.clone(), node.clone()));
-        let pairs: Vec<(String, String)> = pairs.collect();
-        let none = || vec![None; pairs.len()];
-        let mut said = match self.registry.condition().away {
-            Some(_) => none(),
-            None => match timeout(SOON, self.registry.claims(&pairs)).await {
-                Ok(Ok(said)) => said,
-                _ => none(),
-            },
-        };
-        // Of itself a node knows more than it has said.
-        for (node, claim) in share.nodes.iter().zip(&mut said) {
-            if *node == self.running.config.node {
-                *claim = Some(self.own_claim(share));
+    /// What the nodes of shares say of them.
+    pub(super) async fn claims_of(&self, shares: impl IntoIterator<Item = &Share>) -> Claims {
+        let node = &self.running.config.node;
+        let (mut pairs, mut own) = (Vec::new(), Vec::new());
+        let local = local_addresses();
+        for share in shares {
+            let pair = |node: &String| (share.id.clone(), node.clone());
+            pairs.extend(share.nodes.iter().map(pair));
+            // Of itself a node knows more than it has said.
+            if share.has_member(node) {
+                own.push((pair(node), self.own_claim(share, &local)));
             }
         }
-        said
+        let said = match self.registry.condition().away {
+            _ if pairs.is_empty() => Some(Vec::new()),
+            Some(_) => None,
+            None => {
+                let asked = timeout(SOON, self.registry.claims(&pairs)).await;
+                asked.ok().and_then(Result::ok)
+            }
+        };
+        let is_known = said.is_some();
+        let said = pairs.into_iter().zip(said.into_iter().flatten());
+        let said = said.filter_map(|(pair, claim)| Some((pair, claim?)));
+        Claims {
+            said: said.chain(own).collect(),
+            is_known,
+        }
     }
 
     /// What this node is in a share.
-    fn own_claim(&self, share: &Share) -> Claim {
-        let local: BTreeSet<IpAddr> = host_addresses().into_iter().map(|(_, ip)| ip).collect();
+    fn own_claim(&self, share: &Share, local: &BTreeSet<IpAddr>) -> Claim {
         let here = share.addresses().filter(|address| local.contains(address));
         let here = here.count();
         Claim {
-            is_held: share.own().is_here(&local),
+            is_held: share.own().is_here(local),
             is_partial: here > 0 && here < share.addresses().count(),
             is_ready: self.could_take(),
         }
@@ -203,7 +199,8 @@ impl<R: Registry> Controller<R> {
     /// Whether this node may have a share now, for what moves its addresses.
     pub(super) async fn share_ready(&self, id: &str) -> Result<ShareReady, Refusal> {
         let (_, share) = self.pools.share(id).ok_or_else(|| no_share(id))?;
-        let reason = self.why_not_ready(share).await;
+        let claims = self.claims_of([share]).await;
+        let reason = self.why_not_ready(share, &claims);
         Ok(ShareReady {
             id: id.to_owned(),
             ready: reason.is_none(),
@@ -212,32 +209,28 @@ impl<R: Registry> Controller<R> {
     }
 
     /// Why this node may not have a share now.
-    async fn why_not_ready(&self, share: &Share) -> Option<String> {
+    fn why_not_ready(&self, share: &Share, claims: &Claims) -> Option<String> {
         let node = &self.running.config.node;
-        if !share.has_member(node) {
+        let Some(own) = claims.of(share, node) else {
             return Some(format!("node {node} is none of share {}", share.id));
-        }
-        if !self.could_take() {
+        };
+        if !own.is_ready {
             return Some("this node does not forward what it should: harbor-ctl status".into());
         }
-        let claims = self.claims_of(share).await;
-        if let Some(holder) = self.lacks_copies_of(share, &claims)
-            && !self.own_claim(share).is_held
+        if let Some(holder) = self.lacks_copies_of(share, claims)
+            && !own.is_held
         {
             return Some(format!("it does not have all flows of node {holder} yet"));
         }
-        let is_ready = |other: &String| {
-            let mut each = share.nodes.iter().zip(&claims);
-            each.any(|(node, claim)| node == other && claim.is_some_and(|claim| claim.is_ready))
-        };
+        let ready = claims.those(share, |claim| claim.is_ready);
         let to = &share.moved_to;
-        if !to.is_empty() && to != node && is_ready(to) {
+        if to != node && ready.contains(to) {
             return Some(format!("it is to be on node {to}"));
         }
         let nodes = self.told.nodes.as_deref().unwrap_or_default();
         let is_drained = |id: &String| nodes.iter().any(|node| node.id == *id && node.drained);
-        let mut others = share.nodes.iter().filter(|other| *other != node);
-        match others.find(|other| is_ready(other) && !is_drained(other)) {
+        let mut others = ready.iter().filter(|other| *other != node);
+        match others.find(|other| !is_drained(other)) {
             Some(other) if is_drained(node) => {
                 Some(format!("this node is drained, and node {other} is ready"))
             }
@@ -245,25 +238,29 @@ impl<R: Registry> Controller<R> {
         }
     }
 
-    /// Sees how the pools are, for whoever asks how the node is.
+    /// Sees how the pools of this node are, for whoever asks how the node is.
     pub(super) async fn look_at_pools(&mut self) {
-        if let Ok(items) = self.pool_items().await {
-            self.shares.seen = items;
-        }
-        let node = &self.running.config.node;
-        let own = self.pools.shares().filter(|share| share.has_member(node));
-        let mut all = BTreeMap::new();
-        for share in own {
-            all.insert(share.id.clone(), self.why_not_ready(share).await);
-        }
-        self.shares.readiness.set(all);
+        let own = self.pools.0.iter().filter(|pool| self.is_member(pool));
+        let own: Vec<&Pool> = own.collect();
+        let claims = self
+            .claims_of(own.iter().flat_map(|pool| &pool.shares))
+            .await;
+        let ready = own.iter().flat_map(|pool| &pool.shares);
+        let ready = ready.filter(|share| share.has_member(&self.running.config.node));
+        let ready = ready.map(|share| (share.id.clone(), self.why_not_ready(share, &claims)));
+        self.shares.readiness.set(ready.collect());
+        self.shares.seen = own
+            .iter()
+            .map(|pool| self.pool_item(pool, &claims))
+            .collect();
     }
 
     /// Says of each share that this node may have what it is in it, and tells when that has changed.
     pub(super) fn keep_shares(&mut self) {
         let node = &self.running.config.node;
+        let local = local_addresses();
         let own = self.pools.shares().filter(|share| share.has_member(node));
-        let said = own.map(|share| (share.id.clone(), self.own_claim(share)));
+        let said = own.map(|share| (share.id.clone(), self.own_claim(share, &local)));
         let said: Vec<(String, Claim)> = said.collect();
         let held = |said: &[(String, Claim)]| -> BTreeSet<String> {
             let held = said.iter().filter(|(_, claim)| claim.is_held);
@@ -293,33 +290,8 @@ impl<R: Registry> Controller<R> {
     }
 }
 
-/// What is wrong with a share, by what its nodes say.
-fn problem_of(share: &Share, claims: &[Option<Claim>]) -> Option<String> {
-    let named = |is: fn(&Claim) -> bool| -> Vec<&str> {
-        let each = share.nodes.iter().zip(claims);
-        let those = each.filter(|(_, claim)| claim.as_ref().is_some_and(is));
-        those.map(|(node, _)| node.as_str()).collect()
-    };
-    let partial = named(|claim| claim.is_partial);
-    if !partial.is_empty() {
-        return Some(format!(
-            "only some of its addresses are on {}",
-            partial.join(", ")
-        ));
-    }
-    let holders = named(|claim| claim.is_held);
-    match holders.as_slice() {
-        [] => return Some("no node has its addresses".into()),
-        [_] => {}
-        several => return Some(format!("several nodes have it: {}", several.join(", "))),
-    }
-    let standby = share.nodes.iter().zip(claims);
-    let mut standby = standby.filter(|(node, _)| !holders.contains(&node.as_str()));
-    let is_ready = |claim: &Option<Claim>| claim.is_some_and(|claim| claim.is_ready);
-    match share.nodes.len() > 1 && !standby.any(|(_, claim)| is_ready(claim)) {
-        true => Some("no other node is ready to take it over".into()),
-        false => None,
-    }
+fn local_addresses() -> BTreeSet<IpAddr> {
+    host_addresses().into_iter().map(|(_, ip)| ip).collect()
 }
 
 pub(super) fn no_pool(name: &str) -> Refusal {
@@ -332,40 +304,4 @@ pub(super) fn no_share(id: &str) -> Refusal {
     let shown: String = id.chars().take(64).collect();
     let refusal = Refusal::new(RefusalKind::NotFound, format!("no share {shown:?}"));
     refusal.field("id").fix("harbor-ctl pool list")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_is_well_where_one_node_has_it_whole_and_another_could() {
-        let share = Share {
-            id: "a".into(),
-            number: 1,
-            public: Vec::new(),
-            translation: Vec::new(),
-            nodes: vec!["n1".into(), "n2".into()],
-            moved_to: String::new(),
-        };
-        let claim = |flags: &str| {
-            (!flags.is_empty()).then(|| Claim {
-                is_held: flags.contains('h'),
-                is_partial: flags.contains('p'),
-                is_ready: flags.contains('r'),
-            })
-        };
-        let problem = |one: &str, other: &str| problem_of(&share, &[claim(one), claim(other)]);
-        assert_eq!(problem("hr", "r"), None);
-        for (one, other, said) in [
-            ("hr", "hr", "several nodes have it: n1, n2"),
-            ("r", "r", "no node has its addresses"),
-            ("hpr", "r", "only some of its addresses are on n1"),
-            ("hr", "", "no other node is ready"),
-            ("hr", "-", "no other node is ready"),
-        ] {
-            let found = problem(one, other).unwrap();
-            assert!(found.contains(said), "{one} {other}: {found}");
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -36,8 +36,8 @@ impl Readiness {
 /// What this node knows and has said of shares.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// Those that the kernel was told of last.
-    pub(super) told: Option<Vec<OwnShare>>,
+    /// Those that the kernel was told of last, and how long they are held.
+    pub(super) told: Option<(Vec<OwnShare>, Duration)>,
     /// What was said last of those that this node may have.
     pub(super) said: Vec<(String, Claim)>,
     /// Pools as they were seen last.

@@ -53,6 +53,9 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
         controller.tell_registry();
         controller.keep_shares();
         controller.look_at_pools().await;
+        if controller.untold_shares().is_some() {
+            controller.apply_change().await;
+        }
         controller.tell_full_proxy();
         controller.told.log.write_late();
         // The forwarding thread keeps what it has up to date by itself.
@@ -249,6 +252,8 @@ async fn retry_forwarding<R: Registry>(handle: &Handle<R>) {
     };
     let mut controller = handle.lock().await;
     controller.engines.kernel = link;
+    // Another thread knows of no shares yet.
+    controller.shares.told = None;
     controller.believe_or_hold_late().await;
     controller.pending = Pending::All;
     // Does nothing while there is still none.

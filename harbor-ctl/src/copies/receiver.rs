@@ -86,6 +86,9 @@ async fn hear(
         return Err(io::Error::other("it is of another version or cluster"));
     }
     let node = hello.node;
+    if !plan.borrow().peers.contains_key(&node) {
+        return Err(io::Error::other("it is no node of a share of this one's"));
+    }
     tracing::info!(node, %from, "a node tells of its flows");
     state.set_problem(None);
     let heard = take(stream, &node, (plan, state)).await;

@@ -112,6 +112,29 @@ fn a_pool_outlives_agents_and_a_registry_that_lost_everything() {
 }
 
 #[test]
+fn a_journal_that_is_written_anew_has_the_pools_too() {
+    let mut pair = Pair::start();
+    let [one, _] = &mut pair.agents;
+    let journal = one.folder().join("state/journal-harbor.redb");
+    let aside = journal.with_extension("unreadable");
+    std::fs::File::options()
+        .write(true)
+        .open(&journal)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    // Whatever is changed now finds it spoilt.
+    one.create(&["app", "--pool", "web"]);
+    eventually(SETTLED, || {
+        aside.exists() && one.ctl_json_whatever(&["status"])["registry"]["state"] == "ok"
+    });
+    pair.redis.kill();
+    one.kill();
+    one.restart();
+    assert_eq!(share(one)["id"], "a", "from its journal");
+}
+
+#[test]
 fn a_lost_node_of_a_pool_takes_no_port_along() {
     let mut pair = Pair::start();
     pair.port("app");

@@ -26,7 +26,7 @@ impl<R: Registry> Handle<R> {
 
 impl<R: Registry> PoolOperations for Handle<R> {
     async fn pools(&self) -> Answer<Vec<PoolItem>> {
-        self.lock().await.pool_items().await
+        Ok(self.lock().await.pool_items().await)
     }
 
     async fn pool(&self, name: String) -> Answer<PoolItem> {

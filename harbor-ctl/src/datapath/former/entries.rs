@@ -44,10 +44,11 @@ impl Table {
         })
     }
 
-    /// The keys of the forward entries among the next, with what may change of their flows.
+    /// The keys of the forward entries among the next, with what is read of each.
     pub(super) fn step(
         &self,
         place: &mut Place,
+        read: fn(&Entry<'_>) -> u64,
         visit: &mut impl FnMut(&[u8], u64),
     ) -> Result<(), DatapathError> {
         batch::step_octets(self.map.fd().as_fd(), self.sizes, place, |key, value| {
@@ -57,26 +58,7 @@ impl Table {
                 value,
             };
             if entry.is_forward() {
-                visit(key, entry.own_word());
-            }
-        })
-        .tried(|| self.tried())
-    }
-
-    /// The keys of the forward entries among the next, with when their last packet passed.
-    pub(super) fn step_seen(
-        &self,
-        place: &mut Place,
-        visit: &mut impl FnMut(&[u8], u64),
-    ) -> Result<(), DatapathError> {
-        batch::step_octets(self.map.fd().as_fd(), self.sizes, place, |key, value| {
-            let entry = Entry {
-                table: self,
-                key,
-                value,
-            };
-            if entry.is_forward() {
-                visit(key, entry.u64(Field::SeenNs));
+                visit(key, read(&entry));
             }
         })
         .tried(|| self.tried())
@@ -108,7 +90,7 @@ impl Table {
 }
 
 /// One entry.
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     table: &'a Table,
     key: &'a [u8],
     value: &'a [u8],
@@ -121,8 +103,14 @@ impl Entry<'_> {
         self.u16(Field::Direction) == Flow::<Ipv4>::FORWARD && word & Flow::<Ipv4>::DEAD == 0
     }
 
-    fn own_word(&self) -> u64 {
+    /// What may change of its flow, as this version has it.
+    pub(super) fn own_word(&self) -> u64 {
         self.table.layout.own_word(self.u64(Field::Word))
+    }
+
+    /// When its last packet passed.
+    pub(super) fn seen_ns(&self) -> u64 {
+        self.u64(Field::SeenNs)
     }
 
     fn octets<const N: usize>(&self, field: Field) -> [u8; N] {

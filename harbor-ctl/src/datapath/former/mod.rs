@@ -26,7 +26,7 @@ use super::{
         data,
     },
 };
-use entries::Table;
+use entries::{Entry, Table};
 
 /// The first layout that tells of itself.
 const FIRST_TOLD: u32 = 7;
@@ -142,40 +142,39 @@ impl FormerFlows {
         place: &mut FormerPlace,
         since_ns: u64,
     ) -> Result<Vec<FormerKey>, DatapathError> {
-        let mut wanted = Vec::new();
-        let is_v4 = place.v4 != Place::End;
-        let mut choose = |key: &[u8], seen_ns| {
-            if seen_ns >= since_ns {
-                let key = key.to_vec();
-                wanted.push(FormerKey { is_v4, key });
-            }
-        };
-        match is_v4 {
-            true => self.v4.step_seen(&mut place.v4, &mut choose)?,
-            false => self.v6.step_seen(&mut place.v6, &mut choose)?,
-        }
-        Ok(wanted)
+        self.step_by(
+            place,
+            |entry| entry.seen_ns(),
+            |seen_ns| seen_ns >= since_ns,
+        )
     }
 
     /// Visits the next flows, by the words of their forward entries.
     pub(crate) fn step(
         &self,
         place: &mut FormerPlace,
-        mut visit: impl FnMut(u64) -> bool,
+        visit: impl FnMut(u64) -> bool,
+    ) -> Result<Vec<FormerKey>, DatapathError> {
+        self.step_by(place, |entry| entry.own_word(), visit)
+    }
+
+    fn step_by(
+        &self,
+        place: &mut FormerPlace,
+        read: fn(&Entry<'_>) -> u64,
+        mut is_wanted: impl FnMut(u64) -> bool,
     ) -> Result<Vec<FormerKey>, DatapathError> {
         let mut wanted = Vec::new();
         let is_v4 = place.v4 != Place::End;
-        let mut choose = |key: &[u8], word| {
-            if visit(word) {
-                wanted.push(FormerKey {
-                    is_v4,
-                    key: key.to_vec(),
-                });
+        let mut choose = |key: &[u8], found| {
+            if is_wanted(found) {
+                let key = key.to_vec();
+                wanted.push(FormerKey { is_v4, key });
             }
         };
         match is_v4 {
-            true => self.v4.step(&mut place.v4, &mut choose)?,
-            false => self.v6.step(&mut place.v6, &mut choose)?,
+            true => self.v4.step(&mut place.v4, read, &mut choose)?,
+            false => self.v6.step(&mut place.v6, read, &mut choose)?,
         }
         Ok(wanted)
     }

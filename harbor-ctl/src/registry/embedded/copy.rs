@@ -35,6 +35,8 @@ pub(super) struct SecondCopy {
 struct Lacks {
     /// Services that have changed; `None`: deleted.
     rows: BTreeMap<String, Option<Service>>,
+    /// The pools, from the file.
+    pools: bool,
     /// Everything, from the file.
     all: bool,
 }
@@ -108,16 +110,9 @@ impl EmbeddedRegistry {
 
     /// Copies the pools without keeping the caller.
     pub(super) fn copy_pools_soon(&self) {
-        if let Some(copy) = self.copy.clone() {
-            let registry = self.clone();
-            tokio::task::spawn_blocking(move || {
-                let _turn = copy.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                let pools = registry.pools_now();
-                let written = copy.journal().map(|journal| journal.write_pools(&pools, 0));
-                if let Ok(Err(error)) = written {
-                    tracing::error!("the second copy of the pools was not written: {error}");
-                }
-            });
+        if let Some(copy) = &self.copy {
+            copy.lacks().pools = true;
+            self.copy_soon([]);
         }
     }
 
@@ -129,8 +124,13 @@ impl EmbeddedRegistry {
             return;
         };
         let changes = self.file.acknowledged();
-        let Lacks { rows, mut all } = std::mem::take(&mut *copy.lacks());
+        let Lacks {
+            rows,
+            mut pools,
+            mut all,
+        } = std::mem::take(&mut *copy.lacks());
         all |= looked == Looked::Begun;
+        pools |= all;
         let written = match all {
             true => self.copy_all(copy, changes),
             false if rows.is_empty() => Ok(()),
@@ -140,9 +140,17 @@ impl EmbeddedRegistry {
                 written.map_err(|error| error.to_string())
             }
         };
+        let written = written.and_then(|()| match pools {
+            true => {
+                let written = journal.write_pools(&self.pools_now(), 0);
+                written.map_err(|error| error.to_string())
+            }
+            false => Ok(()),
+        });
         if written.is_err() {
             let mut lacks = copy.lacks();
             lacks.all |= all;
+            lacks.pools |= pools;
             // What was acknowledged since is newer.
             for (id, row) in rows {
                 lacks.rows.entry(id).or_insert(row);

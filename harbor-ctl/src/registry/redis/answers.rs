@@ -35,10 +35,11 @@ pub(super) type PoolsAnswer = (Bytes, Vec<(Bytes, Bytes)>);
 /// The answer of `hear`.
 pub(super) type HeardAnswer = (Bytes, Vec<(Bytes, Bytes)>);
 
-/// The rules for records: of this node's own services, and of others'.
+/// The rules for records: of the services that this node has, and of others'.
 pub(super) struct Rules<'a> {
     pub(super) node: &'a str,
     pub(super) own: &'a BackendRule,
+    pub(super) pools: &'a Pools,
 }
 
 impl Rules<'_> {
@@ -52,7 +53,7 @@ impl Rules<'_> {
             ..BackendRule::default()
         };
         let service = record::read(id, bytes, &others)?;
-        if service.node == self.node {
+        if service.is_of(self.node, self.pools) {
             record::check(&service, self.own).map_err(|refusal| refusal.description)?;
         }
         Ok(service)
@@ -280,6 +281,44 @@ pub(super) fn recorded(id: &str, bytes: &[u8], rules: &Rules<'_>) -> Result<Serv
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Protocols, Share, testing::service};
+
+    #[test]
+    fn what_a_node_serves_as_one_of_a_pool_is_held_against_its_own_rule() {
+        let own: BackendRule = BackendRule {
+            own: vec!["10.0.0.2".parse().unwrap()],
+            ..BackendRule::default()
+        };
+        let pool = |node: &str| Pool {
+            name: "p".into(),
+            hostname: String::new(),
+            created_at: 1,
+            revision: 1,
+            shares: vec![Share {
+                id: "a".into(),
+                number: 1,
+                public: vec!["192.0.2.1".parse().unwrap()],
+                translation: vec!["10.0.0.9".parse().unwrap()],
+                nodes: vec![node.to_owned()],
+                moved_to: String::new(),
+            }],
+        };
+        let mut looping = service("web", 35_000, Protocols::Tcp);
+        (looping.node, looping.pool) = ("one".into(), "p".into());
+        let backend = "10.0.0.2:35000".parse().unwrap();
+        looping.add_backend(backend, None, 1).unwrap();
+        let bytes = serde_json::to_vec(&looping).unwrap();
+        for (member, is_refused) in [("two", true), ("three", false)] {
+            let pools = Pools(vec![pool(member)]);
+            let rules = Rules {
+                node: "two",
+                own: &own,
+                pools: &pools,
+            };
+            let read = rules.record(&looping.id, &bytes, bytes.len() as u64);
+            assert_eq!(read.is_err(), is_refused, "{member}: {read:?}");
+        }
+    }
 
     #[test]
     fn halves_of_numbers_are_read_strictly() {

@@ -33,7 +33,7 @@ use super::{
     keys,
     watch::{Away, Back, Claim, Condition, News},
 };
-use crate::model::{BackendRule, Service};
+use crate::model::{BackendRule, Pools, Service};
 pub(crate) use announcements::Announcements;
 use answers::Rules;
 use connection::{Fault, Link};
@@ -96,6 +96,8 @@ struct Memory {
     kept_pools: BTreeSet<String>,
     /// What it is in the shares that it may have.
     said: Vec<(String, Claim)>,
+    /// The pools are not in the journal as they are known.
+    has_unkept_pools: bool,
     /// Services that are not in the journal as they are known.
     unkept: BTreeSet<String>,
 }
@@ -215,10 +217,14 @@ impl Engine {
     }
 
     fn with_rules<T>(&self, read: impl FnOnce(&Rules<'_>) -> T) -> T {
-        let rule = self.memory().rule.clone();
+        let (rule, pools) = {
+            let memory = self.memory();
+            (memory.rule.clone(), memory.state.pools.clone())
+        };
         read(&Rules {
             node: &self.node,
             own: &rule,
+            pools: &pools,
         })
     }
 
@@ -303,6 +309,7 @@ pub(crate) async fn probe(target: Target, cluster: &str) -> Result<Vec<Service>,
         &Rules {
             node: "",
             own: &own,
+            pools: &Pools::default(),
         },
     );
     Ok(snapshot

@@ -74,18 +74,15 @@ impl Engine {
 
     async fn take_pools(&self, seq: u64, pools: Pools) {
         let is_news = {
-            let state = &mut self.memory().state;
+            let memory = &mut *self.memory();
+            let state = &mut memory.state;
             state.pools_seq = seq;
-            std::mem::replace(&mut state.pools, pools.clone()) != pools
+            let before = std::mem::replace(&mut state.pools, pools);
+            memory.has_unkept_pools |= before != state.pools;
+            before != state.pools
         };
         if is_news {
-            let journal = self.journal.clone();
-            let write = move || journal.write_pools(&pools, seq);
-            match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!("the journal was not written: {error}"),
-                Err(error) => tracing::error!("the journal was not written: {error}"),
-            }
+            self.keep(&[]).await;
             self.tell(News::Synchronised);
         }
     }

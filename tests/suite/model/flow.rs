@@ -220,7 +220,9 @@ impl Flow {
         }
         if !has(flag::RST) {
             let end = tcp.sequence.wrapping_add(tcp.length);
-            if end.wrapping_sub(self.next[here]) < 1 << 31 {
+            // Until a flow is live, its client's segments set the number, also back.
+            let is_set = way == Way::Forward && was_live == Is::No;
+            if is_set || end.wrapping_sub(self.next[here]) < 1 << 31 {
                 self.next[here] = end;
             }
         }

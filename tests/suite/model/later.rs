@@ -47,8 +47,19 @@ impl World {
                 let mark = (self.followed, Instant::now());
                 self.left.entry(key(packet, id)).or_insert(mark);
             }
-            Part::First { .. } => self.hide(packet),
+            Part::First { .. } => {
+                self.hide(packet);
+                self.note_unsent(packet);
+            }
             Part::Whole => {}
+        }
+    }
+
+    /// A datagram counts in its flow, though it was not sent on.
+    fn note_unsent(&mut self, packet: &Packet) {
+        let entry = packet.key().and_then(|key| self.keys.get(&key).copied());
+        if let Some(flow) = entry.and_then(|(id, _)| self.flows.get_mut(&id)) {
+            flow.is_sent_sure = false;
         }
     }
 

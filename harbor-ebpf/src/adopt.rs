@@ -21,6 +21,7 @@ use crate::{
     atomic, clients,
     family::Stack,
     maps::{ADOPTION, BACKEND_STATE, FRONTEND_STATE, Scratch},
+    route::UNROUTED,
     table::{self, change_state, enter, opposite, remove, retire_either, set_kept},
 };
 
@@ -238,9 +239,6 @@ fn fill<A: Stack>(adoption: &Adoption, scratch: &mut Scratch<A>, direction: u16)
     flow.opened = adoption.opened;
 }
 
-/// No generation of routes: the agent counts them from 1.
-const UNROUTED: u32 = 0;
-
 /// Takes over what has happened to a flow that is here already.
 #[inline(never)]
 fn learn<A: Stack>(adoption: &Adoption, scratch: &Scratch<A>) -> bool {
@@ -262,6 +260,7 @@ fn learn<A: Stack>(adoption: &Adoption, scratch: &Scratch<A>) -> bool {
                 (*entry).seen_ns = adoption.seen_ns[way];
                 (*entry).acknowledged = adoption.acknowledged[way];
                 (*entry).next_sequence = adoption.next_sequence[way];
+                (*entry).route_generation = UNROUTED;
             }
         }
         way += 1;

@@ -13,6 +13,9 @@ use crate::{
     maps::{ADDRESSES, CONTROL, NEIGHBOURS, NEXT_HOPS, ROUTES},
 };
 
+/// No generation of routes, as the agent counts them from 1: an entry that came from elsewhere, before its first
+/// packet here.
+pub const UNROUTED: u32 = 0;
 /// How often a packet goes through the kernel's neighbour table, so that the kernel notices a
 /// neighbour that is gone.
 const PROBE_NS: u64 = 5_000_000_000;

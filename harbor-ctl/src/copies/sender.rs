@@ -12,6 +12,7 @@ use std::{
 
 use rustls::pki_types::ServerName;
 use tokio::{
+    io::{ReadHalf, WriteHalf},
     net::TcpStream,
     sync::{mpsc, watch},
     time::timeout,
@@ -25,13 +26,17 @@ use super::{
 };
 
 /// How long a connection may take, and an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Until a connection that failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a sender that has nothing to tell says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
 /// Batches that wait for a peer; behind them it is told everything anew.
 const WAITING: usize = 64;
+/// Frames that a peer may have to answer.
+const UNANSWERED: usize = 64;
+
+type Stream = tokio_rustls::client::TlsStream<TcpStream>;
 
 pub(super) async fn run(
     settings: Arc<CopySettings>,
@@ -140,37 +145,65 @@ impl Telling {
         self.wants_all.store(true, Relaxed);
         self.state.note_sent(&self.node, |sent| sent.problem = None);
         tracing::info!(node = self.node, address = %self.address, "is told of flows");
-        loop {
-            let batch = match timeout(BEAT, queue.recv()).await {
-                Ok(Some(batch)) => batch,
-                Ok(None) => return Ok(()),
-                Err(_) => Batch::empty(),
-            };
-            self.tell(&mut stream, batch).await?;
-        }
+        let (answers, words) = tokio::io::split(stream);
+        let (told, unanswered) = mpsc::channel(UNANSWERED);
+        tokio::try_join!(tell(words, queue, told), self.count(answers, unanswered))?;
+        Ok(())
     }
 
-    async fn tell(
+    /// Counts what the peer has entered.
+    async fn count(
         &self,
-        stream: &mut tokio_rustls::client::TlsStream<TcpStream>,
-        batch: Batch,
+        mut answers: ReadHalf<Stream>,
+        mut unanswered: mpsc::Receiver<Told>,
     ) -> io::Result<()> {
-        let told = async {
-            let kind = if batch.is_last_of_all { FULL } else { COPIES };
-            wire::write(stream, kind, &batch.octets).await?;
-            wire::read(stream).await
-        };
-        let (kind, _) = timeout(PATIENCE, told).await??;
-        if kind != ACK {
-            return Err(io::Error::other("no answer to what was told"));
-        }
-        self.state.note_sent(&self.node, |sent| {
-            sent.flows += batch.flows as u64;
-            if batch.flows > 0 {
-                sent.lag = Instant::now().duration_since(batch.read_at);
+        while let Some(told) = unanswered.recv().await {
+            let (kind, _) = timeout(PATIENCE, wire::read(&mut answers)).await??;
+            if kind != ACK {
+                return Err(io::Error::other("no answer to what was told"));
             }
-            sent.is_full |= batch.is_last_of_all;
-        });
+            self.state.note_sent(&self.node, |sent| {
+                sent.flows += told.flows as u64;
+                if told.flows > 0 {
+                    sent.lag = Instant::now().duration_since(told.read_at);
+                }
+                sent.is_full |= told.is_last_of_all;
+            });
+        }
         Ok(())
+    }
+}
+
+/// What a peer was told and has not answered yet.
+struct Told {
+    flows: usize,
+    read_at: Instant,
+    is_last_of_all: bool,
+}
+
+/// Tells a peer, without waiting for its answers, until nobody wants it any more. Peers far away are told of new
+/// flows as soon as those nearby.
+async fn tell(
+    mut words: WriteHalf<Stream>,
+    queue: &mut mpsc::Receiver<Batch>,
+    unanswered: mpsc::Sender<Told>,
+) -> io::Result<()> {
+    loop {
+        let batch = match timeout(BEAT, queue.recv()).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(()),
+            Err(_) => Batch::empty(),
+        };
+        let told = Told {
+            flows: batch.flows,
+            read_at: batch.read_at,
+            is_last_of_all: batch.is_last_of_all,
+        };
+        // Whoever counts answers says why it no longer does.
+        if unanswered.send(told).await.is_err() {
+            return Ok(());
+        }
+        let kind = if batch.is_last_of_all { FULL } else { COPIES };
+        timeout(PATIENCE, wire::write(&mut words, kind, &batch.octets)).await??;
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     account, config,
     family::Stack,
     maps::BACKENDS,
-    route::{self, Exit},
+    route::{self, Exit, UNROUTED},
     state::{self, LEAP, opposite_key},
     table::{RACE, change_state, opposite, retire, retire_either, unchanged, word},
     way::{Doubt, Way},
@@ -56,8 +56,9 @@ pub fn follow<A: Stack>(
     }
     // SAFETY: from the lookup in `find`.
     unsafe {
-        refresh_route(entry, control, way);
+        // In this order: an entry that came from elsewhere has no route before its first packet.
         count(entry, way, parsed, now);
+        refresh_route(entry, control, way);
     }
     Ok(Found::Way)
 }
@@ -359,12 +360,17 @@ pub unsafe fn count<A: Stack>(entry: *mut Flow<A>, way: &Way<A>, parsed: &Parsed
 }
 
 /// Takes over the numbers of a segment of which at least one lies behind, or has leapt. A number
-/// that has leapt is believed if the other one proves that the sender knows the connection.
+/// that has leapt is believed if the other one proves that the sender knows the connection, and both of the first
+/// segment here of a flow that another node has told of: much may have passed there since.
 #[inline(never)]
 fn learn<A>(flow: &mut Flow<A>, tcp: &Tcp, next: u32) -> bool {
     let sent = next.wrapping_sub(flow.next_sequence);
     let acknowledged = tcp.acknowledgment.wrapping_sub(flow.acknowledged);
     let may_leap = tcp.flags & transition::SYN == 0;
+    if may_leap && flow.route_generation == UNROUTED {
+        (flow.next_sequence, flow.acknowledged) = (next, tcp.acknowledgment);
+        return true;
+    }
     if sent < LEAP || may_leap && is_far(sent) && !is_far(acknowledged) {
         flow.next_sequence = next;
     }

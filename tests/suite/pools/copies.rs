@@ -8,7 +8,7 @@ use super::{Pair, SETTLED, moving::cut, share};
 const LIVE: usize = 10;
 
 /// Whether a node has copies of so many flows.
-fn has_copies(agent: &Agent, flows: u64) -> bool {
+pub(super) fn has_copies(agent: &Agent, flows: u64) -> bool {
     agent.ctl_json(&["flows", "count", "--port", "app"])["flows"]
         .as_u64()
         .is_some_and(|count| count >= flows)

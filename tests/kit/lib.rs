@@ -31,6 +31,7 @@ mod offloads;
 mod pins;
 mod process;
 mod redis;
+mod relay;
 mod service_manager;
 mod small_disk;
 pub mod traffic;
@@ -56,6 +57,7 @@ pub use lab::{APP_MACS, CLIENT_MAC, Lab, NODE_BACKEND_MAC, NODE_MAC, Topology, t
 pub use netns::{Lifetime, Netns};
 pub use process::{Finished, Process, allow_many_descriptors, binary, finish, finish_within};
 pub use redis::Redis;
+pub use relay::relay;
 pub use service_manager::ServiceManager;
 pub use small_disk::SmallDisk;
 pub use tunnel::Tunnel;

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// How long a peer has to introduce itself, and may be silent.
-const GREETING: Duration = Duration::from_secs(5);
+const GREETING: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(10);
 /// Connections at once.
 const MOST: usize = 128;

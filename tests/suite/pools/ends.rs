@@ -45,15 +45,15 @@ fn states(pair: &Pair, node: usize) -> Vec<Value> {
 fn copies_of_connections_that_have_ended_go_too() {
     let pair = Pair::start();
     for agent in &pair.agents {
-        agent.ctl(&["config", "set", "timeouts.tcp_closed", "5s"]).ok();
+        agent
+            .ctl(&["config", "set", "timeouts.tcp_closed", "5s"])
+            .ok();
     }
     let port = pair.port("app");
     let other = 1 - pair.holder();
     let live = Family::BOTH
         .map(|family| traffic::Live::open(&pair.lab.client, pair.at(family, port), LIVE));
-    eventually(SETTLED, || {
-        has_copies(&pair.agents[other], 2 * LIVE as u64)
-    });
+    eventually(SETTLED, || has_copies(&pair.agents[other], 2 * LIVE as u64));
     for live in live {
         assert_eq!(live.finish().errors, Vec::<String>::new());
     }

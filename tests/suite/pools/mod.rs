@@ -1,6 +1,7 @@
 //! Pools: nodes that have the same ports, and addresses that keepalived moves between them.
 
 mod copies;
+mod crowd;
 mod ends;
 mod moving;
 mod records;

@@ -1,5 +1,6 @@
 //! What a pool does when something dies, again and again: how long nothing new was served, how long what
-//! stood was silent, and what was lost. `HARBOR_SOAK_RUNS` says how often.
+//! stood was silent, and what was lost. `HARBOR_SOAK_RUNS` says how often, `HARBOR_SOAK_FAULT`
+//! which, by a part of its name.
 
 use std::{
     env,
@@ -9,66 +10,152 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Family, Netns, V4, eventually, traffic};
+use kit::{Netns, V4, eventually, relay, traffic};
 use nix::sys::signal::Signal;
 
-use super::{Pair, SETTLED, share};
+use super::{
+    Pair, SETTLED, SYNC,
+    crowd::{self, Crowd},
+    share,
+};
 
-/// Connections that stand meanwhile.
-const LIVE: usize = 50;
 /// How long is measured after the fault.
 const AFTER: Duration = Duration::from_secs(5);
+/// How long the nodes do not hear each other.
+const PARTED: Duration = Duration::from_secs(30);
 /// A connection that takes longer is tried again.
 const PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What goes wrong at the node that has the share, and what puts it right.
-type Fault = (&'static str, fn(&mut Pair, usize), fn(&mut Pair, usize));
+/// What goes wrong at the node that has the share.
+struct Fault {
+    name: &'static str,
+    /// What is different from the beginning on.
+    before: fn(&Pair),
+    breaks: fn(&mut Pair, usize),
+    mends: fn(&mut Pair, usize),
+}
 
-const FAULTS: [Fault; 6] = [
-    (
-        "the node is cut off",
-        |pair, holder| pair.lab.unplug(&pair.hosts[holder], true),
-        |pair, holder| pair.lab.unplug(&pair.hosts[holder], false),
-    ),
-    (
-        "the node is cut off, the Redis dead before",
-        |pair, holder| {
+const fn nothing(_: &Pair) {}
+const fn heals(_: &mut Pair, _: usize) {}
+
+fn cut_off(pair: &mut Pair, holder: usize) {
+    pair.lab.unplug(&pair.hosts[holder], true);
+}
+
+fn plug_in(pair: &mut Pair, holder: usize) {
+    pair.lab.unplug(&pair.hosts[holder], false);
+}
+
+const FAULTS: [Fault; 9] = [
+    Fault {
+        name: "the node is cut off",
+        before: nothing,
+        breaks: cut_off,
+        mends: plug_in,
+    },
+    Fault {
+        name: "the node is cut off, the Redis dead before",
+        before: nothing,
+        breaks: |pair, holder| {
             pair.redis.kill();
-            pair.lab.unplug(&pair.hosts[holder], true);
+            cut_off(pair, holder);
         },
-        |pair, holder| {
-            pair.lab.unplug(&pair.hosts[holder], false);
+        mends: |pair, holder| {
+            plug_in(pair, holder);
             pair.redis.restart();
         },
-    ),
-    (
-        "keepalived is killed",
-        |pair, holder| pair.movers[holder].signal(Signal::SIGKILL),
-        |_, _| {},
-    ),
-    (
-        "keepalived is stopped for good",
-        |pair, holder| pair.movers[holder].signal(Signal::SIGSTOP),
-        |pair, holder| pair.movers[holder].signal(Signal::SIGCONT),
-    ),
-    (
-        "the agent is killed",
-        |pair, holder| pair.agents[holder].kill(),
-        |pair, holder| pair.agents[holder].restart(),
-    ),
-    (
-        "the other node's agent is killed, and the node cut off",
-        |pair, holder| {
+    },
+    Fault {
+        name: "keepalived is killed",
+        before: nothing,
+        breaks: |pair, holder| pair.movers[holder].signal(Signal::SIGKILL),
+        mends: heals,
+    },
+    Fault {
+        name: "keepalived is stopped for good",
+        before: nothing,
+        breaks: |pair, holder| pair.movers[holder].signal(Signal::SIGSTOP),
+        mends: |pair, holder| pair.movers[holder].signal(Signal::SIGCONT),
+    },
+    Fault {
+        name: "the agent is killed",
+        before: nothing,
+        breaks: |pair, holder| pair.agents[holder].kill(),
+        mends: |pair, holder| pair.agents[holder].restart(),
+    },
+    Fault {
+        name: "the other node's agent is killed, and the node cut off",
+        before: nothing,
+        breaks: |pair, holder| {
             pair.agents[1 - holder].kill();
-            pair.lab.unplug(&pair.hosts[holder], true);
+            cut_off(pair, holder);
         },
-        |pair, holder| {
-            pair.lab.unplug(&pair.hosts[holder], false);
+        mends: |pair, holder| {
+            plug_in(pair, holder);
             pair.agents[1 - holder].restart();
         },
-    ),
+    },
+    Fault {
+        name: "the node stands still for 4 s, and goes on as if nothing had been",
+        before: nothing,
+        breaks: |pair, holder| {
+            cut_off(pair, holder);
+            pair.movers[holder].signal(Signal::SIGSTOP);
+            pair.agents[holder].freeze();
+            thread::sleep(Duration::from_secs(4));
+            plug_in(pair, holder);
+            pair.movers[holder].signal(Signal::SIGCONT);
+            pair.agents[holder].process().signal(Signal::SIGCONT);
+        },
+        mends: heals,
+    },
+    Fault {
+        name: "copies come 2.5 s late, and the node is cut off",
+        before: |pair| slow_copies(pair, Duration::from_millis(2_500)),
+        breaks: cut_off,
+        mends: plug_in,
+    },
+    Fault {
+        name: "the nodes do not hear each other's keepalived for 30 s",
+        before: nothing,
+        breaks: |pair, _| {
+            for host in &pair.hosts {
+                host.nft("add table inet parted");
+                host.nft("add chain inet parted out { type filter hook output priority 0; }");
+                host.nft("add rule inet parted out meta l4proto 112 drop");
+            }
+            let parted = Instant::now();
+            eventually(SETTLED, || (0..2).all(|node| pair.has_share(node)));
+            thread::sleep(PARTED.saturating_sub(parted.elapsed()));
+            for host in &pair.hosts {
+                host.nft("delete table inet parted");
+            }
+        },
+        mends: heals,
+    },
 ];
+
+/// Takes what one node tells the other of on a way that takes so long.
+fn slow_copies(pair: &Pair, late: Duration) {
+    let relayer = &pair.lab.apps[0];
+    for (number, host) in (0..).zip(&pair.hosts) {
+        let at = SocketAddr::new(pair.lab.app(V4, 0), SYNC + number);
+        let peer = SocketAddr::new(pair.lab.backend_host(V4, 22 - number as u8), SYNC);
+        relay(relayer, at, peer, late);
+        host.nft("add table ip far");
+        host.nft("add chain ip far out { type nat hook output priority -100; }");
+        let to = peer.ip();
+        host.nft(&format!(
+            "add rule ip far out ip daddr {to} tcp dport {SYNC} dnat to {at}"
+        ));
+    }
+    // Connections that stood before are not taken there.
+    for host in &pair.hosts {
+        let sockets = ["-K", "dport", "=", &SYNC.to_string()];
+        kit::finish(host.command("ss").args(sockets)).ok();
+    }
+}
 
 /// The longest time without what was tried, while it was tried again and again.
 fn longest(is_over: &AtomicBool, mut succeeds: impl FnMut() -> bool) -> Duration {
@@ -120,35 +207,39 @@ fn is_settled(pair: &Pair) -> bool {
 fn soak_pool() {
     let runs = env::var("HARBOR_SOAK_RUNS").ok();
     let runs: usize = runs.and_then(|text| text.parse().ok()).unwrap_or(20);
-    for (name, break_it, mend_it) in FAULTS {
-        let mut pair = Pair::start();
-        let port = pair.port("app");
-        let to = pair.at(V4, port);
-        let (mut worst, mut lost) = ([Duration::ZERO; 2], [0; 2]);
-        for _ in 0..runs {
-            eventually(2 * SETTLED, || is_settled(&pair));
-            let live = Family::BOTH
-                .map(|family| traffic::Live::open(&pair.lab.client, pair.at(family, port), LIVE));
-            // What is younger than a second may be lost.
-            thread::sleep(Duration::from_secs(1));
-            let holder = pair.holder();
-            let client = pair.lab.client.clone();
-            let took = beside(&client, to, || break_it(&mut pair, holder));
-            for (worst, took) in worst.iter_mut().zip(took) {
-                *worst = (*worst).max(took);
-            }
-            lost[0] += live.iter().map(traffic::Live::ended).sum::<usize>();
-            mend_it(&mut pair, holder);
-            eventually(2 * SETTLED, || is_settled(&pair));
-            for live in live {
-                lost[1] += live.finish().errors.len();
-            }
-        }
-        let ([new, stood], [at_once, mended]) = (worst, lost);
-        println!(
-            "{name}, {runs} runs: nothing new for {new:.2?} at the worst, a flow silent for {stood:.2?}; of {} \
-             connections {at_once} were lost, {mended} once it was mended",
-            2 * LIVE * runs
-        );
+    let only = env::var("HARBOR_SOAK_FAULT").unwrap_or_default();
+    for fault in FAULTS.iter().filter(|fault| fault.name.contains(&only)) {
+        println!("{}, {runs} runs: {}", fault.name, suffer(fault, runs));
     }
+}
+
+/// What a fault does again and again.
+fn suffer(fault: &Fault, runs: usize) -> String {
+    let mut pair = Pair::start();
+    let port = pair.port("app");
+    (fault.before)(&pair);
+    let to = pair.at(V4, port);
+    let (mut worst, mut lost) = ([Duration::ZERO; 2], [0; 2]);
+    for _ in 0..runs {
+        eventually(2 * SETTLED, || is_settled(&pair));
+        let crowd = Crowd::open(&pair, port);
+        // What is younger than a second may be lost.
+        thread::sleep(Duration::from_secs(1));
+        let holder = pair.holder();
+        let client = pair.lab.client.clone();
+        let took = beside(&client, to, || (fault.breaks)(&mut pair, holder));
+        for (worst, took) in worst.iter_mut().zip(took) {
+            *worst = (*worst).max(took);
+        }
+        lost[0] += crowd.ended() + crowd.deaf();
+        (fault.mends)(&mut pair, holder);
+        eventually(2 * SETTLED, || is_settled(&pair));
+        lost[1] += crowd.deaf() + crowd.finish();
+    }
+    let ([new, stood], [at_once, mended]) = (worst, lost);
+    format!(
+        "nothing new for {new:.2?} at the worst, a flow silent for {stood:.2?}; of {} flows {at_once} were lost, \
+         {mended} once it was mended",
+        crowd::ALL * runs
+    )
 }

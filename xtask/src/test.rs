@@ -62,6 +62,8 @@ struct Outcome {
     result: String,
     took: Duration,
     passed: bool,
+    /// What its failed tests said.
+    reasons: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -148,6 +150,7 @@ fn demonstration(tests: &[Executable]) -> Result<Outcome> {
         result,
         took: begun.elapsed(),
         passed,
+        reasons: Vec::new(),
     })
 }
 
@@ -161,6 +164,7 @@ fn oldest_kernel(tests: &[Executable]) -> Result<Outcome> {
         result,
         took: begun.elapsed(),
         passed,
+        reasons: Vec::new(),
     })
 }
 
@@ -179,6 +183,7 @@ fn nothing_left(before: &Traces) -> Result<Outcome> {
         result,
         took: begun.elapsed(),
         passed,
+        reasons: Vec::new(),
     })
 }
 
@@ -196,10 +201,12 @@ fn execute(test: &Executable, command: &mut Command) -> Result<Outcome> {
         .with_context(|| format!("cannot start {}", test.path.display()))?;
     let progress = Progress::of(&name);
     let mut result = String::from("no result");
+    let mut reasons = Reasons::default();
     let stdout = child.stdout.take().context("its output is not piped")?;
     for line in BufReader::new(stdout).lines() {
         let line = line?;
         progress.line(&line);
+        reasons.read(&line);
         if let Some(text) = line.strip_prefix("test result: ") {
             result = text.split("; finished").next().unwrap_or(text).into();
         }
@@ -210,10 +217,43 @@ fn execute(test: &Executable, command: &mut Command) -> Result<Outcome> {
         result,
         took: begun.elapsed(),
         passed,
+        reasons: reasons.lines,
     })
 }
 
+/// What tests that failed said of that: shown once more at the end, where one who reads a long output looks.
+#[derive(Default)]
+struct Reasons {
+    lines: Vec<String>,
+    /// How many lines of this reason may follow.
+    left: usize,
+}
+
+impl Reasons {
+    /// The longest reason, in lines; the longest line, in characters.
+    const LENGTH: usize = 60;
+    const WIDTH: usize = 300;
+
+    fn read(&mut self, line: &str) {
+        if line.contains(" panicked at ") {
+            self.left = Self::LENGTH;
+        } else if line.starts_with("note: run with") || line.starts_with("--- ") {
+            self.left = 0;
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            self.lines.push(line.chars().take(Self::WIDTH).collect());
+        }
+    }
+}
+
 fn summary(outcomes: &[Outcome]) -> Result<()> {
+    for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
+        println!("\nWhat failed of {}", outcome.name);
+        for line in &outcome.reasons {
+            println!("  {line}");
+        }
+    }
     println!("\nSummary");
     for Outcome {
         name, result, took, ..
@@ -231,4 +271,20 @@ fn summary(outcomes: &[Outcome]) -> Result<()> {
     }
     println!("  all passed");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reasons;
+
+    #[test]
+    fn reasons_are_kept_without_the_logs_behind_them() {
+        let printed = "test a ... FAILED\nthread 'a' (7) panicked at b.rs:1:1:\nthe reason\nnote: run with \
+            `RUST_BACKTRACE=1`\n--- agent's log\na line\nthread 'c' (8) panicked at d.rs:1:1:\n--- more\n";
+        let mut reasons = Reasons::default();
+        printed.lines().for_each(|line| reasons.read(line));
+        let kept = ["thread 'a' (7) panicked at b.rs:1:1:", "the reason"];
+        assert_eq!(reasons.lines[..2], kept);
+        assert_eq!(reasons.lines.len(), 3);
+    }
 }

@@ -52,4 +52,12 @@ impl Keepalived {
         let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
         nix::sys::signal::kill(pid, signal).unwrap();
     }
+
+    /// What it has printed.
+    pub fn printed(&self) -> String {
+        self.process
+            .as_ref()
+            .map(Process::printed)
+            .unwrap_or_default()
+    }
 }

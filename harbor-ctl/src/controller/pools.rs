@@ -182,10 +182,11 @@ impl<R: Registry> Controller<R> {
     fn own_claim(&self, share: &Share, local: &BTreeSet<IpAddr>) -> Claim {
         let here = share.addresses().filter(|address| local.contains(address));
         let here = here.count();
+        let is_held = share.own().is_here(local);
         Claim {
-            is_held: share.own().is_here(local),
+            is_held,
             is_partial: here > 0 && here < share.addresses().count(),
-            is_ready: self.could_take(),
+            is_ready: self.could_take() && (is_held || !self.shares.lacking.contains(&share.id)),
         }
     }
 
@@ -214,7 +215,7 @@ impl<R: Registry> Controller<R> {
         let Some(own) = claims.of(share, node) else {
             return Some(format!("node {node} is none of share {}", share.id));
         };
-        if !own.is_ready {
+        if !self.could_take() {
             return Some("this node does not forward what it should: harbor-ctl status".into());
         }
         if let Some(holder) = self.lacks_copies_of(share, claims)
@@ -245,14 +246,18 @@ impl<R: Registry> Controller<R> {
         let claims = self
             .claims_of(own.iter().flat_map(|pool| &pool.shares))
             .await;
-        let ready = own.iter().flat_map(|pool| &pool.shares);
-        let ready = ready.filter(|share| share.has_member(&self.running.config.node));
-        let ready = ready.map(|share| (share.id.clone(), self.why_not_ready(share, &claims)));
+        let node = &self.running.config.node;
+        let shares = own.iter().flat_map(|pool| &pool.shares);
+        let shares = shares.filter(|share| share.has_member(node));
+        let ready = shares
+            .clone()
+            .map(|share| (share.id.clone(), self.why_not_ready(share, &claims)));
         self.shares.readiness.set(ready.collect());
-        self.shares.seen = own
-            .iter()
-            .map(|pool| self.pool_item(pool, &claims))
-            .collect();
+        let lacking = shares.filter(|share| self.lacks_copies_of(share, &claims).is_some());
+        let lacking = lacking.map(|share| share.id.clone()).collect();
+        let pools = own.iter();
+        let seen = pools.map(|pool| self.pool_item(pool, &claims)).collect();
+        (self.shares.lacking, self.shares.seen) = (lacking, seen);
     }
 
     /// Says of each share that this node may have what it is in it, and tells when that has changed.

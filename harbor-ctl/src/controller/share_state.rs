@@ -1,7 +1,7 @@
 //! What the controller remembers of shares and of copies of flows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -45,6 +45,8 @@ pub(super) struct Shares {
     /// How often one has come to this node.
     pub(super) arrivals: u64,
     pub(super) readiness: Readiness,
+    /// Those of whose flows this node lacked some when it looked last.
+    pub(super) lacking: BTreeSet<String>,
 }
 
 /// What is told to whom of flows, and how that goes.

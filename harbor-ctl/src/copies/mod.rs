@@ -55,6 +55,8 @@ pub(crate) struct CopyState(Arc<Mutex<Known>>);
 struct Known {
     sent: BTreeMap<String, Sent>,
     received: BTreeMap<String, Received>,
+    /// How many connections peers have made.
+    connections: u64,
     /// Why nobody can tell this node anything.
     problem: Option<String>,
 }
@@ -75,6 +77,8 @@ pub(crate) struct Sent {
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) at: Instant,
+    /// Its latest connection; an earlier one may end after that has begun.
+    connection: u64,
     /// It has told everything that there was when the connection began, which still stands.
     pub(crate) is_full: bool,
     pub(crate) flows: u64,
@@ -123,17 +127,39 @@ impl CopyState {
         note(self.known().sent.entry(peer.to_owned()).or_default());
     }
 
-    fn note_received(&self, peer: &str, note: impl FnOnce(&mut Received)) {
+    /// A peer has connected; what it has told before need not be all. Answers the connection's number.
+    fn begin(&self, peer: &str) -> u64 {
         let mut known = self.known();
+        known.connections += 1;
+        let connection = known.connections;
         let received = known.received.entry(peer.to_owned());
         let received = received.or_insert_with(|| Received {
             at: Instant::now(),
+            connection,
             is_full: false,
             flows: 0,
             refused: 0,
         });
-        received.at = Instant::now();
-        note(received);
+        (received.connection, received.is_full) = (connection, false);
+        connection
+    }
+
+    /// A peer has told of so many flows that were entered, and of so many that were not.
+    fn note_received(&self, peer: &str, [entered, refused]: [u64; 2]) {
+        if let Some(received) = self.known().received.get_mut(peer) {
+            received.at = Instant::now();
+            received.flows += entered;
+            received.refused += refused;
+        }
+    }
+
+    /// By this connection a peer has told everything, or tells nothing any more.
+    fn set_full(&self, peer: &str, connection: u64, is_full: bool) {
+        let mut known = self.known();
+        let received = known.received.get_mut(peer);
+        if let Some(received) = received.filter(|received| received.connection == connection) {
+            received.is_full = is_full;
+        }
     }
 
     fn set_problem(&self, problem: Option<String>) {
@@ -154,4 +180,27 @@ pub(crate) async fn run(settings: CopySettings, plan: watch::Receiver<CopyPlan>,
     let listener = receiver::run(Arc::clone(&settings), plan.clone(), state.clone());
     let senders = sender::run(settings, plan, state);
     tokio::join!(listener, senders);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_earlier_connection_takes_nothing_from_the_latest() {
+        let state = CopyState::default();
+        let is_full = || state.received("two").unwrap().is_full;
+        let earlier = state.begin("two");
+        state.set_full("two", earlier, true);
+        assert!(is_full());
+        let latest = state.begin("two");
+        assert!(!is_full());
+        state.set_full("two", earlier, true);
+        assert!(!is_full());
+        state.set_full("two", latest, true);
+        state.set_full("two", earlier, false);
+        assert!(is_full());
+        state.set_full("two", latest, false);
+        assert!(!is_full());
+    }
 }

@@ -91,18 +91,18 @@ async fn hear(
     }
     tracing::info!(node, %from, "a node tells of its flows");
     state.set_problem(None);
-    let heard = take(stream, &node, (plan, state)).await;
-    state.note_received(&node, |received| received.is_full = false);
+    let connection = state.begin(&node);
+    let heard = take(stream, (&node, connection), (plan, state)).await;
+    state.set_full(&node, connection, false);
     heard
 }
 
 /// Enters what a peer tells of.
 async fn take(
     mut stream: TlsStream<TcpStream>,
-    node: &str,
+    (node, connection): (&str, u64),
     (plan, state): (&watch::Receiver<CopyPlan>, &CopyState),
 ) -> io::Result<()> {
-    state.note_received(node, |received| received.is_full = false);
     loop {
         let (kind, payload) = timeout(SILENCE, wire::read(&mut stream)).await??;
         let copies = match kind {
@@ -117,11 +117,10 @@ async fn take(
             _ => 0,
         };
         let refused = told.saturating_sub(entered);
-        state.note_received(node, |received| {
-            received.flows += entered as u64;
-            received.refused += refused as u64;
-            received.is_full |= kind == FULL;
-        });
+        state.note_received(node, [entered as u64, refused as u64]);
+        if kind == FULL {
+            state.set_full(node, connection, true);
+        }
         wire::write(&mut stream, ACK, &(entered as u64).to_be_bytes()).await?;
     }
 }

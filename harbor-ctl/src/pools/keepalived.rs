@@ -25,8 +25,9 @@ fn write(text: &mut String, plan: &EnginePlan) -> fmt::Result {
         "# Pool {pool}, node {node}: harbor-ctl pool engine {pool} keepalived"
     )?;
     text.push_str(
+        // Whoever still sends to the other node after both had a share learns better within a second.
         "global_defs {\n    enable_script_security\n    script_user root\n    vrrp_version 3\n    \
-         vrrp_garp_master_refresh 10\n}\n",
+         vrrp_garp_master_refresh 1\n}\n",
     );
     plan.shares
         .iter()

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{Netns, V4, eventually, relay, traffic};
+use kit::{Agent, Netns, V4, eventually, relay, traffic};
 use nix::sys::signal::Signal;
 
 use super::{
@@ -23,6 +23,8 @@ use super::{
 const AFTER: Duration = Duration::from_secs(5);
 /// How long the nodes do not hear each other.
 const PARTED: Duration = Duration::from_secs(30);
+/// Longer than anybody should wait: what was printed meanwhile is shown.
+const SLOW: Duration = Duration::from_secs(2);
 /// A connection that takes longer is tried again.
 const PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(10);
@@ -196,10 +198,13 @@ fn beside(client: &Netns, to: SocketAddr, work: impl FnOnce()) -> [Duration; 2] 
     })
 }
 
-/// Both nodes have copies, and one has the share.
+/// One node has the share, and the other may take it.
 fn is_settled(pair: &Pair) -> bool {
-    let has_copies = |agent| share(agent)["copies"][0]["full"] == true;
-    pair.is_well() && pair.agents.iter().all(has_copies)
+    let is_ready = |agent: &Agent| {
+        let has_copies = share(agent)["copies"][0]["full"] == true;
+        has_copies && agent.ctl(&["pool", "ready", "a"]).code == 0
+    };
+    pair.is_well() && pair.agents.iter().all(is_ready)
 }
 
 #[test]
@@ -210,6 +215,27 @@ fn soak_pool() {
     let only = env::var("HARBOR_SOAK_FAULT").unwrap_or_default();
     for fault in FAULTS.iter().filter(|fault| fault.name.contains(&only)) {
         println!("{}, {runs} runs: {}", fault.name, suffer(fault, runs));
+    }
+}
+
+/// Shows what may be why.
+fn say_why(pair: &Pair, what: &str) {
+    println!("{what}:");
+    let neighbours = kit::finish(pair.lab.client.command("ip").arg("neigh"));
+    println!("the client's neighbours:\n{}", neighbours.stdout);
+    for (node, agent) in pair.agents.iter().enumerate() {
+        let addresses = kit::finish(pair.hosts[node].command("ip").args(["-br", "address"]));
+        let said = [
+            &["pool", "show", "web"][..],
+            &["pool", "ready", "a"],
+            &["flows", "count", "--port", "app"],
+            &["stats"],
+        ];
+        let said = said.map(|words| agent.ctl(words).stdout).concat();
+        let printed = pair.movers[node].printed();
+        let lines: Vec<&str> = printed.lines().collect();
+        let lines = lines[lines.len().saturating_sub(30)..].join("\n");
+        println!("node {node}:\n{}{said}{lines}", addresses.stdout);
     }
 }
 
@@ -228,10 +254,17 @@ fn suffer(fault: &Fault, runs: usize) -> String {
         let holder = pair.holder();
         let client = pair.lab.client.clone();
         let took = beside(&client, to, || (fault.breaks)(&mut pair, holder));
+        if took[0] > SLOW {
+            say_why(&pair, &format!("nothing new for {:.2?}", took[0]));
+        }
         for (worst, took) in worst.iter_mut().zip(took) {
             *worst = (*worst).max(took);
         }
-        lost[0] += crowd.ended() + crowd.deaf();
+        let at_once = crowd.ended() + crowd.deaf();
+        if at_once > 0 {
+            say_why(&pair, &format!("{at_once} flows lost"));
+        }
+        lost[0] += at_once;
         (fault.mends)(&mut pair, holder);
         eventually(2 * SETTLED, || is_settled(&pair));
         lost[1] += crowd.deaf() + crowd.finish();

@@ -33,8 +33,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(1);
 /// Batches that wait for a peer; behind them it is told everything anew.
 const WAITING: usize = 64;
-/// Frames that a peer may have to answer.
-const UNANSWERED: usize = 64;
+/// Frames that a peer may have to answer: more than are told in the time that an answer may take.
+const UNANSWERED: usize = 1_024;
 
 type Stream = tokio_rustls::client::TlsStream<TcpStream>;
 

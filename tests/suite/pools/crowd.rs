@@ -53,14 +53,18 @@ impl Crowd {
         self.busy.iter().map(traffic::Live::ended).sum()
     }
 
-    /// How many silent ones no longer get the answer that they should; UDP may come again.
+    /// How many silent ones no longer get an echo.
     pub(super) fn deaf(&self) -> usize {
-        let tcp = self.silent.iter().filter(|stream| !echoes(stream));
+        self.silent.iter().filter(|stream| !echoes(stream)).count()
+    }
+
+    /// How many UDP flows no longer go where they went; a datagram may come again.
+    pub(super) fn astray(&self) -> usize {
         let is_lost = |(asker, to, name): &&(traffic::Asker, SocketAddr, String)| {
             let ask = |_| asker.try_ask(*to, b"third", PATIENCE / 8).as_ref() == Some(name);
             !(0..3).any(ask)
         };
-        tcp.count() + self.askers.iter().filter(is_lost).count()
+        self.askers.iter().filter(is_lost).count()
     }
 
     /// Ends the busy ones in good order; how many did not.

@@ -157,6 +157,9 @@ fn slow_copies(pair: &Pair, late: Duration) {
         let sockets = ["-K", "dport", "=", &SYNC.to_string()];
         kit::finish(host.command("ss").args(sockets)).ok();
     }
+    for agent in &pair.agents {
+        eventually(SETTLED, || share(agent)["copies"][0]["full"] == false);
+    }
 }
 
 /// The longest time without what was tried, while it was tried again and again.
@@ -260,14 +263,18 @@ fn suffer(fault: &Fault, runs: usize) -> String {
         for (worst, took) in worst.iter_mut().zip(took) {
             *worst = (*worst).max(took);
         }
-        let at_once = crowd.ended() + crowd.deaf();
+        let kinds = [crowd.ended(), crowd.deaf(), crowd.astray()];
+        let at_once: usize = kinds.iter().sum();
         if at_once > 0 {
-            say_why(&pair, &format!("{at_once} flows lost"));
+            say_why(
+                &pair,
+                &format!("lost of the busy, the silent and UDP {kinds:?}"),
+            );
         }
         lost[0] += at_once;
         (fault.mends)(&mut pair, holder);
         eventually(2 * SETTLED, || is_settled(&pair));
-        lost[1] += crowd.deaf() + crowd.finish();
+        lost[1] += crowd.deaf() + crowd.astray() + crowd.finish();
     }
     let ([new, stood], [at_once, mended]) = (worst, lost);
     format!(

@@ -88,6 +88,12 @@ impl Redis {
         process.signal(signal);
     }
 
+    /// Processor time that it has used.
+    pub fn cpu(&self) -> Duration {
+        let process = self.process.as_ref().expect("the server is not started");
+        process.cpu()
+    }
+
     /// Runs one command by redis-cli, on the server's own host.
     #[track_caller]
     pub fn say(&self, words: &[&str]) -> Finished {

@@ -13,6 +13,7 @@ mod nodes;
 mod sentinels;
 mod sequences;
 mod state;
+mod thousand;
 
 pub(crate) use nodes::other;
 

@@ -29,11 +29,12 @@ pub(super) type LookAnswer = (
     Vec<(Bytes, Bytes, Bytes, i64)>,
     Bytes,
     Bytes,
+    redis::Value,
 );
 /// The answer of `pools`.
 pub(super) type PoolsAnswer = (Bytes, Vec<(Bytes, Bytes)>);
 /// The answer of `hear`.
-pub(super) type HeardAnswer = (Bytes, Vec<(Bytes, Bytes)>);
+type HeardAnswer = (Bytes, Vec<(Bytes, Bytes)>);
 
 /// The rules for records: of the services that this node has, and of others'.
 pub(super) struct Rules<'a> {
@@ -73,9 +74,12 @@ pub(super) struct Look {
     pub(super) changes: Vec<(u64, String, Option<Record>)>,
     /// Number of the last change of a pool.
     pub(super) pools: u64,
+    /// What app hosts have said, or why that cannot be read.
+    pub(super) heard: Result<Heard, String>,
 }
 
 /// What app hosts have said since the last time, and how far that goes.
+#[derive(Default)]
 pub(super) struct Heard {
     pub(super) words: Vec<String>,
     /// In the server's own words.
@@ -83,7 +87,7 @@ pub(super) struct Heard {
 }
 
 pub(super) fn look(answer: LookAnswer, rules: &Rules<'_>) -> Look {
-    let (incarnation, seq, token, changes, silence, pools) = answer;
+    let (incarnation, seq, token, changes, silence, pools, said) = answer;
     let change = |(entry, id, record, size): (Bytes, Bytes, Bytes, i64)| {
         let id = text(&id);
         let size = u64::try_from(size).ok();
@@ -100,10 +104,16 @@ pub(super) fn look(answer: LookAnswer, rules: &Rules<'_>) -> Look {
         },
         changes: changes.into_iter().map(change).collect(),
         pools: number(&pools),
+        heard: heard(said),
     }
 }
 
-pub(super) fn heard((place, entries): HeardAnswer) -> Heard {
+fn heard(answer: redis::Value) -> Result<Heard, String> {
+    if let redis::Value::BulkString(why) = &answer {
+        return Err(text(why));
+    }
+    let (place, entries): HeardAnswer =
+        redis::from_redis_value(answer).map_err(|error| error.to_string())?;
     let mut words = Vec::new();
     for (entry, said) in entries {
         match String::from_utf8(said) {
@@ -114,10 +124,10 @@ pub(super) fn heard((place, entries): HeardAnswer) -> Heard {
             ),
         }
     }
-    Heard {
+    Ok(Heard {
         words,
         place: text(&place),
-    }
+    })
 }
 
 pub(super) fn snapshot(answer: SnapshotAnswer, rules: &Rules<'_>) -> Snapshot {

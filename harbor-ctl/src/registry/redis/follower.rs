@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::{
     super::RegistryError,
     Engine, NEWS, SCHEMA,
-    answers::{self, Look},
+    answers::{self, Heard, Look},
     connection::Fault,
 };
 use crate::registry::watch::{Back, News};
@@ -109,7 +109,7 @@ async fn run(engine: Weak<Engine>, connections: u64) {
 impl Engine {
     async fn round(&self, pace: &mut Pace) -> Result<(), RegistryError> {
         let own_changes = self.memory().own_changes;
-        let look = self.look().await?;
+        let mut look = self.look(pace).await?;
         let (position, was_away) = {
             let memory = self.memory();
             (memory.state.position.clone(), memory.away.is_some())
@@ -129,7 +129,9 @@ impl Engine {
         {
             (pace.snapshot, pace.connections) = (Instant::now(), connections);
             if is_new {
+                // What was heard was looked for where another incarnation was.
                 (pace.announced, pace.memory_ms) = (String::new(), MEMORY_MS);
+                look.heard = Ok(Heard::default());
             }
             self.synchronise().await?;
         } else if look.pools != self.memory().state.pools_seq {
@@ -140,7 +142,7 @@ impl Engine {
         if was_away {
             self.be_back();
         }
-        self.hear(pace).await;
+        self.hear(look.heard, pace);
         Ok(())
     }
 
@@ -177,9 +179,14 @@ impl Engine {
         Ok(is_fenced)
     }
 
-    async fn look(&self) -> Result<Look, RegistryError> {
+    async fn look(&self, pace: &Pace) -> Result<Look, RegistryError> {
         let seq = self.memory().state.position.seq;
-        let words = [seq.to_string(), AT_ONCE.to_string()];
+        let words = [
+            seq.to_string(),
+            AT_ONCE.to_string(),
+            pace.announced.clone(),
+            pace.memory_ms.to_owned(),
+        ];
         let answer = self.run(&self.scripts.look, &words, 1).await?;
         Ok(self.with_rules(|rules| answers::look(answer, rules)))
     }
@@ -269,24 +276,20 @@ impl Engine {
 
     /// Hands on what app hosts have said. That it cannot be read takes nothing from the registry
     /// itself: it is skipped, and app hosts say it again.
-    async fn hear(&self, pace: &mut Pace) {
-        let words = [
-            pace.announced.clone(),
-            AT_ONCE.to_string(),
-            pace.memory_ms.to_owned(),
-        ];
-        match self.ask(&self.scripts.hear, &words, 1).await {
-            Ok(entries) => {
-                let heard = answers::heard(entries);
-                pace.announced = heard.place;
+    fn hear(&self, heard: Result<Heard, String>, pace: &mut Pace) {
+        match heard {
+            Ok(heard) => {
+                if !heard.place.is_empty() {
+                    pace.announced = heard.place;
+                }
                 for words in heard.words {
                     self.tell(News::Announced(words));
                 }
                 pace.is_deaf = false;
             }
-            Err(fault) => {
+            Err(why) => {
                 if !pace.is_deaf {
-                    tracing::error!("announcements are skipped: {}", fault.text);
+                    tracing::error!("announcements are skipped: {why}");
                 }
                 pace.is_deaf = true;
                 (pace.announced, pace.memory_ms) = (String::new(), "0");

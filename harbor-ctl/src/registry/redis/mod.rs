@@ -170,9 +170,13 @@ impl RedisRegistry {
 #[cfg(test)]
 impl RedisRegistry {
     /// The place and the words that a look at the announcements answers.
-    pub(super) async fn heard_from(&self, words: &[String]) -> (String, Vec<String>) {
-        let answer = self.0.ask(&self.0.scripts.hear, words, 1).await;
-        let heard = answers::heard(answer.unwrap_or_else(|fault| panic!("{}", fault.text)));
+    pub(super) async fn heard_from(&self, words: &[String; 3]) -> (String, Vec<String>) {
+        let [place, count, back] = words.each_ref().map(String::as_str);
+        let words = ["0", count, place, back].map(str::to_owned);
+        let answer = self.0.ask(&self.0.scripts.look, &words, 1).await;
+        let answer = answer.unwrap_or_else(|fault| panic!("{}", fault.text));
+        let look = self.0.with_rules(|rules| answers::look(answer, rules));
+        let heard = look.heard.unwrap_or_else(|why| panic!("{why}"));
         (heard.place, heard.words)
     }
 }

@@ -76,7 +76,9 @@ fn of_port(scrape: &mut Scrape, port: &PortItem, meters: &Meters) {
     let state = labels([&port.port, &port.name, &port.state.name()]);
     scrape.gauge(&family::PORT_STATE, &state, 1.0);
     scrape.gauge(&family::PORT_BACKENDS, &own, port.backends.total as f64);
-    scrape.gauge(&family::PORT_BACKENDS_UP, &own, port.backends.up as f64);
+    if let Some(up) = port.backends.up {
+        scrape.gauge(&family::PORT_BACKENDS_UP, &own, up as f64);
+    }
     scrape.count(&family::PORT_EJECTIONS, &own, meters.ejections(&port.id));
     if let Some(end) = port.certificate.as_ref().and_then(|c| c.expires_at) {
         scrape.gauge(&family::CERTIFICATE_END, &own, end as f64);
@@ -120,7 +122,7 @@ fn of_backends(
     let (mut states, mut is_known) = (BTreeMap::<String, usize>::new(), true);
     for service in services {
         for backend in &service.backends {
-            let item = backends::backend_item(service, backend, &readings.loads, time);
+            let item = backends::backend_item((service, backend), &readings.loads, None, time);
             if is_told {
                 let used = fill.get(&item.address).copied().unwrap_or_default();
                 of_backend(scrape, &item, used);

@@ -2,6 +2,7 @@
 //! reader never holds up a change.
 
 pub(super) mod backends;
+mod elsewhere;
 pub(super) mod explain;
 pub(super) mod facts;
 pub(super) mod flows;
@@ -33,7 +34,7 @@ use crate::{
     forwarding::Engines,
     model::{
         CertificateFault, CopyTotals, Filled, FrontendReport, HealthDefaults, NodeRecord, Place,
-        Pools, PortFacts, PortRange, Protocol, Service, format_age, judge_port,
+        Pools, PortFacts, PortRange, Protocol, Service, format_age, judge_elsewhere, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -148,13 +149,21 @@ impl Snapshot {
     /// One port as it is shown.
     pub(super) fn port_item(&self, service: &Service, readings: &Readings, now: u64) -> PortItem {
         // What another node's ports carry that node knows.
-        let (own, unknown) = match self.is_own(service) {
-            true => (readings.of_service(service), readings.unknown.clone()),
-            false => (Vec::new(), Some(format!("node {} serves it", service.node))),
+        let elsewhere = self.elsewhere(service);
+        let (own, unknown) = match &elsewhere {
+            None => (readings.of_service(service), readings.unknown.clone()),
+            Some(_) => (Vec::new(), elsewhere.clone()),
         };
-        let facts = self.facts(service, (&own, &readings.loads), now);
-        let (state, reason) = judge_port(service, &facts);
-        let up = facts.taking(service);
+        let (up, (state, reason)) = match &elsewhere {
+            None => {
+                let facts = self.facts(service, (&own, &readings.loads), now);
+                (Some(facts.taking(service)), judge_port(service, &facts))
+            }
+            Some(why) => (
+                service.backends.is_empty().then_some(0),
+                judge_elsewhere(service, why),
+            ),
+        };
         let rates = self.rates.of(service).filter(|_| unknown.is_none());
         let provisioned = service.provisioned.as_ref();
         let (path, path_reason) = paths::of_port(service, &own, unknown.is_some());
@@ -244,10 +253,6 @@ impl Snapshot {
         (own, loads): (&[&FrontendReport], &Loads),
         now: u64,
     ) -> PortFacts {
-        // What its own node sees of it is not known here.
-        if !self.is_own(service) {
-            return PortFacts::default();
-        }
         let each = || service.protocols.each().iter().map(|&p| (p, service.port));
         let holder = |key| self.held.get(&key).map(ToString::to_string);
         // A draining port gives the kernel no backend for new flows; that says nothing about them.

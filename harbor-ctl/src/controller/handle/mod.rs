@@ -244,7 +244,10 @@ impl<R: Registry> Operations for Handle<R> {
         let (loads, time) = (loads(&snapshot.engines, scope).await, now());
         let mut items = Vec::new();
         for service in wanted {
-            let item = |backend| backends::backend_item(service, backend, &loads, time);
+            let elsewhere = snapshot.elsewhere(service);
+            let elsewhere = elsewhere.as_deref();
+            let item =
+                |backend| backends::backend_item((service, backend), &loads, elsewhere, time);
             items.extend(service.backends.iter().map(item));
         }
         Ok(items)

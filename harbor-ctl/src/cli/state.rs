@@ -19,7 +19,8 @@ use crate::{
 
 const IMPORT_EXAMPLES: &str = "\
 All of the document is taken, or nothing: a name, id or number that somebody else has, or an address \
-that may not be a backend, refuses it. What is there already, exactly so, is left alone.
+that may not be a backend, refuses it. What is there already, exactly so, is left alone. What is served \
+and is missing after it is named.
 
 Examples:
   harbor-ctl state export > state.json
@@ -60,6 +61,12 @@ pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Fail
         session
             .output
             .text(&format!("{}\n", counted(count.services, "service")), &count)?;
+        for missing in &count.missing {
+            super::output::warn(missing);
+        }
+        if !count.missing.is_empty() {
+            session.say("what is to become of it: harbor-ctl status");
+        }
         return Ok(Exit::Ok);
     }
     let client = session.client()?;

@@ -10,6 +10,7 @@ mod audit;
 mod bounded;
 mod connection;
 mod follower;
+mod held;
 mod keep;
 mod pools;
 mod scripts;
@@ -31,13 +32,14 @@ use super::{
     Contents, Quota, RegistryError,
     journal::Journal,
     keys,
-    watch::{Away, Back, Claim, Condition, News},
+    watch::{Away, Back, Claim, Condition, Lapses, News},
 };
 use crate::model::{BackendRule, Pools, Service};
 pub(crate) use announcements::Announcements;
 use answers::Rules;
 use connection::{Fault, Link};
 pub(crate) use connection::{Password, Target};
+use held::Held;
 use scripts::Scripts;
 use state::State;
 
@@ -85,6 +87,11 @@ struct Memory {
     rule: BackendRule,
     quota: Quota,
     away: Option<Away>,
+    lapses: Lapses,
+    /// What the kernel serves and it does not hold.
+    held: Option<Held>,
+    /// Nobody here remembers anything, and what the kernel serves was not compared with it.
+    is_undecided: bool,
     back: Option<Back>,
     /// Counts this node's own changes: an answer that was on its way meanwhile is older than they.
     own_changes: u64,
@@ -119,6 +126,10 @@ impl RedisRegistry {
         let deleted = journal.deleted()?;
         let (pools, pools_seq) = journal.pools()?;
         let was_in_sync = !position.incarnation.is_empty();
+        let is_undecided = !was_in_sync || journal.is_undecided()?;
+        if is_undecided {
+            journal.set_undecided(true)?;
+        }
         let mut state = State {
             position,
             pools,
@@ -142,6 +153,7 @@ impl RedisRegistry {
             memory: Mutex::new(Memory {
                 state,
                 rule,
+                is_undecided,
                 ..Memory::default()
             }),
             keeping: tokio::sync::Mutex::default(),
@@ -189,9 +201,10 @@ impl Engine {
     fn condition(&self) -> Condition {
         let memory = self.memory();
         Condition {
+            lapses: memory.lapses.clone(),
             away: memory.away.clone(),
             failed: None,
-            emptied: None,
+            emptied: memory.held.as_ref().map(|held| Arc::clone(&held.emptied)),
             mended: None,
             back: memory.back,
             is_fenced: memory.is_fenced,
@@ -236,6 +249,7 @@ impl Engine {
             None => {
                 tracing::error!("the registry is away, the last good state stays: {reason}");
                 let since = Instant::now();
+                memory.lapses.note(reason);
                 memory.away = Some(Away {
                     reason: reason.to_owned(),
                     since,

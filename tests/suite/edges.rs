@@ -190,19 +190,16 @@ fn an_agent_is_reached_in_spite_of_a_drop_in_that_is_wrong() {
     fs::remove_file(&file).unwrap();
     eventually(SOON, || configuration()["state"] == "ok");
     // What was wrong, what was refused, and that it is over.
-    let told = |kind: &str| agent.items(&["events", "--kind", kind]);
-    let texts: Vec<String> = told("config_failed")
-        .iter()
-        .map(|one| one["text"].to_string())
-        .collect();
-    let refused = |text: &String| text.contains("read again and refused");
-    assert!(texts.iter().any(refused), "{texts:?}");
-    assert!(texts.iter().any(|text| !refused(text)), "{texts:?}");
+    let failed = agent.items(&["events", "--kind", "config_failed"]);
+    let is_refused =
+        |event: &serde_json::Value| event["text"].to_string().contains("read again and refused");
+    let refused = failed.iter().filter(|event| is_refused(event)).count();
+    assert!(refused > 0 && refused < failed.len(), "{failed:?}");
     assert!(
-        texts.iter().all(|text| text.contains("50-own.toml")),
-        "{texts:?}"
+        !agent
+            .items(&["events", "--kind", "config_healed"])
+            .is_empty()
     );
-    assert!(!told("config_healed").is_empty());
 }
 
 #[test]

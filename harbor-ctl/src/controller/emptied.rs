@@ -123,6 +123,23 @@ impl<R: Registry> Controller<R> {
         }
     }
 
+    /// Writes down what only the proxy serves; not while there are ports that nobody knows by name, of which
+    /// some may be in the file.
+    pub(super) fn note_proxied(&mut self) {
+        if self.registry.condition().emptied.is_some() {
+            return;
+        }
+        let is_alone = !matches!(self.engines.kernel, KernelEngine::Up(_));
+        let own = self.services().filter(|service| self.serves(service));
+        let halves = own.flat_map(|service| {
+            let each = service.protocols.each().iter();
+            let proxied = each.filter(move |&&p| is_alone || service.needs_proxy(p));
+            proxied.map(|&protocol| (protocol, service.port))
+        });
+        let halves = halves.collect();
+        self.proxied.note(&self.running.config.paths.state, halves);
+    }
+
     /// Tells of backends that the kernel had and ports have no more: what is recorded holds, and whether it is
     /// the newest is for people to say.
     fn tell_moved(&self, found: &Backends) {

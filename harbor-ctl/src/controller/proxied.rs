@@ -9,8 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Controller;
-use crate::{forwarding::KernelEngine, model::Protocol, registry::Registry};
+use crate::model::Protocol;
 
 const FILE: &str = "proxied.json";
 /// What is larger was written by somebody else: there are not so many numbers.
@@ -28,34 +27,20 @@ impl Proxied {
     pub(super) fn lags(&self) -> bool {
         self.has_failed
     }
-}
 
-impl<R: Registry> Controller<R> {
-    /// Writes down what only the proxy serves, if that is other than before; not while there are ports that
-    /// nobody knows by name, of which some may be in the file.
-    pub(super) fn note_proxied(&mut self) {
-        if self.registry.condition().emptied.is_some() {
+    /// Writes down what only the proxy serves, if that is other than before.
+    pub(super) fn note(&mut self, state: &Path, halves: BTreeSet<(Protocol, u16)>) {
+        if self.written.as_ref() == Some(&halves) {
             return;
         }
-        let is_alone = !matches!(self.engines.kernel, KernelEngine::Up(_));
-        let own = self.services().filter(|service| self.serves(service));
-        let halves = own.flat_map(|service| {
-            let each = service.protocols.each().iter();
-            let proxied = each.filter(move |&&p| is_alone || service.needs_proxy(p));
-            proxied.map(|&protocol| (protocol, service.port))
-        });
-        let halves: BTreeSet<_> = halves.collect();
-        if self.proxied.written.as_ref() == Some(&halves) {
-            return;
-        }
-        let done = write(&self.running.config.paths.state, &halves);
+        let done = write(state, &halves);
         let has_failed = done.is_err();
         if let Err(error) = done
-            && !self.proxied.has_failed
+            && !self.has_failed
         {
             tracing::warn!("{FILE} was not written: {error}");
         }
-        self.proxied = Proxied {
+        *self = Self {
             written: (!has_failed).then_some(halves),
             has_failed,
         };

@@ -95,4 +95,10 @@ fn a_port_of_another_node_is_not_said_to_be_up() {
         );
     }
     assert!(row("/ports").contains("? of 1"), "{}", row("/ports"));
+    // Nor that nobody uses it.
+    let page = ann.get("/ports/35000").body;
+    assert!(page.contains("Not known: node two serves it."), "{page}");
+    for lie in ["No flow is open", "Now: 0", ">up<"] {
+        assert!(!page.contains(lie), "{lie}: {page}");
+    }
 }

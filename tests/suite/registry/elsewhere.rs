@@ -49,6 +49,21 @@ fn a_node_asserts_nothing_of_backends_behind_another_node() {
         backend.contains("unknown") && !backend.contains(" up "),
         "{backend}"
     );
+    // Nor how many flows it has; those of all ports are this node's.
+    for verb in [
+        &["flows", "count", "-p", "web"][..],
+        &["flows", "list", "-p", "web"],
+        &["flows", "kill", "-p", "web", "--yes"],
+    ] {
+        let refused = two.ctl(verb);
+        assert_eq!(refused.code, 7, "{}", refused.stdout);
+        assert!(
+            refused.stderr.contains("node one serves it"),
+            "{}",
+            refused.stderr
+        );
+    }
+    two.ctl(&["flows", "count"]).ok();
     // What the record says holds on every node.
     scene.agent.ctl(&["ports", "drain", "web"]).ok();
     eventually(SOON, || {

@@ -16,6 +16,21 @@ pub(super) struct Held {
 }
 
 impl Engine {
+    /// Whether changes can be made at all. While the registry is away nobody waits for it: the
+    /// follower finds out when it is back, and brings this node into sync first.
+    pub(super) fn reach(&self) -> Result<(), RegistryError> {
+        let memory = self.memory();
+        match &memory.away {
+            _ if memory.has_left => {
+                let text = "this node has left it: restart its agent";
+                Err(RegistryError::Away(text.into()))
+            }
+            _ if memory.is_fenced => Err(RegistryError::Fenced(self.node.clone())),
+            Some(away) => Err(RegistryError::Away(away.reason.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Whether anything can be changed: not while it is open what is to become of what is served.
     pub(super) fn gate(&self) -> Result<(), RegistryError> {
         self.reach()?;

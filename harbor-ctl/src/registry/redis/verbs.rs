@@ -22,21 +22,6 @@ enum Before {
 }
 
 impl Engine {
-    /// Whether changes can be made at all. While the registry is away nobody waits for it: the
-    /// follower finds out when it is back, and brings this node into sync first.
-    pub(super) fn reach(&self) -> Result<(), RegistryError> {
-        let memory = self.memory();
-        match &memory.away {
-            _ if memory.has_left => {
-                let text = "this node has left it: restart its agent";
-                Err(RegistryError::Away(text.into()))
-            }
-            _ if memory.is_fenced => Err(RegistryError::Fenced(self.node.clone())),
-            Some(away) => Err(RegistryError::Away(away.reason.clone())),
-            None => Ok(()),
-        }
-    }
-
     /// Runs the script of a change.
     async fn change<T: redis::FromRedisValue>(
         &self,

@@ -15,6 +15,7 @@ use crate::{
     datapath,
     metrics::{Meters, Scrape, family, labels},
     model::{DatapathReport, PortState, Service, now},
+    registry::Emptied,
 };
 
 /// What the controller says of itself beside its snapshot.
@@ -45,7 +46,11 @@ pub(crate) fn collect(
     for port in &ports {
         of_port(&mut scrape, port, &own.meters);
     }
-    of_states(&mut scrape, &ports);
+    // With ports that nobody knows by name their count is not known.
+    let emptied = snapshot.condition.emptied.as_deref();
+    if emptied.and_then(Emptied::nameless).is_none() {
+        of_states(&mut scrape, &ports);
+    }
     of_backends(&mut scrape, &services, (readings, time), own);
     of_range(&mut scrape, snapshot);
     of_datapath(&mut scrape, &status, &ports, &own.bpf);

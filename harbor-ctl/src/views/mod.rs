@@ -10,6 +10,7 @@ mod health;
 pub(super) mod metrics;
 mod paths;
 mod process;
+mod range;
 mod rates;
 pub(super) mod readiness;
 pub(super) mod registry;
@@ -27,10 +28,7 @@ use std::{
 };
 
 use crate::{
-    api::{
-        BackendCount, CertificateItem, HeldPort, NamedPort, PoolItem, PortCounters, PortItem,
-        RangeCounts, RangeReport,
-    },
+    api::{BackendCount, CertificateItem, PoolItem, PortCounters, PortItem},
     forwarding::Engines,
     model::{
         CertificateFault, CopyTotals, Filled, FrontendReport, HealthDefaults, NodeRecord, Place,
@@ -301,69 +299,6 @@ impl Snapshot {
         let unheld = self.unheld.get(&key).filter(|_| !is_served)?;
         Some(format!("{}/{} is not served: {unheld}", key.1, key.0))
     }
-
-    pub(super) fn range_report(&self) -> RangeReport {
-        let RangeCountsOf { tcp, udp } = self.range_counts();
-        let outside = self
-            .services
-            .iter()
-            .filter(|s| !self.range.contains(s.port));
-        let held = |(key, holder): (&(Protocol, u16), &_)| HeldPort {
-            port: key.1,
-            protocol: key.0,
-            holder: format!("{holder}"),
-        };
-        RangeReport {
-            range: self.range.to_string(),
-            numbers: self.range.len(),
-            tcp,
-            udp,
-            outside: outside.map(|service| named(service)).collect(),
-            held: self
-                .held
-                .iter()
-                .map(|(k, h): (_, &crate::allocator::Holder)| held((k, h)))
-                .collect(),
-        }
-    }
-
-    fn range_counts(&self) -> RangeCountsOf {
-        let count = |protocol: Protocol| {
-            let mut counts = RangeCounts {
-                free: 0,
-                assigned: 0,
-                resting: 0,
-                held: 0,
-            };
-            let assigned: BTreeSet<u16> = self
-                .services
-                .iter()
-                .filter(|s| s.protocols.contains(protocol))
-                .map(|s| s.port)
-                .collect();
-            for port in self.range.numbers() {
-                if assigned.contains(&port) {
-                    counts.assigned += 1;
-                } else if self.resting.contains(&(protocol, port)) {
-                    counts.resting += 1;
-                } else if self.held.contains_key(&(protocol, port)) {
-                    counts.held += 1;
-                } else {
-                    counts.free += 1;
-                }
-            }
-            counts
-        };
-        RangeCountsOf {
-            tcp: count(Protocol::Tcp),
-            udp: count(Protocol::Udp),
-        }
-    }
-}
-
-struct RangeCountsOf {
-    tcp: RangeCounts,
-    udp: RangeCounts,
 }
 
 fn certificate(shown: &CertificateFacts) -> CertificateItem {
@@ -384,14 +319,5 @@ fn counters(report: &FrontendReport) -> PortCounters {
         reply_packets: report.reply_packets,
         reply_bytes: report.reply_bytes,
         refused: report.refused,
-    }
-}
-
-pub(super) fn named(service: &Service) -> NamedPort {
-    let protocols = service.protocols.each().to_vec();
-    NamedPort {
-        port: service.port,
-        protocols,
-        name: service.name.clone(),
     }
 }

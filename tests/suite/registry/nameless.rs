@@ -62,6 +62,11 @@ fn is_told(agent: &Agent, number: u16) {
         );
         assert_eq!(part["state"], "degraded", "{text}");
     }
+    // Nor are their numbers free.
+    let range = agent.ctl_json(&["ports", "range"]);
+    let counts = |protocol: &str, what: &str| range[protocol][what].as_u64().unwrap();
+    let taken = counts("tcp", "assigned") + counts("udp", "assigned");
+    assert!(taken > 0, "{range}");
     for command in [
         &["state", "export"][..],
         &["state", "backup"],

@@ -94,7 +94,8 @@ impl<R: Registry> Controller<R> {
             // Nobody knows: a new one is compared when the datapath runs.
             KernelEngine::Down { .. } => return,
         };
-        let each = self.services().flat_map(|service| {
+        let own = self.services().filter(|service| self.serves(service));
+        let each = own.flat_map(|service| {
             let halves = service.protocols.each().iter();
             halves.map(|&protocol| (protocol, service.port))
         });

@@ -108,10 +108,10 @@ mod tests {
 
     #[test]
     fn what_is_no_moment_is_refused() {
-        let at = Some(1_709_164_800);
+        let at = 1_709_164_800;
         for text in ["2024-02-29t00:00:00.123z", "2024-02-28 23:59:60-00:00"] {
             let found = from_rfc3339(text).unwrap();
-            assert!(at.unwrap() - found <= 1, "{text}");
+            assert!(at - found <= 1, "{text}");
         }
         for wrong in [
             "",

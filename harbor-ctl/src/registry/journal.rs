@@ -176,7 +176,7 @@ impl Journal {
     }
 
     /// Whether it was begun where ports may have been, and nobody has decided whether that is right.
-    pub(super) fn is_undecided(&self) -> Result<bool, RegistryError> {
+    fn is_undecided(&self) -> Result<bool, RegistryError> {
         self.file().read(|transaction| {
             let place = match transaction.open_table(PLACE) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(false),
@@ -184,6 +184,16 @@ impl Journal {
             };
             Ok(place.get(UNDECIDED).map_err(engine)?.is_some())
         })
+    }
+
+    /// Whether it is undecided now, as one is that was just begun. Blocks.
+    pub(super) fn begin_undecided(&self, was_in_sync: bool) -> Result<bool, RegistryError> {
+        let is_so = !was_in_sync || self.is_undecided()?;
+        // One that takes nothing now is written later, and is no reason not to start.
+        if is_so && let Err(error) = self.set_undecided(true) {
+            tracing::warn!("the journal does not say that it was begun: {error}");
+        }
+        Ok(is_so)
     }
 
     /// Remembers it. Blocks.

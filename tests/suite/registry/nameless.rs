@@ -175,6 +175,26 @@ fn an_import_that_leaves_out_what_serves_is_refused_and_one_that_is_partial_says
     import(agent, &json!([]));
 }
 
+/// What `state export` prints has pools too: putting it back ends the freeze.
+#[test]
+fn a_document_with_pools_puts_ports_back_into_an_emptied_registry() {
+    let mut scene = Scene::routed();
+    scene.port("web");
+    scene.agent.ctl(&["pool", "create", "shared"]).ok();
+    let file = scene.lab.folder().join("whole.json");
+    let document = scene.agent.ctl(&["state", "export"]).ok().stdout;
+    fs::write(&file, document).unwrap();
+    assert_eq!(scene.agent.stop(), 0);
+    remove_both(&state(&scene.agent));
+    scene.agent.restart();
+    assert_eq!(registry(&scene.agent)["state"], "degraded");
+    let agent = &scene.agent;
+    agent.ctl(&["state", "import", file.to_str().unwrap()]).ok();
+    assert_eq!(registry(agent)["state"], "ok");
+    assert_eq!(agent.items(&["pool", "list"]).len(), 1);
+    assert_eq!(agent.items(&["ports", "list"]).len(), 1);
+}
+
 /// The kernel tells nothing of what only the proxy serves.
 #[test]
 fn ports_that_only_the_proxy_serves_are_not_forgotten_either() {

@@ -9,6 +9,7 @@ mod answers;
 mod audit;
 mod bounded;
 mod connection;
+mod decide;
 mod follower;
 mod held;
 mod keep;
@@ -126,10 +127,7 @@ impl RedisRegistry {
         let deleted = journal.deleted()?;
         let (pools, pools_seq) = journal.pools()?;
         let was_in_sync = !position.incarnation.is_empty();
-        let is_undecided = !was_in_sync || journal.is_undecided()?;
-        if is_undecided {
-            journal.set_undecided(true)?;
-        }
+        let is_undecided = journal.begin_undecided(was_in_sync)?;
         let mut state = State {
             position,
             pools,
@@ -137,11 +135,7 @@ impl RedisRegistry {
             deleted: deleted.into_iter().collect(),
             ..State::default()
         };
-        for service in services {
-            // It was made anew since.
-            state.deleted.shift_remove(&service.id);
-            state.known.insert(service.id.clone(), service);
-        }
+        state.remember(services);
         let engine = Engine {
             link: Arc::new(Link::new(target, keys::of(&cluster))),
             node,

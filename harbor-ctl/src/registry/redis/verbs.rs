@@ -294,7 +294,8 @@ impl Registry for RedisRegistry {
     }
 
     async fn hold(&self, found: InKernel) -> Result<(), RegistryError> {
-        self.0.hold(found).await
+        self.0.hold(found).await;
+        Ok(())
     }
 
     fn keep_to(&self, quota: Quota) {
@@ -309,7 +310,7 @@ impl Registry for RedisRegistry {
         self.0.reach()?;
         let gone = self.0.memory().state.confirm();
         self.0.keep(&gone).await;
-        let count = gone.len() + self.0.let_go().await?;
+        let count = gone.len() + self.0.let_go().await;
         self.0.tell(News::Changed(gone));
         Ok(count)
     }

@@ -195,6 +195,8 @@ impl Agent {
     }
 
     /// Kills it as the kernel would: no handler runs.
+    ///
+    /// Fault: nodes.
     #[track_caller]
     pub fn kill(&mut self) {
         self.process().signal(Signal::SIGKILL);

@@ -11,6 +11,8 @@ pub struct FrozenThread(i32);
 
 impl FrozenThread {
     /// Stops the first thread of this name.
+    ///
+    /// Fault: proxy.
     #[track_caller]
     pub fn of(process: &Process, name: &str) -> Self {
         let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();

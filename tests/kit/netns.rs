@@ -119,6 +119,8 @@ impl Netns {
     }
 
     /// Runs `ip` commands inside, one a line.
+    ///
+    /// Fault: datapath, health.
     #[track_caller]
     pub fn ip(&self, lines: &str) {
         batch(&mut self.command("ip"), lines);

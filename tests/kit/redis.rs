@@ -75,6 +75,8 @@ impl Redis {
     }
 
     /// Kills it; what it held is gone.
+    ///
+    /// Fault: registry, discovery.
     #[track_caller]
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("the server is not started");

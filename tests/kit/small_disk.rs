@@ -29,6 +29,8 @@ impl SmallDisk {
     }
 
     /// Leaves no room, however much there was made meanwhile.
+    ///
+    /// Fault: agent.
     #[track_caller]
     pub fn fill(&self) {
         let mut filler = File::options()

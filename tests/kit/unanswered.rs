@@ -12,6 +12,8 @@ pub struct Unanswered(File);
 
 impl Unanswered {
     /// Takes the file, which nobody may have open.
+    ///
+    /// Fault: configuration, certificates.
     #[track_caller]
     pub fn take(path: &Path) -> Self {
         let file = File::open(path).unwrap();

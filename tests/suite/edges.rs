@@ -164,8 +164,10 @@ fn an_agent_is_reached_in_spite_of_a_drop_in_that_is_wrong() {
     let file = folder.join("50-own.toml");
     for wrong in ["[log\n", "[log]\nkeep = \"many\"\n", "nonsense = 1\n"] {
         fs::write(&file, wrong).unwrap();
+        // Nobody has it read: it is said all the same.
+        eventually(SOON, || by_file(agent, &["status"]).code == 7);
         let shown = by_file(agent, &["status"]);
-        assert_eq!(shown.code, 0, "{}", shown.stderr);
+        assert!(shown.stdout.contains("not in force"), "{}", shown.stdout);
         assert!(shown.stderr.starts_with("warning: "), "{}", shown.stderr);
         assert!(shown.stderr.contains("50-own.toml"), "{}", shown.stderr);
         let quiet = by_file(agent, &["--quiet", "ports", "list", "-o", "name"]);
@@ -187,6 +189,17 @@ fn an_agent_is_reached_in_spite_of_a_drop_in_that_is_wrong() {
     });
     fs::remove_file(&file).unwrap();
     eventually(SOON, || configuration()["state"] == "ok");
+    // What was wrong, what was refused, and that it is over.
+    let failed = agent.items(&["events", "--kind", "config_failed"]);
+    let is_refused =
+        |event: &serde_json::Value| event["text"].to_string().contains("read again and refused");
+    let refused = failed.iter().filter(|event| is_refused(event)).count();
+    assert!(refused > 0 && refused < failed.len(), "{failed:?}");
+    assert!(
+        !agent
+            .items(&["events", "--kind", "config_healed"])
+            .is_empty()
+    );
 }
 
 #[test]

@@ -318,10 +318,30 @@ fn an_event_says_when_by_whom_and_what_it_was_before() {
     assert_eq!(find(&of_both), audit[2..3]);
     let since = audit[5]["id"].to_string();
     assert_eq!(find(&["--since", &since, "-n", "9"]), audit[6..]);
-    for wrong in [["--since", "soon"], ["--kind", "soon"], ["--port", "a/b"]] {
+    // From a moment on, as events themselves write it.
+    let moment = audit[5]["time"].as_str().unwrap();
+    assert!(find(&["--since", moment]).contains(&audit[5]), "{moment}");
+    assert_eq!(find(&["--since", "2100-01-01T00:00:00Z"]), [Value::Null; 0]);
+}
+
+#[test]
+fn what_no_event_can_be_about_is_refused() {
+    let lab = Lab::routed();
+    let agent = Agent::start(&lab);
+    for wrong in [
+        ["--since", "soon"],
+        ["--since", "2026-02-30T00:00:00Z"],
+        ["--kind", "soon"],
+        ["--port", "a/b"],
+        ["--port", "99999"],
+        ["--port", "0"],
+    ] {
         let refused = agent.ctl(&[&["events"][..], &wrong].concat());
         assert_eq!(refused.code, 2, "{}", refused.stderr);
     }
+    // By the API too.
+    let asked = Http::new(&agent.socket()).ask("GET /v1/events?follow=false&port=99999", "", b"");
+    assert_eq!(asked.unwrap().0, 400);
 }
 
 #[test]

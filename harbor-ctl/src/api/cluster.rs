@@ -83,9 +83,12 @@ pub(crate) struct RestingItem {
 }
 
 /// How many services an import has brought, or a confirmation has removed.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ServiceCount {
     pub(crate) services: usize,
+    /// After an import: what is served and still is not in the registry, or not in the document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) missing: Vec<String>,
 }
 
 /// `GET /v1/state/check`

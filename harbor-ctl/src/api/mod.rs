@@ -140,7 +140,8 @@ pub(crate) struct KilledFlows {
 /// Backends of a port, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BackendCount {
-    pub(crate) up: usize,
+    /// `null` of a port that another node serves: who takes new flows is not known here.
+    pub(crate) up: Option<usize>,
     pub(crate) total: usize,
 }
 
@@ -152,7 +153,7 @@ pub(crate) struct PortItem {
     pub(crate) port: u16,
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) state: PortState,
-    /// Why it is not up.
+    /// Why it is not up, or not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// `tc`, `xdp` or `proxy`: who serves clients from the wire, with `+proxy(route)` where that is not so
@@ -256,10 +257,10 @@ pub(crate) struct BackendItem {
     pub(crate) instance: String,
     #[schema(value_type = String)]
     pub(crate) address: SocketAddr,
-    /// `up`, `suspect`, `ejected`, `unreachable`, `failing`, `draining`, `leaving`
-    /// or `removed`.
+    /// `up`, `suspect`, `ejected`, `unreachable`, `failing`, `draining`, `leaving`,
+    /// `removed`, or `unknown` of one that another node serves.
     pub(crate) state: String,
-    /// Why it is failing, suspect, ejected or unreachable.
+    /// Why it is failing, suspect, ejected, unreachable or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     /// Who sends clients there: `tc`, `proxy` or `proxy(route)`.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::List,
     control::segment,
-    model::{Event, EventKind, PortRef, escaped, parse_period},
+    model::{Event, EventKind, PortRef, escaped, from_rfc3339, parse_period},
 };
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,7 @@ Examples:
   harbor-ctl events --since 10m --port web
   harbor-ctl events --kind port_allocated,port_released
   harbor-ctl events --audit --since 1d
+  harbor-ctl events --since 2026-11-29T22:05:31+01:00
   harbor-ctl events --since 1843200000000007 -o json";
 
 /// How long to wait before an agent that has ended is asked again.
@@ -38,8 +39,9 @@ pub(crate) struct EventsNoun {
     /// Go on with what is to come; an agent that is restarted is waited for
     #[arg(short, long)]
     follow: bool,
-    /// Only events after the one with this id, or of this last period: 10m, 1d
-    #[arg(long, value_name = "ID|PERIOD", value_parser = Since::parse)]
+    /// Only events after the one with this id, of this last period (10m, 1d), or from this moment on
+    /// (2026-11-29T22:05:31+01:00)
+    #[arg(long, value_name = "ID|PERIOD|TIME", value_parser = Since::parse)]
     since: Option<Since>,
     /// Only the last so many of them
     #[arg(short = 'n', long, value_name = "COUNT")]
@@ -56,10 +58,12 @@ pub(crate) struct EventsNoun {
 }
 
 /// From where on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Since {
     Id(u64),
     Period(Duration),
+    /// As it was typed.
+    Moment(String),
 }
 
 impl Since {
@@ -67,8 +71,15 @@ impl Since {
         if let Ok(id) = text.parse() {
             return Ok(Self::Id(id));
         }
+        if from_rfc3339(text).is_some() {
+            return Ok(Self::Moment(text.to_owned()));
+        }
         let period = parse_period(text).map(Self::Period);
-        period.map_err(|_| "neither an event's id nor a period as 30s, 10m or 1d".to_owned())
+        period.map_err(|_| {
+            "neither an event's id, nor a period as 30s, 10m or 1d, nor a time with its zone as \
+             2026-11-29T22:05:31+01:00"
+                .to_owned()
+        })
     }
 }
 
@@ -77,9 +88,9 @@ impl EventsNoun {
     fn path(&self, last: Option<u64>) -> String {
         let mut path = format!("/v1/events?follow={}", self.follow);
         let mut add = |key: &str, value: &str| path.push_str(&format!("&{key}={}", segment(value)));
-        let since = match (last, self.since) {
+        let since = match (last, &self.since) {
             (Some(last), _) => Some(last),
-            (None, Some(Since::Id(id))) => Some(id),
+            (None, Some(Since::Id(id))) => Some(*id),
             (None, _) if self.last.is_some() => None,
             (None, _) => Some(0),
         };
@@ -89,8 +100,10 @@ impl EventsNoun {
         if let (Some(count), None) = (self.last, last) {
             add("last", &count.to_string());
         }
-        if let (Some(Since::Period(period)), None) = (self.since, last) {
-            add("within_s", &period.as_secs().to_string());
+        match (&self.since, last) {
+            (Some(Since::Period(period)), None) => add("within_s", &period.as_secs().to_string()),
+            (Some(Since::Moment(text)), None) => add("from", text),
+            _ => {}
         }
         if let Some(port) = &self.port {
             add("port", port);
@@ -108,7 +121,7 @@ impl EventsNoun {
 
 pub(super) async fn run(session: &Session, noun: EventsNoun) -> Result<Exit, Failure> {
     if let Some(port) = &noun.port {
-        PortRef::parse(port)?;
+        PortRef::of_one(port)?;
     }
     if noun.follow {
         return follow(session, &noun).await;
@@ -207,10 +220,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_beginning_is_an_id_or_a_period() {
+    fn a_beginning_is_an_id_a_period_or_a_moment() {
         assert_eq!(Since::parse("7"), Ok(Since::Id(7)));
         let minutes = Since::Period(Duration::from_secs(600));
         assert_eq!(Since::parse("10m"), Ok(minutes));
+        let moment = "2026-11-29T22:05:31+01:00";
+        assert_eq!(Since::parse(moment), Ok(Since::Moment(moment.into())));
         for wrong in ["", "10 m", "yesterday", "-1"] {
             assert!(Since::parse(wrong).is_err(), "{wrong}");
         }

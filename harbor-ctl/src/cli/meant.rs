@@ -121,6 +121,38 @@ const WHOLE: [Words<&str>; 16] = [
     ),
 ];
 
+/// What others call what there is, by the noun that it is here.
+const NOUNS: [Words<&str>; 7] = [
+    (
+        &[
+            "service",
+            "svc",
+            "app",
+            "forward",
+            "forwarding",
+            "mapping",
+            "map",
+            "rule",
+            "frontend",
+            "vport",
+            "listener",
+            "route",
+        ],
+        "ports",
+    ),
+    (
+        &[
+            "instance", "endpoint", "target", "upstream", "server", "member",
+        ],
+        "backends",
+    ),
+    (&["setting", "configuration", "cfg", "option"], "config"),
+    (&["connection", "conn", "session"], "flows"),
+    (&["host", "peer"], "node"),
+    (&["registry", "database", "db"], "state"),
+    (&["credential"], "bindings"),
+];
+
 /// What is not a verb of a noun, for something else does it.
 const ELSEWHERE: [(&str, Words<&str>); 6] = [
     ("flows", (&["top", "watch"], "harbor-ctl top")),
@@ -163,13 +195,20 @@ pub(super) fn meant(error: &clap::Error, words: &[String]) -> Option<String> {
     let mut before = words[..place].iter().rev();
     let noun = before.find_map(|word| command.find_subcommand(word));
     let Some(noun) = noun else {
+        let next = words.get(place + 1);
         // Others put the verb first: `get ports`.
-        let after = words.get(place + 1).and_then(|word| named(&command, word));
+        let after = next.and_then(|word| named(&command, word));
         if let Some(noun) = after {
             return match noun.has_subcommands() {
                 true => verb(noun, &wrong),
                 false => Some(format!("harbor-ctl {}", noun.get_name())),
             };
+        }
+        // Others have other nouns: `services list`.
+        if leads(&WHOLE, &wrong).is_none()
+            && let Some(noun) = named(&command, &wrong)
+        {
+            return Some(with_verb(noun, next.map_or("list", |word| word)));
         }
         let known = leads(&SERVICE, &wrong).or_else(|| leads(&WHOLE, &wrong));
         // Without a noun it is about ports, which is what there is most of.
@@ -183,7 +222,10 @@ pub(super) fn meant(error: &clap::Error, words: &[String]) -> Option<String> {
     }
     if noun.has_subcommands() {
         return match error.kind() {
-            ErrorKind::InvalidSubcommand => verb(noun, &wrong),
+            // `list services` of another tool, with this one's noun before it.
+            ErrorKind::InvalidSubcommand => {
+                verb(noun, &wrong).or_else(|| Some(with_verb(named(&command, &wrong)?, "list")))
+            }
             _ => None,
         };
     }
@@ -201,11 +243,20 @@ pub(super) fn meant(error: &clap::Error, words: &[String]) -> Option<String> {
     is_shown.then(|| format!("harbor-ctl {name}"))
 }
 
-/// The noun that a word is, in the singular or the plural.
+/// The noun that a word is, in the singular or the plural, or in other words.
 fn named<'a>(command: &'a clap::Command, word: &str) -> Option<&'a clap::Command> {
     let one = |text: &str| text.strip_suffix('s').unwrap_or(text).to_owned();
     let mut nouns = command.get_subcommands().filter(|noun| !noun.is_hide_set());
-    nouns.find(|noun| one(noun.get_name()) == one(word))
+    let own = nouns.find(|noun| one(noun.get_name()) == one(word));
+    own.or_else(|| command.find_subcommand(leads(&NOUNS, &one(word))?))
+}
+
+/// A noun with the verb that is meant, if it has one.
+fn with_verb(noun: &clap::Command, typed: &str) -> String {
+    let name = noun.get_name();
+    let mut verbs = [typed, "list", "show"].into_iter();
+    let found = verbs.find_map(|typed| verb(noun, typed));
+    found.unwrap_or_else(|| format!("harbor-ctl {name}"))
 }
 
 fn leads(table: &[Words<&'static str>], word: &str) -> Option<&'static str> {
@@ -286,6 +337,24 @@ mod tests {
             ("show status", Some("harbor-ctl status")),
             ("ports frobnicate", None),
             ("frobnicate", None),
+        ] {
+            assert_eq!(said(typed).as_deref(), expected, "{typed}");
+        }
+    }
+
+    #[test]
+    fn nouns_of_other_tools_find_the_noun() {
+        for (typed, expected) in [
+            ("services", Some("harbor-ctl ports list")),
+            ("service ls", Some("harbor-ctl ports list")),
+            ("services create web", Some("harbor-ctl ports create")),
+            ("services web", Some("harbor-ctl ports list")),
+            ("list services", Some("harbor-ctl ports list")),
+            ("rm service web", Some("harbor-ctl ports delete")),
+            ("ports services", Some("harbor-ctl ports list")),
+            ("port list", Some("harbor-ctl ports list")),
+            ("endpoints", Some("harbor-ctl backends list")),
+            ("settings", Some("harbor-ctl config show")),
         ] {
             assert_eq!(said(typed).as_deref(), expected, "{typed}");
         }

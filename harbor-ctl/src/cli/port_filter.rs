@@ -36,6 +36,8 @@ enum StateChoice {
     Down,
     Draining,
     Conflict,
+    /// Another node serves it
+    Unknown,
 }
 
 impl StateChoice {
@@ -47,6 +49,7 @@ impl StateChoice {
                 Self::Down => PortState::Down,
                 Self::Draining => PortState::Draining,
                 Self::Conflict => PortState::Conflict,
+                Self::Unknown => PortState::Unknown,
             }
     }
 }
@@ -106,7 +109,8 @@ fn urgency(state: PortState) -> u8 {
         PortState::Conflict => 0,
         PortState::Down => 1,
         PortState::Degraded => 2,
-        PortState::Draining => 3,
-        PortState::Up => 4,
+        PortState::Unknown => 3,
+        PortState::Draining => 4,
+        PortState::Up => 5,
     }
 }

@@ -38,7 +38,7 @@ impl Row for PortItem {
             self.port.to_string(),
             joined(&self.protocols),
             self.name.clone(),
-            format!("{}/{}", self.backends.up, self.backends.total),
+            format!("{}/{}", known(self.backends.up), self.backends.total),
             known(self.flows),
             rate(self.rate_bps),
             self.path.clone(),

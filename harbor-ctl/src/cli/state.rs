@@ -19,7 +19,8 @@ use crate::{
 
 const IMPORT_EXAMPLES: &str = "\
 All of the document is taken, or nothing: a name, id or number that somebody else has, or an address \
-that may not be a backend, refuses it. What is there already, exactly so, is left alone.
+that may not be a backend, refuses it. What is there already, exactly so, is left alone. What is served \
+and is missing after it is named.
 
 Examples:
   harbor-ctl state export > state.json
@@ -51,15 +52,7 @@ pub(crate) enum StateVerb {
 
 pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Failure> {
     if let StateVerb::Import { file } = &verb {
-        let document = read(file)?;
-        let client = session.client()?;
-        let services = counted(document.services.len(), "service");
-        let progress = session.progress(format!("importing {services}"));
-        let count: ServiceCount = client.post("/v1/state/import", &document).await?;
-        drop(progress);
-        session
-            .output
-            .text(&format!("{}\n", counted(count.services, "service")), &count)?;
+        import(session, file).await?;
         return Ok(Exit::Ok);
     }
     let client = session.client()?;
@@ -103,6 +96,26 @@ pub(super) async fn run(session: &Session, verb: StateVerb) -> Result<Exit, Fail
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Takes a document in, and names what is still missing then.
+async fn import(session: &Session, file: &Path) -> Result<(), Failure> {
+    let document = read(file)?;
+    let client = session.client()?;
+    let services = counted(document.services.len(), "service");
+    let progress = session.progress(format!("importing {services}"));
+    let count: ServiceCount = client.post("/v1/state/import", &document).await?;
+    drop(progress);
+    session
+        .output
+        .text(&format!("{}\n", counted(count.services, "service")), &count)?;
+    for missing in &count.missing {
+        super::output::warn(missing);
+    }
+    if !count.missing.is_empty() {
+        session.say("what is to become of it: harbor-ctl status");
+    }
+    Ok(())
 }
 
 /// Reads the document; what is wrong with it on its own is said before anybody is asked.

@@ -12,8 +12,18 @@ use crate::model::format_rate;
 const STEP: u64 = 5;
 
 /// Of all ports, or of one.
-pub(super) fn chart(samples: &Samples, port: Option<&str>) -> Markup {
+pub(super) fn chart(samples: &Samples, port: Option<(&str, &Option<String>)>) -> Markup {
+    let (port, unknown) = (
+        port.map(|(id, _)| id),
+        port.and_then(|(_, why)| why.as_ref()),
+    );
     let (_, now) = samples.latest(port);
+    if let (Some(why), Some(_)) = (unknown, now) {
+        // Nothing is counted here of what another node carries.
+        return html! {
+            section { h2 { "Traffic" } p { "Not known: " (why) "." } }
+        };
+    }
     html! {
         section {
             h2 { "Traffic" }

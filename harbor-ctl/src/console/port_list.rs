@@ -173,7 +173,7 @@ fn row(row: &PortRow) -> Markup {
             td.name { (port.name) }
             td.name { (state(row.state.name())) @if let Some(reason) = &row.reason { " " (reason) } }
             td { (row.path) }
-            td.number { (row.up) " of " (port.backends.len()) }
+            td.number { (known(row.up)) " of " (port.backends.len()) }
             td.number { (known(row.flows)) }
             td.number { (rate(row.rate_bps)) }
             td.name { (port.node) }

@@ -101,7 +101,7 @@ pub(super) async fn shown<O: Operations>(
     };
     match read(console, id).await {
         Ok(port) => {
-            let chart = chart(&console.samples, Some(&port.item.id));
+            let chart = chart(&console.samples, Some((&port.item.id, &port.item.unknown)));
             let body = html! { (note) (alert(refusal)) (chart) (whole(&port, session, rejected)) };
             let title = format!("Port {}: {}", port.item.port, port.item.name);
             let page = layout::page(place(&title), session, &body);

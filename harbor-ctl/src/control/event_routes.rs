@@ -68,7 +68,8 @@ async fn stream_events<O: Operations>(
         Some(false) => Ending::ReadAll,
         Some(true) | None => Ending::Never,
     };
-    let asks_for_kept = ending == Ending::ReadAll || query.within_s.is_some();
+    let asks_for_kept =
+        ending == Ending::ReadAll || query.within_s.is_some() || query.from.is_some();
     let since = match (since, query.last) {
         (Some(since), Some(last)) => log
             .before_last(last, |event| filter.is_meant(event))

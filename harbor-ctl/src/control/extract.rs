@@ -11,7 +11,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::{event_log::seconds, event_reader::EventFilter, operations::Answer};
-use crate::model::{EventKind, PortRef, Refusal, RefusalKind};
+use crate::model::{EventKind, PortRef, Refusal, RefusalKind, from_rfc3339};
 
 /// The longest body of most routes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
@@ -55,6 +55,8 @@ pub(super) struct EventQuery {
     pub(super) follow: Option<bool>,
     /// Those of the last so many seconds.
     pub(super) within_s: Option<u64>,
+    /// Those from this moment on, as RFC 3339 has it: 2026-11-29T22:05:31+01:00.
+    pub(super) from: Option<String>,
     /// Of those that are kept the last so many.
     pub(super) last: Option<usize>,
     /// Those about this port: a number, NUMBER/PROTOCOL, a name or an id.
@@ -70,10 +72,15 @@ impl EventQuery {
         let kinds = self.kind.iter().flat_map(|kinds| kinds.split(','));
         let kinds: Result<_, String> = kinds.map(EventKind::parse).collect();
         let within = self.within_s.map(|within| seconds().saturating_sub(within));
+        let from = self.from.as_deref().map(|text| {
+            let wrong = || Refusal::invalid("from", "it is no moment as RFC 3339 writes it");
+            from_rfc3339(text).ok_or_else(wrong)
+        });
+        let from = from.transpose()?.unwrap_or_default();
         Ok(EventFilter {
-            port: self.port.as_deref().map(PortRef::parse).transpose()?,
+            port: self.port.as_deref().map(PortRef::of_one).transpose()?,
             kinds: kinds.map_err(|text| Refusal::invalid("kind", text))?,
-            not_before: within.unwrap_or_default(),
+            not_before: within.unwrap_or_default().max(from),
             is_audit: self.audit.unwrap_or_default(),
         })
     }

@@ -132,8 +132,8 @@ pub(crate) struct PortRow {
     pub(crate) state: PortState,
     pub(crate) reason: Option<String>,
     pub(crate) path: String,
-    /// Backends that are up.
-    pub(crate) up: usize,
+    /// Backends that are up; unknown of a port that another node serves.
+    pub(crate) up: Option<usize>,
     pub(crate) flows: Option<u64>,
     pub(crate) rate_bps: Option<u64>,
     pub(crate) certificate: Option<Box<CertificateItem>>,

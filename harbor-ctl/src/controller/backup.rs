@@ -60,6 +60,7 @@ impl<R: Registry> Controller<R> {
     async fn import_services(&mut self, document: StateDocument) -> Result<ServiceCount, Refusal> {
         self.know_nodes_of(&document.services).await?;
         let services = self.checked(document)?;
+        let served = self.refuse_hollow(&services)?;
         let imported = self.registry.import(&services).await;
         imported.map_err(|error| refused(&error))?;
         self.follow_decision();
@@ -68,6 +69,7 @@ impl<R: Registry> Controller<R> {
         tracing::info!(services = services.len(), "state imported");
         Ok(ServiceCount {
             services: services.len(),
+            missing: self.still_missing(&served, &services),
         })
     }
 
@@ -220,7 +222,10 @@ impl<R: Registry> Controller<R> {
         }
         self.apply_change().await;
         tracing::info!(services, "missing ports confirmed");
-        Ok(ServiceCount { services })
+        Ok(ServiceCount {
+            services,
+            missing: Vec::new(),
+        })
     }
 }
 

@@ -61,7 +61,11 @@ impl<R: Registry> Controller<R> {
             key: key.path(),
             value: value.unwrap_or_default(),
             file: self.running.source.path.clone(),
-            applies: key.applies.name().to_owned(),
+            applies: match self.configuration.waiting.contains(&key.path()) {
+                true => key.applies.name().to_owned(),
+                // What runs already, or is used from now on.
+                false => Applies::AtOnce.name().to_owned(),
+            },
             outside: match key.path().as_str() {
                 "ports.range" => self.snapshot().range_report().outside,
                 _ => Vec::new(),
@@ -89,13 +93,17 @@ impl<R: Registry> Controller<R> {
             }
             Err(error) => {
                 tracing::error!("the configuration is wrong, nothing changed: {error}");
-                self.configuration.problem = Some(first_line(&error));
+                let why = first_line(&error);
+                let text = format!("read again and refused, what was in force stays: {why}");
+                self.tell(EventKind::ConfigFailed, Subject::default(), text);
+                self.configuration.problem = Some(why);
             }
         }
     }
 
     /// Says what is wrong with the files now; that brings nothing in force.
     pub(super) fn recheck(&mut self, read: Result<Loaded, ConfigError>) {
+        let before = self.configuration.wrong();
         let found = &mut self.configuration;
         match read {
             Ok(loaded) => {
@@ -106,9 +114,23 @@ impl<R: Registry> Controller<R> {
             }
             Err(error) => found.problem = Some(first_line(&error)),
         }
-        if found.is_well() {
-            tracing::info!("nothing is wrong with the configuration any more");
+        let wrong = self.configuration.wrong();
+        if wrong == before {
+            return;
         }
+        let (kind, text) = match wrong {
+            Some(wrong) => {
+                tracing::warn!("the files of the configuration are wrong: {wrong}");
+                let text = format!("the files are wrong, what was in force stays: {wrong}");
+                (EventKind::ConfigFailed, text)
+            }
+            None => {
+                let text = "nothing is wrong with the configuration any more";
+                tracing::info!("{text}");
+                (EventKind::ConfigHealed, text.to_owned())
+            }
+        };
+        self.tell(kind, Subject::default(), text);
     }
 
     /// `asked`: the key that somebody has asked to change, if that is why.
@@ -193,8 +215,10 @@ impl<R: Registry> Controller<R> {
                 entry.map(|entry| entry.value.plain())
             };
             let change = SettingChange::new(&key.path(), value(&self.written), value(written));
+            let in_force = value(&self.running) == value(written);
             let when = match key.applies {
                 Applies::AtOnce => "changed",
+                Applies::OnRestart if in_force => "changed back to what is in force",
                 Applies::OnRestart => "changed with the next restart",
             };
             let text = match asked.is_none_or(|asked| asked.path() == key.path()) {

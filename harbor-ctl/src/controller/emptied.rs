@@ -13,12 +13,15 @@ use std::{
     sync::Arc,
 };
 
-use super::{Controller, error::AgentError};
+use super::{Controller, error::AgentError, proxied};
 use crate::{
-    forwarding::KernelEngine,
-    model::{PortRef, Protocol, Refusal, RefusalKind, Service},
+    forwarding::{
+        KernelEngine, WhichBackends,
+        kernel::{Forwarding, ForwardingError},
+    },
+    model::{EventKind, PortRef, Protocol, Refusal, RefusalKind, Service, Subject},
     reconcile::Scope,
-    registry::{EmbeddedRegistry, InKernel, Registry, RegistryError},
+    registry::{Backends, EmbeddedRegistry, InKernel, Registry, RegistryError, moved},
     views::registry::emptied_fix,
 };
 
@@ -82,29 +85,35 @@ impl<R: Registry> Controller<R> {
         if !is_new && (R::IS_SHARED || when == Moment::Later) {
             return;
         }
-        let kernel: BTreeSet<(Protocol, u16)> = match &self.engines.kernel {
-            KernelEngine::Up(forwarding) => match forwarding.frontends(Scope::Whole).await {
-                Ok(reports) => reports.iter().map(|r| (r.protocol, r.port)).collect(),
+        let (kernel, backends) = match &self.engines.kernel {
+            KernelEngine::Up(forwarding) => match in_kernel(forwarding).await {
+                Ok(found) => found,
                 Err(error) => return tracing::error!("the kernel was not read: {error}"),
             },
-            KernelEngine::Off(_) => BTreeSet::new(),
+            KernelEngine::Off(_) => Default::default(),
             // Nobody knows: a new one is compared when the datapath runs.
             KernelEngine::Down { .. } => return,
         };
-        let each = self.services().flat_map(|service| {
+        let own = self.services().filter(|service| self.serves(service));
+        let each = own.flat_map(|service| {
             let halves = service.protocols.each().iter();
             halves.map(|&protocol| (protocol, service.port))
         });
         let known: BTreeSet<(Protocol, u16)> = each.collect();
         self.leaves_kernel_alone = !kernel.is_subset(&known);
+        let proxied = proxied::read(&self.running.config.paths.state);
+        let proxied: BTreeSet<_> = proxied.difference(&kernel).copied().collect();
+        let both = kernel.union(&proxied).copied().collect();
         let found = InKernel {
-            served: without_rests(&kernel, &self.resting),
+            served: without_rests(&both, &self.resting),
+            proxied,
+            backends,
             backup: last_backup(&self.running.config.paths.state),
         };
         // One of an earlier time that has everything is believed as before.
         if !is_new && found.served.is_subset(&known) {
             self.leaves_kernel_alone = false;
-            return;
+            return self.tell_moved(&found.backends);
         }
         match self.registry.hold(found).await {
             // What rests may be in the kernel still, and is nobody's.
@@ -112,6 +121,43 @@ impl<R: Registry> Controller<R> {
             Err(error) => {
                 tracing::error!("it was not noted what the registry does not hold: {error}");
             }
+        }
+    }
+
+    /// Writes down what only the proxy serves; not while there are ports that nobody knows by name, of which
+    /// some may be in the file.
+    pub(super) fn note_proxied(&mut self) {
+        if self.registry.condition().emptied.is_some() {
+            return;
+        }
+        let is_alone = !matches!(self.engines.kernel, KernelEngine::Up(_));
+        let own = self.services().filter(|service| self.serves(service));
+        let halves = own.flat_map(|service| {
+            let each = service.protocols.each().iter();
+            let proxied = each.filter(move |&&p| is_alone || service.needs_proxy(p));
+            proxied.map(|&protocol| (protocol, service.port))
+        });
+        let halves = halves.collect();
+        self.proxied.note(&self.running.config.paths.state, halves);
+    }
+
+    /// Tells of backends that the kernel had and ports have no more: what is recorded holds, and whether it is
+    /// the newest is for people to say.
+    fn tell_moved(&self, found: &Backends) {
+        let services: Vec<Service> = self.services().cloned().collect();
+        let moved = moved(found, &services);
+        for ((protocol, port), addresses) in &moved {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let text = format!(
+                "port {port}/{protocol}: the kernel sent clients to {}, which the registry does not have",
+                addresses.join(", ")
+            );
+            tracing::warn!("{text}");
+            let subject = Subject {
+                port: Some(*port),
+                ..Subject::default()
+            };
+            self.tell(EventKind::RegistryDiffers, subject, text);
         }
     }
 
@@ -160,6 +206,23 @@ enum Moment {
     Start,
     /// The datapath runs that did not: what was deleted meanwhile is in the kernel still.
     Later,
+}
+
+/// The numbers that the kernel serves, and where it sends their clients.
+async fn in_kernel(
+    forwarding: &Forwarding,
+) -> Result<(BTreeSet<(Protocol, u16)>, Backends), ForwardingError> {
+    let frontends = forwarding.frontends(Scope::Whole).await?;
+    let mut backends = Backends::new();
+    for report in forwarding
+        .backends(Scope::Whole, WhichBackends::Every)
+        .await?
+    {
+        let half = (report.protocol, report.port);
+        backends.entry(half).or_default().insert(report.address);
+    }
+    let frontends = frontends.iter().map(|r| (r.protocol, r.port));
+    Ok((frontends.collect(), backends))
 }
 
 /// What the kernel serves and was not given up.

@@ -66,7 +66,10 @@ impl<R: Registry> Controller<R> {
         let Some(contents) = self.registry.current() else {
             return;
         };
-        let is_same = contents.pools == self.pools;
+        // The registry has again what it lacked: the kernel is changed as before.
+        let was_alone = self.leaves_kernel_alone;
+        self.follow_decision();
+        let is_same = contents.pools == self.pools && was_alone == self.leaves_kernel_alone;
         if is_same && by_id(&contents.services) == by_id(self.services()) {
             self.resting = contents.resting;
             return;

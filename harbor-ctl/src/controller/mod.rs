@@ -23,11 +23,13 @@ mod fullness;
 mod handle;
 pub(crate) mod health;
 mod instances;
+mod missing;
 mod nodes;
 mod pool_changes;
 mod pool_engine;
 mod pools;
 mod ports;
+mod proxied;
 mod publish;
 mod refusals;
 pub(crate) mod relisten;
@@ -72,6 +74,7 @@ use clock::Clock;
 use conflicts::Conflicts;
 use error::refused;
 use health::Health;
+use proxied::Proxied;
 use publish::EventTracker;
 use refusals::Refusals;
 use reserved_ports::Reserved;
@@ -156,6 +159,7 @@ pub(crate) struct Controller<R> {
     configuration: Unapplied,
     /// Of the configuration.
     reading: Reading,
+    proxied: Proxied,
     started: Instant,
 }
 
@@ -212,6 +216,7 @@ impl<R: Registry> Controller<R> {
                 ..Unapplied::default()
             },
             reading: Reading::default(),
+            proxied: Proxied::default(),
             running: loaded.clone(),
             written: loaded,
             not_applied: None,

@@ -106,6 +106,7 @@ impl<R: Registry> Controller<R> {
         tracing::info!(id, ports = lost.len(), "node forgotten");
         Ok(ServiceCount {
             services: lost.len(),
+            missing: Vec::new(),
         })
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct EventTracker {
     /// Those that share the registry, as it was asked last.
     pub(crate) nodes: Option<Vec<NodeRecord>>,
     trouble: Option<EventKind>,
+    /// How many times the registry has failed of which it was told.
+    lapses: u64,
     fullness: Fullness,
 }
 
@@ -41,6 +43,7 @@ impl EventTracker {
             services: known.collect(),
             nodes: None,
             trouble: None,
+            lapses: 0,
             fullness: Fullness::default(),
         }
     }
@@ -128,6 +131,19 @@ impl<R: Registry> Controller<R> {
             (None, None, None) => None,
         };
         let now = trouble.as_ref().map(|(kind, _)| *kind);
+        let (before, lapses) = (self.told.trouble, &condition.lapses);
+        let is_over = std::mem::replace(&mut self.told.lapses, lapses.count) < lapses.count;
+        if is_over && now.is_none() && before.is_none() {
+            // It failed and works again, and nobody has looked meanwhile.
+            let kind = match R::IS_SHARED {
+                true => EventKind::RegistryAway,
+                false => EventKind::RegistryFailed,
+            };
+            let text = format!("briefly, and it works again: {}", lapses.reason);
+            self.tell(kind, Subject::default(), text);
+            let text = format!("{place} answers again");
+            self.tell(EventKind::RegistryBack, Subject::default(), text);
+        }
         if now == std::mem::replace(&mut self.told.trouble, now) {
             return;
         }

@@ -47,6 +47,7 @@ pub(crate) async fn run<R: Registry>(handle: Handle<R>, fatal: mpsc::Sender<Stri
         }
         let mut controller = handle.lock().await;
         controller.keep_time().await;
+        controller.note_proxied();
         controller.expire().await;
         controller.end_leases().await;
         controller.record_late().await;
@@ -98,14 +99,15 @@ pub(crate) async fn follow_certificates<R: Registry>(handle: Handle<R>) {
     }
 }
 
-/// Looks for ever whether a configuration with something wrong has been put right: apart from the rounds,
-/// which no file holds up.
+/// Looks for ever whether something is wrong with the files of the configuration, as whoever edits them
+/// leaves them: apart from the rounds, which no file holds up.
 pub(crate) async fn follow_configuration<R: Registry>(handle: Handle<R>) {
     let mut ticks = tokio::time::interval(ROUND);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last = None;
     loop {
         ticks.tick().await;
-        handle.recheck_configuration().await;
+        handle.recheck_configuration(&mut last).await;
     }
 }
 
@@ -156,7 +158,7 @@ impl<R: Registry> Controller<R> {
     /// Whether the kernel may have more than is desired.
     fn kernel_lags(&self) -> bool {
         let is_down = matches!(self.engines.kernel, KernelEngine::Down { .. });
-        is_down || self.not_applied.is_some() || self.leaves_kernel_alone
+        is_down || self.not_applied.is_some() || self.leaves_kernel_alone || self.proxied.lags()
     }
 
     fn assigned(&self) -> Assigned {

@@ -46,7 +46,7 @@ families! {
         "Whether a part is ok, as harbor-ctl status shows it: 1 or 0."
 
     PORTS: Gauge "harbor_ports" ["state"]
-        "Ports of this node by state: up, degraded, down, draining, conflict."
+        "Ports of this node by state: up, degraded, down, draining, conflict, unknown."
     RANGE_NUMBERS: Gauge "harbor_range_numbers" ["protocol", "state"]
         "Numbers of the range by state: free, assigned, resting, held."
     PORT_STATE: Gauge "harbor_port_state" ["port", "name", "state"]

@@ -59,10 +59,16 @@ kinds! {
     /// An entry of an app host's, or all that it says.
     AnnouncementRefused = "announcement_refused",
     ConfigChanged = "config_changed",
+    /// Its files cannot be used as they are, or were read again and refused.
+    ConfigFailed = "config_failed",
+    /// They can be used again.
+    ConfigHealed = "config_healed",
     RegistryAway = "registry_away",
     RegistryBack = "registry_back",
     /// Its disk refuses, or it was made anew where ports exist.
     RegistryFailed = "registry_failed",
+    /// It does not have backends that the kernel had when the agent started.
+    RegistryDiffers = "registry_differs",
     NodeJoined = "node_joined",
     NodeLeft = "node_left",
     /// The node has the addresses of a share of a pool.

@@ -35,6 +35,54 @@ fn civil(day: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, date)
 }
 
+/// Seconds since 1970 of a moment in that notation; fractions of a second do not count.
+pub(crate) fn from_rfc3339(text: &str) -> Option<u64> {
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let zone = rest.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = rest.split_at(zone);
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    let is_digits = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
+    // A leap second is the last of its minute.
+    let is_time = hour < 24 && minute < 60 && second <= 60 && is_digits;
+    let day_of_era = since_1970(year, month, day);
+    if !is_time || civil(day_of_era.max(0)) != (year, month, day) {
+        return None;
+    }
+    let ahead = match zone {
+        "Z" | "z" => 0,
+        _ => {
+            let [hours, minutes] = numbers(&zone[1..], ':', [2, 2])?;
+            let ahead = (hours < 24 && minutes < 60).then_some(hours * 3_600 + minutes * 60)?;
+            if zone.starts_with('-') { -ahead } else { ahead }
+        }
+    };
+    let at = day_of_era * 86_400 + hour * 3_600 + minute * 60 + second.min(59) - ahead;
+    u64::try_from(at).ok()
+}
+
+/// So many numbers of so many digits each.
+fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[i64; N]> {
+    let mut found = [0; N];
+    let mut parts = text.split(between);
+    for (number, digits) in found.iter_mut().zip(digits) {
+        let part = parts.next()?;
+        let is_number = part.len() == digits && part.bytes().all(|b| b.is_ascii_digit());
+        *number = is_number.then(|| part.parse().ok()).flatten()?;
+    }
+    parts.next().is_none().then_some(found)
+}
+
+/// The day since 1970 of a date: the inverse of [`civil`].
+fn since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let from_march = (month + 9) % 12;
+    let of_year = (153 * from_march + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +99,35 @@ mod tests {
             (1, -60, "1970-01-01T00:00:00-00:01"),
         ] {
             assert_eq!(rfc3339(at, ahead_s), text);
+            // What would be before 1970 was written as its beginning.
+            if at != 1 {
+                assert_eq!(from_rfc3339(text), Some(at), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        let at = 1_709_164_800;
+        for text in ["2024-02-29t00:00:00.123z", "2024-02-28 23:59:60-00:00"] {
+            let found = from_rfc3339(text).unwrap();
+            assert!(at - found <= 1, "{text}");
+        }
+        for wrong in [
+            "",
+            "2024-02-29",
+            "2024-02-29T00:00:00",
+            "2023-02-29T00:00:00Z",
+            "2024-13-01T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:00Z",
+            "24-01-01T00:00:00Z",
+            "2024-01-01T00:00:00+1:00",
+            "2024-01-01T00:00:00.Z",
+            "1969-12-31T23:59:59Z",
+            "2024-01-01T00:00:00Zulu",
+        ] {
+            assert_eq!(from_rfc3339(wrong), None, "{wrong}");
         }
     }
 }

@@ -50,6 +50,17 @@ impl PortRef {
         })
     }
 
+    /// The same where nobody looks whether there is such a port: a number that can be none is refused.
+    pub(crate) fn of_one(text: &str) -> Result<Self, Refusal> {
+        let found = Self::parse(text)?;
+        let is_number = found.text.bytes().all(|b| b.is_ascii_digit());
+        if is_number && found.number.is_none() {
+            let text = format!("{} is no port: ports are 1 to 65535", shorten(&found.text));
+            return Err(Refusal::invalid("port", text));
+        }
+        Ok(found)
+    }
+
     /// The name, id or number.
     pub(crate) fn text(&self) -> &str {
         &self.text

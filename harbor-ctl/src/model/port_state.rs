@@ -20,15 +20,18 @@ pub(crate) enum PortState {
     Down,
     Draining,
     Conflict,
+    /// Another node serves it, and how that fares is not known here.
+    Unknown,
 }
 
 impl PortState {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Up,
         Self::Degraded,
         Self::Down,
         Self::Draining,
         Self::Conflict,
+        Self::Unknown,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl PortState {
             Self::Down => "down",
             Self::Draining => "draining",
             Self::Conflict => "conflict",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -113,6 +117,30 @@ pub(crate) fn judge_port(service: &Service, facts: &PortFacts) -> (PortState, Op
     }
 }
 
+/// The same of a port that another node serves, by its record alone: what that node sees of its backends
+/// is not in it. `why`: who serves it.
+pub(crate) fn judge_elsewhere(service: &Service, why: &str) -> (PortState, Option<String>) {
+    let mut active = service.backends.iter();
+    if service.draining {
+        return (PortState::Draining, Some("takes no new flows".into()));
+    }
+    if service.backends.is_empty() {
+        return (PortState::Down, Some("no backend".into()));
+    }
+    if !active.any(|b| b.state == BackendState::Active) {
+        return none_active(service);
+    }
+    let failing = service.backends.iter().filter(|b| b.failing.is_some());
+    let text = match failing.count() {
+        0 => why.to_owned(),
+        failing => {
+            let all = service.backends.len();
+            format!("{why}; by its record, {failing} of {all} backends fail")
+        }
+    };
+    (PortState::Unknown, Some(text))
+}
+
 impl PortFacts {
     /// How many of its backends new flows go to.
     pub(crate) fn taking(&self, service: &Service) -> usize {
@@ -152,7 +180,10 @@ fn all_failing(service: &Service, all_down: AllDown) -> (PortState, Option<Strin
 
 /// Clients are sent there all the same, for there is nobody else.
 fn all_avoided(avoided: &[(SocketAddr, Option<Doubt>)]) -> (PortState, Option<String>) {
-    let is_refused = |(_, doubt): &(_, Option<Doubt>)| *doubt == Some(Doubt::Refused);
+    // A closed port answers a SYN with a reset and a datagram with ICMP unreachable.
+    let is_refused = |(_, doubt): &(_, Option<Doubt>)| {
+        matches!(doubt, Some(Doubt::Refused | Doubt::Unreachable))
+    };
     let named = |(address, doubt): &(SocketAddr, Option<Doubt>)| match doubt {
         Some(doubt) => format!("{address}: {}", doubt.reason()),
         None => address.to_string(),
@@ -254,6 +285,25 @@ mod tests {
     }
 
     #[test]
+    fn of_a_port_of_another_node_the_record_alone_is_believed() {
+        let judged = |service: &Service| judge_elsewhere(service, "node two serves it");
+        let mut web = with_backends(2);
+        let unknown = |text: &str| (PortState::Unknown, Some(text.to_owned()));
+        assert_eq!(judged(&web), unknown("node two serves it"));
+        let reason = "connection refused".to_owned();
+        web.backends[0].failing = Some(Box::new(Failing { since: 1, reason }));
+        let text = "node two serves it; by its record, 1 of 2 backends fail";
+        assert_eq!(judged(&web), unknown(text));
+        assert_eq!(judged(&with_backends(0)).0, PortState::Down);
+        for backend in &mut web.backends {
+            backend.state = BackendState::Leaving { until: 9 };
+        }
+        assert_eq!(judged(&web).0, PortState::Down);
+        web.draining = true;
+        assert_eq!(judged(&web).0, PortState::Draining);
+    }
+
+    #[test]
     fn a_port_says_that_nobody_listens_and_counts_nobody_whom_clients_miss() {
         let address = |last: u8| SocketAddr::new([10, 0, 0, last].into(), 80);
         let with = |avoided: &[(u8, Doubt)]| PortFacts {
@@ -274,6 +324,10 @@ mod tests {
         assert_eq!(state, PortState::Down);
         assert!(reason.unwrap().starts_with("nobody listens (10.0.0.0:80: "));
         assert_eq!(both.taking(&two), 0);
+        let datagrams = with(&[(0, Doubt::Unreachable), (1, Doubt::Refused)]);
+        let (state, reason) = judge_port(&two, &datagrams);
+        assert_eq!(state, PortState::Down);
+        assert!(reason.unwrap().starts_with("nobody listens (10.0.0.0:80: "));
         let mixed = with(&[(0, Doubt::Refused), (1, Doubt::Silent)]);
         assert_eq!(judge_port(&two, &mixed).0, PortState::Degraded);
     }

@@ -21,6 +21,9 @@ const DELETED: TableDefinition<'_, &str, (u64, u16, u64)> = TableDefinition::new
 /// `incarnation` and `seq` of the registry that the rows are from, and its pools as they were (JSON).
 const PLACE: TableDefinition<'_, &str, &str> = TableDefinition::new("place");
 
+/// Set where a journal was begun, until what the kernel serves was compared with the registry.
+const UNDECIDED: &str = "undecided";
+
 /// The incarnation of no registry: rows that a node takes along into the one that it joins.
 pub(super) const BROUGHT_ALONG: &str = "none";
 
@@ -169,6 +172,39 @@ impl Journal {
             let mut place = transaction.open_table(PLACE).map_err(engine)?;
             place.insert("pools", text.as_str()).map_err(engine)?;
             Ok(())
+        })
+    }
+
+    /// Whether it was begun where ports may have been, and nobody has decided whether that is right.
+    fn is_undecided(&self) -> Result<bool, RegistryError> {
+        self.file().read(|transaction| {
+            let place = match transaction.open_table(PLACE) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(false),
+                table => table.map_err(engine)?,
+            };
+            Ok(place.get(UNDECIDED).map_err(engine)?.is_some())
+        })
+    }
+
+    /// Whether it is undecided now, as one is that was just begun. Blocks.
+    pub(super) fn begin_undecided(&self, was_in_sync: bool) -> Result<bool, RegistryError> {
+        let is_so = !was_in_sync || self.is_undecided()?;
+        // One that takes nothing now is written later, and is no reason not to start.
+        if is_so && let Err(error) = self.set_undecided(true) {
+            tracing::warn!("the journal does not say that it was begun: {error}");
+        }
+        Ok(is_so)
+    }
+
+    /// Remembers it. Blocks.
+    pub(super) fn set_undecided(&self, is_so: bool) -> Result<(), RegistryError> {
+        self.file().write(|transaction| {
+            let mut place = transaction.open_table(PLACE).map_err(engine)?;
+            match is_so {
+                true => place.insert(UNDECIDED, "").map(drop),
+                false => place.remove(UNDECIDED).map(drop),
+            }
+            .map_err(engine)
         })
     }
 

@@ -25,14 +25,14 @@ use std::{
 
 use tokio::sync::mpsc;
 
-pub(crate) use embedded::EmbeddedRegistry;
+pub(crate) use embedded::{EmbeddedRegistry, moved};
 pub(crate) use journal::write as write_journal;
 pub(crate) use panics::is_answered;
 pub(crate) use record::check as check_record;
 pub(crate) use redis::{Announcements, Password, RedisRegistry, RedisSettings, Target, probe};
 #[cfg(test)]
 pub(crate) use watch::Away;
-pub(crate) use watch::{Back, Claim, Condition, Emptied, InKernel, News};
+pub(crate) use watch::{Back, Backends, Claim, Condition, Emptied, InKernel, News, named};
 
 use crate::model::{AppHost, BackendRule, NodeRecord, Pool, Pools, Protocol, Service, Spoken};
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -47,13 +48,31 @@ pub(crate) struct Back {
     pub(crate) away_for: Duration,
 }
 
+/// Backends by the number that they are behind.
+pub(crate) type Backends = BTreeMap<(Protocol, u16), BTreeSet<SocketAddr>>;
+
 /// What the kernel serves when an agent starts: its registry has to account for all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InKernel {
     /// Without numbers that rest, which were given up.
     pub(crate) served: BTreeSet<(Protocol, u16)>,
+    /// Those of them that the proxy alone served: by nobody now.
+    pub(crate) proxied: BTreeSet<(Protocol, u16)>,
+    /// Where it sends their clients.
+    pub(crate) backends: Backends,
     /// The newest copy that was made of the registry.
     pub(crate) backup: Option<PathBuf>,
+}
+
+impl InKernel {
+    /// Who knows of these numbers.
+    pub(super) fn who_knows(&self, lacking: &BTreeSet<(Protocol, u16)>) -> &'static str {
+        match lacking.is_subset(&self.proxied) {
+            true if lacking.is_empty() => "the journal",
+            true => "the list of what the proxy served",
+            false => "the kernel",
+        }
+    }
 }
 
 /// Ports that exist, and that a registry which was made anew, or put back to an earlier time, does not hold.
@@ -66,8 +85,16 @@ pub(crate) struct Emptied {
     pub(crate) holds: usize,
     /// It was made anew; if not, it is of an earlier time.
     pub(crate) is_new: bool,
+    /// Other nodes have it too: no file of this node's is it.
+    pub(crate) is_shared: bool,
     /// What the kernel serves and nobody knows by name.
     pub(crate) unnamed: BTreeSet<(Protocol, u16)>,
+    /// Those of them that the proxy alone served.
+    pub(crate) proxied: BTreeSet<(Protocol, u16)>,
+    /// All that it does not hold, with the backends that serve it.
+    pub(crate) lacking: Backends,
+    /// Backends in the kernel that ports have no more in it.
+    pub(crate) moved: Backends,
     /// The newest copy that was made of the registry.
     pub(crate) backup: Option<PathBuf>,
 }
@@ -78,21 +105,55 @@ const NAMED: usize = 8;
 impl Emptied {
     /// How many ports nobody knows by name, and their numbers, if there are any.
     pub(crate) fn nameless(&self) -> Option<String> {
-        let numbers: BTreeSet<u16> = self.unnamed.iter().map(|(_, port)| *port).collect();
-        let count = numbers.len();
-        let are = match count {
-            0 => return None,
-            1 => "is in the kernel, which serves it, and is",
-            _ => "are in the kernel, which serves them, and are",
-        };
-        let halves = self.unnamed.iter().map(|(p, port)| format!("{port}/{p}"));
-        let mut named: Vec<String> = halves.take(NAMED).collect();
-        if self.unnamed.len() > NAMED {
-            named.push("...".into());
-        }
-        let (ports, named) = (counted(count, "port"), named.join(", "));
-        Some(format!("{ports} {are} not known by name: {named}"))
+        let proxied: BTreeSet<_> = self.unnamed.intersection(&self.proxied).copied().collect();
+        let kernel: BTreeSet<_> = self.unnamed.difference(&proxied).copied().collect();
+        let of_kernel = nameless(
+            &kernel,
+            [
+                "is in the kernel, which serves it, and is",
+                "are in the kernel, which serves them, and are",
+            ],
+        );
+        let of_proxy = nameless(
+            &proxied,
+            [
+                "was served by the proxy, is served by nobody now, and is",
+                "were served by the proxy, are served by nobody now, and are",
+            ],
+        );
+        let both: Vec<String> = of_kernel.into_iter().chain(of_proxy).collect();
+        (!both.is_empty()).then(|| both.join("; "))
     }
+}
+
+/// How many ports nobody knows by name, and the first of them.
+fn nameless(halves: &BTreeSet<(Protocol, u16)>, [is, are]: [&str; 2]) -> Option<String> {
+    let numbers: BTreeSet<u16> = halves.iter().map(|(_, port)| *port).collect();
+    let are = match numbers.len() {
+        0 => return None,
+        1 => is,
+        _ => are,
+    };
+    let each = halves.iter().map(|(p, port)| format!("{port}/{p}"));
+    let mut named: Vec<String> = each.take(NAMED).collect();
+    if halves.len() > NAMED {
+        named.push("...".into());
+    }
+    let (ports, named) = (counted(numbers.len(), "port"), named.join(", "));
+    Some(format!("{ports} {are} not known by name: {named}"))
+}
+
+/// The first backends, each behind its number.
+pub(crate) fn named(backends: &Backends) -> Option<String> {
+    let each = backends.iter().flat_map(|((protocol, port), addresses)| {
+        let one = move |address| format!("{address} of {port}/{protocol}");
+        addresses.iter().map(one)
+    });
+    let mut named: Vec<String> = each.take(NAMED + 1).collect();
+    if named.len() > NAMED {
+        named[NAMED] = "...".into();
+    }
+    (!named.is_empty()).then(|| named.join(", "))
 }
 
 impl std::fmt::Display for Emptied {
@@ -115,6 +176,10 @@ impl std::fmt::Display for Emptied {
                 f,
                 "the registry is older than what is forwarded: {ports} {are} in {known_to} and not in it"
             ),
+        }?;
+        match named(&self.moved) {
+            None => Ok(()),
+            Some(named) => write!(f, "; it does not have these backends any more: {named}"),
         }
     }
 }
@@ -142,9 +207,25 @@ impl std::fmt::Display for Mended {
     }
 }
 
+/// How often a registry has stopped to answer or to take changes, and why it did last: it may be over before
+/// anybody looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lapses {
+    pub(crate) count: u64,
+    pub(crate) reason: String,
+}
+
+impl Lapses {
+    pub(super) fn note(&mut self, reason: &str) {
+        self.count += 1;
+        reason.clone_into(&mut self.reason);
+    }
+}
+
 /// How the registry is; the default: well.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Condition {
+    pub(crate) lapses: Lapses,
     pub(crate) away: Option<Away>,
     /// Since when the disk of this node's own registry refuses, and how.
     pub(crate) failed: Option<Away>,

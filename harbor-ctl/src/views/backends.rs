@@ -62,10 +62,34 @@ fn avoided(own: &[&BackendReport]) -> Option<&'static str> {
     }
 }
 
-/// One backend.
+/// One backend of a service; `elsewhere`: who serves that, if this node does not.
 pub(crate) fn backend_item(
-    service: &Service,
-    backend: &Backend,
+    (service, backend): (&Service, &Backend),
+    loads: &Loads,
+    elsewhere: Option<&str>,
+    now: u64,
+) -> BackendItem {
+    let item = own_backend_item(
+        (service, backend),
+        match elsewhere {
+            None => loads,
+            Some(_) => &Loads(None),
+        },
+        now,
+    );
+    match elsewhere {
+        // What the record says of it holds on every node; whether clients reach it does not.
+        Some(why) if item.state == "up" => BackendItem {
+            state: "unknown".to_owned(),
+            reason: Some(why.to_owned()),
+            ..item
+        },
+        _ => item,
+    }
+}
+
+fn own_backend_item(
+    (service, backend): (&Service, &Backend),
     loads: &Loads,
     now: u64,
 ) -> BackendItem {

@@ -22,7 +22,7 @@ pub(crate) fn report(
         name: found.name.clone(),
         meaning: found.meaning.clone(),
         stages: stages(found, service),
-        port: service.map(super::named),
+        port: service.map(super::range::named),
         backend: backend.map(|backend| explained(backend, snapshot)),
         policy: found.policy.clone(),
         interface: found.interface.clone(),

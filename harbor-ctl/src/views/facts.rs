@@ -22,7 +22,7 @@ pub(crate) struct Unapplied {
     pub(crate) waiting: Vec<String>,
     /// Why they were not read again.
     pub(crate) problem: Option<String>,
-    /// Keys that were edited since they could not be read, and were not read again.
+    /// Keys that were edited and not read again.
     pub(crate) unread: Vec<String>,
     /// Drop-ins that are no files.
     pub(crate) left_out: Vec<String>,
@@ -31,9 +31,14 @@ pub(crate) struct Unapplied {
 }
 
 impl Unapplied {
-    /// Whether the files, as they were read last, hold nothing wrong.
+    /// Whether the files, as they were read last, hold nothing wrong and nothing new.
     pub(crate) fn is_well(&self) -> bool {
-        self.problem.is_none() && self.unread.is_empty() && self.left_out.is_empty()
+        self.wrong().is_none() && self.unread.is_empty()
+    }
+
+    /// What is wrong with the files.
+    pub(crate) fn wrong(&self) -> Option<String> {
+        self.problem.as_ref().or(self.left_out.first()).cloned()
     }
 }
 

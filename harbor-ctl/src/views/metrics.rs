@@ -15,6 +15,7 @@ use crate::{
     datapath,
     metrics::{Meters, Scrape, family, labels},
     model::{DatapathReport, PortState, Service, now},
+    registry::Emptied,
 };
 
 /// What the controller says of itself beside its snapshot.
@@ -45,7 +46,11 @@ pub(crate) fn collect(
     for port in &ports {
         of_port(&mut scrape, port, &own.meters);
     }
-    of_states(&mut scrape, &ports);
+    // With ports that nobody knows by name their count is not known.
+    let emptied = snapshot.condition.emptied.as_deref();
+    if emptied.and_then(Emptied::nameless).is_none() {
+        of_states(&mut scrape, &ports);
+    }
     of_backends(&mut scrape, &services, (readings, time), own);
     of_range(&mut scrape, snapshot);
     of_datapath(&mut scrape, &status, &ports, &own.bpf);
@@ -76,7 +81,9 @@ fn of_port(scrape: &mut Scrape, port: &PortItem, meters: &Meters) {
     let state = labels([&port.port, &port.name, &port.state.name()]);
     scrape.gauge(&family::PORT_STATE, &state, 1.0);
     scrape.gauge(&family::PORT_BACKENDS, &own, port.backends.total as f64);
-    scrape.gauge(&family::PORT_BACKENDS_UP, &own, port.backends.up as f64);
+    if let Some(up) = port.backends.up {
+        scrape.gauge(&family::PORT_BACKENDS_UP, &own, up as f64);
+    }
     scrape.count(&family::PORT_EJECTIONS, &own, meters.ejections(&port.id));
     if let Some(end) = port.certificate.as_ref().and_then(|c| c.expires_at) {
         scrape.gauge(&family::CERTIFICATE_END, &own, end as f64);
@@ -120,7 +127,7 @@ fn of_backends(
     let (mut states, mut is_known) = (BTreeMap::<String, usize>::new(), true);
     for service in services {
         for backend in &service.backends {
-            let item = backends::backend_item(service, backend, &readings.loads, time);
+            let item = backends::backend_item((service, backend), &readings.loads, None, time);
             if is_told {
                 let used = fill.get(&item.address).copied().unwrap_or_default();
                 of_backend(scrape, &item, used);

@@ -2,6 +2,7 @@
 //! reader never holds up a change.
 
 pub(super) mod backends;
+mod elsewhere;
 pub(super) mod explain;
 pub(super) mod facts;
 pub(super) mod flows;
@@ -9,6 +10,7 @@ mod health;
 pub(super) mod metrics;
 mod paths;
 mod process;
+mod range;
 mod rates;
 pub(super) mod readiness;
 pub(super) mod registry;
@@ -26,14 +28,11 @@ use std::{
 };
 
 use crate::{
-    api::{
-        BackendCount, CertificateItem, HeldPort, NamedPort, PoolItem, PortCounters, PortItem,
-        RangeCounts, RangeReport,
-    },
+    api::{BackendCount, CertificateItem, PoolItem, PortCounters, PortItem},
     forwarding::Engines,
     model::{
         CertificateFault, CopyTotals, Filled, FrontendReport, HealthDefaults, NodeRecord, Place,
-        Pools, PortFacts, PortRange, Protocol, Service, format_age, judge_port,
+        Pools, PortFacts, PortRange, Protocol, Service, format_age, judge_elsewhere, judge_port,
     },
     proxy::Unheld,
     registry::Condition,
@@ -148,13 +147,21 @@ impl Snapshot {
     /// One port as it is shown.
     pub(super) fn port_item(&self, service: &Service, readings: &Readings, now: u64) -> PortItem {
         // What another node's ports carry that node knows.
-        let (own, unknown) = match self.is_own(service) {
-            true => (readings.of_service(service), readings.unknown.clone()),
-            false => (Vec::new(), Some(format!("node {} serves it", service.node))),
+        let elsewhere = self.elsewhere(service);
+        let (own, unknown) = match &elsewhere {
+            None => (readings.of_service(service), readings.unknown.clone()),
+            Some(_) => (Vec::new(), elsewhere.clone()),
         };
-        let facts = self.facts(service, (&own, &readings.loads), now);
-        let (state, reason) = judge_port(service, &facts);
-        let up = facts.taking(service);
+        let (up, (state, reason)) = match &elsewhere {
+            None => {
+                let facts = self.facts(service, (&own, &readings.loads), now);
+                (Some(facts.taking(service)), judge_port(service, &facts))
+            }
+            Some(why) => (
+                service.backends.is_empty().then_some(0),
+                judge_elsewhere(service, why),
+            ),
+        };
         let rates = self.rates.of(service).filter(|_| unknown.is_none());
         let provisioned = service.provisioned.as_ref();
         let (path, path_reason) = paths::of_port(service, &own, unknown.is_some());
@@ -244,10 +251,6 @@ impl Snapshot {
         (own, loads): (&[&FrontendReport], &Loads),
         now: u64,
     ) -> PortFacts {
-        // What its own node sees of it is not known here.
-        if !self.is_own(service) {
-            return PortFacts::default();
-        }
         let each = || service.protocols.each().iter().map(|&p| (p, service.port));
         let holder = |key| self.held.get(&key).map(ToString::to_string);
         // A draining port gives the kernel no backend for new flows; that says nothing about them.
@@ -296,69 +299,6 @@ impl Snapshot {
         let unheld = self.unheld.get(&key).filter(|_| !is_served)?;
         Some(format!("{}/{} is not served: {unheld}", key.1, key.0))
     }
-
-    pub(super) fn range_report(&self) -> RangeReport {
-        let RangeCountsOf { tcp, udp } = self.range_counts();
-        let outside = self
-            .services
-            .iter()
-            .filter(|s| !self.range.contains(s.port));
-        let held = |(key, holder): (&(Protocol, u16), &_)| HeldPort {
-            port: key.1,
-            protocol: key.0,
-            holder: format!("{holder}"),
-        };
-        RangeReport {
-            range: self.range.to_string(),
-            numbers: self.range.len(),
-            tcp,
-            udp,
-            outside: outside.map(|service| named(service)).collect(),
-            held: self
-                .held
-                .iter()
-                .map(|(k, h): (_, &crate::allocator::Holder)| held((k, h)))
-                .collect(),
-        }
-    }
-
-    fn range_counts(&self) -> RangeCountsOf {
-        let count = |protocol: Protocol| {
-            let mut counts = RangeCounts {
-                free: 0,
-                assigned: 0,
-                resting: 0,
-                held: 0,
-            };
-            let assigned: BTreeSet<u16> = self
-                .services
-                .iter()
-                .filter(|s| s.protocols.contains(protocol))
-                .map(|s| s.port)
-                .collect();
-            for port in self.range.numbers() {
-                if assigned.contains(&port) {
-                    counts.assigned += 1;
-                } else if self.resting.contains(&(protocol, port)) {
-                    counts.resting += 1;
-                } else if self.held.contains_key(&(protocol, port)) {
-                    counts.held += 1;
-                } else {
-                    counts.free += 1;
-                }
-            }
-            counts
-        };
-        RangeCountsOf {
-            tcp: count(Protocol::Tcp),
-            udp: count(Protocol::Udp),
-        }
-    }
-}
-
-struct RangeCountsOf {
-    tcp: RangeCounts,
-    udp: RangeCounts,
 }
 
 fn certificate(shown: &CertificateFacts) -> CertificateItem {
@@ -379,14 +319,5 @@ fn counters(report: &FrontendReport) -> PortCounters {
         reply_packets: report.reply_packets,
         reply_bytes: report.reply_bytes,
         refused: report.refused,
-    }
-}
-
-pub(super) fn named(service: &Service) -> NamedPort {
-    let protocols = service.protocols.each().to_vec();
-    NamedPort {
-        port: service.port,
-        protocols,
-        name: service.name.clone(),
     }
 }

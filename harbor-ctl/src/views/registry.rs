@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::status::part;
+use super::{Snapshot, status::part};
 use crate::{
     api::PartStatus,
     model::{are, counted, format_age},
@@ -21,8 +21,15 @@ const NAMELESS_FIX: [&str; 2] = [
      FILE; or let them go: harbor-ctl state confirm; harbor-ctl state check names their numbers",
 ];
 
+/// The same where others have the registry too, and this node has no memory of it.
+const SHARED_FIX: &str =
+    "put the data of the Redis back, or this node's journal, and restart the agent";
+
 /// What to do about ports that exist and are not in the registry.
 pub(crate) fn emptied_fix(emptied: &Emptied) -> String {
+    if emptied.is_shared {
+        return format!("{SHARED_FIX}{}", NAMELESS_FIX[1]);
+    }
     if emptied.unnamed.is_empty() {
         return EMPTIED_FIX.to_owned();
     }
@@ -39,6 +46,21 @@ fn restored(backup: &Path) -> Option<String> {
         "; or put the last backup in their place: systemctl stop harbor, cp {backup} {state}/harbor.redb, \
          mv {state}/journal.redb {state}/journal.redb.aside, systemctl start harbor"
     ))
+}
+
+impl Snapshot {
+    /// What a part counts is not all of it while the kernel serves ports that nobody knows by name.
+    pub(super) fn unless_nameless(&self, counted: PartStatus) -> PartStatus {
+        let emptied = self.condition.emptied.as_deref();
+        let Some(nameless) = emptied.and_then(Emptied::nameless) else {
+            return counted;
+        };
+        let text = format!("not known: {nameless}; of the others: {}", counted.text);
+        PartStatus {
+            fix: Some("harbor-ctl status: see to the registry".into()),
+            ..part("degraded", text)
+        }
+    }
 }
 
 /// For so long a return is worth a word.

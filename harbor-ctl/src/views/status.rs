@@ -40,6 +40,7 @@ impl Snapshot {
         let agent = format!("{version}, up {}, pid {pid}, {file}", format_age(uptime_s));
         let datapath = self.datapath_part(&report);
         let proxy = status_proxy::proxy_part(&self.engines.proxy.report());
+        let proxy = self.unless_nameless(proxy);
         let mut port_states = BTreeMap::new();
         for item in ports {
             *port_states.entry(item.state.name().to_owned()).or_insert(0) += 1;
@@ -54,8 +55,8 @@ impl Snapshot {
             agent: agent_part(agent),
             datapath,
             proxy,
-            ports: self.with_reservation(self.ports_part(ports)),
-            flows: self.flows_part(&own, report.as_ref()),
+            ports: self.unless_nameless(self.with_reservation(self.ports_part(ports))),
+            flows: self.unless_nameless(self.flows_part(&own, report.as_ref())),
             certificates: status_parts::certificates_part(
                 (&self.certificates, self.certificates_unanswered),
                 &own,

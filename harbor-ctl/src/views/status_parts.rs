@@ -67,20 +67,20 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
         text.push_str(&format!("; {count} {verb} for a restart: {keys}"));
         fix = Some("systemctl restart harbor".to_owned());
     }
-    let mut problems = left_out.clone();
-    if let Some(problem) = problem {
-        problems.push(format!(
-            "what it says now is wrong, and not in force: {problem}"
-        ));
-    }
     if !unread.is_empty() {
         let (count, keys) = (counted(unread.len(), "setting"), unread.join(", "));
         let (was, are) = match unread.len() {
             1 => ("was", "is"),
             _ => ("were", "are"),
         };
+        let edited = format!("; {count} {was} edited and {are} not read yet: {keys}");
+        text.push_str(&edited);
+        fix = Some("systemctl reload harbor".to_owned());
+    }
+    let mut problems = left_out.clone();
+    if let Some(problem) = problem {
         problems.push(format!(
-            "{count} {was} edited and {are} not read yet: {keys}"
+            "what it says now is wrong, and not in force: {problem}"
         ));
     }
     if let Some(lasts) = unanswered {
@@ -102,10 +102,9 @@ pub(super) fn configuration_part(place: &str, configuration: &Unapplied) -> Part
         };
     }
     PartStatus {
-        fix: Some(match (problem, left_out.is_empty()) {
-            (None, true) => "systemctl reload harbor".into(),
-            (None, false) => "harbor-ctl config check".into(),
-            (Some(_), _) => "harbor-ctl config check; then systemctl reload harbor".into(),
+        fix: Some(match problem {
+            None => "harbor-ctl config check".into(),
+            Some(_) => "harbor-ctl config check; then systemctl reload harbor".into(),
         }),
         ..part("degraded", format!("{text}; {}", problems.join("; ")))
     }

@@ -68,3 +68,37 @@ fn a_node_is_drained_and_takes_ports_again() {
     assert_eq!(state(), "up");
     eventually(SOON, || two.ctl(&["ports", "create", "after"]).code == 0);
 }
+
+#[test]
+fn a_port_of_another_node_is_not_said_to_be_up() {
+    let lab = Lab::routed();
+    let redis = redis_of(&lab);
+    let lines = format!("{}{}", redis.config("one"), console_lines(&lab));
+    let _one = Agent::start_with(&lab, &Config::with(&lines));
+    let two = other(&lab, &redis.config("two"), "two");
+    let dead = format!("{}:9", lab.app(kit::V4, 0));
+    two.create(&["web", "--port", "35000", "--backend", &dead]);
+    wait_for(&lab.node);
+    let ann = Client::signed_in(&lab.node, ADMIN);
+    let row = |page: &str| -> String {
+        let body = ann.get(page).body;
+        let row = body.split("<tr>").find(|row| row.contains("35000"));
+        row.unwrap_or_default().to_owned()
+    };
+    eventually(SOON, || !row("/ports").is_empty());
+    for page in ["/ports", "/backends"] {
+        let row = row(page);
+        assert!(row.contains("node two serves it"), "{page}: {row}");
+        assert!(
+            row.contains(">unknown<") && !row.contains(">up<"),
+            "{page}: {row}"
+        );
+    }
+    assert!(row("/ports").contains("? of 1"), "{}", row("/ports"));
+    // Nor that nobody uses it.
+    let page = ann.get("/ports/35000").body;
+    assert!(page.contains("Not known: node two serves it."), "{page}");
+    for lie in ["No flow is open", "Now: 0", ">up<"] {
+        assert!(!page.contains(lie), "{lie}: {page}");
+    }
+}

@@ -274,3 +274,25 @@ fn a_journal_that_is_cut_under_a_running_agent_is_written_anew_by_itself() {
     live.progress();
     assert_eq!(live.finish().errors, [""; 0]);
 }
+
+/// Whoever looks every second sees nothing of that; the record does.
+#[test]
+fn a_failure_that_is_over_at_once_is_told_all_the_same() {
+    let scene = Scene::routed();
+    let agent = &scene.agent;
+    let file = agent.folder().join("state/harbor.redb");
+    let aside = file.with_extension("aside");
+    fs::rename(&file, &aside).unwrap();
+    let refused = agent.ctl(&["ports", "create", "web"]);
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(refused.code, 7, "{}", refused.stderr);
+    let told = |kind: &str| agent.items(&["events", "--kind", kind]);
+    eventually(SAID, || !told("registry_back").is_empty());
+    let failed = told("registry_failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(
+        failed[0]["text"].to_string().contains("the file is gone"),
+        "{failed:?}"
+    );
+    eventually(LONGEST, || agent.ctl(&["ports", "create", "web"]).code == 0);
+}

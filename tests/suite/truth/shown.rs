@@ -1,6 +1,6 @@
 //! What is shown of settings that wait, of drains that are meant, and of apps that clients found dead.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use kit::{V4, eventually, traffic};
 
@@ -38,6 +38,15 @@ fn what_waits_for_a_restart_is_shown_beside_what_is_in_force() {
     );
     let (is_ok, said) = part(agent, "flows");
     assert!(is_ok && said.contains("0 of 262144"), "{said}");
+    // What is put back to what runs waits for nothing.
+    let set = |value: &str| {
+        let set = agent.ctl_json(&["config", "set", "datapath.flows", value]);
+        set["applies"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (set("262144"), set("4096")),
+        ("at-once".into(), "restart".into())
+    );
     agent.stop();
     agent.restart();
     let (is_ok, said) = part(agent, "flows");
@@ -227,4 +236,29 @@ fn a_port_whose_only_app_refuses_is_down_because_nobody_listens() {
         "{:?}",
         kinds()
     );
+}
+
+/// A closed port answers a datagram with ICMP, of which two clients have to hear: the rule is the same.
+#[test]
+fn a_udp_port_whose_only_app_refuses_is_down_because_nobody_listens() {
+    let scene = Scene::routed();
+    let dead = SocketAddr::new(scene.lab.app(V4, 0), 9_099).to_string();
+    let to = scene.at(scene.agent.create(&["udp-dead", "--backend", &dead]));
+    let inside = SocketAddr::new(scene.lab.translation(V4), to.port());
+    let clients = [(&scene.lab.client, to), (&scene.lab.apps[1], inside)];
+    let shown = || scene.agent.ctl_json(&["ports", "show", "udp-dead"]);
+    eventually(SOON, || {
+        for (host, to) in clients {
+            let asker = traffic::Asker::new(host, V4);
+            let answer = asker.try_ask(to, b"who", Duration::from_millis(100));
+            assert_eq!(answer, None);
+        }
+        shown()["state"] == "down"
+    });
+    let port = shown();
+    let reason = port["reason"].as_str().unwrap();
+    assert!(reason.starts_with("nobody listens"), "{port}");
+    assert_eq!(port["backends"]["up"], 0, "{port}");
+    let (is_ok, text) = part(&scene.agent, "ports");
+    assert!(!is_ok && text.contains("nobody listens"), "{text}");
 }

@@ -142,7 +142,7 @@ mod tests {
             name: name.into(),
             state: "up".into(),
             path: "tc".into(),
-            backends_up: 2,
+            backends_up: Some(2),
             backends_total: 2,
             flows: Some(flows),
             rate_in_bps: Some(rate),

@@ -25,7 +25,7 @@ pub(super) struct TopPort {
     pub(super) name: String,
     pub(super) state: String,
     pub(super) path: String,
-    pub(super) backends_up: usize,
+    pub(super) backends_up: Option<usize>,
     pub(super) backends_total: usize,
     /// `null`, as are rates, while it is not known.
     pub(super) flows: Option<u64>,
@@ -228,7 +228,7 @@ pub(super) fn cells(port: &TopPort) -> [String; 9] {
         protocols.join("+"),
         port.name.clone(),
         port.state.clone(),
-        format!("{}/{}", port.backends_up, port.backends_total),
+        format!("{}/{}", known(port.backends_up), port.backends_total),
         known(port.flows),
         per_s(port.new_flows_per_s),
         rate(port.rate_in_bps),

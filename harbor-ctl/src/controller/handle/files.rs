@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::Handle;
 use crate::{
     api::ConfigChange,
-    config::{self, Loaded},
+    config::{self, Loaded, Look},
     control::Answer,
     controller::{
         background::in_background,
@@ -90,20 +90,28 @@ impl<R: Registry> Handle<R> {
         read.map(drop).map_err(Refusal::from)
     }
 
-    /// Looks whether what is wrong with the configuration still is, if something is.
-    pub(in crate::controller) async fn recheck_configuration(&self) {
-        if self.lock().await.configuration.is_well() {
-            return;
-        }
+    /// Looks whether the files of the configuration are others than they were, and what is wrong with them
+    /// then; whether something still is, if something was.
+    pub(in crate::controller) async fn recheck_configuration(&self, last: &mut Option<Look>) {
         let _turn = self.config_turn().await;
-        let (source, reading) = {
+        let (source, reading, is_well) = {
             let controller = self.lock().await;
             let source = controller.running.source.clone();
-            (source, controller.reading.begin())
+            let is_well = controller.configuration.is_well();
+            (source, controller.reading.begin(), is_well)
         };
-        let read = in_background(move || config::load(&source)).await;
+        let before = last.clone();
+        let read = move || {
+            // What is written while it is read is looked at once more.
+            let found = config::look(&source);
+            let is_due = !is_well || before.as_ref() != Some(&found);
+            (is_due.then(|| config::load(&source)), found)
+        };
+        let done = in_background(read).await;
         drop(reading);
-        if let Ok(read) = read {
+        let Ok((read, found)) = done else { return };
+        *last = Some(found);
+        if let Some(read) = read {
             self.lock().await.recheck(read);
         }
     }

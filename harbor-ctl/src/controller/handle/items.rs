@@ -40,8 +40,15 @@ impl<R: Registry> Handle<R> {
         &self,
         (service, backend): (Service, Backend),
     ) -> Answer<BackendItem> {
-        let engines = self.lock().await.engines.clone();
-        let loads = loads(&engines, Scope::of(&service)).await;
-        Ok(backends::backend_item(&service, &backend, &loads, now()))
+        let snapshot = self.lock().await.snapshot_of(Vec::new());
+        let loads = loads(&snapshot.engines, Scope::of(&service)).await;
+        let elsewhere = snapshot.elsewhere(&service);
+        let of = (&service, &backend);
+        Ok(backends::backend_item(
+            of,
+            &loads,
+            elsewhere.as_deref(),
+            now(),
+        ))
     }
 }

@@ -244,7 +244,10 @@ impl<R: Registry> Operations for Handle<R> {
         let (loads, time) = (loads(&snapshot.engines, scope).await, now());
         let mut items = Vec::new();
         for service in wanted {
-            let item = |backend| backends::backend_item(service, backend, &loads, time);
+            let elsewhere = snapshot.elsewhere(service);
+            let elsewhere = elsewhere.as_deref();
+            let item =
+                |backend| backends::backend_item((service, backend), &loads, elsewhere, time);
             items.extend(service.backends.iter().map(item));
         }
         Ok(items)
@@ -285,12 +288,14 @@ impl<R: Registry> Operations for Handle<R> {
 
     async fn flows(&self, which: FlowQuery) -> Answer<FlowList> {
         let snapshot = self.snapshot().await;
+        snapshot.unless_elsewhere(which.port.as_deref())?;
         let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
         Ok(FlowList::new(&snapshot, &filter, which.limit))
     }
 
     async fn count_flows(&self, which: FlowQuery) -> Answer<u64> {
         let snapshot = self.snapshot().await;
+        snapshot.unless_elsewhere(which.port.as_deref())?;
         let filter = flow_filter(&KillFlows::all_of(&which), &snapshot.services)?;
         let counted = snapshot.engines.count_flows(filter).await;
         counted.map_err(not_ready)
@@ -312,6 +317,7 @@ impl<R: Registry> Operations for Handle<R> {
 
     async fn kill_flows(&self, request: KillFlows) -> Answer<KilledFlows> {
         let snapshot = self.snapshot().await;
+        snapshot.unless_elsewhere(request.port.as_deref())?;
         let filter = flow_filter(&request, &snapshot.services)?;
         let ended = snapshot.engines.end_flows(filter).await;
         let flows = ended.map_err(not_ready)?;

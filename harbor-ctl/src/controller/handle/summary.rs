@@ -56,8 +56,9 @@ impl<R: Registry> SummaryOperations for Handle<R> {
 
     async fn find_backends(&self, text: String, most: usize) -> Answer<FoundBackends> {
         let snapshot = self.snapshot().await;
-        let mut services = snapshot.services;
-        services.sort_by_key(|s| (s.port, s.protocols.each(), s.id.clone()));
+        let named = |service: &Arc<Service>| (service.clone(), snapshot.elsewhere(service));
+        let mut services: Vec<Placed> = snapshot.services.iter().map(named).collect();
+        services.sort_by_key(|(s, _)| (s.port, s.protocols.each(), s.id.clone()));
         // Who is avoided is said by the state; the counters are of use for those that are shown alone.
         let avoided = snapshot
             .engines
@@ -67,12 +68,15 @@ impl<R: Registry> SummaryOperations for Handle<R> {
         let searched = tokio::task::spawn_blocking(search).await;
         // A panic there ends the agent, so there is always an answer.
         let (first, found, all) = searched.unwrap_or_default();
-        let shown = first.iter().flat_map(|(service, _)| frontends(service));
+        let shown = first
+            .iter()
+            .flat_map(|((service, _), _)| frontends(service));
         let scope = Scope::Part(shown.collect());
         let loads = snapshot.engines.backends(scope, WhichBackends::Every).await;
         let (loads, time) = (loads.map(Loads::of).unwrap_or_default(), now());
-        let item = |(service, place): &(Arc<Service>, usize)| {
-            backend_item(service, &service.backends[*place], &loads, time)
+        let item = |((service, elsewhere), place): &(Placed, usize)| {
+            let of = (&**service, &service.backends[*place]);
+            backend_item(of, &loads, elsewhere.as_deref(), time)
         };
         Ok(FoundBackends {
             items: first.iter().map(item).collect(),
@@ -82,27 +86,28 @@ impl<R: Registry> SummaryOperations for Handle<R> {
     }
 }
 
-/// A backend, by its service and its place there.
-type Placed = (Arc<Service>, usize);
+/// A service, and who serves it if this node does not.
+type Placed = (Arc<Service>, Option<String>);
 
 /// The first about which the text is said somewhere, how many there are, and how many were looked at.
 fn first_about(
-    services: &[Arc<Service>],
+    services: &[Placed],
     avoided: &Loads,
     (text, most): (&str, usize),
-) -> (Vec<Placed>, usize, usize) {
+) -> (Vec<(Placed, usize)>, usize, usize) {
     let (time, mut first) = (now(), Vec::new());
     let (mut found, mut all) = (0, 0);
-    for service in services {
+    for (service, elsewhere) in services {
         all += service.backends.len();
         for (place, backend) in service.backends.iter().enumerate() {
             let is_meant = |backend: &Backend| {
-                text.is_empty() || is_about(&backend_item(service, backend, avoided, time), text)
+                let item = || backend_item((service, backend), avoided, elsewhere.as_deref(), time);
+                text.is_empty() || is_about(&item(), text)
             };
             if is_meant(backend) {
                 found += 1;
                 if first.len() < most {
-                    first.push((Arc::clone(service), place));
+                    first.push(((Arc::clone(service), elsewhere.clone()), place));
                 }
             }
         }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    net::SocketAddr,
     path::Path,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
@@ -19,7 +20,7 @@ use crate::{
     model::{Protocol, Service},
     registry::{
         RegistryError,
-        watch::{Away, Condition, Emptied, InKernel, News},
+        watch::{Away, Backends, Condition, Emptied, InKernel, News},
     },
 };
 
@@ -99,14 +100,22 @@ impl EmbeddedRegistry {
         let lacking: BTreeSet<_> = found.served.difference(&in_file).copied().collect();
         let unnamed: BTreeSet<_> = lacking.difference(&of_services).copied().collect();
         let ports = numbers(unnamed.union(&of_services));
+        let backends_of = |half: &(Protocol, u16)| match found.backends.get(half) {
+            Some(found) => found.clone(),
+            None => addresses(&services, *half),
+        };
+        let without = unnamed
+            .union(&of_services)
+            .filter(|half| !in_file.contains(half));
         let emptied = Emptied {
             ports,
-            known_to: match lacking.is_empty() {
-                true => "the journal",
-                false => "the kernel",
-            },
+            known_to: found.who_knows(&lacking),
+            proxied: found.proxied.clone(),
             holds: numbers(&in_file),
             is_new: self.is_undecided(),
+            is_shared: false,
+            lacking: without.map(|half| (*half, backends_of(half))).collect(),
+            moved: moved(&found.backends, &contents.services),
             unnamed,
             backup: found.backup.clone(),
         };
@@ -180,6 +189,7 @@ impl EmbeddedRegistry {
 
     pub(super) fn condition_now(&self) -> Condition {
         Condition {
+            lapses: self.file.lapses(),
             failed: self.trouble(),
             emptied: self.held().as_ref().map(|held| Arc::clone(&held.emptied)),
             mended: self.mended,
@@ -196,6 +206,24 @@ fn is_replaced(one: &Service, by: &[Service]) -> bool {
         other.port == one.port && each.any(|&protocol| one.protocols.contains(protocol))
     };
     by.iter().any(|other| other.id == one.id || shares(other))
+}
+
+/// The backends behind a number.
+fn addresses(services: &[Service], (protocol, port): (Protocol, u16)) -> BTreeSet<SocketAddr> {
+    let its = services
+        .iter()
+        .filter(|one| one.port == port && one.protocols.contains(protocol));
+    its.flat_map(|one| &one.backends)
+        .map(|backend| backend.address)
+        .collect()
+}
+
+/// Backends in the kernel that ports of these services do not have.
+pub(crate) fn moved(found: &Backends, services: &[Service]) -> Backends {
+    let of = halves(services);
+    let known = found.iter().filter(|(half, _)| of.contains(half));
+    let moved = known.map(|(half, found)| (*half, found - &addresses(services, *half)));
+    moved.filter(|(_, gone)| !gone.is_empty()).collect()
 }
 
 fn halves(services: &[Service]) -> BTreeSet<(Protocol, u16)> {

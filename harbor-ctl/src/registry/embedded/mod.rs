@@ -9,6 +9,8 @@ mod pools;
 mod rows;
 pub(super) mod whole;
 
+pub(crate) use keep::moved;
+
 use std::{
     collections::BTreeMap,
     path::Path,

@@ -121,7 +121,7 @@ async fn an_import_ends_a_freeze_only_when_every_number_of_the_kernel_is_somebod
     let beside = (Protocol::Tcp, 35_001);
     let found = || InKernel {
         served: [tcp, udp, beside].into(),
-        backup: None,
+        ..InKernel::default()
     };
     let unnamed = |registry: &EmbeddedRegistry| {
         let emptied = registry.condition().emptied;

@@ -21,7 +21,11 @@ use redb::{
     TableDefinition, TableError, WriteTransaction,
 };
 
-use super::{RegistryError, panics::answered, watch::Away};
+use super::{
+    RegistryError,
+    panics::answered,
+    watch::{Away, Lapses},
+};
 use opening::{PANICKED, Whole, identity, open_whole, spoilt, unopened};
 
 /// Written to see whether the file takes changes again.
@@ -41,6 +45,7 @@ pub(super) struct File {
     identity: (u64, u64),
     open: RwLock<Open>,
     trouble: Mutex<Option<Trouble>>,
+    lapses: Mutex<Lapses>,
     /// How many changes were acknowledged.
     acknowledged: AtomicU64,
 }
@@ -76,6 +81,7 @@ impl File {
                 whole: Some(whole),
             }),
             trouble: Mutex::default(),
+            lapses: Mutex::default(),
             acknowledged: changes.into(),
         })
     }
@@ -87,6 +93,12 @@ impl File {
     /// Since when it cannot be used, and why.
     pub(super) fn trouble(&self) -> Option<Away> {
         self.troubled().as_ref().map(|trouble| trouble.away.clone())
+    }
+
+    /// How often it has got into trouble.
+    pub(super) fn lapses(&self) -> Lapses {
+        let lapses = self.lapses.lock().unwrap_or_else(PoisonError::into_inner);
+        lapses.clone()
     }
 
     /// How many changes it has acknowledged, in its whole life.
@@ -285,6 +297,8 @@ impl File {
             }
             None => {
                 tracing::error!("given up until it can be used again: {reason}");
+                let lapses = self.lapses.lock();
+                lapses.unwrap_or_else(PoisonError::into_inner).note(&reason);
                 *trouble = Some(Trouble {
                     away: Away { reason, since: now },
                     is_spoilt,

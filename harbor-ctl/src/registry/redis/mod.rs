@@ -9,7 +9,9 @@ mod answers;
 mod audit;
 mod bounded;
 mod connection;
+mod decide;
 mod follower;
+mod held;
 mod keep;
 mod pools;
 mod scripts;
@@ -31,13 +33,14 @@ use super::{
     Contents, Quota, RegistryError,
     journal::Journal,
     keys,
-    watch::{Away, Back, Claim, Condition, News},
+    watch::{Away, Back, Claim, Condition, Lapses, News},
 };
 use crate::model::{BackendRule, Pools, Service};
 pub(crate) use announcements::Announcements;
 use answers::Rules;
 use connection::{Fault, Link};
 pub(crate) use connection::{Password, Target};
+use held::Held;
 use scripts::Scripts;
 use state::State;
 
@@ -85,6 +88,11 @@ struct Memory {
     rule: BackendRule,
     quota: Quota,
     away: Option<Away>,
+    lapses: Lapses,
+    /// What the kernel serves and it does not hold.
+    held: Option<Held>,
+    /// Nobody here remembers anything, and what the kernel serves was not compared with it.
+    is_undecided: bool,
     back: Option<Back>,
     /// Counts this node's own changes: an answer that was on its way meanwhile is older than they.
     own_changes: u64,
@@ -119,6 +127,7 @@ impl RedisRegistry {
         let deleted = journal.deleted()?;
         let (pools, pools_seq) = journal.pools()?;
         let was_in_sync = !position.incarnation.is_empty();
+        let is_undecided = journal.begin_undecided(was_in_sync)?;
         let mut state = State {
             position,
             pools,
@@ -126,11 +135,7 @@ impl RedisRegistry {
             deleted: deleted.into_iter().collect(),
             ..State::default()
         };
-        for service in services {
-            // It was made anew since.
-            state.deleted.shift_remove(&service.id);
-            state.known.insert(service.id.clone(), service);
-        }
+        state.remember(services);
         let engine = Engine {
             link: Arc::new(Link::new(target, keys::of(&cluster))),
             node,
@@ -142,6 +147,7 @@ impl RedisRegistry {
             memory: Mutex::new(Memory {
                 state,
                 rule,
+                is_undecided,
                 ..Memory::default()
             }),
             keeping: tokio::sync::Mutex::default(),
@@ -193,9 +199,10 @@ impl Engine {
     fn condition(&self) -> Condition {
         let memory = self.memory();
         Condition {
+            lapses: memory.lapses.clone(),
             away: memory.away.clone(),
             failed: None,
-            emptied: None,
+            emptied: memory.held.as_ref().map(|held| Arc::clone(&held.emptied)),
             mended: None,
             back: memory.back,
             is_fenced: memory.is_fenced,
@@ -240,6 +247,7 @@ impl Engine {
             None => {
                 tracing::error!("the registry is away, the last good state stays: {reason}");
                 let since = Instant::now();
+                memory.lapses.note(reason);
                 memory.away = Some(Away {
                     reason: reason.to_owned(),
                     since,

@@ -93,7 +93,11 @@ impl Engine {
         pool: &Pool,
         is_removed: bool,
     ) -> Result<Pool, RegistryError> {
-        self.gate()?;
+        // A new one takes nothing from what is held: a document that puts ports back may bring it.
+        match pool.revision > u64::from(is_removed) {
+            true => self.gate()?,
+            false => self.reach()?,
+        }
         let seen = pool.revision;
         let pool = Pool {
             revision: seen + 1,

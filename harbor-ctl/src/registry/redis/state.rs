@@ -52,6 +52,15 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Knows what the journal holds.
+    pub(super) fn remember(&mut self, services: Vec<Service>) {
+        for service in services {
+            // It was made anew since.
+            self.deleted.shift_remove(&service.id);
+            self.known.insert(service.id.clone(), service);
+        }
+    }
+
     /// The services that this node has, by itself or as one of a pool.
     pub(super) fn own(&self, node: &str) -> Vec<Service> {
         self.known

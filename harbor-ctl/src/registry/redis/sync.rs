@@ -58,6 +58,7 @@ impl Engine {
         let kept = self.kept_while_fenced(&snapshot).await?;
         let differ = self.take_all((snapshot, kept), own_changes).await?;
         self.keep(&differ).await;
+        self.weigh_again().await;
         self.tell(News::Synchronised);
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{
     follower,
 };
 use crate::model::{AppHost, BackendRule, NodeRecord, Pool, Pools, Service, Spoken};
-use crate::registry::watch::{Claim, Condition, News};
+use crate::registry::watch::{Claim, Condition, InKernel, News};
 
 /// Whether a service was there before it was changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,21 +22,6 @@ enum Before {
 }
 
 impl Engine {
-    /// Whether changes can be made at all. While the registry is away nobody waits for it: the
-    /// follower finds out when it is back, and brings this node into sync first.
-    pub(super) fn gate(&self) -> Result<(), RegistryError> {
-        let memory = self.memory();
-        match &memory.away {
-            _ if memory.has_left => {
-                let text = "this node has left it: restart its agent";
-                Err(RegistryError::Away(text.into()))
-            }
-            _ if memory.is_fenced => Err(RegistryError::Fenced(self.node.clone())),
-            Some(away) => Err(RegistryError::Away(away.reason.clone())),
-            None => Ok(()),
-        }
-    }
-
     /// Runs the script of a change.
     async fn change<T: redis::FromRedisValue>(
         &self,
@@ -191,7 +176,7 @@ impl Registry for RedisRegistry {
 
     async fn load(&self) -> Result<Contents, RegistryError> {
         // While it is away the last good state is what there is.
-        if self.0.gate().is_ok() {
+        if self.0.reach().is_ok() {
             self.0
                 .synchronise()
                 .await
@@ -265,7 +250,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn import(&self, services: &[Service]) -> Result<(), RegistryError> {
-        self.0.gate()?;
+        self.0.reach()?;
         {
             // Whoever brings a deleted service back by hand means it.
             let deleted = &mut self.0.memory().state.deleted;
@@ -304,6 +289,15 @@ impl Registry for RedisRegistry {
         self.0.condition()
     }
 
+    fn is_new(&self) -> bool {
+        self.0.memory().is_undecided
+    }
+
+    async fn hold(&self, found: InKernel) -> Result<(), RegistryError> {
+        self.0.hold(found).await;
+        Ok(())
+    }
+
     fn keep_to(&self, quota: Quota) {
         self.0.memory().quota = quota;
     }
@@ -313,10 +307,10 @@ impl Registry for RedisRegistry {
     }
 
     async fn confirm(&self) -> Result<usize, RegistryError> {
-        self.0.gate()?;
+        self.0.reach()?;
         let gone = self.0.memory().state.confirm();
         self.0.keep(&gone).await;
-        let count = gone.len();
+        let count = gone.len() + self.0.let_go().await;
         self.0.tell(News::Changed(gone));
         Ok(count)
     }

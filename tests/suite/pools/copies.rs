@@ -80,7 +80,7 @@ fn connections_go_on_when_a_share_is_moved_and_moved_back() {
                 && has_copies(&pair.agents[other], LIVE as u64)
         });
         let words = ["pool", "move", "a", "--to", super::NODES[other]];
-        pair.agents[0].ctl(&words).ok();
+        eventually(SETTLED, || pair.agents[0].ctl(&words).code == 0);
         eventually(SETTLED, || pair.is_well_at(other));
         live.progress();
         assert!(traffic::connect(&pair.lab.client, to, 10).errors.is_empty());

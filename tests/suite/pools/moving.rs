@@ -69,7 +69,8 @@ fn a_share_is_moved_by_a_word_and_stays_where_it_was_moved() {
     let to = pair.at(Family::V4, port);
     let other = 1 - pair.holder();
     let agent = &pair.agents[0];
-    agent.ctl(&["pool", "move", "a", "--to", NODES[other]]).ok();
+    let words = ["pool", "move", "a", "--to", NODES[other]];
+    eventually(SETTLED, || agent.ctl(&words).code == 0);
     eventually(SETTLED, || pair.is_well_at(other));
     assert!(traffic::connect(&pair.lab.client, to, 10).errors.is_empty());
     let left = &pair.agents[1 - other];

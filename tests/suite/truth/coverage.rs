@@ -15,7 +15,7 @@ const FAULT: &str = "/// Fault: ";
 
 /// Functions of the kit, by their files, that make nothing fail that `status` would name: they start, stop,
 /// ask and look, a clock that is set moves deadlines along, and an agent that is halted has no status.
-const NEUTRAL: [(&str, &str); 25] = [
+const NEUTRAL: [(&str, &str); 26] = [
     (
         "agent",
         "config_file configured create ctl ctl_json ctl_json_whatever dump folder freeze host \
@@ -37,7 +37,7 @@ const NEUTRAL: [(&str, &str); 25] = [
     ("eventually", "eventually patient until"),
     ("family", "any loopback of"),
     ("http", "ask new post send tcp"),
-    ("keepalived", "launch signal start"),
+    ("keepalived", "launch printed signal start"),
     (
         "lab",
         "another app app_ports backend_host backend_side bpf bpffs bridged client_address \
@@ -57,8 +57,9 @@ const NEUTRAL: [(&str, &str); 25] = [
     ),
     (
         "redis",
-        "config config_within launch restart say say_all signal start start_with url",
+        "config config_within cpu launch restart say say_all signal start start_with url",
     ),
+    ("relay", "relay"),
     ("service_manager", "clear kept names put start variables"),
     ("small_disk", "free mount"),
     (

@@ -155,7 +155,7 @@ impl Telling {
     async fn count(
         &self,
         mut answers: ReadHalf<Stream>,
-        mut unanswered: mpsc::Receiver<Told>,
+        mut unanswered: mpsc::Receiver<Batch>,
     ) -> io::Result<()> {
         while let Some(told) = unanswered.recv().await {
             let (kind, _) = timeout(PATIENCE, wire::read(&mut answers)).await??;
@@ -174,36 +174,25 @@ impl Telling {
     }
 }
 
-/// What a peer was told and has not answered yet.
-struct Told {
-    flows: usize,
-    read_at: Instant,
-    is_last_of_all: bool,
-}
-
 /// Tells a peer, without waiting for its answers, until nobody wants it any more. Peers far away are told of new
 /// flows as soon as those nearby.
 async fn tell(
     mut words: WriteHalf<Stream>,
     queue: &mut mpsc::Receiver<Batch>,
-    unanswered: mpsc::Sender<Told>,
+    unanswered: mpsc::Sender<Batch>,
 ) -> io::Result<()> {
     loop {
-        let batch = match timeout(BEAT, queue.recv()).await {
+        let mut batch = match timeout(BEAT, queue.recv()).await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(()),
             Err(_) => Batch::empty(),
         };
-        let told = Told {
-            flows: batch.flows,
-            read_at: batch.read_at,
-            is_last_of_all: batch.is_last_of_all,
-        };
+        let kind = if batch.is_last_of_all { FULL } else { COPIES };
+        let octets = std::mem::take(&mut batch.octets);
         // Whoever counts answers says why it no longer does.
-        if unanswered.send(told).await.is_err() {
+        if unanswered.send(batch).await.is_err() {
             return Ok(());
         }
-        let kind = if batch.is_last_of_all { FULL } else { COPIES };
-        timeout(PATIENCE, wire::write(&mut words, kind, &batch.octets)).await??;
+        timeout(PATIENCE, wire::write(&mut words, kind, &octets)).await??;
     }
 }
